@@ -1,0 +1,28 @@
+# make: set up, simulate, fit both networks, execute the notebook.   make test: set up and test.
+PYTHON ?= python3
+BIN := .venv/bin
+
+all: environment
+	$(BIN)/python cann.py
+	PYTHON=$(BIN)/python sh train.sh
+	$(BIN)/jupyter execute --inplace test.ipynb
+
+environment: .venv/installed
+
+.venv/installed: requirements.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet -r requirements.txt
+	touch $@
+
+test: environment
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest
+
+table: environment
+	$(BIN)/python -m experiments.results
+
+clean:
+	rm -rf .venv data runs
+
+.PHONY: all environment test table clean

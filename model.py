@@ -1,0 +1,123 @@
+"""The input-separated recurrent network.
+
+    r[t]   = phi(u[t] @ W + b + v[t] @ W_in + stimulus[t])      phi(x) = max(0, tanh(x))
+    u[t+1] = u[t] + alpha * (r[t] - u[t])                       alpha = dt / tau
+
+Response units come first and stand for the recorded neurons, one each; input units follow. The velocity v reaches the
+input units alone (columns of W_in), so that it can move the response units only through W[inp, resp]. Without input
+units (the control) it enters the response units themselves. W[i, j] is the weight from unit i to unit j.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+def phi(x):
+    """Firing rate from input current."""
+    return torch.tanh(x).clamp(min=0)
+
+
+class RNN(nn.Module):
+    """The network above; its parameters may carry a leading replica axis (see `stack`).
+
+    n_response, n_input, n_velocity: numbers of response units, input units and velocity components;
+    alpha: dt / tau; init_scale: size of the initial W relative to Glorot and Bengio (2010), W_in being at theirs:
+    what the data do not determine keeps its start for ever, so W starts small; generator: draws the start.
+    """
+
+    def __init__(self, n_response, n_input, n_velocity=1, alpha=0.2, init_scale=0.03, generator=None):
+        super().__init__()
+        n, driven = n_response + n_input, n_input or n_response
+        self.n_response, self.alpha = n_response, alpha
+        self.W = nn.Parameter(torch.empty(n, n))
+        self.W_in = nn.Parameter(torch.empty(n_velocity, driven))
+        self.b = nn.Parameter(torch.zeros(n))
+        nn.init.xavier_uniform_(self.W, gain=init_scale, generator=generator)
+        nn.init.xavier_uniform_(self.W_in, generator=generator)
+
+    def current(self, v, stimulus=None):
+        """The input currents that do not depend on the state: b + v @ W_in + stimulus.
+
+        v: (..., B, D); stimulus: (..., B, n_response) or None. Returns: (..., B, n).
+        """
+        n, driven = self.b.shape[-1], self.W_in.shape[-1]
+        current = F.pad(v @ self.W_in, (n - driven, 0)) + self.b.unsqueeze(-2)
+        return current if stimulus is None else current + F.pad(stimulus, (0, n - self.n_response))
+
+    def step(self, u, v, stimulus=None):
+        """One time step: state u (..., B, n) and velocity v (..., B, D) give r (..., B, n) and the next u."""
+        r = phi(u @ self.W + self.current(v, stimulus))
+        return r, u + self.alpha * (r - u)
+
+    def forward(self, v, u_response, warmup, forcing=0.0, stimulus=None):
+        """Run over time, the response units held at their recorded state up to and with step `warmup`, then freely,
+        or, with `forcing`, pulled towards it by that fraction at every step.
+
+        v: (T, ..., B, D) velocity; u_response: (T, ..., B, n_response) recorded synaptic state; stimulus:
+        (T, ..., B, n_response) or None. Input units start at zero.
+        Returns: a (T, ..., B, n), input currents, so that r = phi(a), and u (T, ..., B, n), states.
+        """
+        return Unroll.apply(self.W, self.current(v, stimulus), u_response, warmup, forcing, self.alpha)
+
+    @staticmethod
+    def stack(models):
+        """One network whose parameters are those of `models` along a leading replica axis."""
+        if len(models) == 1:
+            return models[0]
+        whole = RNN(1, 0, alpha=models[0].alpha)
+        whole.n_response = models[0].n_response
+        for name, _ in list(whole.named_parameters()):
+            setattr(whole, name, nn.Parameter(torch.stack([getattr(m, name).detach() for m in models])))
+        return whole
+
+
+def load(path):
+    """Read a checkpoint of train.py. Returns: the RNN, and the options it was trained with (a dict)."""
+    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    args, weights = checkpoint["args"], checkpoint["model"]
+    n_input = 0 if args["control"] else args["input_units"]
+    model = RNN(weights["W"].shape[-1] - n_input, n_input, weights["W_in"].shape[-2], args["alpha"])
+    for name, value in weights.items():
+        setattr(model, name, nn.Parameter(value))
+    return model, args
+
+
+class Unroll(torch.autograd.Function):
+    """The loop over time with its gradient by hand, a third of the time that recording every step takes.
+
+    With g[t] = dL/da[t], running backwards:  g[t]     = dL/da (from the loss) + alpha * phi'(a[t]) * dL/du[t+1]
+                                              dL/du[t] = dL/du (from the loss) + (1 - alpha) * dL/du[t+1] + g[t] @ W.T
+    and dL/dW is one product over the whole window, sum over t of u[t].T @ g[t].
+    """
+
+    @staticmethod
+    def forward(ctx, W, current, u_response, warmup, forcing, alpha):
+        n = u_response.shape[-1]
+        a, r, u = (torch.empty_like(current) for _ in range(3))
+        u[0, ..., :n], u[0, ..., n:] = u_response[0], 0
+        for t in range(len(a)):
+            torch.matmul(u[t], W, out=a[t]).add_(current[t])
+            torch.tanh(a[t], out=r[t]).clamp_(min=0)
+            if t + 1 < len(a):
+                torch.lerp(u[t], r[t], alpha, out=u[t + 1])
+                if pull := 1.0 if t < warmup else forcing:
+                    u[t + 1, ..., :n].lerp_(u_response[t + 1], pull)
+        ctx.save_for_backward(W, r, u)
+        ctx.n, ctx.warmup, ctx.forcing, ctx.alpha = n, warmup, forcing, alpha
+        return a, u
+
+    @staticmethod
+    def backward(ctx, from_a, from_u):
+        W, r, u = ctx.saved_tensors
+        g, du, W_T = torch.empty_like(r), torch.zeros_like(r[0]), W.mT
+        for t in reversed(range(len(r))):
+            # phi'(a) = (1 - r^2) where r > 0, else 0; du is still that of step t + 1
+            torch.ops.aten.tanh_backward.grad_input(du, r[t], grad_input=g[t])
+            torch.ops.aten.threshold_backward.grad_input(g[t], r[t], 0, grad_input=g[t])
+            g[t].mul_(ctx.alpha).add_(from_a[t])
+            du.mul_(1 - ctx.alpha).add_(from_u[t]).add_(g[t] @ W_T)
+            if pull := 1.0 if t <= ctx.warmup else ctx.forcing:
+                du[..., : ctx.n] *= 1 - pull
+        flat = [x.movedim(0, -3).flatten(-3, -2) for x in (u, g)]  # (..., T * B, n)
+        return flat[0].mT @ flat[1], g, None, None, None, None

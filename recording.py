@@ -1,0 +1,230 @@
+"""Recordings: the data file that the simulator writes, the fit reads, and you can make yourself.
+
+A recording is an `.npz` file of plain arrays (no pickles):
+
+    rates      (trials, steps, N)   firing rates of the observed neurons, >= 0, about 1 at most
+    velocity   (trials, steps, D)   rad/s, the input that moves the activity
+    dt         ()                   s, one time step
+    heading    (trials, steps, D)   rad, optional, drawn in figures only
+    tau        ()                   s, optional, synaptic time constant: the fit's alpha is dt / tau
+    stimulus   (trials, steps, N)   optional, a known current into the observed neurons
+
+A simulation adds its ground truth (`true_W`, `true_W_in`, `true_b`, `true_gate`, `hidden_rates`).
+`load` never reads it, so that no fit can; `load_truth` reads it for scoring alone.
+"""
+
+import argparse
+import contextlib
+import os
+import sys
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+TRUTH = ("true_W", "true_W_in", "true_b", "true_gate", "hidden_rates")
+
+
+class BadInput(Exception):
+    """Something the user gave cannot be used; the message is one sentence for them."""
+
+
+@dataclass
+class Recording:
+    """What an experimenter has: activity, velocity and time, and nothing of the truth behind them."""
+
+    rates: np.ndarray  # (trials, steps, N) float32
+    velocity: np.ndarray  # (trials, steps, D) float32, rad/s
+    dt: float  # s
+    heading: np.ndarray | None = None  # (trials, steps, D) float32, rad
+    tau: float | None = None  # s
+    stimulus: np.ndarray | None = None  # (trials, steps, N) float32
+
+    def trials(self, index):
+        """The same recording with only the trials of `index` (a slice or an index array)."""
+        cut = {k: a if a is None else a[index] for k, a in self.arrays().items()}
+        return Recording(dt=self.dt, tau=self.tau, **cut)
+
+    def arrays(self):
+        """The arrays with a trial axis, by name; absent ones are None."""
+        return {k: getattr(self, k) for k in ("rates", "velocity", "heading", "stimulus")}
+
+
+def load(path):
+    """Read and check a recording.
+
+    Returns: Recording, arrays float32.
+    Raises: BadInput, naming the file, the key and what was expected there.
+    """
+    with _open(path) as file:
+        rates = _array(path, file, "rates", 3)
+        trials, steps, _ = rates.shape
+        if min(rates.shape) == 0:
+            raise BadInput(f"{path}: rates is empty, shape {rates.shape}; expected (trials, steps, N)")
+        if rates.min() < 0:
+            raise BadInput(f"{path}: rates has negative values (down to {rates.min():.3g}); expected firing rates >= 0")
+        velocity = _array(path, file, "velocity", 3, like=(trials, steps, None))
+        dt = _positive(path, file, "dt")
+        tau = _positive(path, file, "tau") if "tau" in file else None
+        heading = _array(path, file, "heading", 3, like=velocity.shape) if "heading" in file else None
+        stimulus = _array(path, file, "stimulus", 3, like=rates.shape) if "stimulus" in file else None
+    if tau is not None and tau < dt:
+        raise BadInput(f"{path}: tau is {tau:g} s, shorter than dt = {dt:g} s; expected tau >= dt")
+    return Recording(rates, velocity, dt, heading, tau, stimulus)
+
+
+def load_truth(path, rec):
+    """Read the ground truth that a simulation left in its file, for scoring.
+
+    rec: the Recording of the same file. Returns: {"W" (M, M), "W_in" (D, M), "b" (M,), "gate" (D, N, N),
+    "hidden_rates" (trials, steps, M - N)}, each only where the file has it; observed neurons come first.
+    Raises: BadInput where a shape does not agree with the recording.
+    """
+    trials, steps, n = rec.rates.shape
+    d = rec.velocity.shape[-1]
+    truth = {}
+    with _open(path) as file:
+        size = file["true_W"].shape[-1] if "true_W" in file else None
+        shapes = {
+            "W": (size, size),
+            "W_in": (d, size),
+            "b": (size,),
+            "gate": (d, n, n),
+            "hidden_rates": (trials, steps, None),
+        }
+        for key in TRUTH:
+            if key in file:
+                name = key.removeprefix("true_")
+                truth[name] = _array(path, file, key, len(shapes[name]), like=shapes[name])
+    if size is not None and size < n:
+        raise BadInput(
+            f"{path}: true_W has shape {truth['W'].shape}; expected at least the {n} neurons of rates, which come first"
+        )
+    return truth
+
+
+def save(path, **arrays):
+    """Write a recording (keys as in the module docstring), whole or not at all."""
+    with whole(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, **arrays)
+
+
+@contextlib.contextmanager
+def whole(path):
+    """Give a temporary path beside `path`, and rename it there only if the block succeeds.
+
+    Raises: BadInput where the folder cannot be written; `path` is then as it was.
+    """
+    path = Path(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+        os.close(handle)
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be written ({error.strerror or error})") from None
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def writable(folder):
+    """Make `folder` and check that files can be written in it, before hours are spent on filling it."""
+    with whole(Path(folder) / ".writable"):
+        pass
+    (Path(folder) / ".writable").unlink()
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one sentence and exit status 2."""
+
+    def __init__(self, description):
+        super().__init__(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def number(kind, low=-np.inf, high=np.inf, above=False):
+    """An argparse type: an int or float within [low, high], or (low, high] if `above`."""
+
+    def parse(text):
+        try:
+            value = kind(text)
+        except ValueError:
+            value = np.nan
+        if not (low < value <= high if above else low <= value <= high) or not np.isfinite(value):
+            name = "a whole number" if kind is int else "a number"
+            bound = f" {'above' if above else 'of at least'} {low:g}" if np.isfinite(low) else ""
+            bound += f"{' and' if bound else ''} at most {high:g}" if np.isfinite(high) else ""
+            raise argparse.ArgumentTypeError(f"expected {name}{bound}, not {text!r}")
+        return value
+
+    return parse
+
+
+def run(main):
+    """Call a script's main function; a BadInput becomes one sentence and exit status 2."""
+    try:
+        main()
+    except BadInput as error:
+        print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _open(path):
+    try:
+        file = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise BadInput(f"{path}: no such file; expected a recording (.npz), as `python cann.py` writes") from None
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror or error})") from None
+    except (ValueError, EOFError, zipfile.BadZipFile):
+        file = None
+    if not isinstance(file, np.lib.npyio.NpzFile):
+        raise BadInput(f"{path}: is not a recording; expected a .npz file of arrays without pickles")
+    return file
+
+
+def _array(path, file, key, rank, like=None, dtype=np.float32):
+    """One finite array of the file, checked for its rank and, where `like` says, its shape."""
+    if key not in file:
+        raise BadInput(
+            f"{path}: has no key {key!r}; expected rates, velocity and dt (it has {', '.join(file) or 'none'})"
+        )
+    try:
+        array = file[key]
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile, zipfile.zlib.error):
+        raise BadInput(f"{path}: {key} cannot be read; expected a whole array without pickles") from None
+    if array.dtype.kind not in "fiub":
+        raise BadInput(f"{path}: {key} has type {array.dtype}; expected real numbers")
+    if array.ndim != rank:
+        axes = {
+            "velocity": " (trials, steps, D)",
+            "heading": " (trials, steps, D)",
+            "rates": " (trials, steps, N)",
+        }.get(key, "")
+        raise BadInput(f"{path}: {key} has shape {array.shape}; expected {rank} axes{axes}")
+    if like is not None and any(want not in (None, has) for want, has in zip(like, array.shape, strict=True)):
+        want = tuple("any" if size is None else size for size in like)
+        raise BadInput(f"{path}: {key} has shape {array.shape}; expected {want} to agree with rates and velocity")
+    array = np.ascontiguousarray(array, dtype=dtype).reshape(array.shape)
+    if not np.isfinite(array).all():
+        raise BadInput(f"{path}: {key} has values that are not finite (NaN or infinite); expected finite numbers")
+    return array
+
+
+def _positive(path, file, key):
+    value = float(_array(path, file, key, 0, dtype=np.float64))
+    if value <= 0:
+        raise BadInput(f"{path}: {key} is {value:g}; expected seconds > 0")
+    return value

@@ -1,0 +1,138 @@
+"""The fit: what it learns, what it never sees, and that it repeats itself."""
+
+import numpy as np
+import pytest
+import torch
+
+import analysis
+import cann
+import recording
+import train
+from model import RNN, phi
+
+
+def weights(model):
+    return b"".join(p.detach().numpy().tobytes() for p in model.parameters())
+
+
+def test_fit_recovers_a_small_circuit(options, fit):
+    net = cann.shifter_network(n=40, n_shifters=20)
+    data = cann.simulate_recording(net, seed=5, trials=40, steps=400)
+    rec = recording.Recording(data["rates"], data["velocity"], data["dt"], tau=data["tau"])
+    model = fit(rec, options(updates=150, batch=50, window=40, warmup=10, lr=1e-2))
+    found = analysis.fits(model)[0]
+    determined = analysis.identifiable(rec.rates, analysis.synaptic_state(rec.rates, 0.2))
+    scores = analysis.connectivity_scores(found, {"W": net.W, "gate": net.gate}, determined)
+    assert scores["r_W_identifiable"] > 0.97
+    assert scores["r_gate"] > 0.95
+    assert scores["r_product"] < 0.6  # unsigned, left and right cancel
+
+
+def test_truth_is_never_read(data, rec, save, options, fit, monkeypatch):
+    with_truth, without = save(data), save({k: v for k, v in data.items() if k not in recording.TRUTH}, "bare.npz")
+    lies = save(
+        data,
+        "lies.npz",
+        true_W=-7 * data["true_W"],
+        true_gate=data["true_gate"] * 0,
+        hidden_rates=data["hidden_rates"] + 1,
+    )
+    fitted = [weights(fit(recording.load(path), options())) for path in (with_truth, without, lies)]
+    assert fitted[0] == fitted[1] == fitted[2]
+    assert "W" in recording.load_truth(with_truth, rec)
+    assert recording.load_truth(without, rec) == {}
+    monkeypatch.setattr(recording, "load_truth", lambda *_: pytest.fail("a fit read the truth"))
+    fit(recording.load(with_truth), options())
+
+
+def test_same_seed_same_bytes(rec, options, fit):
+    assert weights(fit(rec, options(seed=3))) == weights(fit(rec, options(seed=3)))
+    assert weights(fit(rec, options(seed=3))) != weights(fit(rec, options(seed=4)))
+
+
+def test_replicas_are_fits_with_consecutive_seeds(rec, options, fit):
+    together = analysis.fits(fit(rec, options(seed=3, replicas=3)))
+    for k, one in enumerate(together):
+        alone = analysis.fits(fit(rec, options(seed=3 + k)))[0]
+        np.testing.assert_allclose(one.W, alone.W, atol=1e-5)
+        np.testing.assert_allclose(one.W_in, alone.W_in, atol=1e-5)
+
+
+def test_resumed_fit_gives_the_same_bytes(rec, options, fit, monkeypatch):
+    monkeypatch.setattr(train, "CHECKPOINT_EVERY", 3)
+    states = []
+    whole = fit(rec, options(updates=7), save=lambda s: states.append({k: _copy(v) for k, v in s.items()}))
+    assert [s["updates"] for s in states] == [3, 6, 7]
+    assert weights(fit(rec, options(updates=7), state=states[0])) == weights(whole)
+
+
+def _copy(value):
+    if isinstance(value, dict):
+        return {k: _copy(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_copy(v) for v in value]
+    return value.clone() if isinstance(value, torch.Tensor) else value
+
+
+def test_published_estimator(rec, options):
+    """Mean squared error of a network that starts with silent input units and Glorot's weights, and runs freely."""
+    args = options(loss="mse", warmup=0, init_scale=1.0, drive_penalty=0.0, forcing=0.0)
+    model = RNN(40, 40, 1, 0.2, args.init_scale, torch.Generator().manual_seed(0))
+    assert model.W.std().item() == pytest.approx(np.sqrt(2 / 160), rel=0.02)
+    v, u, r, _ = train.Windows(rec, 0.2, args, [torch.Generator().manual_seed(0)], torch.device("cpu")).draw()
+    loss = train.window_loss(model, v, u, r, None, args)
+    state, expected = torch.cat([u[0], torch.zeros(8, 40)], -1), 0.0
+    for t in range(args.window):
+        rate, state = model.step(state, v[t])
+        expected = expected + (rate[:, :40] - r[t]).square().mean() / args.window
+    torch.testing.assert_close(loss, expected)
+    for mine, theirs in zip(*(torch.autograd.grad(x, list(model.parameters())) for x in (loss, expected)), strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+def test_windows_stay_within_trials(options):
+    trial, step = np.meshgrid(np.arange(6), np.arange(60), indexing="ij")
+    rates = np.stack([trial, step], -1).astype(np.float32)
+    rec = recording.Recording(rates, rates[..., :1].copy(), 0.01, stimulus=rates)
+    args = options(batch=200)
+    windows = train.Windows(rec, 0.2, args, [torch.Generator().manual_seed(k) for k in range(2)], torch.device("cpu"))
+    v, _, r, stimulus = windows.draw()
+    assert r.shape == (25, 2, 200, 2)
+    assert (r[..., 0] == r[:1, ..., 0]).all()  # one trial each
+    assert (r[1:, ..., 1] - r[:-1, ..., 1] == 1).all()  # consecutive steps
+    assert r[0, ..., 1].min() == 15  # the state's start is forgotten first: 3 / alpha steps
+    assert r[-1, ..., 1].max() == 59
+    assert torch.equal(stimulus, r)
+    assert torch.equal(v[..., 0], r[..., 0])
+
+
+@pytest.mark.parametrize("trials", [1, 4, 25])
+def test_held_out_trials_are_set_aside(trials):
+    rates = np.random.default_rng(0).random((trials, 100, 3), np.float32)
+    train_on, held_out, index = train.split_trials(recording.Recording(rates, rates, 0.01))
+    assert len(index) == len(held_out.rates) == {1: 1, 4: 1, 25: 2}[trials]
+    seen, kept = ({x.tobytes() for x in part.rates} for part in (train_on, held_out))
+    assert not seen & kept
+    assert len(seen) + len(kept) == (10 if trials == 1 else trials)
+
+
+def test_stimulus_reaches_the_response_units(rec, options):
+    model = RNN(40, 10, 1, 0.2, 1.0, torch.Generator().manual_seed(0))
+    stimulus = torch.rand(3, 40)
+    gained = model.current(torch.zeros(3, 1), stimulus) - model.current(torch.zeros(3, 1))
+    torch.testing.assert_close(gained, torch.cat([stimulus, torch.zeros(3, 10)], -1))
+
+
+def test_loss_of_the_truth_is_the_noise_floor(data, rec, net, options):
+    """The network that made the data predicts them better than any fit of a few updates."""
+    truth = analysis.Fit(*(np.float32(data[k]) for k in ("true_W", "true_W_in", "true_b")), 0.2, 40)
+    assert truth.W_in.shape == (1, 80)
+    error = analysis.window_error(truth, rec, 30, 20)
+    assert error < 5e-4
+    wrong = truth._replace(W=truth.W * np.float32(0.9))
+    assert analysis.window_error(wrong, rec, 30, 20) > 2 * error
+    angles = analysis.place_on_ring(rec.rates)
+    errors, steps = analysis.heading_error(truth, rec, angles, steps=200, warmup=50)
+    assert steps == 200
+    assert errors.mean() < 0.03
+    assert phi(torch.tensor(-1.0)) == 0
