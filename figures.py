@@ -1,0 +1,192 @@
+"""The figures, one function each, drawn from arrays; test.ipynb calls them and keeps them in assets/."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+import analysis
+
+DIVERGING = "RdBu_r"
+FITTED, TRUE, SIMPLE = "#c8553d", "#1b1b1e", "#588b8b"
+
+
+def style():
+    """Set the look of all figures."""
+    plt.rcParams.update({
+        "figure.dpi": 110, "savefig.dpi": 110, "font.size": 9, "axes.spines.top": False, "axes.spines.right": False,
+        "axes.titlesize": 10, "legend.frameon": False, "figure.constrained_layout.use": True,
+    })  # fmt: skip
+
+
+def tuning(panels, rows=3, columns=10, speed=4.0):
+    """Tuning maps over velocity x heading. panels: {title: (units, velocity, heading) sorted as they are drawn}."""
+    figure = plt.figure(figsize=(11, 1.9 * len(panels) / 2 + 0.4), layout="constrained")
+    parts = figure.subfigures((len(panels) + 1) // 2, 2, wspace=0.03, hspace=0.04).ravel()
+    for part, (title, maps) in zip(parts, panels.items(), strict=False):
+        chosen = np.linspace(0, len(maps) - 1, min(rows * columns, len(maps))).round().astype(int)
+        axes = part.subplots(rows, columns).ravel()
+        for ax in axes:
+            ax.set(xticks=[], yticks=[])
+            ax.set_axis_off()
+        for ax, unit in zip(axes, chosen, strict=False):
+            ax.set_axis_on()
+            ax.imshow(
+                maps[unit], aspect="auto", origin="lower", cmap="viridis", vmin=0, vmax=np.nanmax(maps[unit]) or 1
+            )
+        corner = axes[(rows - 1) * columns]
+        corner.set_xlabel("heading\n0 to 360°", fontsize=6, labelpad=1)
+        corner.set_ylabel(f"v, ±{speed:g}\nrad/s", fontsize=6, labelpad=1)
+        part.suptitle(title, fontsize=9)
+    return figure
+
+
+def matrix(ax, W, title, limit=None, From="neuron", To="neuron", split=None):
+    """One matrix with symmetric colour limits; `split` draws the border between response and input units."""
+    limit = limit or np.quantile(np.abs(W), 0.995) or 1.0
+    image = ax.imshow(W, cmap=DIVERGING, vmin=-limit, vmax=limit, interpolation="nearest")
+    ax.set(title=title, xlabel=f"to {To}", ylabel=f"from {From}")
+    ax.spines[:].set_visible(True)
+    if split:
+        ax.axhline(split - 0.5, color="k", lw=0.7)
+        ax.axvline(split - 0.5, color="k", lw=0.7)
+    ax.figure.colorbar(image, ax=ax, fraction=0.046, pad=0.03)
+
+
+def connectivity(separated, control, truth, order):
+    """The published connectivity figure, with the signed gate beside the unsigned product.
+
+    separated, control: analysis.Fit; truth: recording.load_truth's; order: of the input units.
+    """
+    n = separated.n
+    sort = np.concatenate([np.arange(n), n + order])
+    figure = plt.figure(figsize=(14, 6.6))
+    grid = figure.add_gridspec(6, 4, width_ratios=[0.9, 1, 1, 0.75])
+    matrix(
+        figure.add_subplot(grid[:3, 0]),
+        truth["W"][:n, :n],
+        "(a) true W, compass to compass",
+        From="compass",
+        To="compass",
+    )
+    matrix(figure.add_subplot(grid[3:, 0]), control.W, "(b) control W: no separation", From="unit", To="unit")
+    matrix(
+        figure.add_subplot(grid[:, 1:3]), separated.W[np.ix_(sort, sort)], "(c) separated W, response then input units",
+        From=f"response (first {n}), input", To=f"response (first {n}), input", split=n,
+    )  # fmt: skip
+    matrix(figure.add_subplot(grid[:2, 3]), truth["gate"][0], "(d) true gate", From="compass", To="compass")
+    matrix(
+        figure.add_subplot(grid[2:4, 3]),
+        analysis.unsigned_product(separated),
+        "(e) product, unsigned",
+        From="response",
+        To="response",
+    )
+    matrix(
+        figure.add_subplot(grid[4:, 3]),
+        analysis.gate(separated)[0],
+        "(f) gate, velocity-signed",
+        From="response",
+        To="response",
+    )
+    return figure
+
+
+def profiles(separated, control, truth, determined):
+    """Mean weight against distance around the ring, fitted and true; left W, right the gate."""
+    n = separated.n
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.3))
+    share = np.array([determined[np.arange(n), (np.arange(n) + s) % n].mean() for s in np.arange(n) - n // 2])
+    for ax, curves in (
+        (left, {"true": truth["W"][:n, :n], "separated": separated.W[:n, :n], "control": control.W}),
+        (right, {"true": truth["gate"][0], "separated": analysis.gate(separated)[0]}),
+    ):
+        for (name, W), colour in zip(curves.items(), (TRUE, FITTED, SIMPLE), strict=False):
+            distance, mean, sd = analysis.ring_profile(W)
+            ax.plot(
+                np.degrees(distance),
+                mean,
+                color=colour,
+                label=name,
+                ls="--" if name == "true" else "-",
+                zorder=3 if name == "true" else 2,
+            )
+            ax.fill_between(np.degrees(distance), mean - sd, mean + sd, color=colour, alpha=0.15, lw=0)
+        ax.axhline(0, color="grey", lw=0.5)
+        ax.set(xlabel="to minus from, around the ring (deg)", xticks=range(-180, 181, 90), xlim=(-180, 180))
+        ax.legend()
+    left.fill_between(
+        np.degrees(distance),
+        0,
+        1,
+        where=share < 0.5,
+        transform=left.get_xaxis_transform(),
+        color="grey",
+        alpha=0.12,
+        lw=0,
+    )
+    left.set(ylabel="weight", title="W (grey: never active together, not determined)")
+    right.set(ylabel="gate per rad/s", title="gate")
+    return figure
+
+
+def integration(time, recorded, fits, heading, trials=(0, 1, 2)):
+    """Decoded heading while the networks run freely on velocity. All angles: (trials, steps) rad."""
+    figure, axes = plt.subplots(1, len(trials) + 1, figsize=(13, 2.9), width_ratios=[1] * len(trials) + [0.9])
+    for ax, trial in zip(axes, trials, strict=False):
+        for name, angle, colour in (("true heading", heading, "#b8b8b8"), ("recorded bump", recorded, TRUE)):
+            ax.plot(
+                time,
+                np.degrees(_centred(angle[trial], recorded[trial])),
+                color=colour,
+                label=name,
+                lw=3 if name == "true heading" else 1.5,
+            )
+        for (name, angle), colour in zip(fits.items(), (FITTED, SIMPLE), strict=True):
+            ax.plot(
+                time, np.degrees(_centred(angle[trial], recorded[trial])), color=colour, label=name, lw=1.2, ls="--"
+            )
+        ax.set(xlabel="time (s)", title=f"held-out trial {trial + 1}")
+    axes[0].set_ylabel("heading (deg, unwrapped)")
+    axes[0].legend(fontsize=7)
+    for (name, angle), colour in zip(fits.items(), (FITTED, SIMPLE), strict=True):
+        error = np.abs(analysis.angle_between(angle, recorded))
+        axes[-1].plot(time, error.mean(0), color=colour, label=name)
+        axes[-1].fill_between(time, error.min(0), error.max(0), color=colour, alpha=0.12, lw=0)
+    axes[-1].set(xlabel="time (s)", ylabel="|error| (rad)", title="error, mean and range over trials")
+    axes[-1].legend()
+    return figure
+
+
+def shifters(fitted, true, correlations, headings, directions):
+    """Input units beside the shifter neurons they match one to one.
+
+    fitted, true: (pairs, velocity, heading) tuning maps; correlations: (pairs,) of rates;
+    headings: (2, pairs) rad, preferred by unit and by neuron; directions: (2, pairs) selectivity.
+    """
+    figure = plt.figure(figsize=(13, 3.3))
+    parts = figure.subfigures(1, 2, width_ratios=[1.1, 1])
+    chosen = np.argsort(-correlations)[np.linspace(0, len(correlations) - 1, 8).round().astype(int)]
+    axes = parts[0].subplots(2, len(chosen))
+    for column, pair in zip(axes.T, chosen, strict=True):
+        for ax, maps in zip(column, (true, fitted), strict=True):
+            ax.imshow(maps[pair], aspect="auto", origin="lower", cmap="viridis", vmin=0)
+            ax.set(xticks=[], yticks=[])
+        column[0].set_title(f"r {correlations[pair]:.2f}", fontsize=8)
+    axes[0, 0].set_ylabel("shifter\nneuron")
+    axes[1, 0].set_ylabel("input\nunit")
+    parts[0].suptitle("velocity × heading maps, best to worst match", fontsize=9)
+    left, middle, right = parts[1].subplots(1, 3)
+    left.hist(correlations, bins=np.linspace(-0.2, 1, 25), color=FITTED)
+    left.set(xlabel="correlation of rates", ylabel="matched pairs")
+    middle.plot(*np.degrees(headings[::-1]) % 360, ".", color=FITTED, ms=4)
+    middle.set(
+        xlabel="preferred heading,\nshifter neuron (deg)", ylabel="input unit (deg)", xlim=(0, 360), ylim=(0, 360)
+    )
+    right.plot(*directions[::-1], ".", color=FITTED, ms=4)
+    right.set(xlabel="direction selectivity,\nshifter neuron", ylabel="input unit", xlim=(-1.1, 1.1), ylim=(-1.1, 1.1))
+    return figure
+
+
+def _centred(angle, reference):
+    """Unwrap an angle so that it starts within half a turn of an unwrapped reference."""
+    angle, reference = np.unwrap(angle), np.unwrap(reference)
+    return angle - np.round((angle[0] - reference[0]) / (2 * np.pi)) * 2 * np.pi

@@ -1,0 +1,207 @@
+"""The three commands, tiny, in a folder of their own; the notebook; every command of the README."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+import torch
+from nbclient import NotebookClient
+
+import model
+from experiments import results
+
+ROOT = Path(__file__).parent.parent
+SMALL = {
+    "cann.py": "--trials 10 --steps 150",
+    "train.py": "--updates 20 --batch 4 --window 20 --input-units 12",
+    "train.sh": "--updates 20 --batch 4 --window 20",
+    "experiments.results": "--seeds 1 --updates 5 --trials 10 --steps 150 --least-squares-samples 2000",
+}
+
+
+def run(folder, command, **environment):
+    """Run a shell command of the README in a folder. Returns: what it printed."""
+    inside = {k: v for k, v in os.environ.items() if not k.startswith("WANDB") and k != "DISPLAY"}
+    inside |= {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": str(folder)} | environment
+    done = subprocess.run(
+        ["sh", "-c", command], cwd=folder, env=inside, capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    """The project's files in a folder with a space, after the commands have run small there."""
+    folder = tmp_path_factory.mktemp("a copy")
+    for name in [*ROOT.glob("*.py"), ROOT / "train.sh", ROOT / "test.ipynb"]:
+        shutil.copy(name, folder)
+    shutil.copytree(ROOT / "experiments", folder / "experiments")
+    (folder / "said").mkdir()
+    said = run(folder, f"python cann.py --visualize {SMALL['cann.py']}")
+    (folder / "said" / "cann").write_text(said)
+    said = run(folder, f"sh train.sh {SMALL['train.sh']}")
+    (folder / "said" / "train").write_text(said)
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    arrays = "import numpy as np\nr = np.random.default_rng(0).random((3, 80, 16))\nv = r[..., 0] - 0.5\n"
+    (folder / "example.py").write_text(arrays + example)
+    run(folder, "python example.py")
+    return folder
+
+
+def test_simulation_prints_what_a_physiologist_would_check(checkout):
+    said = (checkout / "said" / "cann").read_text()
+    for measure in ("angular gain", "linear within", "bump width", "drift at rest", "diffusion"):
+        assert measure in said
+    with np.load(checkout / "data" / "ring.npz", allow_pickle=False) as data:
+        assert data["rates"].shape == (10, 150, 100)
+        assert data["rates"].dtype == data["velocity"].dtype == np.float32
+        assert data["hidden_rates"].shape == (10, 150, 100)
+        assert data["true_W"].shape == (200, 200)
+        assert data["true_gate"].shape == (1, 100, 100)
+    assert (checkout / "data" / "ring.gif").read_bytes().startswith(b"GIF89a")
+
+
+def test_training_leaves_two_self_describing_runs(checkout):
+    for name, inputs in (("separated", 100), ("control", 0)):
+        folder = checkout / "runs" / name
+        checkpoint = torch.load(folder / "model.pt", weights_only=True)
+        assert checkpoint["model"]["W"].shape == (100 + inputs, 100 + inputs)
+        assert checkpoint["model"]["W_in"].shape == (1, 100)
+        assert checkpoint["model"]["b"].shape == (100 + inputs,)
+        assert checkpoint["args"]["updates"] == 20
+        assert checkpoint["args"]["alpha"] == pytest.approx(0.2)
+        metrics = json.loads((folder / "metrics.json").read_text())
+        assert {"r_W", "r_W_identifiable", "identifiable_fraction", "heading_error_5s", "loss"} <= metrics.keys()
+        assert {"updates", "train_seconds"} <= metrics.keys()
+        assert ("r_gate" in metrics) == ("r_product" in metrics) == ("shifter_fraction" in metrics) == bool(inputs)
+        assert metrics["held_out_trials"] == [9]
+        loaded, args = model.load(folder / "model.pt")
+        assert torch.equal(loaded.W, checkpoint["model"]["W"])
+        assert (loaded.n_response, loaded.alpha, args["control"]) == (100, args["alpha"], not inputs)
+
+
+def wandb_records(content):
+    """The records of an offline run: a log in LevelDB's format, blocks of 32 KiB, after a header of 7 bytes."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    assert content.startswith(b":W&B")
+    whole, last, at, block = {1, 4}, b"", 7, 32768  # record types: 1 full, 2 first, 3 middle, 4 last part
+    while at + 7 <= len(content):
+        if block - at % block < 7:  # no room for another header
+            at += block - at % block
+            continue
+        length, kind = struct.unpack("<HB", content[at + 4 : at + 7])
+        part, at = content[at + 7 : at + 7 + length], at + 7 + length
+        last = part if kind in (1, 2) else last + part
+        if kind in whole:
+            record = Record()
+            record.ParseFromString(last)
+            yield record
+
+
+def test_offline_wandb_file_holds_the_history(checkout):
+    assert "wandb sync" in (checkout / "said" / "train").read_text()
+    (path,) = (checkout / "runs" / "separated").glob("wandb/offline-run-*/*.wandb")
+    losses, logged, summary, config = [], set(), {}, {}
+    for record in wandb_records(path.read_bytes()):
+        items = {i.key or "/".join(i.nested_key): i.value_json for i in record.history.item}
+        if "loss" in items:
+            losses.append(json.loads(items["loss"]))
+        logged |= {name.split("/")[0] for name in items}
+        summary |= {i.key: i.value_json for i in record.summary.update}
+        config |= {i.key: i.value_json for i in record.run.config.update}
+    assert len(losses) == 2  # every ten updates
+    assert np.isfinite(losses).all()
+    assert {"loss", "gradient_norm", "lr", "r_W", "r_gate", "W"} <= logged
+    assert len(json.loads(config["data_sha256"])) == 64
+    assert json.loads(config["lr"]) == 6e-3
+    assert json.loads(summary["heading_error_5s"]) == pytest.approx(
+        json.loads((checkout / "runs" / "separated" / "metrics.json").read_text())["heading_error_5s"]
+    )
+
+
+def test_resume_of_a_finished_run_gives_the_same_weights(checkout):
+    before = torch.load(checkout / "runs" / "control" / "model.pt", weights_only=True)["model"]
+    run(checkout, f"python train.py --out runs/control --control --resume {SMALL['train.sh']}")
+    after = torch.load(checkout / "runs" / "control" / "model.pt", weights_only=True)["model"]
+    assert all(torch.equal(before[k], after[k]) for k in before)
+
+
+def test_replicas_gain_a_leading_axis(checkout):
+    run(
+        checkout,
+        "python train.py --out runs/two --replicas 2 --updates 3 --batch 4 --window 20 --input-units 6",
+        WANDB_MODE="disabled",
+    )
+    weights = torch.load(checkout / "runs" / "two" / "model.pt", weights_only=True)["model"]
+    assert weights["W"].shape == (2, 106, 106)
+    assert weights["W_in"].shape == (2, 1, 6)
+    assert len(json.loads((checkout / "runs" / "two" / "metrics.json").read_text())["r_W"]) == 2
+
+
+def test_notebook_runs_from_top_to_bottom(checkout, monkeypatch):
+    monkeypatch.chdir(checkout)
+    notebook = nbformat.read("test.ipynb", 4)
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(checkout)}}).execute()
+    drawn = sum("image/png" in out.get("data", {}) for cell in notebook.cells for out in cell.get("outputs", []))
+    assert drawn == len(list((checkout / "assets").glob("*.png"))) == 5
+
+
+def test_committed_notebook_has_its_outputs():
+    cells = [c for c in nbformat.read(ROOT / "test.ipynb", 4).cells if c.cell_type == "code"]
+    assert [c.execution_count for c in cells] == list(range(1, len(cells) + 1))
+    assert not any(out.output_type == "error" for c in cells for out in c.outputs)
+    assert sum("image/png" in out.get("data", {}) for c in cells for out in c.outputs) == 5
+
+
+def test_readme_table_is_the_measured_one():
+    rows = json.loads((ROOT / "experiments" / "results.json").read_text())
+    assert all(len(values) >= 5 for row in rows.values() for values in row.values())
+    assert results.table(rows) in (ROOT / "README.md").read_text()
+
+
+def readme_commands():
+    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    lines = [line.split("  #")[0].strip() for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    return [
+        line for line in lines if line and not line.startswith(("git ", "cd ", "make", ". ", "pip ", "python -m venv"))
+    ]
+
+
+@pytest.mark.parametrize("command", readme_commands())
+def test_readme_command(command, checkout):
+    words = shlex.split(command)
+    if words[0] == "jupyter":
+        pytest.skip("test_notebook_runs_from_top_to_bottom runs it")
+    assert words[0] in ("python", "sh"), f"no test runs {command!r}"
+    name = words[2] if words[1] == "-m" else words[1]
+    run(checkout, f"{command} {SMALL[name]}", WANDB_MODE="disabled")
+
+
+def test_own_recording_of_the_readme_gets_no_invented_measures(checkout):
+    run(checkout, "python train.py --data mine.npz --out runs/own --updates 3 --wandb disabled")
+    metrics = json.loads((checkout / "runs" / "own" / "metrics.json").read_text())
+    assert "loss" in metrics
+    assert not {"r_W", "r_gate", "r_product", "frobenius_W"} & metrics.keys()
+
+
+def test_fly_recording_is_fitted_like_any_other(checkout):
+    fly = ROOT.parent / "shared" / "fly" / "epg_dark.npz"
+    if not fly.exists():
+        pytest.skip("the real recordings are not here (../shared/fly)")
+    run(checkout, f"python train.py --data '{fly}' --out runs/fly --input-units 32 --updates 5 --wandb disabled")
+    metrics = json.loads((checkout / "runs" / "fly" / "metrics.json").read_text())
+    assert "r_W" not in metrics
+    assert metrics["alpha"] == 0.2
+    assert 0 < metrics["heading_error_5s"] < np.pi
+    assert metrics["heading_error_steps"] == 500
