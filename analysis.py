@@ -11,7 +11,6 @@ from scipy.optimize import linear_sum_assignment
 from scipy.stats import binned_statistic_2d
 
 TUNED_ABOVE_SHUFFLED = 0.99  # quantile of the shuffled statistic that a tuned unit must exceed
-COACTIVE = 0.1  # least share of neuron j's active time in which neuron i is active too, for W[i, j] to be identifiable
 
 
 class Fit(NamedTuple):
@@ -265,20 +264,6 @@ def unsigned_product(fit):
     return fit.W[: fit.n, fit.n :] @ fit.W[fit.n :, : fit.n]
 
 
-def identifiable(rates, u):
-    """Which weights the data determine, from the data alone: those between neurons that are active together.
-
-    A neuron j that is silent tells of W[:, j] no more than an inequality. W[i, j] counts as determined if neuron i is
-    active (its state above 5 % of its peak) in at least COACTIVE of the time in which j fires.
-
-    rates, u: (trials, steps, n). Returns: (n, n) bool.
-    """
-    fires = (rates.reshape(-1, rates.shape[-1]) > 0).astype(np.float32)
-    sends = u.reshape(-1, u.shape[-1])
-    sends = (sends > 0.05 * sends.max(0)).astype(np.float32)
-    return sends.T @ fires >= COACTIVE * np.maximum(fires.sum(0), 1)
-
-
 def correlation(fitted, true):
     """Pearson r over all entries, or NaN where either does not vary."""
     fitted, true = np.ravel(fitted), np.ravel(true)
@@ -290,7 +275,7 @@ def correlation(fitted, true):
 def connectivity_scores(fit, truth, determined):
     """The fitted connectivity against the truth, as far as there is one.
 
-    truth: what recording.load_truth returns; determined: (n, n) bool, the rule of `identifiable`.
+    truth: what recording.load_truth returns; determined: (n, n) bool, uncertainty.identifiable's, or None.
     Returns: dict of the measures r_W, r_W_near (pairs at most 0.3 n apart on the ring), r_W_identifiable,
     frobenius_W (relative to the truth), r_gate and r_product.
     """
@@ -301,7 +286,8 @@ def connectivity_scores(fit, truth, determined):
         near = apart <= 0.3 * n
         scores["r_W"] = correlation(fitted, true)
         scores["r_W_near"] = correlation(fitted[near], true[near])
-        scores["r_W_identifiable"] = correlation(fitted[determined], true[determined])
+        if determined is not None:
+            scores["r_W_identifiable"] = correlation(fitted[determined], true[determined])
         scores["frobenius_W"] = np.linalg.norm(fitted - true) / np.linalg.norm(true)
     if "gate" in truth and len(fit.b) > n:
         scores["r_gate"] = correlation(gate(fit), truth["gate"])

@@ -42,7 +42,8 @@ def tuning(panels, rows=3, columns=10, speed=4.0):
 def matrix(ax, W, title, limit=None, From="neuron", To="neuron", split=None):
     """One matrix with symmetric colour limits; `split` draws the border between response and input units."""
     limit = limit or np.quantile(np.abs(W), 0.995) or 1.0
-    image = ax.imshow(W, cmap=DIVERGING, vmin=-limit, vmax=limit, interpolation="nearest")
+    colours = plt.get_cmap(DIVERGING).with_extremes(bad="#c9c9c9")
+    image = ax.imshow(W, cmap=colours, vmin=-limit, vmax=limit, interpolation="nearest")
     ax.set(title=title, xlabel=f"to {To}", ylabel=f"from {From}")
     ax.spines[:].set_visible(True)
     if split:
@@ -90,14 +91,48 @@ def connectivity(separated, control, truth, order):
     return figure
 
 
-def profiles(separated, control, truth, determined):
-    """Mean weight against distance around the ring, fitted and true; left W, right the gate."""
+def trust(W, W_se, determined, gate, gate_se):
+    """Fitted weights, their standard errors, and the weights that the data determine, the others grey; the gate.
+
+    All (n, n). Standard errors are drawn up to the largest weight, beyond which they say nothing more.
+    """
+    figure, axes = plt.subplots(1, 5, figsize=(15, 2.9))
+    limit = np.quantile(np.abs(W), 0.995)
+    matrix(axes[0], W, "(a) W, fitted", limit, "response", "response")
+    error(axes[1], W_se, "(b) standard error of W", limit)
+    matrix(axes[2], np.where(determined, W, np.nan), "(c) W, as far as determined", limit, "response", "response")
+    limit = np.quantile(np.abs(gate), 0.995)
+    matrix(axes[3], gate, "(d) effective gate", limit, "response", "response")
+    error(axes[4], gate_se, "(e) standard error of the gate", limit)
+    return figure
+
+
+def error(ax, se, title, limit):
+    """A matrix of standard errors, from 0 to `limit`."""
+    image = ax.imshow(np.minimum(se, limit), cmap="magma_r", vmin=0, vmax=limit, interpolation="nearest")
+    ax.set(title=title, xlabel="to response", ylabel="from response")
+    ax.spines[:].set_visible(True)
+    ax.figure.colorbar(image, ax=ax, fraction=0.046, pad=0.03, extend="max")
+
+
+def profiles(separated, control, truth, determined, effective):
+    """Mean weight against distance around the ring, fitted and true; left W, right the gate.
+
+    separated, control: analysis.Fit; determined: (n, n) bool; effective: (n, n), uncertainty.effective_gate's.
+    """
     n = separated.n
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.3))
     share = np.array([determined[np.arange(n), (np.arange(n) + s) % n].mean() for s in np.arange(n) - n // 2])
     for ax, curves in (
         (left, {"true": truth["W"][:n, :n], "separated": separated.W[:n, :n], "control": control.W}),
-        (right, {"true": truth["gate"][0], "separated": analysis.gate(separated)[0]}),
+        (
+            right,
+            {
+                "true": truth["gate"][0],
+                "fitted, product of weights": analysis.gate(separated)[0],
+                "effective": effective,
+            },
+        ),
     ):
         for (name, W), colour in zip(curves.items(), (TRUE, FITTED, SIMPLE), strict=False):
             distance, mean, sd = analysis.ring_profile(W)
@@ -123,7 +158,7 @@ def profiles(separated, control, truth, determined):
         alpha=0.12,
         lw=0,
     )
-    left.set(ylabel="weight", title="W (grey: never active together, not determined)")
+    left.set(ylabel="weight", title="W (grey: not determined by the data)")
     right.set(ylabel="gate per rad/s", title="gate")
     return figure
 

@@ -83,41 +83,67 @@ def load(path):
     return model, args
 
 
-class Unroll(torch.autograd.Function):
-    """The loop over time with its gradient by hand, a third of the time that recording every step takes.
+class Buffers(dict):
+    """Arrays that one update leaves to the next: making them anew costs as much as the arithmetic done in them."""
+
+    def like(self, name, x):
+        """The array of this name, of x's shape and type, its content arbitrary (at first: zero)."""
+        if name not in self or self[name].shape != x.shape:
+            self[name] = torch.zeros_like(x)
+        return self[name]
+
+
+def unroll(W, current, u_response, warmup, forcing, alpha, buffers):
+    """The loop over time (see RNN.forward). Returns: currents a, rates r and states u, each (T, ..., B, n)."""
+    a, r, u = (buffers.like(name, current) for name in "aru")
+    n = u_response.shape[-1]
+    u[0, ..., :n], u[0, ..., n:] = u_response[0], 0
+    for t in range(len(a)):
+        torch.matmul(u[t], W, out=a[t]).add_(current[t])
+        torch.tanh(a[t], out=r[t]).clamp_(min=0)
+        if t + 1 < len(a):
+            torch.lerp(u[t], r[t], alpha, out=u[t + 1])
+            if pull := 1.0 if t < warmup else forcing:
+                u[t + 1, ..., :n].lerp_(u_response[t + 1], pull)
+    return a, r, u
+
+
+def unroll_backward(g, from_u, W, r, u, n, warmup, forcing, alpha):
+    """The gradient of a loss through `unroll`, by hand: a third of the time that recording every step takes.
 
     With g[t] = dL/da[t], running backwards:  g[t]     = dL/da (from the loss) + alpha * phi'(a[t]) * dL/du[t+1]
                                               dL/du[t] = dL/du (from the loss) + (1 - alpha) * dL/du[t+1] + g[t] @ W.T
     and dL/dW is one product over the whole window, sum over t of u[t].T @ g[t].
+
+    g: (T, ..., B, n), dL/da from the loss, overwritten by the whole dL/da, which is the gradient of `current`;
+    from_u: the same of u, or None. Returns: dL/dW.
     """
+    du, slope = torch.zeros_like(r[0]), torch.empty_like(r[0])
+    for t in reversed(range(len(r))):
+        # phi'(a) = (1 - r^2) where r > 0, else 0; du is still that of step t + 1
+        torch.ops.aten.tanh_backward.grad_input(du, r[t], grad_input=slope)
+        torch.ops.aten.threshold_backward.grad_input(slope, r[t], 0, grad_input=slope)
+        g[t].add_(slope, alpha=alpha)
+        du.mul_(1 - alpha).add_(g[t] @ W.mT)
+        if from_u is not None:
+            du.add_(from_u[t])
+        if pull := 1.0 if t <= warmup else forcing:
+            du[..., :n] *= 1 - pull
+    flat = [x.movedim(0, -3).flatten(-3, -2) for x in (u, g)]  # (..., T * B, n)
+    return flat[0].mT @ flat[1]
+
+
+class Unroll(torch.autograd.Function):
+    """`unroll` for losses written with autograd; train.py calls the two functions themselves."""
 
     @staticmethod
     def forward(ctx, W, current, u_response, warmup, forcing, alpha):
-        n = u_response.shape[-1]
-        a, r, u = (torch.empty_like(current) for _ in range(3))
-        u[0, ..., :n], u[0, ..., n:] = u_response[0], 0
-        for t in range(len(a)):
-            torch.matmul(u[t], W, out=a[t]).add_(current[t])
-            torch.tanh(a[t], out=r[t]).clamp_(min=0)
-            if t + 1 < len(a):
-                torch.lerp(u[t], r[t], alpha, out=u[t + 1])
-                if pull := 1.0 if t < warmup else forcing:
-                    u[t + 1, ..., :n].lerp_(u_response[t + 1], pull)
+        a, r, u = unroll(W, current, u_response, warmup, forcing, alpha, Buffers())
         ctx.save_for_backward(W, r, u)
-        ctx.n, ctx.warmup, ctx.forcing, ctx.alpha = n, warmup, forcing, alpha
+        ctx.rest = u_response.shape[-1], warmup, forcing, alpha
         return a, u
 
     @staticmethod
     def backward(ctx, from_a, from_u):
-        W, r, u = ctx.saved_tensors
-        g, du, W_T = torch.empty_like(r), torch.zeros_like(r[0]), W.mT
-        for t in reversed(range(len(r))):
-            # phi'(a) = (1 - r^2) where r > 0, else 0; du is still that of step t + 1
-            torch.ops.aten.tanh_backward.grad_input(du, r[t], grad_input=g[t])
-            torch.ops.aten.threshold_backward.grad_input(g[t], r[t], 0, grad_input=g[t])
-            g[t].mul_(ctx.alpha).add_(from_a[t])
-            du.mul_(1 - ctx.alpha).add_(from_u[t]).add_(g[t] @ W_T)
-            if pull := 1.0 if t <= ctx.warmup else ctx.forcing:
-                du[..., : ctx.n] *= 1 - pull
-        flat = [x.movedim(0, -3).flatten(-3, -2) for x in (u, g)]  # (..., T * B, n)
-        return flat[0].mT @ flat[1], g, None, None, None, None
+        g = from_a.clone()
+        return unroll_backward(g, from_u, *ctx.saved_tensors, *ctx.rest), g, None, None, None, None

@@ -141,7 +141,7 @@ def writable(folder):
     """Make `folder` and check that files can be written in it, before hours are spent on filling it."""
     with whole(Path(folder) / ".writable"):
         pass
-    (Path(folder) / ".writable").unlink()
+    (Path(folder) / ".writable").unlink(missing_ok=True)  # another run may have been as quick
 
 
 class Parser(argparse.ArgumentParser):

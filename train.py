@@ -12,60 +12,94 @@ the fraction `forcing` at every step. Running freely, a network is blamed for no
 takes the blame; held tightly, it never learns to keep its bump in place. So the forcing fades to 0 over the updates,
 and the penalty, which makes the bump lag behind, with it.
 
+A convex last step refines the weights onto the response units, and a second training, held at the record throughout,
+prepares their standard errors (uncertainty.py); these go to errors.npz, beside model.pt and metrics.json.
+
 Only rates, velocity and stimulus enter the fit.
 """
 
+import argparse
+import copy
 import json
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from tqdm import tqdm
 
 import analysis
 import recording
 import tracking
-from model import RNN, phi
+import uncertainty
+from model import RNN, Buffers, phi, unroll, unroll_backward
 
 LOG_EVERY = 10  # updates between two looks at the loss, the only ones that wait for the device
 CHECKPOINT_EVERY = 100
 
 
-class MatchingLoss(torch.autograd.Function):
-    """mean over a window of log cosh(max(a, 0)) - a * r, summed over replicas. a, r: (T, ..., B, N)."""
+def window_loss(a, r, drive=None, drive_penalty=0.0, loss="matching"):
+    """The loss above, of each replica, or the mean squared error of the rates.
 
-    @staticmethod
-    def forward(ctx, a, r, count):
-        error = phi(a).sub_(r)
-        ctx.save_for_backward(error)
-        ctx.count = count
-        positive = a.clamp(min=0)
-        log_cosh = positive + torch.nn.functional.softplus(-2 * positive) - np.log(2)
-        return (log_cosh - a * r).sum() / count
-
-    @staticmethod
-    def backward(ctx, grad):
-        return ctx.saved_tensors[0] * (grad / ctx.count), None, None
-
-
-def window_loss(model, v, u, r, stimulus, args, progress=0.0):
-    """The loss of a batch of windows, all arrays time first: (warmup + window, [replicas,] batch, ...).
-
-    progress: share of the updates done, for the forcing and the drive penalty to fade with.
+    a: (steps, [replicas,] batch, n) input currents; r, drive: likewise, recorded rates and u[inp] @ W[inp, resp].
+    Returns: (replicas,) or scalar.
     """
-    n, fade = model.n_response, 1 - progress
-    a, state = model(v, u, args.warmup, fade * args.forcing, stimulus)
-    a, state, r = a[args.warmup :, ..., :n], state[args.warmup :, ..., n:], r[args.warmup :]
-    count = a[:, 0].numel() if a.ndim == 4 else a.numel()  # of one replica
-    loss = MatchingLoss.apply(a, r, count) if args.loss == "matching" else (phi(a) - r).square().sum() / count
-    if args.drive_penalty and not args.control:
-        loss = loss + fade * args.drive_penalty * (state @ model.W[..., n:, :n]).square().sum() / count
-    return loss
+    each = (phi(a) - r).square()
+    if loss == "matching":
+        positive = a.clamp(min=0)
+        each = positive + F.softplus(-2 * positive) - np.log(2) - a * r
+    if drive is not None:
+        each = each + drive_penalty * drive.square()
+    return each.mean((0, -2, -1))
+
+
+@torch.no_grad()
+def gradient(model, v, u, r, stimulus, args, buffers, forcing=0.0, drive_penalty=0.0):
+    """Set the gradients of the loss of a batch of windows, summed over replicas. All arrays are time first.
+
+    v: (warmup + window, [replicas,] batch, D); u, r, stimulus: the same of n, recorded states, rates and known
+    current or None; forcing, drive_penalty: at this update.
+    Returns: a function that gives the loss itself, for whoever wants to see it.
+    """
+    n, start, parameters = model.n_response, args.warmup, (model.W, model.b, model.W_in)
+    W, b, W_in = (p.detach() for p in parameters)
+    current = buffers.like("current", v[..., :1].expand(*v.shape[:-1], b.shape[-1]))
+    current.copy_(b.unsqueeze(-2))
+    current[..., b.shape[-1] - W_in.shape[-1] :] += v @ W_in
+    if stimulus is not None:
+        current[..., :n] += stimulus
+    a, rates, states = unroll(W, current, u, args.warmup, forcing, model.alpha, buffers)
+
+    g, count = buffers.like("g", a), args.window * args.batch * n
+    g.zero_()
+    response = g[start:, ..., :n]
+    torch.sub(rates[start:, ..., :n], r[start:], out=response).div_(count)
+    if args.loss == "mse":
+        response.mul_(2 * (1 - rates[start:, ..., :n].square()) * (rates[start:, ..., :n] > 0))
+    from_u, drive = None, None
+    if drive_penalty:
+        sent = states[start:, ..., n:]
+        drive = sent @ W[..., n:, :n]
+        pull = drive * (2 * drive_penalty / count)
+        from_u = buffers.like("from_u", a)
+        torch.matmul(pull, W[..., n:, :n].mT, out=from_u[start:, ..., n:])
+    W_grad = unroll_backward(g, from_u, W, rates, states, n, args.warmup, forcing, model.alpha)
+    if drive_penalty:
+        flat = [x.movedim(0, -3).flatten(-3, -2) for x in (sent, pull)]
+        W_grad[..., n:, :n] += flat[0].mT @ flat[1]
+    flat = [x.movedim(0, -3).flatten(-3, -2) for x in (v, g)]  # (..., T * B, D or units)
+    W_in_grad = flat[0].mT @ flat[1][..., b.shape[-1] - W_in.shape[-1] :]
+    for p, grad in zip(parameters, (W_grad, flat[1].sum(-2), W_in_grad), strict=True):
+        p.grad = grad
+    return lambda: window_loss(a[start:, ..., :n], r[start:], drive, drive_penalty, args.loss)
 
 
 class Windows:
-    """Random windows of a recording, resident on the device, drawn by one generator per replica."""
+    """Random windows of a recording, resident on the device, drawn by one generator per replica.
+
+    With args.bootstrap each replica draws from trials that were themselves drawn with replacement.
+    """
 
     def __init__(self, rec, alpha, args, generators, device):
         flat = lambda x: torch.as_tensor(x, device=device).flatten(0, 1)  # noqa: E731
@@ -73,6 +107,8 @@ class Windows:
         self.trials, self.steps, _ = rec.rates.shape
         self.first = min(int(np.ceil(3 / alpha)), self.steps - self.length)  # u[0] is a guess, soon forgotten
         self.batch, self.generators = args.batch, generators
+        drawn = [torch.randint(self.trials, (self.trials,), generator=g) for g in generators if args.bootstrap]
+        self.pools = drawn or [torch.arange(self.trials) for _ in generators]
         self.rates, self.velocity = flat(rec.rates), flat(rec.velocity)  # (trials * steps, ...)
         self.u = flat(analysis.synaptic_state(rec.rates, alpha))
         self.stimulus = None if rec.stimulus is None else flat(rec.stimulus)
@@ -80,8 +116,8 @@ class Windows:
     def draw(self):
         """Returns: velocity, state, rates and stimulus (or None), each (length, [replicas,] batch, ...)."""
         starts = []
-        for g in self.generators:
-            trial = torch.randint(self.trials, (self.batch,), generator=g)
+        for g, pool in zip(self.generators, self.pools, strict=True):
+            trial = pool[torch.randint(self.trials, (self.batch,), generator=g)]
             starts.append(
                 trial * self.steps + torch.randint(self.first, self.steps - self.length + 1, (self.batch,), generator=g)
             )
@@ -110,44 +146,49 @@ def split_trials(rec):
     return rec.trials(np.setdiff1d(index, held_out)), rec.trials(held_out), held_out
 
 
-def fit(rec, args, device, log, state=None, save=lambda state: None):
+def fit(rec, args, device, log=None, state=None, save=None, start=None):
     """Train on a recording.
 
     rec: recording.Recording, training trials only; args: this script's options; log: called with the update, the
-    model and the scalars every LOG_EVERY updates; state: a checkpoint's, to continue; save: called with a new one.
+    model and the scalars every LOG_EVERY updates; state: a checkpoint's, to continue; save: called with a new one;
+    start: a model to train on for half the updates at half the learning rate, with the response units held at the
+    record throughout and no penalty, which is what the standard errors are taken about.
     Returns: model, seconds of the training loop.
     """
-    alpha = args.alpha
+    alpha, held = args.alpha, start is not None
+    updates, lr = (max(1, args.updates // 2), args.lr / 2) if held else (args.updates, args.lr)
     generators = [torch.Generator().manual_seed(args.seed + k) for k in range(args.replicas)]
     inputs = 0 if args.control else args.input_units
     n, d = rec.rates.shape[-1], rec.velocity.shape[-1]
     model = RNN.stack([RNN(n, inputs, d, alpha, args.init_scale, g) for g in generators]).to(device)
-    optimiser = torch.optim.Adam(model.parameters(), lr=args.lr, betas=(0.9, args.beta2), fused=True)
-    scheduled = args.schedule == "onecycle"
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, args.lr, args.updates) if scheduled else None
+    if held:
+        model.load_state_dict(start.state_dict())
+    optimiser = torch.optim.Adam(model.parameters(), lr=lr, betas=(0.9, args.beta2), fused=True)
+    scheduled = args.schedule == "onecycle" and updates > 1
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, updates) if scheduled else None
+    windows = Windows(rec, alpha, args, generators, device)  # draws its trials, if it does, before any window
     done, seconds = 0, 0.0
     if state:
-        model.load_state_dict(state["model"])
+        model.load_state_dict(state.get("trained", state["model"]))
         optimiser.load_state_dict(state["optimiser"])
         if scheduled:
             schedule.load_state_dict(state["schedule"])
         for g, saved in zip(generators, state["generators"], strict=True):
             g.set_state(saved)
         done, seconds = state["updates"], state["seconds"]
-    windows = Windows(rec, alpha, args, generators, device)
+    buffers, penalty = Buffers(), 0.0 if args.control else args.drive_penalty
     began = time.perf_counter() - seconds
-    for update in range(done + 1, args.updates + 1):
-        v, u, r, stimulus = windows.draw()
-        loss = window_loss(model, v, u, r, stimulus, args, progress=(update - 1) / args.updates)
-        optimiser.zero_grad()
-        loss.backward()
+    for update in range(done + 1, updates + 1):
+        fade = 1 - (update - 1) / updates
+        forcing, penalised = (1.0, 0.0) if held else (fade * args.forcing, fade * penalty)
+        loss = gradient(model, *windows.draw(), args, buffers, forcing, penalised)
         optimiser.step()
         if scheduled:
             schedule.step()
-        if update % LOG_EVERY == 0 or update == args.updates:
+        if update % LOG_EVERY == 0 or update == updates:
             norm = torch.stack([p.grad.square().sum() for p in model.parameters()]).sum().sqrt()
             scalars = {
-                "loss": loss.item() / args.replicas,
+                "loss": loss().mean().item(),
                 "gradient_norm": norm.item(),
                 "lr": optimiser.param_groups[0]["lr"],
             }
@@ -155,8 +196,9 @@ def fit(rec, args, device, log, state=None, save=lambda state: None):
                 raise recording.BadInput(
                     f"the fit diverged by update {update}: the loss is not finite; try a smaller --lr than {args.lr:g}"
                 )
-            log(update, model, scalars)
-        if update % CHECKPOINT_EVERY == 0 or update == args.updates:
+            if log:
+                log(update, model, scalars)
+        if save and (update % CHECKPOINT_EVERY == 0 or update == updates):
             save({
                 "model": model.state_dict(), "optimiser": optimiser.state_dict(), "updates": update,
                 "schedule": schedule.state_dict() if scheduled else {}, "seconds": time.perf_counter() - began,
@@ -165,18 +207,73 @@ def fit(rec, args, device, log, state=None, save=lambda state: None):
     return model, time.perf_counter() - began
 
 
-def measures(fit, held_out, angles, truth, args):
-    """What metrics.json says of one fitted network; the truth, where there is one, is read here and only here."""
-    rates, n = held_out.rates, fit.n
-    u = analysis.synaptic_state(rates, fit.alpha)
-    determined = analysis.identifiable(rates, u)
+def polished(model, rec, args):
+    """Refine each replica's response weights (uncertainty.polish), where running freely it does not lose by it.
+
+    rec: the training trials. Returns: the model, and for each replica whether it was refined.
+    """
+    some, kept = rec.trials(slice(None, 20)), []
+    weights = [list(replica) for replica in zip(*_by_replica(model), strict=True)]
+    for replica, before in zip(weights, analysis.fits(model), strict=True):
+        after = uncertainty.polish(before, rec)
+        errors = [analysis.window_error(one, some, args.warmup, args.window) for one in (before, after)]
+        kept.append(bool(errors[1] <= errors[0]))
+        if kept[-1]:
+            replica[0], replica[2] = (torch.as_tensor(x, dtype=torch.float32) for x in (after.W, after.b))
+    result = copy.deepcopy(model)
+    for p, values in zip((result.W, result.W_in, result.b), zip(*weights, strict=True), strict=True):
+        p.data.copy_(torch.stack(values) if p.data.ndim > values[0].ndim else values[0])
+    return result, kept
+
+
+def _by_replica(model):
+    parts = [p.detach().cpu() for p in (model.W, model.W_in, model.b)]
+    return parts if model.W.ndim == 3 else [p[None] for p in parts]
+
+
+def errors(model, rec, args, device):
+    """Standard errors, of the first replica and, of several, their spread. Returns: dict of arrays for errors.npz.
+
+    W and W_se: the unbiased estimate that intervals are centred on, and its standard error; total, total_se: the same
+    of the direct path and the even path together; gate, gate_se: of the effective gate; identifiable: (n, n) bool. With
+    replicas W_replicas_se and gate_replicas_se, the s.d. over them of W and of the gate as a product of weights, which
+    with --bootstrap are standard errors too.
+    """
+    one = model
+    if args.replicas > 1:
+        one = RNN(1, 0, alpha=model.alpha)
+        one.n_response = model.n_response
+        for name, p in model.named_parameters():
+            setattr(one, name, torch.nn.Parameter(p.detach()[0].clone()))
+    alone = argparse.Namespace(**vars(args) | {"replicas": 1, "bootstrap": False})
+    about = analysis.fits(fit(rec, alone, device, start=one)[0])[0]
+    found, first = uncertainty.estimate(about, rec)._asdict(), analysis.fits(one)[0]
+    found["identifiable"] = uncertainty.identifiable(first.W[: first.n, : first.n], found["W_se"])
+    several = analysis.fits(model)
+    if args.replicas > 1:
+        found["W_replicas_se"] = np.std([f.W[: f.n, : f.n] for f in several], 0, ddof=1)
+    if args.control:  # no path through input units, no gate
+        del found["gate"], found["gate_se"]
+    elif args.replicas > 1:
+        found["gate_replicas_se"] = np.std([analysis.gate(f) for f in several], 0, ddof=1)
+    return found
+
+
+def measures(fit, rec, held_out, angles, truth, args, found):
+    """What metrics.json says of one fitted network; the truth, where there is one, is read here and only here.
+
+    rec, held_out: all trials and the held-out ones; angles: (n,) rad; found: what `errors` returns, or None.
+    """
+    determined = None if found is None else found["identifiable"]
     result = analysis.connectivity_scores(fit, truth, determined)
-    result["identifiable_fraction"] = float(determined.mean())
+    if determined is not None:
+        result["identifiable_fraction"] = float(determined.mean())
     result["loss"] = analysis.window_error(fit, held_out, args.warmup, args.window)
-    errors, steps = analysis.heading_error(fit, held_out, angles)
-    result["heading_error_5s"], result["heading_error_steps"] = float(errors.mean()), steps
-    if len(fit.b) > n:
+    wrong, steps = analysis.heading_error(fit, held_out, angles)
+    result["heading_error_5s"], result["heading_error_steps"] = float(wrong.mean()), steps
+    if len(fit.b) > fit.n:
         result |= analysis.shifter_measures(fit, held_out, angles)
+        result |= uncertainty.path_measures(fit, rec, truth, found)
     return result
 
 
@@ -222,20 +319,35 @@ def main():
 
     model, seconds = fit(train, args, device, log, state, save)
     bar.close()
+    began = time.perf_counter()
+    if not (args.control or args.no_polish):
+        trained = model.state_dict()
+        model, refined = polished(model, train, args)
+        state = torch.load(checkpoint, weights_only=True)
+        save(state | {"model": model.state_dict(), "trained": trained})
+    polish_seconds = time.perf_counter() - began
+    found = None
+    if not args.no_errors:
+        found = errors(model, train, args, device)
+        with recording.whole(args.out / "errors.npz") as temporary:
+            np.savez(temporary, **found)
     angles = analysis.place_on_ring(rec.rates)
-    each = [measures(one, held_out, angles, truth, args) for one in analysis.fits(model)]
+    each = [measures(one, rec, held_out, angles, truth, args, found) for one in analysis.fits(model)]
     metrics = each[0] if args.replicas == 1 else {k: [m[k] for m in each] for k in each[0]}
     metrics |= {
+        "polished": False if args.control or args.no_polish else refined[0] if args.replicas == 1 else refined,
         "updates": args.updates,
         "train_seconds": seconds,
+        "polish_seconds": polish_seconds,
         "alpha": args.alpha,
         "held_out_trials": index.tolist(),
     }
+    metrics = {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in metrics.items()}
     with recording.whole(args.out / "metrics.json") as temporary:
         Path(temporary).write_text(json.dumps(metrics, indent=2) + "\n")
     tracking.finish(run, metrics)
     show = {k: metrics[k] for k in ("r_W", "r_gate", "heading_error_5s", "loss", "train_seconds") if k in metrics}
-    print(f"{args.out}: " + ", ".join(f"{k} {np.mean(v):.3g}" for k, v in show.items()))
+    print(f"{args.out}: " + ", ".join(f"{k} {np.mean(v):.3g}" for k, v in show.items() if v is not None))
     tracking.advise(run, args.out)
 
 
@@ -285,8 +397,8 @@ def parse():
     add("--out",           type=Path,  default="runs/separated", help="the run's folder")
     add("--input-units",   type=count, default=100,  help="hidden units that receive the velocity")
     add("--control",       action="store_true",      help="no input units: velocity drives the response units")
-    add("--updates",       type=count, default=550,  help="gradient updates")
-    add("--batch",         type=count, default=100,  help="windows per update")
+    add("--updates",       type=count, default=1100,  help="gradient updates")
+    add("--batch",         type=count, default=50,   help="windows per update")
     add("--window",        type=count, default=50,   help="steps of a window that count in the loss")
     add("--warmup",        type=number(int, 0), default=10, help="steps before them, response units held at the record")
     add("--lr",            type=rate,  default=6e-3, help="Adam's learning rate, at the schedule's peak")
@@ -298,6 +410,9 @@ def parse():
     add("--forcing",       type=share, default=0.1,  help="pull per step towards the recorded state, fading to 0")
     add("--alpha",         type=alpha,               help="dt / tau (default: the recording's, else 0.2)")
     add("--seed",          type=number(int, 0), default=0, help="of initial weights and windows")
+    add("--no-polish",     action="store_true",      help="leave the weights as trained, without the convex last step")
+    add("--no-errors",     action="store_true",      help="skip the standard errors, and the measures that need them")
+    add("--bootstrap",     action="store_true",      help="each replica draws its own trials, with replacement")
     add("--replicas",      type=count, default=1,    help="networks fitted at once, with seeds seed, seed + 1, ...")
     add("--device",        choices=["auto", "cpu", "cuda"], default="auto", help="auto: a GPU where there is one")
     add("--wandb",         choices=["auto", "online", "offline", "disabled"], default="auto",

@@ -1,70 +1,85 @@
 """What each part of the estimator is worth: one change to train.py's defaults at a time.
 
-Run from the top folder, as `python -m benchmarks.estimator`. Prints the table as it grows and writes
-benchmarks/estimator.md. The recordings' seeds are none of those that the README reports.
+Run from the top folder, as `python -m benchmarks.estimator`. Prints the table and writes benchmarks/estimator.md. The
+recordings' seeds are none of those that the README reports.
 """
 
 import argparse
-import json
 import tempfile
 from pathlib import Path
 
 import numpy as np
 
-from experiments.results import script
+from experiments import runs
 
 VARIANTS = {
     "default": "",
+    "without the convex last step": "--no-polish",
     "no forcing": "--forcing 0",
     "forcing 0.2": "--forcing 0.2",
     "no drive penalty": "--drive-penalty 0",
     "drive penalty 0.03": "--drive-penalty 0.03",
-    "drive penalty 0.1": "--drive-penalty 0.1",
     "no warm-up": "--warmup 0",
-    "warm-up 20": "--warmup 20",
     "mean squared error": "--loss mse",
     "initial W 0.1": "--init-scale 0.1",
     "initial W 1 (Glorot)": "--init-scale 1",
     "window 25": "--window 25",
-    "window 100": "--window 100",
+    "window 100": "--window 100 --batch 25",
+    "half the updates, twice the batch": "--updates 550 --batch 100",
+    "half the updates": "--updates 550",
+    "twice the updates": "--updates 2200",
     "lr 3e-3": "--lr 3e-3",
-    "lr 1.2e-2": "--lr 1.2e-2",
+    "lr 1e-2": "--lr 1e-2",
     "constant lr 1e-3": "--schedule constant --lr 1e-3",
-    "300 updates": "--updates 300",
-    "1200 updates": "--updates 1200",
-    "50 input units": "--input-units 50",
     "200 input units": "--input-units 200",
 }
-MEASURES = ("r_W", "r_W_near", "r_W_identifiable", "r_gate", "heading_error_5s", "train_seconds")
-DATA = {"shifters": (100, 101), "gain": (100,)}  # seeds of the recordings
+MEASURES = ("r_W", "r_W_near", "r_gate", "r_gate_effective", "heading_error_5s", "train_seconds")
+DATA = {"shifters": [], "gain": ["--shift", "gain"], "stimulated": ["--stimulus", 4]}
+
+
+def table(found):
+    """Markdown. found: {(variant, circuit): [metrics of each recording]}."""
+    lines = ["| change to the defaults | circuit | " + " | ".join(f"`{m}`" for m in MEASURES) + " |"]
+    lines += ["|" + " --- |" * (len(MEASURES) + 2)]
+    for (name, circuit), rows in found.items():
+        options = f" (`{VARIANTS[name]}`)" if VARIANTS[name] else ""
+        cells = [f"{np.mean([row[m] for row in rows]):.{0 if m == 'train_seconds' else 3}f}" for m in MEASURES]
+        lines.append(f"| {name}{options} | {circuit} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
 
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--only", help="variants whose name contains this")
+    p.add_argument("--only", default="", help="variants whose name contains this")
+    p.add_argument("--circuits", nargs="+", choices=DATA, default=["shifters", "gain"], help="which")
+    p.add_argument("--seeds", type=int, default=1, help="recordings of each circuit, from seed 100 on")
+    p.add_argument("--small", action="store_true", help="tiny recordings and fits, to see that it runs")
+    p.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".md"), help="the table's file")
     args = p.parse_args()
-    lines = ["Means over recordings and fits with the seeds " + str(DATA) + ".", ""]
-    lines += ["| change to the defaults | circuit | " + " | ".join(f"`{m}`" for m in MEASURES) + " |"]
-    lines += ["|" + " --- |" * (len(MEASURES) + 2)]
+    seeds = range(100, 100 + args.seeds)
+    sizes, updates = (["--trials", 10, "--steps", 200], ["--updates", 3]) if args.small else ([], [])
     with tempfile.TemporaryDirectory() as folder:
-        for shift, seeds in DATA.items():
+        for circuit in args.circuits:
             for seed in seeds:
-                script("cann.py", "--out", f"{folder}/{shift}-{seed}.npz", "--shift", shift, "--seed", seed)
-        for name, options in VARIANTS.items():
-            if args.only and args.only not in name:
-                continue
-            for shift, seeds in DATA.items():
-                rows = []
-                for seed in seeds:
-                    data = f"{folder}/{shift}-{seed}.npz"
-                    flags = ("--data", data, "--out", f"{folder}/run", "--seed", seed, "--wandb", "disabled")
-                    script("train.py", *flags, *options.split())
-                    rows.append(json.loads((Path(folder) / "run" / "metrics.json").read_text()))
-                cells = [f"{np.mean([row[m] for row in rows]):.3f}" for m in MEASURES]
-                lines.append(f"| {name} {f'(`{options}`)' if options else ''} | {shift} | " + " | ".join(cells) + " |")
-                print(lines[-1], flush=True)
+                runs.script(
+                    "cann.py", "--out", f"{folder}/{circuit}-{seed}.npz", "--seed", seed, *sizes, *DATA[circuit]
+                )
+
+        def one(item):
+            name, circuit, seed = item
+            out = f"{folder}/{list(VARIANTS).index(name)}-{circuit}-{seed}"
+            options = ("--no-errors", "--seed", seed, *VARIANTS[name].split(), *updates)
+            return runs.fit(f"{folder}/{circuit}-{seed}.npz", out, *options)
+
+        names = [name for name in VARIANTS if args.only in name]
+        items = [(name, circuit, seed) for name in names for circuit in args.circuits for seed in seeds]
+        found = {}
+        for (name, circuit, _), metrics in zip(items, runs.each(one, items), strict=True):
+            found.setdefault((name, circuit), []).append(metrics)
+    head = f"Means over {args.seeds} recording(s) and fits of each circuit, seeds from 100 on.\n\n"
     if not args.only:
-        Path(__file__).with_suffix(".md").write_text("\n".join(lines) + "\n")
+        args.out.write_text(head + table(found) + "\n")
+    print(head + table(found))
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def options():
         small = {
             "input_units": 40, "control": False, "updates": 4, "batch": 8, "window": 20, "warmup": 5, "lr": 6e-3,
             "beta2": 0.99, "schedule": "onecycle", "loss": "matching", "init_scale": 0.03, "drive_penalty": 0.003,
-            "forcing": 0.1, "alpha": 0.2, "seed": 0, "replicas": 1,
+            "forcing": 0.1, "alpha": 0.2, "seed": 0, "replicas": 1, "bootstrap": False, "no_polish": False,
         }  # fmt: skip
         assert not changes.keys() - small.keys()
         return argparse.Namespace(**small | changes)
@@ -49,7 +49,7 @@ def fit():
     """Fit a recording without logging. Returns: model."""
 
     def run(rec, args, **more):
-        return train.fit(rec, args, torch.device("cpu"), lambda *_: None, **more)[0]
+        return train.fit(rec, args, torch.device("cpu"), **more)[0]
 
     return run
 

@@ -78,14 +78,6 @@ def test_gate_and_product():
     np.testing.assert_allclose(analysis.unsigned_product(fit), np.einsum("ik,kj->ij", fit.W[:4, 4:], fit.W[4:, :4]))
 
 
-def test_weights_between_neurons_never_active_together_are_not_identifiable(turning):
-    _, _, bump, *_ = turning
-    determined = analysis.identifiable(bump, analysis.synaptic_state(bump, 0.9))
-    apart = np.abs(analysis.angle_between(analysis.ring_angles(30)[:, None], analysis.ring_angles(30)))
-    assert determined[apart < np.radians(80)].all()
-    assert not determined[apart > np.radians(175)].any()
-
-
 def test_profile_of_a_ring():
     angles = analysis.ring_angles(20)
     distance, mean, sd = analysis.ring_profile(np.sin(angles - angles[:, None]))

@@ -7,7 +7,7 @@ import torch
 import analysis
 import recording
 import train
-from model import RNN, phi
+from model import RNN, Buffers, phi
 
 
 @pytest.fixture
@@ -92,9 +92,60 @@ def test_analysis_runs_the_same_network(rec):
     np.testing.assert_allclose(rates.swapaxes(0, 1), phi(a).detach(), atol=2e-5)
 
 
+def by_steps(model, v, u, r, stimulus, args, forcing, penalty):
+    """The loss of train.gradient, written out with the network's own step; one replica."""
+    n, loss = model.n_response, 0.0
+    state = torch.cat([u[0], torch.zeros(u.shape[1], model.b.shape[-1] - n, dtype=u.dtype)], -1)
+    for t in range(len(v)):
+        a = (state @ model.W + model.current(v[t], stimulus[t]))[:, :n]
+        if t >= args.warmup:
+            error = (phi(a) - r[t]).square()
+            if args.loss == "matching":
+                error = torch.log(torch.cosh(a.clamp(min=0))) - a * r[t]
+            drive = state[:, n:] @ model.W[n:, :n]
+            loss = loss + (error + penalty * drive.square()).mean() / args.window
+        _, after = model.step(state, v[t], stimulus[t])
+        if t + 1 < len(v):
+            pull = 1.0 if t < args.warmup else forcing
+            state = torch.cat([after[:, :n] + pull * (u[t + 1] - after[:, :n]), after[:, n:]], -1)
+    return loss
+
+
+@pytest.mark.parametrize("loss", ["matching", "mse"])
+@pytest.mark.parametrize("forcing", [0.0, 0.25, 1.0])
+def test_training_gradient_against_autograd(rnn, window, options, loss, forcing):
+    args = options(loss=loss, warmup=2, window=7, batch=5)
+    r = torch.rand(9, 5, 4, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    batch = window["v"], window["u_response"], r, window["stimulus"]
+    expected = by_steps(rnn, *batch, args, forcing, 0.3)
+    gradients = torch.autograd.grad(expected, (rnn.W, rnn.W_in, rnn.b))
+    buffers = Buffers()
+    for _ in range(2):  # the second time in the buffers that the first left
+        found = train.gradient(rnn, *batch, args, buffers, forcing, 0.3)
+        torch.testing.assert_close(found(), expected.detach())
+        for p, gradient in zip((rnn.W, rnn.W_in, rnn.b), gradients, strict=True):
+            torch.testing.assert_close(p.grad, gradient)
+
+
+def test_training_gradient_of_replicas_is_that_of_each(window, options):
+    args = options(warmup=2, window=7, batch=5)
+    models = [RNN(4, 3, 1, 0.3, 1.0, torch.Generator().manual_seed(k)).double() for k in range(3)]
+    batch = [window["v"], window["u_response"], window["u_response"] ** 2, window["stimulus"]]
+    whole = RNN.stack(models)
+    losses = train.gradient(whole, *(torch.stack([x] * 3, 1) for x in batch), args, Buffers(), 0.1, 0.3)()
+    for k, one in enumerate(models):
+        torch.testing.assert_close(losses[k], train.gradient(one, *batch, args, Buffers(), 0.1, 0.3)())
+        for p, alone in zip(whole.parameters(), one.parameters(), strict=True):
+            torch.testing.assert_close(p.grad[k], alone.grad)
+
+
 def test_matching_loss_has_the_gradient_it_is_named_for():
     a = torch.linspace(-2, 2, 24, dtype=torch.float64).view(2, 3, 4).requires_grad_()
     r = torch.rand(2, 3, 4, dtype=torch.float64)
-    train.MatchingLoss.apply(a, r, a.numel()).backward()
+    train.window_loss(a, r).backward()
     torch.testing.assert_close(a.grad, (phi(a) - r).detach() / a.numel())
-    assert torch.autograd.gradcheck(lambda a: train.MatchingLoss.apply(a, r, 1), (a,))
+
+
+def test_silence_below_threshold():
+    assert phi(torch.tensor(-1.0)) == 0
+    assert phi(torch.tensor(0.5)) == pytest.approx(np.tanh(0.5))

@@ -8,6 +8,7 @@ import shutil
 import struct
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
@@ -17,14 +18,22 @@ import torch
 from nbclient import NotebookClient
 
 import model
-from experiments import results
+from benchmarks import rivals
+from experiments import findings, results
 
 ROOT = Path(__file__).parent.parent
 SMALL = {
     "cann.py": "--trials 10 --steps 150",
     "train.py": "--updates 20 --batch 4 --window 20 --input-units 12",
     "train.sh": "--updates 20 --batch 4 --window 20",
-    "experiments.results": "--seeds 1 --updates 5 --trials 10 --steps 150 --least-squares-samples 2000",
+    "experiments.results": "--circuits shifters --seeds 1 --updates 5 --trials 10 --steps 150 "
+    "--least-squares-samples 2000",
+    "experiments.findings": "--seeds 1 --updates 5 --trials 10 --steps 150",
+    "experiments.limits": "--seeds 1 --updates 5 --trials 10 --steps 150 --factors strength",
+    "experiments.perturbation": "--amplitudes 4 --seeds 1 --updates 5 --trials 10 --steps 150",
+    "benchmarks.rivals": "--seeds 1 --updates 5 --trials 10 --steps 150 --samples 500 --force-passes 1 "
+    "--published-updates 3",
+    "benchmarks.estimator": "--only forcing --circuits gain --small",
 }
 
 
@@ -45,7 +54,8 @@ def checkout(tmp_path_factory):
     folder = tmp_path_factory.mktemp("a copy")
     for name in [*ROOT.glob("*.py"), ROOT / "train.sh", ROOT / "test.ipynb"]:
         shutil.copy(name, folder)
-    shutil.copytree(ROOT / "experiments", folder / "experiments")
+    for name in ("experiments", "benchmarks"):
+        shutil.copytree(ROOT / name, folder / name)
     (folder / "said").mkdir()
     said = run(folder, f"python cann.py --visualize {SMALL['cann.py']}")
     (folder / "said" / "cann").write_text(said)
@@ -82,7 +92,12 @@ def test_training_leaves_two_self_describing_runs(checkout):
         assert checkpoint["args"]["alpha"] == pytest.approx(0.2)
         metrics = json.loads((folder / "metrics.json").read_text())
         assert {"r_W", "r_W_identifiable", "identifiable_fraction", "heading_error_5s", "loss"} <= metrics.keys()
-        assert {"updates", "train_seconds"} <= metrics.keys()
+        assert {"updates", "train_seconds", "polished"} <= metrics.keys()
+        with np.load(folder / "errors.npz", allow_pickle=False) as found:
+            assert found["W_se"].shape == found["W"].shape == found["identifiable"].shape == (100, 100)
+            if inputs:
+                assert found["gate_se"].shape == found["gate"].shape == (1, 100, 100)
+            assert found["identifiable"].mean() == pytest.approx(metrics["identifiable_fraction"])
         assert ("r_gate" in metrics) == ("r_product" in metrics) == ("shifter_fraction" in metrics) == bool(inputs)
         assert metrics["held_out_trials"] == [9]
         loaded, args = model.load(folder / "model.pt")
@@ -140,13 +155,16 @@ def test_resume_of_a_finished_run_gives_the_same_weights(checkout):
 def test_replicas_gain_a_leading_axis(checkout):
     run(
         checkout,
-        "python train.py --out runs/two --replicas 2 --updates 3 --batch 4 --window 20 --input-units 6",
+        "python train.py --out runs/two --replicas 2 --bootstrap --updates 3 --batch 4 --window 20 --input-units 6",
         WANDB_MODE="disabled",
     )
     weights = torch.load(checkout / "runs" / "two" / "model.pt", weights_only=True)["model"]
     assert weights["W"].shape == (2, 106, 106)
     assert weights["W_in"].shape == (2, 1, 6)
     assert len(json.loads((checkout / "runs" / "two" / "metrics.json").read_text())["r_W"]) == 2
+    with np.load(checkout / "runs" / "two" / "errors.npz", allow_pickle=False) as found:
+        assert found["W_replicas_se"].shape == (100, 100)
+        assert found["gate_replicas_se"].shape == (1, 100, 100)
 
 
 def test_notebook_runs_from_top_to_bottom(checkout, monkeypatch):
@@ -154,20 +172,28 @@ def test_notebook_runs_from_top_to_bottom(checkout, monkeypatch):
     notebook = nbformat.read("test.ipynb", 4)
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(checkout)}}).execute()
     drawn = sum("image/png" in out.get("data", {}) for cell in notebook.cells for out in cell.get("outputs", []))
-    assert drawn == len(list((checkout / "assets").glob("*.png"))) == 5
+    assert drawn == len(list((checkout / "assets").glob("*.png"))) == 6
 
 
 def test_committed_notebook_has_its_outputs():
     cells = [c for c in nbformat.read(ROOT / "test.ipynb", 4).cells if c.cell_type == "code"]
     assert [c.execution_count for c in cells] == list(range(1, len(cells) + 1))
     assert not any(out.output_type == "error" for c in cells for out in c.outputs)
-    assert sum("image/png" in out.get("data", {}) for c in cells for out in c.outputs) == 5
+    assert sum("image/png" in out.get("data", {}) for c in cells for out in c.outputs) == 6
 
 
-def test_readme_table_is_the_measured_one():
-    rows = json.loads((ROOT / "experiments" / "results.json").read_text())
-    assert all(len(values) >= 5 for row in rows.values() for values in row.values())
-    assert results.table(rows) in (ROOT / "README.md").read_text()
+def test_readme_tables_are_the_measured_ones():
+    readme = (ROOT / "README.md").read_text()
+    measured = {
+        p.stem: json.loads(p.read_text()) for p in [*ROOT.glob("experiments/*.json"), *ROOT.glob("bench*/*.json")]
+    }
+    rows = measured["results"]
+    assert len(rows["shifters, separated"]["r_W"]) == len(rows["gain, separated"]["r_W"]) == 10
+    assert len(rows["stimulated, separated"]["coverage"]) == 5
+    assert results.table(rows) in readme
+    assert results.trust_table(rows) in readme
+    for name, script in (("findings", findings), ("rivals", rivals)):
+        assert name not in measured or script.table(measured[name]) in readme
 
 
 def readme_commands():
@@ -178,14 +204,31 @@ def readme_commands():
     ]
 
 
-@pytest.mark.parametrize("command", readme_commands())
-def test_readme_command(command, checkout):
-    words = shlex.split(command)
-    if words[0] == "jupyter":
-        pytest.skip("test_notebook_runs_from_top_to_bottom runs it")
-    assert words[0] in ("python", "sh"), f"no test runs {command!r}"
-    name = words[2] if words[1] == "-m" else words[1]
-    run(checkout, f"{command} {SMALL[name]}", WANDB_MODE="disabled")
+@pytest.fixture(scope="module")
+def outcomes(checkout):
+    """The README's commands run small, simulations first, two at a time. Returns: {command: error or None}."""
+
+    def attempt(command):
+        words = shlex.split(command)
+        if words[0] not in ("python", "sh"):
+            return f"no test runs {command!r}"
+        name = words[2] if words[1] == "-m" else words[1]
+        try:
+            run(checkout, f"{command} {SMALL[name]}", WANDB_MODE="disabled", OMP_NUM_THREADS="1")
+        except AssertionError as error:
+            return str(error)
+
+    commands = [c for c in readme_commands() if not c.startswith("jupyter")]  # the notebook has a test of its own
+    simulations = [c for c in commands if "cann.py" in c]
+    with ThreadPoolExecutor(2) as pool:
+        done = dict(zip(simulations, pool.map(attempt, simulations), strict=True))
+        rest = [c for c in commands if c not in done]
+        return done | dict(zip(rest, pool.map(attempt, rest), strict=True))
+
+
+@pytest.mark.parametrize("command", [c for c in readme_commands() if not c.startswith("jupyter")])
+def test_readme_command(command, outcomes):
+    assert outcomes[command] is None
 
 
 def test_own_recording_of_the_readme_gets_no_invented_measures(checkout):
