@@ -348,7 +348,16 @@ def main():
     tracking.finish(run, metrics)
     show = {k: metrics[k] for k in ("r_W", "r_gate", "heading_error_5s", "loss", "train_seconds") if k in metrics}
     print(f"{args.out}: " + ", ".join(f"{k} {np.mean(v):.3g}" for k, v in show.items() if v is not None))
+    if "direct_share" in metrics:
+        print(f"{args.out}: {told(metrics['direct_share'])}")
     tracking.advise(run, args.out)
+
+
+def told(share):
+    """What the recording says of direct connections against paths through hidden neurons, in a sentence."""
+    if share is None or np.any(np.equal(share, None)):
+        return "without a stimulus, connections and paths through hidden neurons cannot be told apart: trust their sum"
+    return f"the pulses put {np.mean(share):.0%} of what neurons do to each other into direct connections"
 
 
 def choose_alpha(args, rec):

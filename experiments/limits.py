@@ -33,12 +33,12 @@ class Factor(NamedTuple):
 
 
 FACTORS = {
-    "noise": Factor("noise, s.d. of the input current", 0.02, (0.005, 0.01, 0.02, 0.05, 0.1)),
+    "noise": Factor("noise, s.d. of the input current", 0.02, (0.005, 0.02, 0.05, 0.1, 0.2)),
     "trials": Factor("trials", 100, (10, 30, 100)),
     "observed": Factor("share of compass neurons observed", 1, (0.25, 0.5, 1), "linear"),
     "alpha": Factor("alpha of the fit (the circuit's: 0.2)", 0.2, (0.05, 0.1, 0.2, 0.4, 0.8)),
-    "input_units": Factor("input units", 100, (4, 10, 30, 100)),
-    "ring": Factor("compass neurons, and as many shifters", 100, (32, 64, 100)),
+    "input_units": Factor("input units", 100, (4, 10, 30, 100, 300)),
+    "ring": Factor("compass neurons, and as many shifters", 100, (32, 64, 100, 200)),
     "strength": Factor("cosine of the ring's weights\n(bump's width)", 0.12, (0.1, 0.12, 0.15), "linear"),
     "speed": Factor("velocity, s.d. (rad/s)", cann.VELOCITY_SD, (0.5, 1, 2, 4)),
     "memory": Factor("velocity, correlation time (s)", cann.VELOCITY_TAU, (0.03, 0.112, 0.5)),
