@@ -63,8 +63,6 @@ class RNN(nn.Module):
     @staticmethod
     def stack(models):
         """One network whose parameters are those of `models` along a leading replica axis."""
-        if len(models) == 1:
-            return models[0]
         whole = RNN(1, 0, alpha=models[0].alpha)
         whole.n_response = models[0].n_response
         for name, _ in list(whole.named_parameters()):
@@ -93,19 +91,35 @@ class Buffers(dict):
         return self[name]
 
 
-def unroll(W, current, u_response, warmup, forcing, alpha, buffers):
-    """The loop over time (see RNN.forward). Returns: currents a, rates r and states u, each (T, ..., B, n)."""
-    a, r, u = (buffers.like(name, current) for name in "aru")
-    n = u_response.shape[-1]
-    u[0, ..., :n], u[0, ..., n:] = u_response[0], 0
-    for t in range(len(a)):
-        torch.matmul(u[t], W, out=a[t]).add_(current[t])
-        torch.tanh(a[t], out=r[t]).clamp_(min=0)
-        if t + 1 < len(a):
-            torch.lerp(u[t], r[t], alpha, out=u[t + 1])
-            if pull := 1.0 if t < warmup else forcing:
-                u[t + 1, ..., :n].lerp_(u_response[t + 1], pull)
-    return a, r, u
+def unroll(W, a, u_response, warmup, forcing, alpha, buffers):
+    """The loop over time (see RNN.forward).
+
+    a: (T, ..., B, n), the currents that do not depend on the state (RNN.current), overwritten by the whole ones.
+    Returns: rates r and states u, likewise.
+
+    While the response units are held, their share of u @ W is one product for all these steps, and only the input
+    units, which know nothing but their own past, need the loop.
+    """
+    r, u, n, held = buffers.like("r", a), buffers.like("u", a), u_response.shape[-1], min(warmup + 1, len(a))
+    u[:held, ..., :n] = u_response[:held]
+    a[:held] += u_response[:held] @ W[..., :n, :]
+    s, among = torch.zeros_like(u[0, ..., n:]), W[..., n:, n:].contiguous()
+    for t in range(held):
+        u[t, ..., n:] = s
+        a[t, ..., n:] += s @ among
+        s.lerp_(phi(a[t, ..., n:]), alpha)
+    a[:held, ..., :n] += u[:held, ..., n:] @ W[..., n:, :n]
+    torch.tanh(a[:held], out=r[:held]).relu_()
+    if held < len(a):
+        torch.lerp(u[warmup], r[warmup], alpha, out=u[held])
+    steps = [x[held:].unbind() for x in (a, r, u, u[..., :n], u_response)]
+    for a_t, r_t, u_t, u_t_response, recorded, after in zip(*steps, [*steps[2][1:], None], strict=False):
+        u_t_response.lerp_(recorded, forcing)
+        add_product(a_t, u_t, W)
+        torch.tanh(a_t, out=r_t).relu_()
+        if after is not None:
+            torch.lerp(u_t, r_t, alpha, out=after)
+    return r, u
 
 
 def unroll_backward(g, from_u, W, r, u, n, warmup, forcing, alpha):
@@ -118,19 +132,40 @@ def unroll_backward(g, from_u, W, r, u, n, warmup, forcing, alpha):
     g: (T, ..., B, n), dL/da from the loss, overwritten by the whole dL/da, which is the gradient of `current`;
     from_u: the same of u, or None. Returns: dL/dW.
     """
-    du, slope = torch.zeros_like(r[0]), torch.empty_like(r[0])
-    for t in reversed(range(len(r))):
-        # phi'(a) = (1 - r^2) where r > 0, else 0; du is still that of step t + 1
-        torch.ops.aten.tanh_backward.grad_input(du, r[t], grad_input=slope)
-        torch.ops.aten.threshold_backward.grad_input(slope, r[t], 0, grad_input=slope)
-        g[t].add_(slope, alpha=alpha)
-        du.mul_(1 - alpha).add_(g[t] @ W.mT)
-        if from_u is not None:
-            du.add_(from_u[t])
-        if pull := 1.0 if t <= warmup else forcing:
-            du[..., :n] *= 1 - pull
+    held, WT = min(warmup + 1, len(r)), W.mT
+    du, slope = torch.zeros_like(r[0]), torch.empty_like(r[0])  # dL/du[t+1], and times phi'(a[t])
+    du_response = du[..., :n]
+    steps = [x[held:].unbind() for x in ((g, r) if from_u is None else (g, r, from_u))]
+    for g_t, r_t, *from_u_t in reversed(list(zip(*steps, strict=True))):
+        g_t.add_(through_phi(du, r_t, slope), alpha=alpha)
+        add_product(du, g_t, WT, beta=1 - alpha)
+        for more in from_u_t:
+            du.add_(more)
+        du_response.mul_(1 - forcing)
+    # held: what came before does not move the response units' state, and theirs moves only what is seen of them
+    last = held - 1
+    g[last, ..., :n].add_(through_phi(du_response, r[last, ..., :n], slope[..., :n]), alpha=alpha)
+    sent, among = g[:held, ..., :n] @ WT[..., :n, n:], WT[..., n:, n:]
+    if from_u is not None:
+        sent += from_u[:held, ..., n:]
+    ds, slope = du[..., n:].contiguous(), slope[..., n:].contiguous()
+    for t in reversed(range(held)):
+        g_t = g[t, ..., n:]
+        g_t.add_(through_phi(ds, r[t, ..., n:], slope), alpha=alpha)
+        ds = ds.mul_(1 - alpha).add_(sent[t]).add_(g_t @ among)
     flat = [x.movedim(0, -3).flatten(-3, -2) for x in (u, g)]  # (..., T * B, n)
     return flat[0].mT @ flat[1]
+
+
+def through_phi(gradient, r, out):
+    """gradient * phi'(a), where phi'(a) = 1 - r^2 for r > 0, else 0."""
+    torch.ops.aten.tanh_backward.grad_input(gradient, r, grad_input=out)
+    return torch.ops.aten.threshold_backward.grad_input(out, r, 0, grad_input=out)
+
+
+def add_product(x, u, W, beta=1.0):
+    """x = beta * x + u @ W, in place and in one pass, with or without a leading replica axis."""
+    return (x.baddbmm_ if x.ndim == 3 else x.addmm_)(u, W, beta=beta)
 
 
 class Unroll(torch.autograd.Function):
@@ -138,7 +173,8 @@ class Unroll(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, W, current, u_response, warmup, forcing, alpha):
-        a, r, u = unroll(W, current, u_response, warmup, forcing, alpha, Buffers())
+        a = current.clone()
+        r, u = unroll(W, a, u_response, warmup, forcing, alpha, Buffers())
         ctx.save_for_backward(W, r, u)
         ctx.rest = u_response.shape[-1], warmup, forcing, alpha
         return a, u

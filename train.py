@@ -55,21 +55,23 @@ def window_loss(a, r, drive=None, drive_penalty=0.0, loss="matching"):
 
 
 @torch.no_grad()
-def gradient(model, v, u, r, stimulus, args, buffers, forcing=0.0, drive_penalty=0.0):
+def gradient(model, v, u, r, stimulus, args, buffers, forcing=0.0, drive_penalty=None, held=False):
     """Set the gradients of the loss of a batch of windows, summed over replicas. All arrays are time first.
 
     v: (warmup + window, [replicas,] batch, D); u, r, stimulus: the same of n, recorded states, rates and known
-    current or None; forcing, drive_penalty: at this update.
+    current or None; forcing, drive_penalty: at this update, numbers or tensors without axes, the latter None for
+    none; held: hold the response units at the record beyond the warm-up.
     Returns: a function that gives the loss itself, for whoever wants to see it.
     """
     n, start, parameters = model.n_response, args.warmup, (model.W, model.b, model.W_in)
     W, b, W_in = (p.detach() for p in parameters)
-    current = buffers.like("current", v[..., :1].expand(*v.shape[:-1], b.shape[-1]))
-    current.copy_(b.unsqueeze(-2))
-    current[..., b.shape[-1] - W_in.shape[-1] :] += v @ W_in
+    a = buffers.like("a", v[..., :1].expand(*v.shape[:-1], b.shape[-1]))
+    a.copy_(b.unsqueeze(-2))
+    a[..., b.shape[-1] - W_in.shape[-1] :] += v @ W_in
     if stimulus is not None:
-        current[..., :n] += stimulus
-    a, rates, states = unroll(W, current, u, args.warmup, forcing, model.alpha, buffers)
+        a[..., :n] += stimulus
+    along = (len(v) if held else args.warmup), forcing, model.alpha
+    rates, states = unroll(W, a, u, *along, buffers)
 
     g, count = buffers.like("g", a), args.window * args.batch * n
     g.zero_()
@@ -78,14 +80,14 @@ def gradient(model, v, u, r, stimulus, args, buffers, forcing=0.0, drive_penalty
     if args.loss == "mse":
         response.mul_(2 * (1 - rates[start:, ..., :n].square()) * (rates[start:, ..., :n] > 0))
     from_u, drive = None, None
-    if drive_penalty:
+    if drive_penalty is not None:
         sent = states[start:, ..., n:]
         drive = sent @ W[..., n:, :n]
         pull = drive * (2 * drive_penalty / count)
         from_u = buffers.like("from_u", a)
         torch.matmul(pull, W[..., n:, :n].mT, out=from_u[start:, ..., n:])
-    W_grad = unroll_backward(g, from_u, W, rates, states, n, args.warmup, forcing, model.alpha)
-    if drive_penalty:
+    W_grad = unroll_backward(g, from_u, W, rates, states, n, *along)
+    if drive is not None:
         flat = [x.movedim(0, -3).flatten(-3, -2) for x in (sent, pull)]
         W_grad[..., n:, :n] += flat[0].mT @ flat[1]
     flat = [x.movedim(0, -3).flatten(-3, -2) for x in (v, g)]  # (..., T * B, D or units)
@@ -106,7 +108,7 @@ class Windows:
         self.length = args.warmup + args.window
         self.trials, self.steps, _ = rec.rates.shape
         self.first = min(int(np.ceil(3 / alpha)), self.steps - self.length)  # u[0] is a guess, soon forgotten
-        self.batch, self.generators = args.batch, generators
+        self.batch, self.generators, self.stacked = args.batch, generators, args.replicas > 1
         drawn = [torch.randint(self.trials, (self.trials,), generator=g) for g in generators if args.bootstrap]
         self.pools = drawn or [torch.arange(self.trials) for _ in generators]
         self.rates, self.velocity = flat(rec.rates), flat(rec.velocity)  # (trials * steps, ...)
@@ -114,15 +116,18 @@ class Windows:
         self.stimulus = None if rec.stimulus is None else flat(rec.stimulus)
 
     def draw(self):
-        """Returns: velocity, state, rates and stimulus (or None), each (length, [replicas,] batch, ...)."""
+        """The first rows of the next windows. Returns: ([replicas,] batch) on the device."""
         starts = []
         for g, pool in zip(self.generators, self.pools, strict=True):
             trial = pool[torch.randint(self.trials, (self.batch,), generator=g)]
-            starts.append(
-                trial * self.steps + torch.randint(self.first, self.steps - self.length + 1, (self.batch,), generator=g)
-            )
-        start = torch.stack(starts) if len(starts) > 1 else starts[0]
-        rows = (torch.arange(self.length).view(-1, *[1] * start.ndim) + start).to(self.rates.device)
+            first = torch.randint(self.first, self.steps - self.length + 1, (self.batch,), generator=g)
+            starts.append(trial * self.steps + first)
+        start = torch.stack(starts) if self.stacked else starts[0]
+        return start.to(self.rates.device, non_blocking=True)
+
+    def at(self, start):
+        """Returns: velocity, state, rates and stimulus (or None), each (length, [replicas,] batch, ...)."""
+        rows = torch.arange(self.length, device=start.device).view(-1, *[1] * start.ndim) + start
         pick = lambda x: x.index_select(0, rows.flatten()).view(*rows.shape, -1)  # noqa: E731
         return (
             pick(self.velocity),
@@ -130,6 +135,54 @@ class Windows:
             pick(self.rates),
             None if self.stimulus is None else pick(self.stimulus),
         )
+
+
+class Update:
+    """One update of the weights; on a GPU captured once, as a CUDA graph, and replayed, so that Python costs nothing.
+
+    A captured update finds its inputs where they lay when it was captured; they are copied there. Nothing waits for
+    the device.
+    """
+
+    EAGER = 3  # updates before the capture, while libraries choose their kernels and the buffers are made
+
+    @property
+    def captures(self):
+        return self.windows.rates.is_cuda
+
+    def __init__(self, model, windows, optimiser, args, penalised, held):
+        self.model, self.windows, self.optimiser, self.args = model, windows, optimiser, args
+        self.penalised, self.held, self.buffers = penalised, held, Buffers()
+        self.graph, self.inputs, self.done = None, None, 0
+
+    def __call__(self, start, forcing, penalty):
+        """start: ([replicas,] batch), first rows of the windows; forcing, penalty: at this update.
+
+        Returns: a function that gives the loss, until the next update.
+        """
+        if not self.captures:
+            return self.update(start, forcing, penalty)
+        if self.inputs is None:
+            self.inputs = start.clone(), *(torch.zeros((), device=start.device) for _ in range(2))
+        self.inputs[0].copy_(start)
+        self.inputs[1].fill_(forcing)
+        self.inputs[2].fill_(penalty)
+        self.done += 1
+        if self.done <= self.EAGER:
+            return self.update(*self.inputs)
+        if self.graph is None:
+            self.graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self.graph):
+                self.loss = self.update(*self.inputs)
+        self.graph.replay()
+        return self.loss
+
+    def update(self, start, forcing, penalty):
+        penalty = penalty if self.penalised else None
+        batch = self.windows.at(start)
+        loss = gradient(self.model, *batch, self.args, self.buffers, forcing, penalty, self.held)
+        self.optimiser.step()
+        return loss
 
 
 def split_trials(rec):
@@ -160,10 +213,13 @@ def fit(rec, args, device, log=None, state=None, save=None, start=None):
     generators = [torch.Generator().manual_seed(args.seed + k) for k in range(args.replicas)]
     inputs = 0 if args.control else args.input_units
     n, d = rec.rates.shape[-1], rec.velocity.shape[-1]
-    model = RNN.stack([RNN(n, inputs, d, alpha, args.init_scale, g) for g in generators]).to(device)
+    models = [RNN(n, inputs, d, alpha, args.init_scale, g) for g in generators]
+    model = (RNN.stack(models) if args.replicas > 1 else models[0]).to(device)
     if held:
         model.load_state_dict(start.state_dict())
-    optimiser = torch.optim.Adam(model.parameters(), lr=lr, betas=(0.9, args.beta2), fused=True)
+    on_gpu = device.type == "cuda"
+    rate = torch.tensor(lr, device=device) if on_gpu else lr  # a captured update reads its rate from the device
+    optimiser = torch.optim.Adam(model.parameters(), rate, (0.9, args.beta2), fused=True, capturable=on_gpu)
     scheduled = args.schedule == "onecycle" and updates > 1
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, updates) if scheduled else None
     windows = Windows(rec, alpha, args, generators, device)  # draws its trials, if it does, before any window
@@ -176,13 +232,12 @@ def fit(rec, args, device, log=None, state=None, save=None, start=None):
         for g, saved in zip(generators, state["generators"], strict=True):
             g.set_state(saved)
         done, seconds = state["updates"], state["seconds"]
-    buffers, penalty = Buffers(), 0.0 if args.control else args.drive_penalty
+    penalty = 0.0 if args.control or held else args.drive_penalty
+    step = Update(model, windows, optimiser, args, penalty > 0, held)
     began = time.perf_counter() - seconds
     for update in range(done + 1, updates + 1):
         fade = 1 - (update - 1) / updates
-        forcing, penalised = (1.0, 0.0) if held else (fade * args.forcing, fade * penalty)
-        loss = gradient(model, *windows.draw(), args, buffers, forcing, penalised)
-        optimiser.step()
+        loss = step(windows.draw(), fade * args.forcing, fade * penalty)
         if scheduled:
             schedule.step()
         if update % LOG_EVERY == 0 or update == updates:
@@ -190,7 +245,7 @@ def fit(rec, args, device, log=None, state=None, save=None, start=None):
             scalars = {
                 "loss": loss().mean().item(),
                 "gradient_norm": norm.item(),
-                "lr": optimiser.param_groups[0]["lr"],
+                "lr": float(optimiser.param_groups[0]["lr"]),
             }
             if not np.isfinite(scalars["loss"] + scalars["gradient_norm"]):
                 raise recording.BadInput(

@@ -29,6 +29,7 @@ PRIOR = 0.1  # s.d. of a trained weight's error that `polish` expects, relative 
 RESOLVED = 1.5  # a weight is identifiable if its standard error is below this times the r.m.s. weight
 LOW, HIGH = 0.1, 2.0  # predicted currents between which arctanh(r) is trusted
 CLUSTERS = 20  # at least; fewer trials are cut
+BLOCK = 25  # neurons treated at a time
 
 
 class Estimate(NamedTuple):
@@ -76,26 +77,48 @@ def hold(fit, rec):
     return Held(*(a[:, settled] for a in (x, slopes, known, rec.velocity, rec.rates)))
 
 
-def regressions(coefficients, x, held):
-    """Least squares of arctanh(r) on x, one neuron at a time, about given coefficients.
+class Regression(NamedTuple):
+    """Least squares of arctanh(r) on x, one neuron at a time, about given coefficients (see `regress`)."""
 
-    coefficients: (regressors, n); x: (trials, steps, regressors).
-    Yields, for each neuron: information G (q, q), score S (q,), its rows of x (until the next neuron), residuals about
-    `coefficients`, and each sample's cluster, in order.
-    """
+    x: torch.Tensor  # (samples, q) float64, samples in the order of trials and steps
+    used: torch.Tensor  # (samples, n) bool: active, so that arctanh(r) tells the current
+    e: torch.Tensor  # (samples, n) float64, residuals about the coefficients, 0 where not used
+    starts: np.ndarray  # (clusters,), first sample of each piece of a trial
+    order: np.ndarray  # (n,), neurons along the ring
+
+    def informations(self):
+        """Yields: each neuron j, in order, and its information matrix, x[used[:, j]].T @ x[used[:, j]].
+
+        Neighbours are active together, so each matrix is the last one with the samples added or taken away that
+        only one of the two has: a tenth of the work, for a ring.
+        """
+        G, before = torch.zeros(2 * (self.x.shape[1],), dtype=torch.float64), torch.zeros_like(self.used[:, 0])
+        for j in self.order:
+            now = self.used[:, j]
+            if torch.count_nonzero(now != before) > torch.count_nonzero(now):
+                G, before = torch.zeros_like(G), torch.zeros_like(before)
+            changed = torch.nonzero(now != before).squeeze(1)
+            x, sign = self.x[changed], 2.0 * now[changed].double() - 1
+            G, before = G + x.T @ (x * sign[:, None]), now
+            yield j, G
+
+    def clusters(self, a):
+        """Sums of x.T @ a within each cluster. a: (samples, k). Returns: (clusters, q, k)."""
+        pieces = zip(*(torch.tensor_split(b, tuple(self.starts[1:])) for b in (self.x, a)), strict=True)
+        return torch.stack([x.T @ part for x, part in pieces])
+
+
+def regress(coefficients, x, held):
+    """Set up the regressions. coefficients: (regressors, n); x: (trials, steps, regressors). Returns: Regression."""
     trials, steps, q = x.shape
     pieces = max(1, -(-CLUSTERS // trials))
-    cluster = (np.arange(trials)[:, None] * pieces + np.arange(steps) * pieces // steps).ravel()
-    x = torch.as_tensor(x.reshape(-1, q)).double()
-    z = torch.empty_like(x)  # one for all neurons
-    predicted = (x @ torch.as_tensor(coefficients).double()).numpy() + held.known.reshape(len(x), -1)
-    rates = held.rates.reshape(len(x), -1)
-    for a, r in zip(predicted.T, rates.T, strict=True):
-        # above LOW noise does not silence a neuron; one that is silent all the same has no arctanh to offer
-        rows = np.flatnonzero((a > LOW) & (a < HIGH) & (r > 0) & (r < 0.9999))
-        e = torch.as_tensor(np.arctanh(r[rows].astype(np.float64)) - a[rows])
-        mine = torch.index_select(x, 0, torch.as_tensor(rows), out=z[: len(rows)])
-        yield mine.T @ mine, mine.T @ e, mine, e, cluster[rows]
+    starts = np.arange(trials)[:, None] * steps + np.arange(pieces) * steps // pieces
+    x, r = torch.as_tensor(x.reshape(-1, q)).double(), torch.as_tensor(held.rates).flatten(0, 1).double()
+    a = x @ torch.as_tensor(coefficients).double() + torch.as_tensor(held.known).flatten(0, 1)
+    # above LOW noise does not silence a neuron; one that is silent all the same has no arctanh to offer
+    used = (a > LOW) & (a < HIGH) & (r > 0) & (r < 0.9999)
+    e = torch.where(used, torch.arctanh(r.clamp(max=0.9999)) - a, 0.0)
+    return Regression(x, used, e, starts.ravel(), np.argsort(analysis.place_on_ring(held.rates)))
 
 
 def polish(fit, rec):
@@ -104,12 +127,14 @@ def polish(fit, rec):
     trained = np.concatenate([fit.W[:, :n], fit.b[None, :n]])
     variance = PRIOR**2 * np.mean(fit.W[:n, :n] ** 2)
     moved = trained.astype(np.float64)
-    for j, (G, S, _, e, _) in enumerate(regressions(trained, held.x, held)):
-        if len(e) > len(G):
-            weight = e.square().mean() / variance
-            prior = torch.full((len(G),), weight.item(), dtype=torch.float64)
+    data = regress(trained, held.x, held)
+    score, count = data.x.T @ data.e, data.used.sum(0)
+    noise = data.e.square().sum(0) / count.clamp(min=1)
+    for j, G in data.informations():
+        if count[j] > len(G):
+            prior = torch.full((len(G),), (noise[j] / variance).item(), dtype=torch.float64)
             prior[-1] *= 1e-3
-            moved[:, j] += torch.linalg.solve(G + torch.diag(prior), S).numpy()
+            moved[:, j] += torch.linalg.solve(G + torch.diag(prior), score[:, j]).numpy()
     W, b = fit.W.copy(), fit.b.copy()
     W[:, :n], b[:n] = moved[:-1], moved[-1]
     return fit._replace(W=W, b=b)
@@ -139,36 +164,40 @@ def estimate(fit, rec):
     even = even_map(held, n)  # (n, input units)
     rows = np.concatenate([np.eye(n), even], 1)  # total = rows @ W[:, resp]
     paths = gate_map(fit, held)  # (D, n, input units): effective gate = paths @ W[inp, resp]
-    W, se, total, total_se = (np.full((n, n), np.inf) for _ in range(4))
-    gate, gate_se = paths @ fit.W[n:, :n], np.full((len(paths), n, n), np.inf)
-    for j, (G, S, z, e, cluster) in enumerate(regressions(start, x, held)):
-        q = len(G)
-        W[:, j], total[:, j] = fit.W[:n, j], rows @ fit.W[:, j]
-        if len(e) < 2 * q:
-            continue
-        inverse = torch.linalg.inv(G + 1e-9 * G.diagonal().mean() * torch.eye(q, dtype=torch.float64))
-        step = inverse @ S
-        e = e - z @ step
-        _, sizes = np.unique(cluster, return_counts=True)
-        scores = torch.stack([zc.T @ ec for zc, ec in zip(z.split(list(sizes)), e.split(list(sizes)), strict=True)])
-        count = len(sizes)
-        robust = inverse @ (scores.T @ scores) @ inverse * (count / max(1, count - 1))
-        classical = inverse * (e.square().sum() / (len(e) - q))  # vast in directions that no sample has
+    data = regress(start, x, held)
+    score, count, q = data.x.T @ data.e, data.used.sum(0), x.shape[-1]
+    W, total = fit.W[:n, :n].astype(np.float64), rows @ fit.W[:, :n]
+    gate = (paths @ fit.W[n:, :n]).astype(np.float64)
+    se, total_se, gate_se = (np.full(a.shape, np.inf) for a in (W, total, gate))
+    known = [(j, regularised_inverse(G)) for j, G in data.informations() if count[j] >= 2 * q]
+    for some in (known[i : i + BLOCK] for i in range(0, len(known), BLOCK)):  # of neurons, as memory allows
+        index = [j for j, _ in some]
+        steps = torch.stack([inverse @ score[:, j] for j, inverse in some], 1)  # (q, some)
+        e = torch.where(data.used[:, index], data.e[:, index] - data.x @ steps, 0.0)
+        clusters = data.clusters(e)
+        for k, (j, inverse) in enumerate(some):
+            # two covariances as squares of these: by trials, and by the residuals' variance
+            roots = inverse @ clusters[:, :, k].T * np.sqrt(len(clusters) / max(1, len(clusters) - 1))
+            classical = inverse * (e[:, k].square().sum() / (count[j] - q))  # vast where no sample reaches
 
-        def error(linear, robust=robust, classical=classical):  # of linear @ coefficients
-            linear = torch.as_tensor(linear, dtype=torch.float64)
-            both = [((linear @ V[:size, :size]) * linear).sum(-1) for V in (robust, classical)]
-            return torch.maximum(*both).clamp(min=0).sqrt().numpy()
+            def error(linear, roots=roots[:size], classical=classical[:size, :size]):  # of linear @ coefficients
+                linear = torch.as_tensor(linear, dtype=torch.float64)
+                robust = (linear @ roots).square().sum(-1)
+                return torch.maximum(robust, ((linear @ classical) * linear).sum(-1)).clamp(min=0).sqrt().numpy()
 
-        step = step[:size].numpy()
-        W[:, j] += step[:n]
-        total[:, j] += rows @ step
-        se[:, j] = error(np.eye(n, size))
-        total_se[:, j] = error(rows)
-        gate[:, :, j] += paths @ step[n:]
-        for d, path in enumerate(paths):
-            gate_se[d, :, j] = error(np.concatenate([np.zeros((n, n)), path], 1))
+            step = steps[:size, k].numpy()
+            W[:, j] += step[:n]
+            total[:, j] += rows @ step
+            gate[:, :, j] += paths @ step[n:]
+            se[:, j], total_se[:, j] = error(np.eye(n, size)), error(rows)
+            for d, path in enumerate(paths):
+                gate_se[d, :, j] = error(np.concatenate([np.zeros((n, n)), path], 1))
     return Estimate(W, se, total, total_se, gate, gate_se)
+
+
+def regularised_inverse(G):
+    """The inverse of an information matrix, finite, though vast, where no sample reaches."""
+    return torch.linalg.inv(G + 1e-9 * G.diagonal().mean() * torch.eye(len(G), dtype=G.dtype))
 
 
 def identifiable(W, se):

@@ -1,5 +1,7 @@
 """The fit: what it learns, what it never sees, and that it repeats itself."""
 
+import contextlib
+
 import numpy as np
 import pytest
 import torch
@@ -44,7 +46,9 @@ def test_truth_is_never_read(data, rec, save, options, fit, monkeypatch):
     model, args = fit(recording.load(with_truth), options()), options()
     refined, _ = train.polished(model, recording.load(with_truth), args)
     found = train.errors(refined, recording.load(with_truth), args, torch.device("cpu"))
-    again = train.errors(train.polished(model, recording.load(lies), args)[0], recording.load(lies), args, "cpu")
+    again = train.errors(
+        train.polished(model, recording.load(lies), args)[0], recording.load(lies), args, torch.device("cpu")
+    )
     assert all(np.array_equal(found[k], again[k]) for k in found)
 
 
@@ -59,6 +63,39 @@ def test_replicas_are_fits_with_consecutive_seeds(rec, options, fit):
         alone = analysis.fits(fit(rec, options(seed=3 + k)))[0]
         np.testing.assert_allclose(one.W, alone.W, atol=1e-5)
         np.testing.assert_allclose(one.W_in, alone.W_in, atol=1e-5)
+
+
+class EagerGraph:
+    """Stands for a CUDA graph where there is no GPU: what it captures is run, not replayed, from then on."""
+
+    def __init__(self):
+        self.replayed = 0
+
+    def replay(self):
+        self.replayed += 1
+        self.again()
+
+
+def test_captured_updates_are_the_eager_ones(rec, options, fit, monkeypatch):
+    eager = fit(rec, options(updates=8))
+    graphs, calls = [], []
+    update = train.Update.update
+
+    def counted(self, *inputs):
+        calls.append(inputs)
+        if graphs and len(calls) == train.Update.EAGER + 1:  # while capturing, kernels are recorded, not run
+            graphs[0].again = lambda: update(self, *inputs)
+            return lambda: torch.zeros(())
+        return update(self, *inputs)
+
+    monkeypatch.setattr(train.Update, "update", counted)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: graphs.append(EagerGraph()) or graphs[0])
+    monkeypatch.setattr(torch.cuda, "graph", contextlib.nullcontext)
+    monkeypatch.setattr(train.Update, "captures", True)
+    for p, same in zip(fit(rec, options(updates=8)).parameters(), eager.parameters(), strict=True):
+        torch.testing.assert_close(p, same, atol=1e-5, rtol=0)
+    assert graphs[0].replayed == 8 - train.Update.EAGER
+    assert len(calls) == train.Update.EAGER + 1
 
 
 def test_resumed_fit_gives_the_same_bytes(rec, options, fit, monkeypatch):
@@ -82,7 +119,8 @@ def test_published_estimator(rec, options):
     args = options(loss="mse", warmup=0, init_scale=1.0)
     model = RNN(40, 40, 1, 0.2, args.init_scale, torch.Generator().manual_seed(0))
     assert model.W.std().item() == pytest.approx(np.sqrt(2 / 160), rel=0.02)
-    v, u, r, _ = train.Windows(rec, 0.2, args, [torch.Generator().manual_seed(0)], torch.device("cpu")).draw()
+    windows = train.Windows(rec, 0.2, args, [torch.Generator().manual_seed(0)], torch.device("cpu"))
+    v, u, r, _ = windows.at(windows.draw())
     loss = train.gradient(model, v, u, r, None, args, Buffers())
     state, expected = torch.cat([u[0], torch.zeros(8, 40)], -1), 0.0
     for t in range(args.window):
@@ -102,7 +140,7 @@ def test_bootstrap_draws_other_trials_for_each_replica(rec, options):
     assert all(len(d) < len(rec.rates) for d in drawn)  # some twice, some not at all
     assert drawn[0] != drawn[1] != drawn[2]
     rates = torch.as_tensor(rec.rates)
-    _, _, r, _ = windows.draw()
+    _, _, r, _ = windows.at(windows.draw())
     for k in range(3):
         for window in r[:, k].unbind(1):
             assert any((rates[trial] == window[0]).all(-1).any() for trial in drawn[k])
@@ -112,9 +150,9 @@ def test_windows_stay_within_trials(options):
     trial, step = np.meshgrid(np.arange(6), np.arange(60), indexing="ij")
     rates = np.stack([trial, step], -1).astype(np.float32)
     rec = recording.Recording(rates, rates[..., :1].copy(), 0.01, stimulus=rates)
-    args = options(batch=200)
+    args = options(batch=200, replicas=2)
     windows = train.Windows(rec, 0.2, args, [torch.Generator().manual_seed(k) for k in range(2)], torch.device("cpu"))
-    v, _, r, stimulus = windows.draw()
+    v, _, r, stimulus = windows.at(windows.draw())
     assert r.shape == (25, 2, 200, 2)
     assert (r[..., 0] == r[:1, ..., 0]).all()  # one trial each
     assert (r[1:, ..., 1] - r[:-1, ..., 1] == 1).all()  # consecutive steps

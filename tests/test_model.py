@@ -55,7 +55,7 @@ def test_forward_is_step_repeated(rnn, window, forcing):
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_gradient_against_finite_differences(window, warmup, forcing, replicas):
     models = [RNN(4, 3, 1, 0.3, 1.0, torch.Generator().manual_seed(k)).double() for k in range(replicas)]
-    rnn = RNN.stack(models)
+    rnn = RNN.stack(models) if replicas > 1 else models[0]
     inputs = {k: torch.stack([x] * replicas, 1) if replicas > 1 else x for k, x in window.items()}
 
     def run(W, W_in, b):
@@ -123,6 +123,11 @@ def test_training_gradient_against_autograd(rnn, window, options, loss, forcing)
     for _ in range(2):  # the second time in the buffers that the first left
         found = train.gradient(rnn, *batch, args, buffers, forcing, 0.3)
         torch.testing.assert_close(found(), expected.detach())
+        for p, gradient in zip((rnn.W, rnn.W_in, rnn.b), gradients, strict=True):
+            torch.testing.assert_close(p.grad, gradient)
+    if forcing == 1:  # the same thing without a loop
+        held = train.gradient(rnn, *batch, args, Buffers(), drive_penalty=0.3, held=True)
+        torch.testing.assert_close(held(), expected.detach())
         for p, gradient in zip((rnn.W, rnn.W_in, rnn.b), gradients, strict=True):
             torch.testing.assert_close(p.grad, gradient)
 
