@@ -14,6 +14,7 @@ import numpy as np
 os.environ.setdefault("WANDB_SILENT", "true")
 import wandb
 
+EVERY = 25  # updates between two looks at the loss, the only ones that wait for the device
 IMAGES = 5  # pictures of W over a run
 
 
@@ -38,6 +39,12 @@ def start(args, rec, run_id=None):
     )
 
 
+def own_folder(out):
+    """The folder of a run: below `out`, one for each run of a W&B sweep, whose agent tells the run's id."""
+    run_id = os.environ.get("WANDB_RUN_ID") if "WANDB_SWEEP_ID" in os.environ else None
+    return out / run_id if run_id else out
+
+
 def key_configured():
     """Whether this user has a key for the W&B server, in the environment or where `wandb login` keeps it."""
     if os.environ.get("WANDB_API_KEY"):
@@ -59,7 +66,7 @@ def log(run, update, scalars, W, last):
     if run.disabled:
         return
     row = dict(scalars)
-    if update == last or update % max(10, last // IMAGES // 10 * 10) == 0:
+    if update == last or update % max(EVERY, last // IMAGES // EVERY * EVERY) == 0:
         row["W"] = wandb.Image(picture(W))
     run.log(row, step=update)
 

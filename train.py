@@ -31,11 +31,11 @@ from tqdm import tqdm
 
 import analysis
 import recording
+import replicas
 import tracking
 import uncertainty
-from model import RNN, Buffers, phi, unroll, unroll_backward
+from model import RNN, Buffers, load, phi, unroll, unroll_backward
 
-LOG_EVERY = 10  # updates between two looks at the loss, the only ones that wait for the device
 CHECKPOINT_EVERY = 100
 
 
@@ -203,14 +203,14 @@ def fit(rec, args, device, log=None, state=None, save=None, start=None):
     """Train on a recording.
 
     rec: recording.Recording, training trials only; args: this script's options; log: called with the update, the
-    model and the scalars every LOG_EVERY updates; state: a checkpoint's, to continue; save: called with a new one;
+    model and the scalars every tracking.EVERY updates; state: a checkpoint's, to continue; save: called with a new one;
     start: a model to train on for half the updates at half the learning rate, with the response units held at the
     record throughout and no penalty, which is what the standard errors are taken about.
     Returns: model, seconds of the training loop.
     """
     alpha, held = args.alpha, start is not None
     updates, lr = (max(1, args.updates // 2), args.lr / 2) if held else (args.updates, args.lr)
-    generators = [torch.Generator().manual_seed(args.seed + k) for k in range(args.replicas)]
+    generators = [torch.Generator().manual_seed(args.seed + k) for k in replicas.mine(args.replicas)]
     inputs = 0 if args.control else args.input_units
     n, d = rec.rates.shape[-1], rec.velocity.shape[-1]
     models = [RNN(n, inputs, d, alpha, args.init_scale, g) for g in generators]
@@ -225,6 +225,7 @@ def fit(rec, args, device, log=None, state=None, save=None, start=None):
     windows = Windows(rec, alpha, args, generators, device)  # draws its trials, if it does, before any window
     done, seconds = 0, 0.0
     if state:
+        state = replicas.scatter(state, args.replicas)
         model.load_state_dict(state.get("trained", state["model"]))
         optimiser.load_state_dict(state["optimiser"])
         if scheduled:
@@ -240,7 +241,7 @@ def fit(rec, args, device, log=None, state=None, save=None, start=None):
         loss = step(windows.draw(), fade * args.forcing, fade * penalty)
         if scheduled:
             schedule.step()
-        if update % LOG_EVERY == 0 or update == updates:
+        if update % tracking.EVERY == 0 or update == updates:
             norm = torch.stack([p.grad.square().sum() for p in model.parameters()]).sum().sqrt()
             scalars = {
                 "loss": loss().mean().item(),
@@ -334,6 +335,7 @@ def measures(fit, rec, held_out, angles, truth, args, found):
 
 def main():
     args = parse()
+    args.out = tracking.own_folder(args.out)
     rec = recording.load(args.data)
     truth = recording.load_truth(args.data, rec)
     args.alpha = choose_alpha(args, rec)
@@ -344,7 +346,7 @@ def main():
             f"{args.data}: rates has {rec.rates.shape[1]} steps per trial, {train.rates.shape[1]} after setting trials "
             f"aside; expected at least --warmup + --window = {shortest}"
         )
-    device = choose_device(args.device)
+    device = replicas.start(args.replicas, choose_device(args.device))
     checkpoint = args.out / "model.pt"
     options = {
         k: str(v) if isinstance(v, Path) else v for k, v in vars(args).items() if k not in ("resume", "wandb", "device")
@@ -352,6 +354,9 @@ def main():
     state = resume(checkpoint, options) if args.resume else None
     recording.writable(args.out)
     torch.set_flush_denormal(True)  # silent units' states decay to numbers that slow a CPU down
+    if replicas.rank():  # the first process does all the rest
+        fit(train, args, device, state=state, save=replicas.gather)
+        return replicas.finish()
 
     run = tracking.start(args, rec, run_id=(state or {}).get("wandb"))
     bar = tqdm(
@@ -372,8 +377,11 @@ def main():
         with recording.whole(checkpoint) as temporary:
             torch.save(state | {"args": options, "wandb": run.id}, temporary)
 
-    model, seconds = fit(train, args, device, log, state, save)
+    model, seconds = fit(train, args, device, log, state, lambda state: save(replicas.gather(state)))
     bar.close()
+    if replicas.processes() > 1:
+        model = load(checkpoint)[0]
+        replicas.finish()
     began = time.perf_counter()
     if not (args.control or args.no_polish):
         trained = model.state_dict()
@@ -450,7 +458,7 @@ def resume(checkpoint, options):
     return state
 
 
-def parse():
+def parse(arguments=None):
     p = recording.Parser("Fit an input-separated recurrent network to a recording.")
     add, number = p.add_argument, recording.number
     count, size = number(int, 1), number(float, 0)
@@ -483,7 +491,7 @@ def parse():
                                                      help="auto: online if a key is configured, else offline")
     add("--resume",        action="store_true",      help="continue the run in --out from its last checkpoint")
     # fmt: on
-    return p.parse_args()
+    return p.parse_args(arguments)
 
 
 if __name__ == "__main__":
