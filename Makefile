@@ -22,7 +22,13 @@ test: environment
 table: environment
 	$(BIN)/python -m experiments.results
 
+bench: environment
+	$(BIN)/python -m benchmarks.speed
+	$(BIN)/python -m benchmarks.answer
+	$(BIN)/python -m benchmarks.rivals
+	$(BIN)/python -m benchmarks.estimator
+
 clean:
 	rm -rf .venv data runs
 
-.PHONY: all environment test table clean
+.PHONY: all environment test table bench clean

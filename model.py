@@ -63,11 +63,18 @@ class RNN(nn.Module):
     @staticmethod
     def stack(models):
         """One network whose parameters are those of `models` along a leading replica axis."""
-        whole = RNN(1, 0, alpha=models[0].alpha)
-        whole.n_response = models[0].n_response
-        for name, _ in list(whole.named_parameters()):
-            setattr(whole, name, nn.Parameter(torch.stack([getattr(m, name).detach() for m in models])))
-        return whole
+        return models[0]._with(**{k: torch.stack([getattr(m, k) for m in models]) for k in ("W", "W_in", "b")})
+
+    def unstack(self):
+        """The networks that `stack` made one of; they share its memory."""
+        return [self._with(W=W, W_in=W_in, b=b) for W, W_in, b in zip(self.W, self.W_in, self.b, strict=True)]
+
+    def _with(self, **parameters):
+        other = RNN(1, 0, alpha=self.alpha)
+        other.n_response = self.n_response
+        for name, value in parameters.items():
+            setattr(other, name, nn.Parameter(value.detach()))
+        return other
 
 
 def load(path):
@@ -103,11 +110,11 @@ def unroll(W, a, u_response, warmup, forcing, alpha, buffers):
     r, u, n, held = buffers.like("r", a), buffers.like("u", a), u_response.shape[-1], min(warmup + 1, len(a))
     u[:held, ..., :n] = u_response[:held]
     a[:held] += u_response[:held] @ W[..., :n, :]
-    s, among = torch.zeros_like(u[0, ..., n:]), W[..., n:, n:].contiguous()
-    for t in range(held):
-        u[t, ..., n:] = s
-        a[t, ..., n:] += s @ among
-        s.lerp_(phi(a[t, ..., n:]), alpha)
+    a_input, s, among = a[:held, ..., n:].contiguous(), torch.zeros_like(a[0, ..., n:]), W[..., n:, n:].contiguous()
+    for a_t, u_t in zip(a_input, u[:held, ..., n:], strict=True):
+        u_t.copy_(s)
+        s.lerp_(phi(add_product(a_t, s, among)), alpha)
+    a[:held, ..., n:] = a_input
     a[:held, ..., :n] += u[:held, ..., n:] @ W[..., n:, :n]
     torch.tanh(a[:held], out=r[:held]).relu_()
     if held < len(a):
@@ -145,14 +152,14 @@ def unroll_backward(g, from_u, W, r, u, n, warmup, forcing, alpha):
     # held: what came before does not move the response units' state, and theirs moves only what is seen of them
     last = held - 1
     g[last, ..., :n].add_(through_phi(du_response, r[last, ..., :n], slope[..., :n]), alpha=alpha)
-    sent, among = g[:held, ..., :n] @ WT[..., :n, n:], WT[..., n:, n:]
+    sent, among = g[:held, ..., :n] @ WT[..., :n, n:], WT[..., n:, n:].contiguous()
     if from_u is not None:
         sent += from_u[:held, ..., n:]
-    ds, slope = du[..., n:].contiguous(), slope[..., n:].contiguous()
-    for t in reversed(range(held)):
-        g_t = g[t, ..., n:]
-        g_t.add_(through_phi(ds, r[t, ..., n:], slope), alpha=alpha)
-        ds = ds.mul_(1 - alpha).add_(sent[t]).add_(g_t @ among)
+    g_input, r_input, ds, slope = (x[..., n:].contiguous() for x in (g[:held], r[:held], du, slope))
+    for g_t, r_t, sent_t in reversed(list(zip(g_input, r_input, sent, strict=True))):
+        g_t.add_(through_phi(ds, r_t, slope), alpha=alpha)
+        add_product(ds, g_t, among, beta=1 - alpha).add_(sent_t)
+    g[:held, ..., n:] = g_input
     flat = [x.movedim(0, -3).flatten(-3, -2) for x in (u, g)]  # (..., T * B, n)
     return flat[0].mT @ flat[1]
 

@@ -39,18 +39,15 @@ from model import RNN, Buffers, load, phi, unroll, unroll_backward
 CHECKPOINT_EVERY = 100
 
 
-def window_loss(a, r, drive=None, drive_penalty=0.0, loss="matching"):
-    """The loss above, of each replica, or the mean squared error of the rates.
+def window_loss(a, r, loss="matching"):
+    """The first term of the loss above, of each replica, or the mean squared error of the rates.
 
-    a: (steps, [replicas,] batch, n) input currents; r, drive: likewise, recorded rates and u[inp] @ W[inp, resp].
-    Returns: (replicas,) or scalar.
+    a, r: (steps, [replicas,] batch, n) input currents and recorded rates. Returns: (replicas,) or scalar.
     """
     each = (phi(a) - r).square()
     if loss == "matching":
         positive = a.clamp(min=0)
         each = positive + F.softplus(-2 * positive) - np.log(2) - a * r
-    if drive is not None:
-        each = each + drive_penalty * drive.square()
     return each.mean((0, -2, -1))
 
 
@@ -79,22 +76,22 @@ def gradient(model, v, u, r, stimulus, args, buffers, forcing=0.0, drive_penalty
     torch.sub(rates[start:, ..., :n], r[start:], out=response).div_(count)
     if args.loss == "mse":
         response.mul_(2 * (1 - rates[start:, ..., :n].square()) * (rates[start:, ..., :n] > 0))
-    from_u, drive = None, None
-    if drive_penalty is not None:
-        sent = states[start:, ..., n:]
-        drive = sent @ W[..., n:, :n]
-        pull = drive * (2 * drive_penalty / count)
-        from_u = buffers.like("from_u", a)
-        torch.matmul(pull, W[..., n:, :n].mT, out=from_u[start:, ..., n:])
+    from_u, penalty = None, 0.0
+    if drive_penalty is not None:  # of the drive u[inp] @ out, by u.T @ u and out @ out.T
+        sent, out, from_u = states[start:, ..., n:], W[..., n:, :n], buffers.like("from_u", a)
+        each = drive_penalty / count
+        torch.matmul(sent, 2 * each * out @ out.mT, out=from_u[start:, ..., n:])
+        flat = sent.movedim(0, -3).flatten(-3, -2)  # (..., T * B, input units)
+        pull = each * (flat.mT @ flat) @ out
+        penalty = (pull * out).sum((-2, -1))
     W_grad = unroll_backward(g, from_u, W, rates, states, n, *along)
-    if drive is not None:
-        flat = [x.movedim(0, -3).flatten(-3, -2) for x in (sent, pull)]
-        W_grad[..., n:, :n] += flat[0].mT @ flat[1]
+    if drive_penalty is not None:
+        W_grad[..., n:, :n] += 2 * pull
     flat = [x.movedim(0, -3).flatten(-3, -2) for x in (v, g)]  # (..., T * B, D or units)
     W_in_grad = flat[0].mT @ flat[1][..., b.shape[-1] - W_in.shape[-1] :]
     for p, grad in zip(parameters, (W_grad, flat[1].sum(-2), W_in_grad), strict=True):
         p.grad = grad
-    return lambda: window_loss(a[start:, ..., :n], r[start:], drive, drive_penalty, args.loss)
+    return lambda: window_loss(a[start:, ..., :n], r[start:], args.loss) + penalty
 
 
 class Windows:
@@ -152,7 +149,10 @@ class Update:
 
     def __init__(self, model, windows, optimiser, args, penalised, held):
         self.model, self.windows, self.optimiser, self.args = model, windows, optimiser, args
-        self.penalised, self.held, self.buffers = penalised, held, Buffers()
+        self.penalised, self.held = penalised, held
+        # a CPU does best by one replica after the other, whose arrays then stay at hand
+        apart = args.replicas > 1 and not self.captures
+        self.networks = [(one, Buffers()) for one in (model.unstack() if apart else [model])]
         self.graph, self.inputs, self.done = None, None, 0
 
     def __call__(self, start, forcing, penalty):
@@ -178,11 +178,15 @@ class Update:
         return self.loss
 
     def update(self, start, forcing, penalty):
-        penalty = penalty if self.penalised else None
-        batch = self.windows.at(start)
-        loss = gradient(self.model, *batch, self.args, self.buffers, forcing, penalty, self.held)
+        penalty, losses = penalty if self.penalised else None, []
+        for (one, buffers), rows in zip(self.networks, start if len(self.networks) > 1 else [start], strict=True):
+            batch = self.windows.at(rows)
+            losses.append(gradient(one, *batch, self.args, buffers, forcing, penalty, self.held))
+        if len(self.networks) > 1:
+            for p, *parts in zip(self.model.parameters(), *(one.parameters() for one, _ in self.networks), strict=True):
+                p.grad = torch.stack([part.grad for part in parts])
         self.optimiser.step()
-        return loss
+        return lambda: torch.stack([loss() for loss in losses])
 
 
 def split_trials(rec):
@@ -297,10 +301,7 @@ def errors(model, rec, args, device):
     """
     one = model
     if args.replicas > 1:
-        one = RNN(1, 0, alpha=model.alpha)
-        one.n_response = model.n_response
-        for name, p in model.named_parameters():
-            setattr(one, name, torch.nn.Parameter(p.detach()[0].clone()))
+        one = model.unstack()[0]
     alone = argparse.Namespace(**vars(args) | {"replicas": 1, "bootstrap": False})
     about = analysis.fits(fit(rec, alone, device, start=one)[0])[0]
     found, first = uncertainty.estimate(about, rec)._asdict(), analysis.fits(one)[0]

@@ -64,7 +64,9 @@ def autograd_update(model, batch, optimiser, args):
         a = state @ model.W + model.current(v[t])
         if t >= WARMUP:
             drive = state[:, n:] @ model.W[n:, :n]
-            loss = loss + train.window_loss(a[None, :, :n], r[None, t], drive[None], PENALTY) / args.window
+            loss = (
+                loss + (train.window_loss(a[None, :, :n], r[None, t]) + PENALTY * drive.square().mean()) / args.window
+            )
         after = state + model.alpha * (phi(a) - state)
         if t + 1 < len(v):
             pull = 1.0 if t < WARMUP else FORCING

@@ -34,6 +34,8 @@ SMALL = {
     "benchmarks.rivals": "--seeds 1 --updates 5 --trials 10 --steps 150 --samples 500 --force-passes 1 "
     "--published-updates 3",
     "benchmarks.estimator": "--only forcing --circuits gain --small",
+    "benchmarks.speed": "--small --seconds 0.1",
+    "benchmarks.answer": "--small --updates 3",
 }
 
 
@@ -213,9 +215,9 @@ def outcomes(checkout):
 
     def attempt(command):
         words = shlex.split(command)
-        if words[0] not in ("python", "sh"):
+        if words[0] not in ("python", "sh", "torchrun"):
             return f"no test runs {command!r}"
-        name = words[2] if words[1] == "-m" else words[1]
+        name = words[2] if words[1] == "-m" else next(w for w in words if w.endswith((".py", ".sh")))
         try:
             run(checkout, f"{command} {SMALL[name]}", WANDB_MODE="disabled", OMP_NUM_THREADS="1")
         except AssertionError as error:
