@@ -98,16 +98,17 @@ class Buffers(dict):
         return self[name]
 
 
-def unroll(W, a, u_response, warmup, forcing, alpha, buffers):
+def unroll(W, a, u_response, warmup, forcing, alpha, buffers, keep=True):
     """The loop over time (see RNN.forward).
 
-    a: (T, ..., B, n), the currents that do not depend on the state (RNN.current), overwritten by the whole ones.
-    Returns: rates r and states u, likewise.
+    a: (T, ..., B, n), the currents that do not depend on the state (RNN.current), overwritten by the whole ones, and
+    these by r unless told to `keep` them. Returns: rates r and states u, likewise.
 
     While the response units are held, their share of u @ W is one product for all these steps, and only the input
     units, which know nothing but their own past, need the loop.
     """
-    r, u, n, held = buffers.like("r", a), buffers.like("u", a), u_response.shape[-1], min(warmup + 1, len(a))
+    r, u = buffers.like("r", a) if keep else a, buffers.like("u", a)
+    n, held = u_response.shape[-1], min(warmup + 1, len(a))
     u[:held, ..., :n] = u_response[:held]
     a[:held] += u_response[:held] @ W[..., :n, :]
     a_input, s, among = a[:held, ..., n:].contiguous(), torch.zeros_like(a[0, ..., n:]), W[..., n:, n:].contiguous()

@@ -52,13 +52,13 @@ def window_loss(a, r, loss="matching"):
 
 
 @torch.no_grad()
-def gradient(model, v, u, r, stimulus, args, buffers, forcing=0.0, drive_penalty=None, held=False):
+def gradient(model, v, u, r, stimulus, args, buffers, forcing=0.0, drive_penalty=None, held=False, look=True):
     """Set the gradients of the loss of a batch of windows, summed over replicas. All arrays are time first.
 
     v: (warmup + window, [replicas,] batch, D); u, r, stimulus: the same of n, recorded states, rates and known
     current or None; forcing, drive_penalty: at this update, numbers or tensors without axes, the latter None for
-    none; held: hold the response units at the record beyond the warm-up.
-    Returns: a function that gives the loss itself, for whoever wants to see it.
+    none; held: hold the response units at the record beyond the warm-up; look: whether to work out the loss itself.
+    Returns: the loss, (replicas,) or scalar, or None.
     """
     n, start, parameters = model.n_response, args.warmup, (model.W, model.b, model.W_in)
     W, b, W_in = (p.detach() for p in parameters)
@@ -68,7 +68,8 @@ def gradient(model, v, u, r, stimulus, args, buffers, forcing=0.0, drive_penalty
     if stimulus is not None:
         a[..., :n] += stimulus
     along = (len(v) if held else args.warmup), forcing, model.alpha
-    rates, states = unroll(W, a, u, *along, buffers)
+    rates, states = unroll(W, a, u, *along, buffers, keep=look)
+    loss = window_loss(a[start:, ..., :n], r[start:], args.loss) if look else None
 
     g, count = buffers.like("g", a), args.window * args.batch * n
     g.zero_()
@@ -76,14 +77,14 @@ def gradient(model, v, u, r, stimulus, args, buffers, forcing=0.0, drive_penalty
     torch.sub(rates[start:, ..., :n], r[start:], out=response).div_(count)
     if args.loss == "mse":
         response.mul_(2 * (1 - rates[start:, ..., :n].square()) * (rates[start:, ..., :n] > 0))
-    from_u, penalty = None, 0.0
+    from_u = None
     if drive_penalty is not None:  # of the drive u[inp] @ out, by u.T @ u and out @ out.T
         sent, out, from_u = states[start:, ..., n:], W[..., n:, :n], buffers.like("from_u", a)
         each = drive_penalty / count
         torch.matmul(sent, 2 * each * out @ out.mT, out=from_u[start:, ..., n:])
         flat = sent.movedim(0, -3).flatten(-3, -2)  # (..., T * B, input units)
         pull = each * (flat.mT @ flat) @ out
-        penalty = (pull * out).sum((-2, -1))
+        loss = loss + (pull * out).sum((-2, -1)) if look else None
     W_grad = unroll_backward(g, from_u, W, rates, states, n, *along)
     if drive_penalty is not None:
         W_grad[..., n:, :n] += 2 * pull
@@ -91,7 +92,7 @@ def gradient(model, v, u, r, stimulus, args, buffers, forcing=0.0, drive_penalty
     W_in_grad = flat[0].mT @ flat[1][..., b.shape[-1] - W_in.shape[-1] :]
     for p, grad in zip(parameters, (W_grad, flat[1].sum(-2), W_in_grad), strict=True):
         p.grad = grad
-    return lambda: window_loss(a[start:, ..., :n], r[start:], args.loss) + penalty
+    return loss
 
 
 class Windows:
@@ -149,19 +150,19 @@ class Update:
 
     def __init__(self, model, windows, optimiser, args, penalised, held):
         self.model, self.windows, self.optimiser, self.args = model, windows, optimiser, args
-        self.penalised, self.held = penalised, held
-        # a CPU does best by one replica after the other, whose arrays then stay at hand
+        self.penalised, self.held, self.buffers = penalised, held, Buffers()
+        # a CPU does best by one replica after the other, in the same arrays
         apart = args.replicas > 1 and not self.captures
-        self.networks = [(one, Buffers()) for one in (model.unstack() if apart else [model])]
+        self.networks = model.unstack() if apart else [model]
         self.graph, self.inputs, self.done = None, None, 0
 
-    def __call__(self, start, forcing, penalty):
+    def __call__(self, start, forcing, penalty, look):
         """start: ([replicas,] batch), first rows of the windows; forcing, penalty: at this update.
 
-        Returns: a function that gives the loss, until the next update.
+        Returns: the loss of each replica, if `look`.
         """
         if not self.captures:
-            return self.update(start, forcing, penalty)
+            return self.update(start, forcing, penalty, look)
         if self.inputs is None:
             self.inputs = start.clone(), *(torch.zeros((), device=start.device) for _ in range(2))
         self.inputs[0].copy_(start)
@@ -177,16 +178,16 @@ class Update:
         self.graph.replay()
         return self.loss
 
-    def update(self, start, forcing, penalty):
+    def update(self, start, forcing, penalty, look=True):
         penalty, losses = penalty if self.penalised else None, []
-        for (one, buffers), rows in zip(self.networks, start if len(self.networks) > 1 else [start], strict=True):
+        for one, rows in zip(self.networks, start if len(self.networks) > 1 else [start], strict=True):
             batch = self.windows.at(rows)
-            losses.append(gradient(one, *batch, self.args, buffers, forcing, penalty, self.held))
+            losses.append(gradient(one, *batch, self.args, self.buffers, forcing, penalty, self.held, look))
         if len(self.networks) > 1:
-            for p, *parts in zip(self.model.parameters(), *(one.parameters() for one, _ in self.networks), strict=True):
+            for p, *parts in zip(self.model.parameters(), *(one.parameters() for one in self.networks), strict=True):
                 p.grad = torch.stack([part.grad for part in parts])
         self.optimiser.step()
-        return lambda: torch.stack([loss() for loss in losses])
+        return torch.stack(losses) if look else None
 
 
 def split_trials(rec):
@@ -242,13 +243,14 @@ def fit(rec, args, device, log=None, state=None, save=None, start=None):
     began = time.perf_counter() - seconds
     for update in range(done + 1, updates + 1):
         fade = 1 - (update - 1) / updates
-        loss = step(windows.draw(), fade * args.forcing, fade * penalty)
+        look = update % tracking.EVERY == 0 or update == updates
+        loss = step(windows.draw(), fade * args.forcing, fade * penalty, look)
         if scheduled:
             schedule.step()
-        if update % tracking.EVERY == 0 or update == updates:
+        if look:
             norm = torch.stack([p.grad.square().sum() for p in model.parameters()]).sum().sqrt()
             scalars = {
-                "loss": loss().mean().item(),
+                "loss": loss.mean().item(),
                 "gradient_norm": norm.item(),
                 "lr": float(optimiser.param_groups[0]["lr"]),
             }

@@ -9,7 +9,6 @@ benchmarks/speed.json, benchmarks/speed.md and assets/speed.png.
 """
 
 import argparse
-import functools
 import multiprocessing
 import os
 import platform
@@ -26,7 +25,7 @@ import figures
 import recording
 import train
 from experiments import runs
-from model import RNN, Buffers, phi
+from model import RNN, phi
 
 DEFAULTS = {"units": 200, "window": 50, "batch": 50, "replicas": 1}
 GROWING = {
@@ -35,41 +34,41 @@ GROWING = {
     "batch": (25, 50, 100, 200),
     "replicas": (1, 2, 4, 8),
 }
-WARMUP, FORCING, PENALTY = 10, 0.1, 0.003  # as in train.py
 
 
-def windows(units, window, batch, replicas):
-    """A batch of windows of noise, a network for it and its optimiser. Returns: model, (v, u, r, None), optimiser."""
-    generator = torch.Generator().manual_seed(0)
-    n = units // 2
-    models = [RNN(n, units - n, 1, 0.2, 0.03, generator) for _ in range(replicas)]
+def parts(units, window, batch, replicas):
+    """A recording of noise and what fits it. Returns: model, train.Windows, optimiser, train.py's options."""
+    n, generators = units // 2, [torch.Generator().manual_seed(k) for k in range(replicas)]
+    args = train.parse(["--window", str(window), "--batch", str(batch), "--replicas", str(replicas)])
+    models = [RNN(n, units - n, 1, 0.2, args.init_scale, generator) for generator in generators]
     model = RNN.stack(models) if replicas > 1 else models[0]
-    shape = (WARMUP + window, replicas, batch) if replicas > 1 else (WARMUP + window, batch)
-    v, u, r = (torch.rand(*shape, size, generator=generator) for size in (1, n, n))
-    return model, (v - 0.5, u / 3, r, None), torch.optim.Adam(model.parameters(), 1e-3, fused=True)
+    rng = np.random.default_rng(0)
+    rates, velocity = (rng.random((4, 100 + window, size), np.float32) for size in (n, 1))
+    windows = train.Windows(
+        recording.Recording(rates, velocity, 0.01), 0.2, args, generators, next(model.parameters()).device
+    )
+    return model, windows, torch.optim.Adam(model.parameters(), args.lr, fused=True), args
 
 
-def update(model, batch, optimiser, args, buffers):
-    """train.py's update."""
-    train.gradient(model, *batch, args, buffers, FORCING, PENALTY)
-    optimiser.step()
+def update(step, windows, args):
+    """One of train.py's updates."""
+    step(windows.draw(), args.forcing, args.drive_penalty, look=False)
 
 
-def autograd_update(model, batch, optimiser, args):
-    """The same, by autograd through RNN.current and a loop; one replica."""
-    v, u, r, _ = batch
+def autograd_update(model, windows, optimiser, args):
+    """The same, by autograd through a loop; one replica."""
+    v, u, r, _ = windows.at(windows.draw())
     n, loss = model.n_response, 0.0
     state = torch.cat([u[0], torch.zeros(u.shape[1], model.b.shape[-1] - n)], -1)
     for t in range(len(v)):
         a = state @ model.W + model.current(v[t])
-        if t >= WARMUP:
+        if t >= args.warmup:
             drive = state[:, n:] @ model.W[n:, :n]
-            loss = (
-                loss + (train.window_loss(a[None, :, :n], r[None, t]) + PENALTY * drive.square().mean()) / args.window
-            )
+            penalty = args.drive_penalty * drive.square().mean()
+            loss = loss + (train.window_loss(a[None, :, :n], r[None, t]) + penalty) / args.window
         after = state + model.alpha * (phi(a) - state)
         if t + 1 < len(v):
-            pull = 1.0 if t < WARMUP else FORCING
+            pull = 1.0 if t < args.warmup else args.forcing
             state = torch.cat([torch.lerp(after[:, :n], u[t + 1], pull), after[:, n:]], -1)
     optimiser.zero_grad()
     loss.backward()
@@ -108,15 +107,15 @@ def compared(sizes, threads=1, rival=True, seconds=3.0):
     """
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
-    args = argparse.Namespace(warmup=WARMUP, window=sizes["window"], batch=sizes["batch"], loss="matching")
+    torch.optim.Adam([torch.zeros(1)])  # loads much of torch, which is not the update's memory
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    parts = windows(**sizes)
-    ours = functools.partial(update, *parts, args, Buffers())
-    ours()
+    model, windows, optimiser, args = parts(**sizes)
+    step = train.Update(model, windows, optimiser, args, True, False)
+    functions = {"floor": products(**sizes), "update": lambda: update(step, windows, args)}
+    functions["update"]()
     memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    functions = {"floor": products(**sizes), "update": ours}
     if rival:
-        functions["autograd"] = functools.partial(autograd_update, *parts, args)
+        functions["autograd"] = lambda: autograd_update(model, windows, optimiser, args)
     return {"threads": threads} | sizes | timed(functions, seconds) | {"memory": memory}
 
 
@@ -137,8 +136,8 @@ def alone(function, *arguments):
         return pool.submit(function, *arguments).result()
 
 
-def tables(found):
-    """The results as Markdown."""
+def comparison(found):
+    """The update side by side with its floor and with autograd, as Markdown."""
     lines = ["| units | batch | threads | floor, ms | this project, ms | autograd, ms | × floor | autograd / this |"]
     lines += ["|" + " --- |" * 8]
     for row in found["compared"]:
@@ -146,7 +145,12 @@ def tables(found):
             f"| {row['units']} | {row['batch']} | {row['threads']} | {row['floor']:.1f} | {row['update']:.1f} | "
             f"{row['autograd']:.0f} | {row['update'] / row['floor']:.2f} | {row['autograd'] / row['update']:.1f} |"
         )
-    lines += ["", "| units | window | batch | replicas | floor, ms | update, ms | × floor | memory, MiB |"]
+    return "\n".join(lines)
+
+
+def growth(found):
+    """What an update and the simulator cost as they grow, as Markdown."""
+    lines = ["| units | window | batch | replicas | floor, ms | update, ms | × floor | memory, MiB |"]
     lines += ["|" + " --- |" * 8]
     for row in found["growing"]:
         sizes = " | ".join(str(row[k]) for k in DEFAULTS)
@@ -198,12 +202,12 @@ def main():
         ],
         "simulated": [alone(simulated, n, *((4, 10) if args.small else ())) for n in neurons],
     }
-    print(tables(found))
+    print(f"{comparison(found)}\n\n{growth(found)}")
     if args.small:
         return
     folder = runs.ROOT / "benchmarks"
     runs.write(folder / "speed.json", found)
-    (folder / "speed.md").write_text(f"{found['machine']}\n\n{tables(found)}\n")
+    (folder / "speed.md").write_text(f"{found['machine']}\n\n{comparison(found)}\n\n{growth(found)}\n")
     figures.style()
     with recording.whole(runs.ROOT / "assets" / "speed.png") as temporary:
         figure(found).savefig(temporary)

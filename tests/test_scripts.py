@@ -18,7 +18,7 @@ import torch
 from nbclient import NotebookClient
 
 import model
-from benchmarks import rivals
+from benchmarks import answer, rivals, speed
 from experiments import findings, results
 
 ROOT = Path(__file__).parent.parent
@@ -196,7 +196,9 @@ def test_readme_tables_are_the_measured_ones():
     assert results.trust_table(rows) in readme
     assert findings.table(measured["findings"]) in readme
     assert rivals.table(measured["rivals"]) in readme
-    for figure in ("limits", "perturbation"):
+    assert speed.comparison(measured["speed"]) in readme
+    assert answer.table(measured["answer"]) in readme
+    for figure in ("limits", "perturbation", "speed"):
         assert measured[figure]
         assert f"assets/{figure}.png" in readme
 
