@@ -172,7 +172,7 @@ def alone(folder):
 
 
 class Interrupted(BaseException):
-    """Ctrl-C or SIGTERM. number: the signal's; done: what was finished before, for the user."""
+    """Ctrl-C or SIGTERM. number: the signal's; done: what was done before, and how to go on, for the user."""
 
     def __init__(self, number, done=""):
         super().__init__(number, done)

@@ -114,10 +114,12 @@ def read(path):
 
 
 def _inspect(path):
-    """Raise ValueError where a file claims more than it holds, or its pickle names more than tensors and dicts."""
+    """Raise ValueError where a file is damaged, claims more than it holds, or pickles more than tensors and dicts."""
     with zipfile.ZipFile(path) as file:
         if sum(member.file_size for member in file.infolist()) > Path(path).stat().st_size:
             raise ValueError("compressed, as torch never does")
+        if file.testzip():
+            raise ValueError("does not agree with its checksums")
         (pickle,) = (name for name in file.namelist() if name.endswith("/data.pkl"))
         named = {what for code, what, _ in pickletools.genops(file.read(pickle)) if code.name == "GLOBAL"}
     if named - PICKLED:

@@ -164,11 +164,8 @@ def number(kind, low=-np.inf, high=np.inf, above=False):
     return parse
 
 
-def run(main, resume=""):
-    """Call a script's main function; a BadInput becomes one sentence and exit status 2, an interruption 130 or 143.
-
-    resume: how the user may go on after an interruption.
-    """
+def run(main):
+    """Call a script's main function; a BadInput becomes one sentence and exit status 2, an interruption 130 or 143."""
     name = Path(sys.argv[0]).name
     try:
         with files.on_interruption(files.interrupt):
@@ -177,7 +174,7 @@ def run(main, resume=""):
         print(f"{name}: {error}", file=sys.stderr)
         sys.exit(2)
     except files.Interrupted as stop:
-        print(f"{name}: stopped by {signal.Signals(stop.number).name}{stop.done}{resume}", file=sys.stderr)
+        print(f"{name}: stopped by {signal.Signals(stop.number).name}{stop.done}", file=sys.stderr)
         sys.exit(128 + stop.number)
 
 

@@ -219,8 +219,8 @@ def fit(rec, args, device, log=None, state=None, save=None, start=None, stopping
         if scheduled:
             schedule.step()
         diverged, stop = first_divergence(diverged, update, model), stopping()
-        due = update % LOG_EVERY == 0 or update == updates
-        if due or stop:
+        due, keep = (update % every == 0 or update == updates for every in (LOG_EVERY, CHECKPOINT_EVERY))
+        if due or keep or stop:
             norm = torch.stack([p.grad.square().sum() for p in model.parameters()]).sum().sqrt()
             scalars = {
                 "loss": loss().mean().item(),
@@ -235,7 +235,7 @@ def fit(rec, args, device, log=None, state=None, save=None, start=None, stopping
                 )
             if log and due:
                 log(update, model, scalars)
-        if save and (update % CHECKPOINT_EVERY == 0 or update == updates or stop):
+        if save and (keep or stop):
             save({
                 "model": model.state_dict(), "optimiser": optimiser.state_dict(), "updates": update,
                 "schedule": schedule.state_dict() if scheduled else {}, "seconds": time.perf_counter() - began,
@@ -341,7 +341,11 @@ def main():
         state = resume(args.out / "model.pt", options) if args.resume else None
         config = options | {"data_shape": list(rec.rates.shape)}
         with tracking.tracked(args.wandb, args.out, config, (state or {}).get("wandb")) as run:
-            metrics = work(args, options, rec, parts, truth, device, state, run)
+            try:
+                metrics = work(args, options, rec, parts, truth, device, state, run)
+            except files.Interrupted as stop:
+                stop.done += "; the same command with --resume goes on"
+                raise
     show = {k: metrics[k] for k in ("r_W", "r_gate", "heading_error_5s", "loss", "train_seconds") if k in metrics}
     print(f"{args.out}: " + ", ".join(f"{k} {np.mean(v):.3g}" for k, v in show.items() if v is not None))
     if "direct_share" in metrics:
@@ -485,4 +489,4 @@ def parse():
 
 
 if __name__ == "__main__":
-    recording.run(main, resume="; the same command with --resume goes on")
+    recording.run(main)
