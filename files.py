@@ -18,6 +18,7 @@ from pathlib import Path
 from numpy.lib import format as npy
 
 LIMIT = 4 * 2**30  # bytes, what may be read of one file, once expanded
+HEADER = 1000  # bytes, of an array of numbers: more is for fields and pickles
 SHRINKS = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: 1032}  # at most; other methods may claim any memory
 
 
@@ -33,16 +34,14 @@ class Archive:
 
     def __init__(self, path):
         """Raises: BadInput where the file is not a zip file of differently named, plainly named members."""
+        if not Path(path).exists():
+            raise BadInput(f"{path}: no such file; expected a recording (.npz), as `python cann.py` writes")
+        if not Path(path).is_file():  # a pipe or a device may never end
+            raise BadInput(f"{path}: is not a file; expected a recording (.npz)")
         try:
-            if not Path(path).exists():
-                raise BadInput(f"{path}: no such file; expected a recording (.npz), as `python cann.py` writes")
-            if not Path(path).is_file():
-                raise BadInput(f"{path}: is not a file; expected a recording (.npz)")
             self._zip = zipfile.ZipFile(path)
         except OSError as error:
             raise BadInput(f"{path}: cannot be read ({error.strerror or error})") from None
-        except BadInput:
-            raise
         except Exception:  # whatever zipfile makes of damage
             raise BadInput(f"{path}: is not a recording; expected a .npz file of arrays without pickles") from None
         self.path, self._left, self._size = path, LIMIT, Path(path).stat().st_size
@@ -96,7 +95,7 @@ class Archive:
 
     def _header(self, key, stream):
         read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[npy.read_magic(stream)]
-        shape, _, dtype = read(stream)
+        shape, _, dtype = read(stream, max_header_size=HEADER)
         rest = self._members[key].file_size - stream.tell()
         if dtype.hasobject or min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != rest:
             raise ValueError

@@ -102,12 +102,14 @@ def read(path):
     try:
         _inspect(path)
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        version = checkpoint.get("version", VERSION)
-        wrong = _misfit(checkpoint["model"], checkpoint["args"]) if version == VERSION else ""
+        version, weights = checkpoint.get("version", VERSION), checkpoint["model"]
+        if version != VERSION:
+            wrong = f"is a checkpoint of version {version!r}; expected version {VERSION}: train anew"
+        else:
+            args, trained = checkpoint["args"], checkpoint.get("trained", weights)  # before the last step
+            wrong = _misfit(weights, args) or _misfit(trained, args)
     except Exception:  # whatever torch makes of damage
         raise BadInput(f"{path}: is not a whole checkpoint; expected one that train.py wrote") from None
-    if version != VERSION:
-        raise BadInput(f"{path}: is a checkpoint of version {version!r}; expected version {VERSION}: train anew")
     if wrong:
         raise BadInput(f"{path}: {wrong}")
     return checkpoint

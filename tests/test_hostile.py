@@ -25,7 +25,7 @@ FUZZ = {
     "derandomize": True, "database": None, "deadline": None,
     "suppress_health_check": [HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 }  # fmt: skip
-SECONDS, MEMORY = 2, 4 * 2**20  # for one small file; its own stated memory is allowed twice on top
+SECONDS, MEMORY = 2, 4 * 2**20  # of the processor, for one small file; its own stated memory is allowed twice on top
 
 
 def npy(shape=(), dtype="<f4", order="False", body=b"", version=1, header=None):
@@ -65,7 +65,7 @@ def load_or_refuse(path):
     """Load a recording within the bounds above; it comes out sound, or as one sentence. Returns: it, or None."""
     rec, refusal = None, f"{path}: "
     tracemalloc.start()
-    began = time.perf_counter()
+    began = time.process_time()
     try:
         rec = recording.load(path)
         recording.load_truth(path, rec)
@@ -73,7 +73,7 @@ def load_or_refuse(path):
         rec, refusal = None, str(error)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert time.perf_counter() - began < SECONDS
+    assert time.process_time() - began < SECONDS
     assert refusal.startswith(f"{path}: ")
     assert "\n" not in refusal
     assert peak < 2 * stated(path) + MEMORY
@@ -255,13 +255,13 @@ def checkpoint(tmp_path_factory):
 def test_damaged_checkpoints(operations, checkpoint, tmp_path):
     path = tmp_path / "model.pt"
     path.write_bytes(damaged(checkpoint[0].read_bytes(), operations))
-    refusal, began = f"{path}: ", time.perf_counter()
+    refusal, began = f"{path}: ", time.process_time()
     try:
         loaded, _ = model.load(path)
         assert all(p.isfinite().all() for p in loaded.parameters())
     except recording.BadInput as error:
         refusal = str(error)
-    assert time.perf_counter() - began < SECONDS
+    assert time.process_time() - began < SECONDS
     assert refusal.startswith(f"{path}: ")
     assert "\n" not in refusal
 
@@ -287,6 +287,8 @@ class Evil:
         ({"model": weights(W=torch.zeros(1, 1).expand(7, 7))}, "not the memory for its shape"),
         ({"model": weights(W=torch.full((7, 7), torch.nan))}, "W has values that are not finite"),
         ({"model": {}}, "is not a whole checkpoint"),
+        ({"trained": {}}, "is not a whole checkpoint"),
+        ({"trained": weights(W=torch.full((7, 7), torch.inf))}, "W has values that are not finite"),
         ({"args": 3}, "is not a whole checkpoint"),
         ({"wandb": Evil()}, "is not a whole checkpoint"),
         ({"wandb": bytearray(10)}, "is not a whole checkpoint"),
@@ -300,7 +302,7 @@ def test_hostile_checkpoint_is_refused_in_a_sentence(change, expected, checkpoin
     monkeypatch.chdir(tmp_path)
     before = path.read_bytes()
     state = torch.load(path, weights_only=True)
-    state.pop("trained", None)
+    state["trained"] = (state | change)["model"]
     torch.save(state | change, path)
     status, error = call(train, monkeypatch, capsys, *arguments, "--resume")
     path.write_bytes(before)
