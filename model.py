@@ -8,9 +8,18 @@ input units alone (columns of W_in), so that it can move the response units only
 units (the control) it enters the response units themselves. W[i, j] is the weight from unit i to unit j.
 """
 
+import pickletools
+import zipfile
+from pathlib import Path
+
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from files import BadInput
+
+VERSION = 1  # of the checkpoints
+PICKLED = {"collections OrderedDict", "torch._utils _rebuild_tensor_v2", "torch FloatStorage", "torch ByteStorage"}
 
 
 def phi(x):
@@ -78,14 +87,72 @@ class RNN(nn.Module):
 
 
 def load(path):
-    """Read a checkpoint of train.py. Returns: the RNN, and the options it was trained with (a dict)."""
-    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    """Read a checkpoint of train.py. Returns: the RNN, and the options it was trained with. Raises: BadInput."""
+    checkpoint = read(path)
     args, weights = checkpoint["args"], checkpoint["model"]
     n_input = 0 if args["control"] else args["input_units"]
     model = RNN(weights["W"].shape[-1] - n_input, n_input, weights["W_in"].shape[-2], args["alpha"])
     for name, value in weights.items():
         setattr(model, name, nn.Parameter(value))
     return model, args
+
+
+def read(path):
+    """A checkpoint of train.py as a dictionary, read as if it were made to do harm.
+
+    Raises: BadInput where it is none, is damaged, is of another version, or has weights that do not fit each other.
+    """
+    if not Path(path).is_file():
+        raise BadInput(f"{path}: no such file; expected a checkpoint, as `python train.py` writes")
+    try:
+        _inspect(path)
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        version, weights = checkpoint.get("version", VERSION), checkpoint["model"]
+        if version != VERSION:
+            wrong = f"is a checkpoint of version {version!r}; expected version {VERSION}: train anew"
+        else:
+            args, trained = checkpoint["args"], checkpoint.get("trained", weights)  # before the last step
+            wrong = _misfit(weights, args) or _misfit(trained, args)
+    except Exception:  # whatever torch makes of damage
+        raise BadInput(f"{path}: is not a whole checkpoint; expected one that train.py wrote") from None
+    if wrong:
+        raise BadInput(f"{path}: {wrong}")
+    return checkpoint
+
+
+def _inspect(path):
+    """Raise ValueError where a file is damaged, claims more than it holds, or pickles more than tensors and dicts."""
+    with zipfile.ZipFile(path) as file:
+        if sum(member.file_size for member in file.infolist()) > Path(path).stat().st_size:
+            raise ValueError("compressed, as torch never does")
+        if file.testzip():
+            raise ValueError("does not agree with its checksums")
+        (pickle,) = (name for name in file.namelist() if name.endswith("/data.pkl"))
+        named = {what for code, what, _ in pickletools.genops(file.read(pickle)) if code.name == "GLOBAL"}
+    if named - PICKLED:
+        raise ValueError(f"names {named - PICKLED}")
+
+
+def _misfit(weights, args):
+    """What is wrong with a checkpoint's weights, in a clause, or nothing."""
+    *replicas, size, _ = weights["W"].shape
+    driven = size if args["control"] else args["input_units"]
+    if not 0 < args["alpha"] <= 1 or driven > size - (not args["control"]):
+        return f"has {args['input_units']} input units of {size} units and alpha {args['alpha']!r}; expected fewer"
+    shapes = {
+        "W": (*replicas, size, size),
+        "W_in": (*replicas, weights["W_in"].shape[-2], driven),
+        "b": (*replicas, size),
+    }
+    for name, shape in shapes.items():
+        value = weights[name]
+        if value.shape != shape:
+            return f"{name} has shape {tuple(value.shape)}; expected {shape}"
+        if value.dtype != torch.float32 or value.numel() * 4 > value.untyped_storage().nbytes():
+            return f"{name} has type {value.dtype}, or not the memory for its shape; expected whole float32 tensors"
+        if not value.isfinite().all():
+            return f"{name} has values that are not finite; expected the weights of a fit that did not diverge"
+    return ""
 
 
 class Buffers(dict):

@@ -14,21 +14,18 @@ A simulation adds its ground truth (`true_W`, `true_W_in`, `true_b`, `true_gate`
 """
 
 import argparse
-import contextlib
-import os
+import signal
 import sys
-import tempfile
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+import files
+from files import BadInput, whole
+
 TRUTH = ("true_W", "true_W_in", "true_b", "true_gate", "hidden_rates")
-
-
-class BadInput(Exception):
-    """Something the user gave cannot be used; the message is one sentence for them."""
+OUTLYING = 10
 
 
 @dataclass
@@ -58,7 +55,7 @@ def load(path):
     Returns: Recording, arrays float32.
     Raises: BadInput, naming the file, the key and what was expected there.
     """
-    with _open(path) as file:
+    with files.Archive(path) as file:
         rates = _array(path, file, "rates", 3)
         trials, steps, _ = rates.shape
         if min(rates.shape) == 0:
@@ -66,6 +63,8 @@ def load(path):
         if rates.min() < 0:
             raise BadInput(f"{path}: rates has negative values (down to {rates.min():.3g}); expected firing rates >= 0")
         velocity = _array(path, file, "velocity", 3, like=(trials, steps, None))
+        if velocity.size == 0:
+            raise BadInput(f"{path}: velocity is empty, shape {velocity.shape}; expected (trials, steps, D)")
         dt = _positive(path, file, "dt")
         tau = _positive(path, file, "tau") if "tau" in file else None
         heading = _array(path, file, "heading", 3, like=velocity.shape) if "heading" in file else None
@@ -85,8 +84,9 @@ def load_truth(path, rec):
     trials, steps, n = rec.rates.shape
     d = rec.velocity.shape[-1]
     truth = {}
-    with _open(path) as file:
-        size = file["true_W"].shape[-1] if "true_W" in file else None
+    with files.Archive(path) as file:
+        shape = file.header("true_W")[0] if "true_W" in file else ()
+        size = shape[-1] if shape else None
         shapes = {
             "W": (size, size),
             "W_in": (d, size),
@@ -105,36 +105,28 @@ def load_truth(path, rec):
     return truth
 
 
+def outliers(rec):
+    """What may be artefacts: values beyond OUTLYING times the 99th percentile of all that are not 0.
+
+    Yields: a sentence for each of rates, velocity and stimulus that has any.
+    """
+    for key in ("rates", "velocity", "stimulus"):
+        size = np.abs(getattr(rec, key)) if getattr(rec, key) is not None else np.zeros(1)
+        if size.any():
+            usual = np.quantile(size[size > 0], 0.99, method="lower")
+            count, where = int((size > OUTLYING * usual).sum()), np.unravel_index(size.argmax(), size.shape)
+            if count:
+                yield (
+                    f"{key} has {count} of {size.size} values beyond {OUTLYING} times their 99th percentile, "
+                    f"{usual:.3g}; the largest is {key}[{', '.join(map(str, where))}], {size.max() / usual:.0f} times; "
+                    "remove them unless they are real"
+                )
+
+
 def save(path, **arrays):
     """Write a recording (keys as in the module docstring), whole or not at all."""
     with whole(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, **arrays)
-
-
-@contextlib.contextmanager
-def whole(path):
-    """Give a temporary path beside `path`, and rename it there only if the block succeeds.
-
-    Raises: BadInput where the folder cannot be written; `path` is then as it was.
-    """
-    path = Path(path)
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
-        os.close(handle)
-        yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be written ({error.strerror or error})") from None
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
 
 
 def writable(folder):
@@ -173,51 +165,39 @@ def number(kind, low=-np.inf, high=np.inf, above=False):
 
 
 def run(main):
-    """Call a script's main function; a BadInput becomes one sentence and exit status 2."""
+    """Call a script's main function; a BadInput becomes one sentence and exit status 2, an interruption 130 or 143."""
+    name = Path(sys.argv[0]).name
     try:
-        main()
+        with files.on_interruption(files.interrupt):
+            main()
     except BadInput as error:
-        print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
+        print(f"{name}: {error}", file=sys.stderr)
         sys.exit(2)
-
-
-def _open(path):
-    try:
-        file = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise BadInput(f"{path}: no such file; expected a recording (.npz), as `python cann.py` writes") from None
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be read ({error.strerror or error})") from None
-    except (ValueError, EOFError, zipfile.BadZipFile):
-        file = None
-    if not isinstance(file, np.lib.npyio.NpzFile):
-        raise BadInput(f"{path}: is not a recording; expected a .npz file of arrays without pickles")
-    return file
+    except files.Interrupted as stop:
+        print(f"{name}: stopped by {signal.Signals(stop.number).name}{stop.done}", file=sys.stderr)
+        sys.exit(128 + stop.number)
 
 
 def _array(path, file, key, rank, like=None, dtype=np.float32):
     """One finite array of the file, checked for its rank and, where `like` says, its shape."""
     if key not in file:
-        raise BadInput(
-            f"{path}: has no key {key!r}; expected rates, velocity and dt (it has {', '.join(file) or 'none'})"
-        )
-    try:
-        array = file[key]
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile, zipfile.zlib.error):
-        raise BadInput(f"{path}: {key} cannot be read; expected a whole array without pickles") from None
-    if array.dtype.kind not in "fiub":
-        raise BadInput(f"{path}: {key} has type {array.dtype}; expected real numbers")
-    if array.ndim != rank:
+        keys = ", ".join(map(repr, list(file)[:9])) or "none"
+        raise BadInput(f"{path}: has no key {key!r}; expected rates, velocity and dt (it has {keys})")
+    shape, kind = file.header(key)
+    if kind.kind not in "fiub":
+        raise BadInput(f"{path}: {key} has type {kind.str}; expected real numbers")
+    if len(shape) != rank:
         axes = {
             "velocity": " (trials, steps, D)",
             "heading": " (trials, steps, D)",
             "rates": " (trials, steps, N)",
         }.get(key, "")
-        raise BadInput(f"{path}: {key} has shape {array.shape}; expected {rank} axes{axes}")
-    if like is not None and any(want not in (None, has) for want, has in zip(like, array.shape, strict=True)):
+        raise BadInput(f"{path}: {key} has shape {shape}; expected {rank} axes{axes}")
+    if like is not None and any(want not in (None, has) for want, has in zip(like, shape, strict=True)):
         want = tuple("any" if size is None else size for size in like)
-        raise BadInput(f"{path}: {key} has shape {array.shape}; expected {want} to agree with rates and velocity")
-    array = np.ascontiguousarray(array, dtype=dtype).reshape(array.shape)
+        raise BadInput(f"{path}: {key} has shape {shape}; expected {want} to agree with rates and velocity")
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, which is refused
+        array = np.ascontiguousarray(file[key], dtype=dtype).reshape(shape)
     if not np.isfinite(array).all():
         raise BadInput(f"{path}: {key} has values that are not finite (NaN or infinite); expected finite numbers")
     return array

@@ -4,7 +4,7 @@ Nothing here asks a question, and nothing leaves the machine without a key: an o
 and `wandb sync` uploads it later.
 """
 
-import hashlib
+import contextlib
 import netrc
 import os
 from pathlib import Path
@@ -12,31 +12,66 @@ from pathlib import Path
 import numpy as np
 
 os.environ.setdefault("WANDB_SILENT", "true")
+os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # else a server that hangs delays the end
 import wandb
 
 EVERY = 25  # updates between two looks at the loss, the only ones that wait for the device
 IMAGES = 5  # pictures of W over a run
+ANSWER, UPLOAD = 10, 30  # s, how long a server is waited for at the start and at the end
 
 
-def start(args, rec, run_id=None):
-    """Begin a run. args: train.py's options; rec: the recording. Returns: a wandb run (disabled ones too)."""
-    mode = args.wandb
+@contextlib.contextmanager
+def tracked(mode, out, config, run_id=None):
+    """A run for the length of the block, which no server, key or home directory can keep from going on.
+
+    mode: of --wandb; out: the run's folder; config: what it was started with; run_id: of the run to continue.
+    Gives: a wandb run (a disabled one too).
+    """
+    run = start(mode, out, config, run_id)
+    status = 1
+    try:
+        yield run
+        status = 0
+    finally:
+        try:
+            run.finish(exit_code=status)
+        except Exception as error:
+            say(f"not all is uploaded ({brief(error)}); to do so, `wandb sync {Path(run.settings.sync_dir)}`")
+
+
+def start(mode, out, config, run_id):
+    """Begin a run, offline where the server refuses or does not answer, and disabled where that fails too."""
     if mode == "auto":
         mode = os.environ.get("WANDB_MODE") or ("online" if key_configured() else "offline")
-    config = {k: str(v) if isinstance(v, Path) else v for k, v in vars(args).items()}
-    config["data_sha256"] = hashlib.sha256(Path(args.data).read_bytes()).hexdigest()
-    config["data_shape"] = list(rec.rates.shape)
-    quiet = wandb.Settings(silent=True, console="off", x_disable_stats=True, x_disable_meta=True, disable_git=True)
-    return wandb.init(
-        project="nsi",
-        name=args.out.name,
-        dir=str(args.out),
-        config=config,
-        mode=mode,
-        id=run_id,
-        resume="allow",
-        settings=quiet,
-    )
+    os.environ.setdefault("WANDB_CACHE_DIR", str(out.absolute() / "wandb" / "cache"))  # there may be no home
+    why = ""
+    for possible in dict.fromkeys((mode, "offline", "disabled")):
+        try:
+            run = wandb.init(
+                project="nsi", name=out.name, dir=str(out), config=config, mode=possible, id=run_id, resume="allow",
+                settings=wandb.Settings(
+                    silent=True, console="off", x_disable_stats=True, x_disable_meta=True, disable_git=True,
+                    init_timeout=ANSWER, login_timeout=ANSWER, finish_timeout=UPLOAD, finish_timeout_raises=True,
+                ),
+            )  # fmt: skip
+            break
+        except Exception as error:  # its own errors, its settings', its service's
+            why = f", since {possible} failed ({brief(error)})"
+    if run.settings.mode == "offline":
+        say(f"offline{why}; to upload, `wandb sync {Path(run.settings.sync_dir)}`")
+    elif why:
+        say(f"disabled{why}")
+    return run
+
+
+def brief(error):
+    """An error in a few words."""
+    return " ".join(str(error).split())[:90] or type(error).__name__
+
+
+def say(what):
+    """Tell the user, in a line, where their curves are."""
+    print(f"W&B: {what}")
 
 
 def own_folder(out):
@@ -57,7 +92,7 @@ def key_configured():
     )
     try:
         return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
-    except (OSError, RuntimeError, netrc.NetrcParseError):
+    except (OSError, RuntimeError, ValueError, netrc.NetrcParseError):
         return False
 
 
@@ -68,24 +103,17 @@ def log(run, update, scalars, W, last):
     row = dict(scalars)
     if update == last or update % max(EVERY, last // IMAGES // EVERY * EVERY) == 0:
         row["W"] = wandb.Image(picture(W))
-    run.log(row, step=update)
+    with contextlib.suppress(Exception):  # a service that has died is told of at the end
+        run.log(row, step=update)
+
+
+def summarise(run, metrics):
+    """Put the final measures into the run's summary."""
+    with contextlib.suppress(Exception):
+        run.summary.update(metrics)
 
 
 def picture(W):
     """W (units, units) as an image, red positive, blue negative, symmetric limits. Returns: (units, units, 3) uint8."""
-    from matplotlib import colormaps
-
-    limit = np.abs(W).max() or 1.0
-    return (colormaps["RdBu_r"](W / limit / 2 + 0.5)[..., :3] * 255).astype(np.uint8)
-
-
-def finish(run, metrics):
-    """Put the final measures into the run's summary and close it."""
-    run.summary.update(metrics)
-    run.finish()
-
-
-def advise(run, out):
-    """Say how to upload an offline run."""
-    if run.settings.mode == "offline":
-        print(f"W&B: offline; to upload, `wandb sync {Path(run.settings.sync_dir)}`")
+    x = W / (np.abs(W).max() or 1.0)
+    return (255 * np.stack([1 + x.clip(max=0), 1 - np.abs(x), 1 - x.clip(min=0)], -1)).astype(np.uint8)

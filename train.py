@@ -19,8 +19,12 @@ Only rates, velocity and stimulus enter the fit.
 """
 
 import argparse
+import contextlib
 import copy
+import hashlib
+import io
 import json
+import sys
 import time
 from pathlib import Path
 
@@ -30,11 +34,12 @@ import torch.nn.functional as F
 from tqdm import tqdm
 
 import analysis
+import files
 import recording
 import replicas
 import tracking
 import uncertainty
-from model import RNN, Buffers, load, phi, unroll, unroll_backward
+from model import RNN, VERSION, Buffers, load, phi, read, unroll, unroll_backward
 
 CHECKPOINT_EVERY = 100
 
@@ -204,14 +209,56 @@ def split_trials(rec):
     return rec.trials(np.setdiff1d(index, held_out)), rec.trials(held_out), held_out
 
 
-def fit(rec, args, device, log=None, state=None, save=None, start=None):
+def restore(state, model, optimiser, schedule, generators):
+    """Put a checkpoint's state back where a fit saved it from. Raises: BadInput, saying what does not fit."""
+    weights = state.get("trained", state["model"])
+    for name, p in model.named_parameters():
+        if weights[name].shape != p.shape:
+            has, expected = tuple(weights[name].shape), tuple(p.shape)
+            raise recording.BadInput(f"the checkpoint's {name} has shape {has}; expected {expected} to --resume")
+    try:
+        model.load_state_dict(weights)
+        optimiser.load_state_dict(state["optimiser"])
+        if any(optimiser.state[p][k].shape != p.shape for p in model.parameters() for k in ("exp_avg", "exp_avg_sq")):
+            raise ValueError
+        if schedule:
+            schedule.load_state_dict(state["schedule"])
+        for generator, saved in zip(generators, state["generators"], strict=True):
+            generator.set_state(saved)
+    except Exception:  # whatever torch makes of damage
+        raise recording.BadInput(
+            "the checkpoint's optimiser, schedule or generators are damaged; expected those of train.py to --resume"
+        ) from None
+
+
+def first_divergence(before, update, model):
+    """The first update whose gradient was not finite, or 0, on the device, which is not waited for.
+
+    before: the same, one update ago; update: this one's number.
+    """
+    finite = torch.stack([p.grad.sum() for p in model.parameters()]).sum().isfinite()
+    return torch.where(finite | (before > 0), before, update)
+
+
+def refuse_divergence(update, what, args):
+    """Raise BadInput if there is an update at which something was not finite; 0 is none."""
+    if update:
+        raise recording.BadInput(
+            f"the fit diverged at update {update}: the {what} is not finite; "
+            f"try a smaller --lr than {args.lr:g}, and look for outliers in the recording"
+        )
+
+
+def fit(rec, args, device, log=None, state=None, save=None, start=None, stopping=lambda: 0):
     """Train on a recording.
 
     rec: recording.Recording, training trials only; args: this script's options; log: called with the update, the
     model and the scalars every tracking.EVERY updates; state: a checkpoint's, to continue; save: called with a new one;
     start: a model to train on for half the updates at half the learning rate, with the response units held at the
-    record throughout and no penalty, which is what the standard errors are taken about.
+    record throughout and no penalty, which is what the standard errors are taken about; stopping: asked after every
+    update for the signal that should end the fit, or 0.
     Returns: model, seconds of the training loop.
+    Raises: BadInput where the loss or a gradient is not finite; files.Interrupted.
     """
     alpha, held = args.alpha, start is not None
     updates, lr = (max(1, args.updates // 2), args.lr / 2) if held else (args.updates, args.lr)
@@ -230,16 +277,11 @@ def fit(rec, args, device, log=None, state=None, save=None, start=None):
     windows = Windows(rec, alpha, args, generators, device)  # draws its trials, if it does, before any window
     done, seconds = 0, 0.0
     if state:
-        state = replicas.scatter(state, args.replicas)
-        model.load_state_dict(state.get("trained", state["model"]))
-        optimiser.load_state_dict(state["optimiser"])
-        if scheduled:
-            schedule.load_state_dict(state["schedule"])
-        for g, saved in zip(generators, state["generators"], strict=True):
-            g.set_state(saved)
+        restore(replicas.scatter(state, args.replicas), model, optimiser, schedule, generators)
         done, seconds = state["updates"], state["seconds"]
     penalty = 0.0 if args.control or held else args.drive_penalty
     step = Update(model, windows, optimiser, args, penalty > 0, held)
+    diverged = torch.zeros((), dtype=torch.long, device=device)
     began = time.perf_counter() - seconds
     for update in range(done + 1, updates + 1):
         fade = 1 - (update - 1) / updates
@@ -247,6 +289,10 @@ def fit(rec, args, device, log=None, state=None, save=None, start=None):
         loss = step(windows.draw(), fade * args.forcing, fade * penalty, look)
         if scheduled:
             schedule.step()
+        diverged, stop = first_divergence(diverged, update, model), stopping()
+        keep = save and (update % CHECKPOINT_EVERY == 0 or update == updates or stop)
+        if look or keep:
+            refuse_divergence(int(diverged), "gradient", args)
         if look:
             norm = torch.stack([p.grad.square().sum() for p in model.parameters()]).sum().sqrt()
             scalars = {
@@ -254,18 +300,17 @@ def fit(rec, args, device, log=None, state=None, save=None, start=None):
                 "gradient_norm": norm.item(),
                 "lr": float(optimiser.param_groups[0]["lr"]),
             }
-            if not np.isfinite(scalars["loss"] + scalars["gradient_norm"]):
-                raise recording.BadInput(
-                    f"the fit diverged by update {update}: the loss is not finite; try a smaller --lr than {args.lr:g}"
-                )
+            refuse_divergence(0 if np.isfinite(scalars["loss"]) else update, "loss", args)
             if log:
                 log(update, model, scalars)
-        if save and (update % CHECKPOINT_EVERY == 0 or update == updates):
+        if keep:
             save({
                 "model": model.state_dict(), "optimiser": optimiser.state_dict(), "updates": update,
                 "schedule": schedule.state_dict() if scheduled else {}, "seconds": time.perf_counter() - began,
                 "generators": [g.get_state() for g in generators],
             })  # fmt: skip
+        if stop:
+            raise files.Interrupted(stop, f" after update {update} of {updates}")
     return model, time.perf_counter() - began
 
 
@@ -340,33 +385,55 @@ def main():
     args = parse()
     args.out = tracking.own_folder(args.out)
     rec = recording.load(args.data)
+    for warning in recording.outliers(rec):
+        print(f"{args.data}: {warning}", file=sys.stderr)
     truth = recording.load_truth(args.data, rec)
     args.alpha = choose_alpha(args, rec)
-    train, held_out, index = split_trials(rec)
-    shortest = args.warmup + args.window
-    if train.rates.shape[1] < shortest or len(train.rates) == 0:
+    parts = split_trials(rec)
+    usable, shortest = parts[0].rates.shape, args.warmup + args.window
+    if usable[1] < shortest or usable[0] == 0:
         raise recording.BadInput(
-            f"{args.data}: rates has {rec.rates.shape[1]} steps per trial, {train.rates.shape[1]} after setting trials "
+            f"{args.data}: rates has {rec.rates.shape[1]} steps per trial, {usable[1]} after setting trials "
             f"aside; expected at least --warmup + --window = {shortest}"
         )
     device = replicas.start(args.replicas, choose_device(args.device))
-    checkpoint = args.out / "model.pt"
-    options = {
-        k: str(v) if isinstance(v, Path) else v for k, v in vars(args).items() if k not in ("resume", "wandb", "device")
-    }
-    state = resume(checkpoint, options) if args.resume else None
-    recording.writable(args.out)
+    options = {k: v.name if isinstance(v, Path) else v for k, v in vars(args).items()}  # folders may name their owner
+    for key in ("resume", "wandb", "device"):
+        del options[key]
+    with open(args.data, "rb") as file:
+        options["data_sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
     torch.set_flush_denormal(True)  # silent units' states decay to numbers that slow a CPU down
-    if replicas.rank():  # the first process does all the rest
-        fit(train, args, device, state=state, save=replicas.gather)
+    if replicas.rank():  # the first process does all but a share of the training
+        state = resume(args.out / "model.pt", options) if args.resume else None
+        fit(parts[0], args, device, state=state, save=replicas.gather)
         return replicas.finish()
+    with files.alone(args.out):
+        state = resume(args.out / "model.pt", options) if args.resume else None
+        config = options | {"data_shape": list(rec.rates.shape)}
+        with tracking.tracked(args.wandb, args.out, config, (state or {}).get("wandb")) as run:
+            try:
+                metrics = work(args, options, rec, parts, truth, device, state, run)
+            except files.Interrupted as stop:
+                stop.done += "; the same command with --resume goes on"
+                raise
+    show = {k: metrics[k] for k in ("r_W", "r_gate", "heading_error_5s", "loss", "train_seconds") if k in metrics}
+    print(f"{args.out}: " + ", ".join(f"{k} {np.mean(v):.3g}" for k, v in show.items() if v is not None))
+    if "direct_share" in metrics:
+        print(f"{args.out}: {told(metrics['direct_share'])}")
 
-    run = tracking.start(args, rec, run_id=(state or {}).get("wandb"))
-    bar = tqdm(
-        total=args.updates, initial=(state or {}).get("updates", 0), desc=args.out.name, unit="update", disable=None
-    )
+
+def work(args, options, rec, parts, truth, device, state, run):
+    """Fit, polish, measure, and fill the run's folder.
+
+    options: what the checkpoint says of args; parts: split_trials' of rec; state: of the checkpoint to continue, or
+    None; run: tracking's. Returns: what metrics.json says, a dict.
+    """
+    train, held_out, index = parts
+    checkpoint = args.out / "model.pt"
     shows_truth = {k: truth[k] for k in ("W", "gate") if k in truth}
     everything = np.ones((rec.rates.shape[-1],) * 2, bool)
+    bar = tqdm(total=args.updates, initial=(state or {}).get("updates", 0), desc=args.out.name, unit="update",
+               disable=None)  # fmt: skip
 
     def log(update, model, scalars):
         one = analysis.fits(model)[0]
@@ -377,11 +444,17 @@ def main():
         tracking.log(run, update, scalars | shown, one.W, last=args.updates)
 
     def save(state):
+        if not all(value.isfinite().all() for value in state["model"].values()):
+            raise recording.BadInput(f"the fit diverged at update {state['updates']}: a weight is not finite")
+        content = io.BytesIO()  # of a full disk, torch itself says nothing that a user could act on
+        torch.save(state | {"version": VERSION, "args": options, "wandb": run.id}, content)
         with recording.whole(checkpoint) as temporary:
-            torch.save(state | {"args": options, "wandb": run.id}, temporary)
+            Path(temporary).write_bytes(content.getbuffer())
 
-    model, seconds = fit(train, args, device, log, state, lambda state: save(replicas.gather(state)))
-    bar.close()
+    # several processes are stopped at once, by whoever started them, and go on from the last checkpoint
+    postponed = files.postponed() if replicas.processes() == 1 else contextlib.nullcontext(lambda: 0)
+    with bar, postponed as stopping:
+        model, seconds = fit(train, args, device, log, state, lambda own: save(replicas.gather(own)), stopping=stopping)
     if replicas.processes() > 1:
         model = load(checkpoint)[0]
         replicas.finish()
@@ -389,14 +462,12 @@ def main():
     if not (args.control or args.no_polish):
         trained = model.state_dict()
         model, refined = polished(model, train, args)
-        state = torch.load(checkpoint, weights_only=True)
-        save(state | {"model": model.state_dict(), "trained": trained})
+        save(read(checkpoint) | {"model": model.state_dict(), "trained": trained})
     polish_seconds = time.perf_counter() - began
     found = None
     if not args.no_errors:
         found = errors(model, train, args, device)
-        with recording.whole(args.out / "errors.npz") as temporary:
-            np.savez(temporary, **found)
+        recording.save(args.out / "errors.npz", **found)
     angles = analysis.place_on_ring(rec.rates)
     each = [measures(one, rec, held_out, angles, truth, args, found) for one in analysis.fits(model)]
     metrics = each[0] if args.replicas == 1 else {k: [m[k] for m in each] for k in each[0]}
@@ -411,12 +482,8 @@ def main():
     metrics = {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in metrics.items()}
     with recording.whole(args.out / "metrics.json") as temporary:
         Path(temporary).write_text(json.dumps(metrics, indent=2) + "\n")
-    tracking.finish(run, metrics)
-    show = {k: metrics[k] for k in ("r_W", "r_gate", "heading_error_5s", "loss", "train_seconds") if k in metrics}
-    print(f"{args.out}: " + ", ".join(f"{k} {np.mean(v):.3g}" for k, v in show.items() if v is not None))
-    if "direct_share" in metrics:
-        print(f"{args.out}: {told(metrics['direct_share'])}")
-    tracking.advise(run, args.out)
+    tracking.summarise(run, metrics)
+    return metrics
 
 
 def told(share):
@@ -444,19 +511,18 @@ def resume(checkpoint, options):
     """The state in a checkpoint, or None if there is none yet; it must be of a run with the same options."""
     if not checkpoint.exists():
         return None
-    try:
-        state = torch.load(checkpoint, weights_only=True)
-        differ = [k for k in options if state["args"].get(k) != options[k]]
-        state["updates"], state["optimiser"]
-    except Exception:
-        raise recording.BadInput(
-            f"{checkpoint}: is not a whole checkpoint of train.py; expected one to --resume from"
-        ) from None
+    state = read(checkpoint)
+    missing = {"optimiser", "schedule", "generators", "updates", "seconds"} - state.keys()
+    if missing:
+        raise recording.BadInput(f"{checkpoint}: has no {min(missing)}; expected a checkpoint of train.py to --resume")
+    if not (isinstance(state["updates"], int) and isinstance(state["seconds"], float)):
+        raise recording.BadInput(f"{checkpoint}: has no count of updates and seconds; expected those of train.py")
+    differ = [
+        f"{k} {state['args'].get(k)!r}, not {options[k]!r}" for k in options if state["args"].get(k) != options[k]
+    ]
     if differ:
-        k = differ[0]
         raise recording.BadInput(
-            f"{checkpoint}: was trained with {k} {state['args'].get(k)!r}, not {options[k]!r}; "
-            "expected the same options to --resume"
+            f"{checkpoint}: was trained with {' and '.join(differ)}; expected the same options to --resume"
         )
     return state
 

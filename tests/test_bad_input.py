@@ -153,7 +153,7 @@ def test_diverging_fit_stops_with_a_sentence(save, monkeypatch, capsys, tmp_path
     path = save(GOOD | {"rates": 1e30 * GOOD["rates"]})
     status, error = call(train, monkeypatch, capsys, "--data", path, "--out", tmp_path / "run", *TINY)
     assert status == 2
-    assert "the fit diverged by update" in error
+    assert "the fit diverged at update 1: the gradient is not finite" in error
     assert not (tmp_path / "run" / "metrics.json").exists()
 
 
