@@ -98,17 +98,22 @@ def gradient(model, v, u, r, stimulus, args, buffers, forcing=0.0, drive_penalty
 class Windows:
     """Random windows of a recording, resident on the device, drawn by one generator per replica.
 
-    With args.bootstrap each replica draws from trials that were themselves drawn with replacement.
+    Trials shorter than a window are left out. With args.bootstrap each replica draws from trials, or, where the
+    recording says whose they are, from flies that were themselves drawn with replacement.
     """
 
     def __init__(self, rec, alpha, args, generators, device):
         flat = lambda x: torch.as_tensor(x, device=device).flatten(0, 1)  # noqa: E731
         self.length = args.warmup + args.window
         self.trials, self.steps, _ = rec.rates.shape
-        self.first = min(int(np.ceil(3 / alpha)), self.steps - self.length)  # u[0] is a guess, soon forgotten
-        self.batch, self.generators = args.batch, generators
-        drawn = [torch.randint(self.trials, (self.trials,), generator=g) for g in generators if args.bootstrap]
-        self.pools = drawn or [torch.arange(self.trials) for _ in generators]
+        self.batch, self.generators, self.rotate = args.batch, generators, args.rotate
+        last = torch.as_tensor(rec.valid.sum(1)) - self.length  # step at which a trial's last window starts
+        self.first = last.clamp(0, int(np.ceil(3 / alpha)))  # u[0] is a guess, soon forgotten
+        self.span = last - self.first + 1  # (trials,), below 1 where no window fits
+        whole = torch.arange(self.trials) if rec.fly is None else torch.as_tensor(rec.fly)
+        flies = [torch.nonzero((whole == k) & (self.span > 0))[:, 0] for k in whole[self.span > 0].unique()]
+        resample = lambda g: [flies[k] for k in torch.randint(len(flies), (len(flies),), generator=g)]  # noqa: E731
+        self.pools = [torch.cat(resample(g) if args.bootstrap else flies) for g in generators]
         self.rates, self.velocity = flat(rec.rates), flat(rec.velocity)  # (trials * steps, ...)
         self.u = flat(analysis.synaptic_state(rec.rates, alpha))
         self.stimulus = None if rec.stimulus is None else flat(rec.stimulus)
@@ -117,19 +122,21 @@ class Windows:
         """Returns: velocity, state, rates and stimulus (or None), each (length, [replicas,] batch, ...)."""
         starts = []
         for g, pool in zip(self.generators, self.pools, strict=True):
-            trial = pool[torch.randint(self.trials, (self.batch,), generator=g)]
-            starts.append(
-                trial * self.steps + torch.randint(self.first, self.steps - self.length + 1, (self.batch,), generator=g)
-            )
+            trial = pool[torch.randint(len(pool), (self.batch,), generator=g)]
+            step = torch.randint(self.span.max(), (self.batch,), generator=g) * self.span[trial] // self.span.max()
+            starts.append(trial * self.steps + self.first[trial] + step)
         start = torch.stack(starts) if len(starts) > 1 else starts[0]
         rows = (torch.arange(self.length).view(-1, *[1] * start.ndim) + start).to(self.rates.device)
         pick = lambda x: x.index_select(0, rows.flatten()).view(*rows.shape, -1)  # noqa: E731
-        return (
-            pick(self.velocity),
-            pick(self.u),
-            pick(self.rates),
-            None if self.stimulus is None else pick(self.stimulus),
-        )
+        velocity, *ring = (None if x is None else pick(x) for x in (self.velocity, self.u, self.rates, self.stimulus))
+        return velocity, *(self.turned(ring) if self.rotate else ring)
+
+    def turned(self, arrays):
+        """Each window turned around the ring by its own random number of neurons. arrays: (..., batch, n) or None."""
+        n, shape = arrays[0].shape[-1], arrays[0].shape[1:-1]
+        turn = torch.stack([torch.randint(n, (self.batch,), generator=g) for g in self.generators]).view(shape)
+        order = ((torch.arange(n) + turn[..., None]) % n).to(arrays[0].device)  # ([replicas,] batch, n)
+        return [x if x is None else x.gather(-1, order.expand_as(x)) for x in arrays]
 
 
 def split_trials(rec):
@@ -138,8 +145,8 @@ def split_trials(rec):
     Returns: the recording to train on, the held-out one, and the held-out trials' indices.
     """
     if len(rec.rates) == 1:
-        length = rec.rates.shape[1] // 10
-        cut = {k: a if a is None else a[0, : 10 * length].reshape(10, length, -1) for k, a in rec.arrays().items()}
+        length = int(rec.valid.sum()) // 10
+        cut = {k: a[0, : 10 * length].reshape(10, length, -1) for k, a in rec.arrays().items() if np.ndim(a) == 3}
         rec = recording.Recording(dt=rec.dt, tau=rec.tau, **cut)
     index = np.arange(len(rec.rates))
     held_out = index[9::10] if len(index) >= 10 else index[-1:]
@@ -270,7 +277,7 @@ def measures(fit, rec, held_out, angles, truth, args, found):
         result["identifiable_fraction"] = float(determined.mean())
     result["loss"] = analysis.window_error(fit, held_out, args.warmup, args.window)
     wrong, steps = analysis.heading_error(fit, held_out, angles)
-    result["heading_error_5s"], result["heading_error_steps"] = float(wrong.mean()), steps
+    result["heading_error_5s"], result["heading_error_steps"] = float(np.nanmean(wrong)), steps
     if len(fit.b) > fit.n:
         result |= analysis.shifter_measures(fit, held_out, angles)
         result |= uncertainty.path_measures(fit, rec, truth, found)
@@ -283,10 +290,10 @@ def main():
     truth = recording.load_truth(args.data, rec)
     args.alpha = choose_alpha(args, rec)
     train, held_out, index = split_trials(rec)
-    shortest = args.warmup + args.window
-    if train.rates.shape[1] < shortest or len(train.rates) == 0:
+    shortest, longest = args.warmup + args.window, min(part.valid.sum(1).max(initial=0) for part in (train, held_out))
+    if longest < shortest:
         raise recording.BadInput(
-            f"{args.data}: rates has {rec.rates.shape[1]} steps per trial, {train.rates.shape[1]} after setting trials "
+            f"{args.data}: rates has at most {rec.valid.sum(1).max()} steps per trial, {longest} after setting trials "
             f"aside; expected at least --warmup + --window = {shortest}"
         )
     device = choose_device(args.device)
@@ -331,7 +338,7 @@ def main():
         found = errors(model, train, args, device)
         with recording.whole(args.out / "errors.npz") as temporary:
             np.savez(temporary, **found)
-    angles = analysis.place_on_ring(rec.rates)
+    angles = analysis.place_on_ring(rec.rates[rec.valid])
     each = [measures(one, rec, held_out, angles, truth, args, found) for one in analysis.fits(model)]
     metrics = each[0] if args.replicas == 1 else {k: [m[k] for m in each] for k in each[0]}
     metrics |= {
@@ -416,12 +423,13 @@ def parse():
     add("--loss",          choices=["matching", "mse"], default="matching", help="mse: mean squared error of the rates")
     add("--init-scale",    type=size,  default=0.03, help="initial W relative to Glorot's")
     add("--drive-penalty", type=size,  default=0.003, help="on the input units' drive to the response, fading to 0")
+    add("--rotate",        action="store_true",      help="turn windows around the ring, taken to be alike all around")
     add("--forcing",       type=share, default=0.1,  help="pull per step towards the recorded state, fading to 0")
     add("--alpha",         type=alpha,               help="dt / tau (default: the recording's, else 0.2)")
     add("--seed",          type=number(int, 0), default=0, help="of initial weights and windows")
     add("--no-polish",     action="store_true",      help="leave the weights as trained, without the convex last step")
     add("--no-errors",     action="store_true",      help="skip the standard errors, and the measures that need them")
-    add("--bootstrap",     action="store_true",      help="each replica draws its own trials, with replacement")
+    add("--bootstrap",     action="store_true",      help="each replica draws flies, or trials, with replacement")
     add("--replicas",      type=count, default=1,    help="networks fitted at once, with seeds seed, seed + 1, ...")
     add("--device",        choices=["auto", "cpu", "cuda"], default="auto", help="auto: a GPU where there is one")
     add("--wandb",         choices=["auto", "online", "offline", "disabled"], default="auto",

@@ -50,6 +50,7 @@ class Held(NamedTuple):
     known: np.ndarray  # (trials, steps, n): stimulus, and velocity's current in the control
     velocity: np.ndarray  # (trials, steps, D)
     rates: np.ndarray  # (trials, steps, n)
+    valid: np.ndarray  # (trials, steps) bool: recorded, not padding
 
 
 def hold(fit, rec):
@@ -73,7 +74,7 @@ def hold(fit, rec):
             slopes[:, t] = (1 - rate**2) * (rate > 0)
             s = s + fit.alpha * (rate - s)
     settled = slice(min(int(np.ceil(8 / fit.alpha)), steps // 4), None)
-    return Held(*(a[:, settled] for a in (x, slopes, known, rec.velocity, rec.rates)))
+    return Held(*(a[:, settled] for a in (x, slopes, known, rec.velocity, rec.rates, rec.valid)))
 
 
 def regressions(coefficients, x, held):
@@ -92,7 +93,7 @@ def regressions(coefficients, x, held):
     rates = held.rates.reshape(len(x), -1)
     for a, r in zip(predicted.T, rates.T, strict=True):
         # above LOW noise does not silence a neuron; one that is silent all the same has no arctanh to offer
-        rows = np.flatnonzero((a > LOW) & (a < HIGH) & (r > 0) & (r < 0.9999))
+        rows = np.flatnonzero((a > LOW) & (a < HIGH) & (r > 0) & (r < 0.9999) & held.valid.ravel())
         e = torch.as_tensor(np.arctanh(r[rows].astype(np.float64)) - a[rows])
         mine = torch.index_select(x, 0, torch.as_tensor(rows), out=z[: len(rows)])
         yield mine.T @ mine, mine.T @ e, mine, e, cluster[rows]
@@ -189,7 +190,8 @@ def onto_state(u, y, ridge=1e-2):
 
 def even_map(held, n):
     """Mean state of the input units as a linear function of the response units' state. Returns: (n, input units)."""
-    return onto_state(held.x[..., :n], held.x[..., n:-1])
+    x = held.x[held.valid]
+    return onto_state(x[:, :n], x[:, n:-1])
 
 
 def even_path(fit, rec):
@@ -211,7 +213,7 @@ def effective_gate(fit, rec):
 
 def gate_map(fit, held):
     """What takes W[inp, resp] to the effective gate. Returns: (D, n, input units)."""
-    active = onto_state(held.x[..., : fit.n], held.slopes)  # (n, input units)
+    active = onto_state(held.x[held.valid][:, : fit.n], held.slopes[held.valid])  # (n, input units)
     driven = np.zeros((len(fit.W_in), len(fit.b) - fit.n))
     if driven.size:
         driven[:, driven.shape[1] - fit.W_in.shape[1] :] = fit.W_in
