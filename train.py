@@ -402,7 +402,8 @@ def resume(checkpoint, options):
     return state
 
 
-def parse():
+def parse(argv=None):
+    """This script's options, from the command line or a list of strings. Returns: argparse.Namespace."""
     p = recording.Parser("Fit an input-separated recurrent network to a recording.")
     add, number = p.add_argument, recording.number
     count, size = number(int, 1), number(float, 0)
@@ -436,7 +437,7 @@ def parse():
                                                      help="auto: online if a key is configured, else offline")
     add("--resume",        action="store_true",      help="continue the run in --out from its last checkpoint")
     # fmt: on
-    return p.parse_args()
+    return p.parse_args(argv)
 
 
 if __name__ == "__main__":
