@@ -111,16 +111,17 @@ def heading_error(fit, rec, angles, steps=500, warmup=20):
 
     rec: held-out trials; angles: (n,) rad, the neurons' places on the ring; steps: length of the free run (shorter
     where the trials are); the run starts at several moments, `steps` / 10 apart.
-    Returns: |angle| (starts, trials) rad after the last step, and the steps run.
+    Returns: |angle| (starts, trials) rad after the last step, NaN where a trial has ended by then, and the steps run.
     """
-    length = rec.rates.shape[1]
+    length = int(rec.valid.sum(1).max())
     warmup = min(warmup, length // 4)
     steps = min(steps, length - warmup - 1)
     errors = []
     for start in range(0, length - warmup - steps, max(1, steps // 10)):
         free = run_network(fit, rec, warmup, start, warmup + steps + 1)[:, -1, : fit.n]
-        recorded = rec.rates[:, start + warmup + steps]
-        errors.append(np.abs(angle_between(decode_heading(free, angles), decode_heading(recorded, angles))))
+        end = start + warmup + steps
+        wrong = np.abs(angle_between(decode_heading(free, angles), decode_heading(rec.rates[:, end], angles)))
+        errors.append(np.where(rec.valid[:, end], wrong, np.nan))
     return np.array(errors), steps
 
 
@@ -130,7 +131,8 @@ def window_error(fit, rec, warmup, window):
     errors = []
     for start in range(0, rec.rates.shape[1] - length + 1, length):
         free = run_network(fit, rec, warmup, start, length)[:, warmup:, : fit.n]
-        errors.append(np.mean((free - rec.rates[:, start + warmup : start + length]) ** 2))
+        wrong = np.mean((free - rec.rates[:, start + warmup : start + length]) ** 2, (1, 2))
+        errors.extend(wrong[rec.valid[:, start + length - 1]])
     return float(np.mean(errors))
 
 
@@ -222,8 +224,8 @@ def shifter_measures(fit, rec, angles):
     for those that prefer either turning direction) and `active_input_units` (a count). Velocity's first component.
     """
     inputs = run_network(fit, rec)[..., fit.n :]
-    heading = decode_heading(rec.rates, angles)
-    tuning = shifter_tuning(inputs, heading, rec.velocity[..., 0])
+    inputs, rates, velocity = (a[rec.valid][None] for a in (inputs, rec.rates, rec.velocity))
+    tuning = shifter_tuning(inputs, decode_heading(rates, angles), velocity[..., 0])
     count = max(1, int(tuning["active"].sum()))
     right = tuning["modulation"] > 0
     return {

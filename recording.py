@@ -8,9 +8,12 @@ A recording is an `.npz` file of plain arrays (no pickles):
     heading    (trials, steps, D)   rad, optional, drawn in figures only
     tau        ()                   s, optional, synaptic time constant: the fit's alpha is dt / tau
     stimulus   (trials, steps, N)   optional, a known current into the observed neurons
+    lengths    (trials,)            optional, the steps that each trial really has; what follows them is padding
+    fly        (trials,)            optional, names or numbers of the animals, which a bootstrap draws whole
 
-A simulation adds its ground truth (`true_W`, `true_W_in`, `true_b`, `true_gate`, `hidden_rates`).
-`load` never reads it, so that no fit can; `load_truth` reads it for scoring alone.
+A simulation adds its ground truth (`true_W`, `true_W_in`, `true_b`, `true_gate`, `hidden_rates`), and a recording may
+hold other neurons back for a test (`held_out_rates`). `load` never reads these, so that no fit can; `load_truth` and
+`load_held_out` read them for scoring alone.
 """
 
 import argparse
@@ -38,6 +41,14 @@ class Recording:
     heading: np.ndarray | None = None  # (trials, steps, D) float32, rad
     tau: float | None = None  # s
     stimulus: np.ndarray | None = None  # (trials, steps, N) float32
+    lengths: np.ndarray | None = None  # (trials,) int, steps before the padding, which is zero
+    fly: np.ndarray | None = None  # (trials,) int, which animal
+
+    @property
+    def valid(self):
+        """Which steps are recorded, not padding. (trials, steps) bool."""
+        trials, steps, _ = self.rates.shape
+        return np.arange(steps) < (np.full(trials, steps) if self.lengths is None else self.lengths)[:, None]
 
     def trials(self, index):
         """The same recording with only the trials of `index` (a slice or an index array)."""
@@ -46,7 +57,7 @@ class Recording:
 
     def arrays(self):
         """The arrays with a trial axis, by name; absent ones are None."""
-        return {k: getattr(self, k) for k in ("rates", "velocity", "heading", "stimulus")}
+        return {k: getattr(self, k) for k in ("rates", "velocity", "heading", "stimulus", "lengths", "fly")}
 
 
 def load(path):
@@ -56,22 +67,24 @@ def load(path):
     Raises: BadInput, naming the file, the key and what was expected there.
     """
     with files.Archive(path) as file:
-        rates = _array(path, file, "rates", 3)
+        lengths = _lengths(path, file) if "lengths" in file else None
+        rates = _array(path, file, "rates", 3, lengths=lengths)
         trials, steps, _ = rates.shape
         if min(rates.shape) == 0:
             raise BadInput(f"{path}: rates is empty, shape {rates.shape}; expected (trials, steps, N)")
         if rates.min() < 0:
             raise BadInput(f"{path}: rates has negative values (down to {rates.min():.3g}); expected firing rates >= 0")
-        velocity = _array(path, file, "velocity", 3, like=(trials, steps, None))
+        velocity = _array(path, file, "velocity", 3, like=(trials, steps, None), lengths=lengths)
         if velocity.size == 0:
             raise BadInput(f"{path}: velocity is empty, shape {velocity.shape}; expected (trials, steps, D)")
         dt = _positive(path, file, "dt")
         tau = _positive(path, file, "tau") if "tau" in file else None
-        heading = _array(path, file, "heading", 3, like=velocity.shape) if "heading" in file else None
-        stimulus = _array(path, file, "stimulus", 3, like=rates.shape) if "stimulus" in file else None
+        heading = _array(path, file, "heading", 3, like=velocity.shape, lengths=lengths) if "heading" in file else None
+        stimulus = _array(path, file, "stimulus", 3, like=rates.shape, lengths=lengths) if "stimulus" in file else None
+        fly = _labels(path, file, "fly", trials) if "fly" in file else None
     if tau is not None and tau < dt:
         raise BadInput(f"{path}: tau is {tau:g} s, shorter than dt = {dt:g} s; expected tau >= dt")
-    return Recording(rates, velocity, dt, heading, tau, stimulus)
+    return Recording(rates, velocity, dt, heading, tau, stimulus, lengths, fly)
 
 
 def load_truth(path, rec):
@@ -121,6 +134,17 @@ def outliers(rec):
                     f"{usual:.3g}; the largest is {key}[{', '.join(map(str, where))}], {size.max() / usual:.0f} times; "
                     "remove them unless they are real"
                 )
+
+
+def load_held_out(path, rec):
+    """Read the neurons that were recorded but held back from the fit, for scoring. rec: the Recording of the same file.
+
+    Returns: rates (trials, steps, any), zero in the padding.
+    Raises: BadInput where there are none, or their shape does not agree with the recording.
+    """
+    trials, steps, _ = rec.rates.shape
+    with files.Archive(path) as file:
+        return _array(path, file, "held_out_rates", 3, like=(trials, steps, None), lengths=rec.lengths)
 
 
 def save(path, **arrays):
@@ -178,8 +202,8 @@ def run(main):
         sys.exit(128 + stop.number)
 
 
-def _array(path, file, key, rank, like=None, dtype=np.float32):
-    """One finite array of the file, checked for its rank and, where `like` says, its shape."""
+def _array(path, file, key, rank, like=None, dtype=np.float32, lengths=None):
+    """One finite array of the file, checked for its rank and, where `like` says, its shape; its padding is zeroed."""
     if key not in file:
         keys = ", ".join(map(repr, list(file)[:9])) or "none"
         raise BadInput(f"{path}: has no key {key!r}; expected rates, velocity and dt (it has {keys})")
@@ -196,8 +220,12 @@ def _array(path, file, key, rank, like=None, dtype=np.float32):
     if like is not None and any(want not in (None, has) for want, has in zip(like, shape, strict=True)):
         want = tuple("any" if size is None else size for size in like)
         raise BadInput(f"{path}: {key} has shape {shape}; expected {want} to agree with rates and velocity")
+    if lengths is not None:
+        _check_lengths(path, lengths, shape)
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, which is refused
         array = np.ascontiguousarray(file[key], dtype=dtype).reshape(shape)
+    if lengths is not None:
+        array[np.arange(shape[1]) >= lengths[:, None]] = 0
     if not np.isfinite(array).all():
         raise BadInput(f"{path}: {key} has values that are not finite (NaN or infinite); expected finite numbers")
     return array
@@ -208,3 +236,27 @@ def _positive(path, file, key):
     if value <= 0:
         raise BadInput(f"{path}: {key} is {value:g}; expected seconds > 0")
     return value
+
+
+def _lengths(path, file):
+    """The valid steps of each trial, whole numbers."""
+    lengths = _array(path, file, "lengths", 1, dtype=np.float64)
+    if (lengths != np.round(lengths)).any():
+        raise BadInput(f"{path}: lengths has values that are not whole; expected the steps of each trial")
+    return lengths.astype(int)
+
+
+def _check_lengths(path, lengths, shape):
+    if len(lengths) != shape[0] or (lengths < 1).any() or (lengths > shape[1]).any():
+        raise BadInput(
+            f"{path}: lengths has shape {lengths.shape}, or values out of range; "
+            f"expected {shape[0]} of them, from 1 to {shape[1]}, to agree with rates"
+        )
+
+
+def _labels(path, file, key, trials):
+    """One label per trial, any numbers or strings, as 0, 1, ... in their sorted order."""
+    labels = file[key]
+    if labels.shape != (trials,):
+        raise BadInput(f"{path}: {key} has shape {labels.shape}; expected ({trials},), one label per trial")
+    return np.unique(labels, return_inverse=True)[1]

@@ -103,41 +103,51 @@ def gradient(model, v, u, r, stimulus, args, buffers, forcing=0.0, drive_penalty
 class Windows:
     """Random windows of a recording, resident on the device, drawn by one generator per replica.
 
-    With args.bootstrap each replica draws from trials that were themselves drawn with replacement.
+    Trials shorter than a window are left out. With args.bootstrap each replica draws from trials, or, where the
+    recording says whose they are, from flies that were themselves drawn with replacement.
     """
 
     def __init__(self, rec, alpha, args, generators, device):
         flat = lambda x: torch.as_tensor(x, device=device).flatten(0, 1)  # noqa: E731
         self.length = args.warmup + args.window
         self.trials, self.steps, _ = rec.rates.shape
-        self.first = min(int(np.ceil(3 / alpha)), self.steps - self.length)  # u[0] is a guess, soon forgotten
-        self.batch, self.generators, self.stacked = args.batch, generators, args.replicas > 1
-        drawn = [torch.randint(self.trials, (self.trials,), generator=g) for g in generators if args.bootstrap]
-        self.pools = drawn or [torch.arange(self.trials) for _ in generators]
+        self.batch, self.generators = args.batch, generators
+        self.stacked, self.rotate = args.replicas > 1, args.rotate
+        last = torch.as_tensor(rec.valid.sum(1)) - self.length  # step at which a trial's last window starts
+        self.first = last.clamp(0, int(np.ceil(3 / alpha)))  # u[0] is a guess, soon forgotten
+        self.span = last - self.first + 1  # (trials,), below 1 where no window fits
+        whole = torch.arange(self.trials) if rec.fly is None else torch.as_tensor(rec.fly)
+        flies = [torch.nonzero((whole == k) & (self.span > 0))[:, 0] for k in whole[self.span > 0].unique()]
+        resample = lambda g: [flies[k] for k in torch.randint(len(flies), (len(flies),), generator=g)]  # noqa: E731
+        self.pools = [torch.cat(resample(g) if args.bootstrap else flies) for g in generators]
         self.rates, self.velocity = flat(rec.rates), flat(rec.velocity)  # (trials * steps, ...)
         self.u = flat(analysis.synaptic_state(rec.rates, alpha))
         self.stimulus = None if rec.stimulus is None else flat(rec.stimulus)
 
     def draw(self):
-        """The first rows of the next windows. Returns: ([replicas,] batch) on the device."""
-        starts = []
+        """The next windows' first rows and, to `rotate` them, turns. Returns: ([replicas,] 1 or 2, batch)."""
+        windows = []
         for g, pool in zip(self.generators, self.pools, strict=True):
-            trial = pool[torch.randint(self.trials, (self.batch,), generator=g)]
-            first = torch.randint(self.first, self.steps - self.length + 1, (self.batch,), generator=g)
-            starts.append(trial * self.steps + first)
-        start = torch.stack(starts) if self.stacked else starts[0]
-        return start.to(self.rates.device, non_blocking=True)
+            trial = pool[torch.randint(len(pool), (self.batch,), generator=g)]
+            step = torch.randint(self.span.max(), (self.batch,), generator=g) * self.span[trial] // self.span.max()
+            drawn = [trial * self.steps + self.first[trial] + step]
+            if self.rotate:
+                drawn.append(torch.randint(self.rates.shape[-1], (self.batch,), generator=g))
+            windows.append(torch.stack(drawn))
+        windows = torch.stack(windows) if self.stacked else windows[0]
+        return windows.to(self.rates.device, non_blocking=True)
 
-    def at(self, start):
+    def at(self, windows):
         """Returns: velocity, state, rates and stimulus (or None), each (length, [replicas,] batch, ...)."""
+        start, *turn = windows.unbind(-2)
         rows = torch.arange(self.length, device=start.device).view(-1, *[1] * start.ndim) + start
         pick = lambda x: x.index_select(0, rows.flatten()).view(*rows.shape, -1)  # noqa: E731
-        return (
-            pick(self.velocity),
-            pick(self.u),
-            pick(self.rates),
-            None if self.stimulus is None else pick(self.stimulus),
-        )
+        velocity, *ring = (None if x is None else pick(x) for x in (self.velocity, self.u, self.rates, self.stimulus))
+        if turn:  # each window by its own number of neurons
+            n = self.rates.shape[-1]
+            order = (torch.arange(n, device=start.device) + turn[0][..., None]) % n  # ([replicas,] batch, n)
+            ring = [x if x is None else x.gather(-1, order.expand_as(x)) for x in ring]
+        return velocity, *ring
 
 
 class Update:
@@ -161,16 +171,16 @@ class Update:
         self.networks = model.unstack() if apart else [model]
         self.graph, self.inputs, self.done = None, None, 0
 
-    def __call__(self, start, forcing, penalty, look):
-        """start: ([replicas,] batch), first rows of the windows; forcing, penalty: at this update.
+    def __call__(self, windows, forcing, penalty, look):
+        """windows: Windows.draw's; forcing, penalty: at this update.
 
         Returns: the loss of each replica, if `look`.
         """
         if not self.captures:
-            return self.update(start, forcing, penalty, look)
+            return self.update(windows, forcing, penalty, look)
         if self.inputs is None:
-            self.inputs = start.clone(), *(torch.zeros((), device=start.device) for _ in range(2))
-        self.inputs[0].copy_(start)
+            self.inputs = windows.clone(), *(torch.zeros((), device=windows.device) for _ in range(2))
+        self.inputs[0].copy_(windows)
         self.inputs[1].fill_(forcing)
         self.inputs[2].fill_(penalty)
         self.done += 1
@@ -183,10 +193,10 @@ class Update:
         self.graph.replay()
         return self.loss
 
-    def update(self, start, forcing, penalty, look=True):
+    def update(self, windows, forcing, penalty, look=True):
         penalty, losses = penalty if self.penalised else None, []
-        for one, rows in zip(self.networks, start if len(self.networks) > 1 else [start], strict=True):
-            batch = self.windows.at(rows)
+        for one, drawn in zip(self.networks, windows if len(self.networks) > 1 else [windows], strict=True):
+            batch = self.windows.at(drawn)
             losses.append(gradient(one, *batch, self.args, self.buffers, forcing, penalty, self.held, look))
         if len(self.networks) > 1:
             for p, *parts in zip(self.model.parameters(), *(one.parameters() for one in self.networks), strict=True):
@@ -201,8 +211,8 @@ def split_trials(rec):
     Returns: the recording to train on, the held-out one, and the held-out trials' indices.
     """
     if len(rec.rates) == 1:
-        length = rec.rates.shape[1] // 10
-        cut = {k: a if a is None else a[0, : 10 * length].reshape(10, length, -1) for k, a in rec.arrays().items()}
+        length = int(rec.valid.sum()) // 10
+        cut = {k: a[0, : 10 * length].reshape(10, length, -1) for k, a in rec.arrays().items() if np.ndim(a) == 3}
         rec = recording.Recording(dt=rec.dt, tau=rec.tau, **cut)
     index = np.arange(len(rec.rates))
     held_out = index[9::10] if len(index) >= 10 else index[-1:]
@@ -374,7 +384,7 @@ def measures(fit, rec, held_out, angles, truth, args, found):
         result["identifiable_fraction"] = float(determined.mean())
     result["loss"] = analysis.window_error(fit, held_out, args.warmup, args.window)
     wrong, steps = analysis.heading_error(fit, held_out, angles)
-    result["heading_error_5s"], result["heading_error_steps"] = float(wrong.mean()), steps
+    result["heading_error_5s"], result["heading_error_steps"] = float(np.nanmean(wrong)), steps
     if len(fit.b) > fit.n:
         result |= analysis.shifter_measures(fit, held_out, angles)
         result |= uncertainty.path_measures(fit, rec, truth, found)
@@ -390,10 +400,10 @@ def main():
     truth = recording.load_truth(args.data, rec)
     args.alpha = choose_alpha(args, rec)
     parts = split_trials(rec)
-    usable, shortest = parts[0].rates.shape, args.warmup + args.window
-    if usable[1] < shortest or usable[0] == 0:
+    shortest, longest = args.warmup + args.window, min(part.valid.sum(1).max(initial=0) for part in parts[:2])
+    if longest < shortest:
         raise recording.BadInput(
-            f"{args.data}: rates has {rec.rates.shape[1]} steps per trial, {usable[1]} after setting trials "
+            f"{args.data}: rates has at most {rec.valid.sum(1).max()} steps per trial, {longest} after setting trials "
             f"aside; expected at least --warmup + --window = {shortest}"
         )
     device = replicas.start(args.replicas, choose_device(args.device))
@@ -468,7 +478,7 @@ def work(args, options, rec, parts, truth, device, state, run):
     if not args.no_errors:
         found = errors(model, train, args, device)
         recording.save(args.out / "errors.npz", **found)
-    angles = analysis.place_on_ring(rec.rates)
+    angles = analysis.place_on_ring(rec.rates[rec.valid])
     each = [measures(one, rec, held_out, angles, truth, args, found) for one in analysis.fits(model)]
     metrics = each[0] if args.replicas == 1 else {k: [m[k] for m in each] for k in each[0]}
     metrics |= {
@@ -528,6 +538,7 @@ def resume(checkpoint, options):
 
 
 def parse(arguments=None):
+    """This script's options, from the command line or a list of strings. Returns: argparse.Namespace."""
     p = recording.Parser("Fit an input-separated recurrent network to a recording.")
     add, number = p.add_argument, recording.number
     count, size = number(int, 1), number(float, 0)
@@ -548,12 +559,13 @@ def parse(arguments=None):
     add("--loss",          choices=["matching", "mse"], default="matching", help="mse: mean squared error of the rates")
     add("--init-scale",    type=size,  default=0.03, help="initial W relative to Glorot's")
     add("--drive-penalty", type=size,  default=0.003, help="on the input units' drive to the response, fading to 0")
+    add("--rotate",        action="store_true",      help="turn windows around the ring, taken to be alike all around")
     add("--forcing",       type=share, default=0.1,  help="pull per step towards the recorded state, fading to 0")
     add("--alpha",         type=alpha,               help="dt / tau (default: the recording's, else 0.2)")
     add("--seed",          type=number(int, 0), default=0, help="of initial weights and windows")
     add("--no-polish",     action="store_true",      help="leave the weights as trained, without the convex last step")
     add("--no-errors",     action="store_true",      help="skip the standard errors, and the measures that need them")
-    add("--bootstrap",     action="store_true",      help="each replica draws its own trials, with replacement")
+    add("--bootstrap",     action="store_true",      help="each replica draws flies, or trials, with replacement")
     add("--replicas",      type=count, default=1,    help="networks fitted at once, with seeds seed, seed + 1, ...")
     add("--device",        choices=["auto", "cpu", "cuda"], default="auto", help="auto: a GPU where there is one")
     add("--wandb",         choices=["auto", "online", "offline", "disabled"], default="auto",

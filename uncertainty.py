@@ -51,6 +51,7 @@ class Held(NamedTuple):
     known: np.ndarray  # (trials, steps, n): stimulus, and velocity's current in the control
     velocity: np.ndarray  # (trials, steps, D)
     rates: np.ndarray  # (trials, steps, n)
+    valid: np.ndarray  # (trials, steps) bool: recorded, not padding
 
 
 def hold(fit, rec):
@@ -74,7 +75,7 @@ def hold(fit, rec):
             slopes[:, t] = (1 - rate**2) * (rate > 0)
             s = s + fit.alpha * (rate - s)
     settled = slice(min(int(np.ceil(8 / fit.alpha)), steps // 4), None)
-    return Held(*(a[:, settled] for a in (x, slopes, known, rec.velocity, rec.rates)))
+    return Held(*(a[:, settled] for a in (x, slopes, known, rec.velocity, rec.rates, rec.valid)))
 
 
 class Regression(NamedTuple):
@@ -116,9 +117,9 @@ def regress(coefficients, x, held):
     x, r = torch.as_tensor(x.reshape(-1, q)).double(), torch.as_tensor(held.rates).flatten(0, 1).double()
     a = x @ torch.as_tensor(coefficients).double() + torch.as_tensor(held.known).flatten(0, 1)
     # above LOW noise does not silence a neuron; one that is silent all the same has no arctanh to offer
-    used = (a > LOW) & (a < HIGH) & (r > 0) & (r < 0.9999)
+    used = (a > LOW) & (a < HIGH) & (r > 0) & (r < 0.9999) & torch.as_tensor(held.valid).flatten()[:, None]
     e = torch.where(used, torch.arctanh(r.clamp(max=0.9999)) - a, 0.0)
-    return Regression(x, used, e, starts.ravel(), np.argsort(analysis.place_on_ring(held.rates)))
+    return Regression(x, used, e, starts.ravel(), np.argsort(analysis.place_on_ring(held.rates[held.valid])))
 
 
 def polish(fit, rec):
@@ -218,7 +219,8 @@ def onto_state(u, y, ridge=1e-2):
 
 def even_map(held, n):
     """Mean state of the input units as a linear function of the response units' state. Returns: (n, input units)."""
-    return onto_state(held.x[..., :n], held.x[..., n:-1])
+    x = held.x[held.valid]
+    return onto_state(x[:, :n], x[:, n:-1])
 
 
 def even_path(fit, rec):
@@ -240,7 +242,7 @@ def effective_gate(fit, rec):
 
 def gate_map(fit, held):
     """What takes W[inp, resp] to the effective gate. Returns: (D, n, input units)."""
-    active = onto_state(held.x[..., : fit.n], held.slopes)  # (n, input units)
+    active = onto_state(held.x[held.valid][:, : fit.n], held.slopes[held.valid])  # (n, input units)
     driven = np.zeros((len(fit.W_in), len(fit.b) - fit.n))
     if driven.size:
         driven[:, driven.shape[1] - fit.W_in.shape[1] :] = fit.W_in

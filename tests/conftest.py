@@ -37,6 +37,7 @@ def options():
             "input_units": 40, "control": False, "updates": 4, "batch": 8, "window": 20, "warmup": 5, "lr": 6e-3,
             "beta2": 0.99, "schedule": "onecycle", "loss": "matching", "init_scale": 0.03, "drive_penalty": 0.003,
             "forcing": 0.1, "alpha": 0.2, "seed": 0, "replicas": 1, "bootstrap": False, "no_polish": False,
+            "rotate": False,
         }  # fmt: skip
         assert not changes.keys() - small.keys()
         return argparse.Namespace(**small | changes)

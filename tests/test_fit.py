@@ -10,6 +10,7 @@ import analysis
 import cann
 import recording
 import train
+import uncertainty
 from model import RNN, Buffers
 
 
@@ -30,19 +31,23 @@ def test_fit_recovers_a_small_circuit(options, fit):
 
 
 def test_truth_is_never_read(data, rec, save, options, fit, monkeypatch):
-    with_truth, without = save(data), save({k: v for k, v in data.items() if k not in recording.TRUTH}, "bare.npz")
+    with_truth = save(data, held_out_rates=data["rates"])
+    without = save({k: v for k, v in data.items() if k not in recording.TRUTH}, "bare.npz")
     lies = save(
         data,
         "lies.npz",
         true_W=-7 * data["true_W"],
         true_gate=data["true_gate"] * 0,
         hidden_rates=data["hidden_rates"] + 1,
+        held_out_rates=data["rates"] + 1,
     )
     fitted = [weights(fit(recording.load(path), options())) for path in (with_truth, without, lies)]
     assert fitted[0] == fitted[1] == fitted[2]
     assert "W" in recording.load_truth(with_truth, rec)
     assert recording.load_truth(without, rec) == {}
-    monkeypatch.setattr(recording, "load_truth", lambda *_: pytest.fail("a fit read the truth"))
+    np.testing.assert_array_equal(recording.load_held_out(with_truth, rec), data["rates"])
+    for loader in ("load_truth", "load_held_out"):
+        monkeypatch.setattr(recording, loader, lambda *_: pytest.fail("a fit read what it is scored on"))
     model, args = fit(recording.load(with_truth), options()), options()
     refined, _ = train.polished(model, recording.load(with_truth), args)
     found = train.errors(refined, recording.load(with_truth), args, torch.device("cpu"))
@@ -160,6 +165,61 @@ def test_windows_stay_within_trials(options):
     assert r[-1, ..., 1].max() == 59
     assert torch.equal(stimulus, r)
     assert torch.equal(v[..., 0], r[..., 0])
+
+
+def test_windows_stay_before_the_padding(options):
+    """Trials of 60, 40 and 26 steps: every window of 25 that fits is drawn, and none beyond; 20 steps are too few."""
+    trial, step = np.meshgrid(np.arange(4), np.arange(60), indexing="ij")
+    rates = np.stack([trial, step], -1).astype(np.float32)
+    rec = recording.Recording(
+        rates, rates[..., :1], 0.01, lengths=np.array([60, 40, 26, 20]), fly=np.array([1, 0, 1, 0])
+    )
+    generators = [torch.Generator().manual_seed(0)]
+    windows = train.Windows(rec, 0.2, options(batch=2000), generators, "cpu")
+    _, _, r, _ = windows.at(windows.draw())
+    assert (r[..., 0] == r[:1, ..., 0]).all()
+    for k, (first, last) in enumerate([(15, 35), (15, 15), (1, 1)]):
+        assert set(r[0, r[0, :, 0] == k, 1].tolist()) == set(range(first, last + 1))
+    assert r[..., 0].max() == 2
+    pools = {
+        tuple(sorted(train.Windows(rec, 0.2, options(bootstrap=True), generators, "cpu").pools[0].tolist()))
+        for _ in range(20)
+    }
+    assert pools == {(0, 0, 2, 2), (0, 1, 2), (1, 1)}  # flies are drawn whole
+
+
+def test_padding_changes_nothing(rec, options, fit):
+    """Measures of trials cut to unequal lengths and padded, against those of the cut trials by themselves."""
+    lengths = np.where(np.arange(20) % 2, 300, 200)
+    padded = recording.Recording(
+        *(a * (np.arange(300) < lengths[:, None])[..., None] for a in (rec.rates, rec.velocity)), rec.dt
+    )
+    padded.lengths = lengths
+    halves = [recording.Recording(rec.rates[k::2, :n], rec.velocity[k::2, :n], rec.dt) for k, n in ((0, 200), (1, 300))]
+    found, angles = analysis.fits(fit(padded, options(updates=40)))[0], analysis.ring_angles(40)
+    wrong = analysis.heading_error(found, padded, angles, steps=100)[0]
+    apart = [analysis.heading_error(found, half, angles, steps=100)[0] for half in halves]
+    np.testing.assert_allclose(wrong[: len(apart[0]), ::2], apart[0], atol=1e-5)
+    assert np.isnan(wrong[len(apart[0]) :, ::2]).all()
+    np.testing.assert_allclose(wrong[:, 1::2], apart[1], atol=1e-5)
+    errors = [analysis.window_error(found, half, 5, 45) for half in halves]
+    assert analysis.window_error(found, padded, 5, 45) == pytest.approx(np.average(errors, weights=[4, 6]), rel=1e-5)
+    garbage = recording.Recording(padded.rates + ~padded.valid[..., None], padded.velocity, rec.dt, lengths=lengths)
+    for a, b in zip(*(uncertainty.estimate(found, r) for r in (padded, garbage)), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_rotated_windows_turn_rates_and_states_alike(rec, options):
+    windows = [
+        train.Windows(rec, 0.2, options(rotate=rotate, batch=30), [torch.Generator().manual_seed(0)], "cpu")
+        for rotate in (False, True)
+    ]
+    plain, turned = (some.at(some.draw()) for some in windows)
+    turns = [next(s for s in range(40) if torch.equal(plain[2][:, k].roll(-s, -1), turned[2][:, k])) for k in range(30)]
+    assert len(set(turns)) > 10
+    for k, turn in enumerate(turns):
+        assert torch.equal(plain[1][:, k].roll(-turn, -1), turned[1][:, k])
+    assert torch.equal(plain[0], turned[0])
 
 
 @pytest.mark.parametrize("trials", [1, 4, 25])
