@@ -150,58 +150,48 @@ class Windows:
         return velocity, *ring
 
 
-class Update:
-    """One update of the weights; on a GPU captured once, as a CUDA graph, and replayed, so that Python costs nothing.
+class Gradient:
+    """`gradient` of the next windows; on a GPU captured once, as a CUDA graph, and replayed, so that Python is idle.
 
-    A captured update finds its inputs where they lay when it was captured; they are copied there. Nothing waits for
-    the device.
+    A captured graph finds its inputs where they lay when it was captured; they are copied there, and nothing waits
+    for the device. On a CPU replicas do best one after the other, in the same arrays.
     """
 
     EAGER = 3  # updates before the capture, while libraries choose their kernels and the buffers are made
 
-    @property
-    def captures(self):
-        return self.windows.rates.is_cuda
-
-    def __init__(self, model, windows, optimiser, args, penalised, held):
-        self.model, self.windows, self.optimiser, self.args = model, windows, optimiser, args
-        self.penalised, self.held, self.buffers = penalised, held, Buffers()
-        # a CPU does best by one replica after the other, in the same arrays
-        apart = args.replicas > 1 and not self.captures
-        self.networks = model.unstack() if apart else [model]
+    def __init__(self, model, windows, args, penalised, held):
+        self.model, self.windows, self.args, self.penalised, self.held = model, windows, args, penalised, held
+        self.captures, self.buffers = windows.rates.is_cuda, Buffers()
+        self.networks = model.unstack() if args.replicas > 1 and not self.captures else [model]
         self.graph, self.inputs, self.done = None, None, 0
 
-    def __call__(self, windows, forcing, penalty, look):
-        """windows: Windows.draw's; forcing, penalty: at this update.
-
-        Returns: the loss of each replica, if `look`.
-        """
+    def __call__(self, drawn, forcing, penalty, look=True):
+        """drawn: Windows.draw's; forcing, penalty: at this update. Returns: the loss of each replica, if `look`."""
         if not self.captures:
-            return self.update(windows, forcing, penalty, look)
+            return self.run(drawn, forcing, penalty, look)
         if self.inputs is None:
-            self.inputs = windows.clone(), *(torch.zeros((), device=windows.device) for _ in range(2))
-        self.inputs[0].copy_(windows)
+            self.inputs = drawn.clone(), *(torch.zeros((), device=drawn.device) for _ in range(2))
+        self.inputs[0].copy_(drawn)
         self.inputs[1].fill_(forcing)
         self.inputs[2].fill_(penalty)
         self.done += 1
         if self.done <= self.EAGER:
-            return self.update(*self.inputs)
+            return self.run(*self.inputs)
         if self.graph is None:
             self.graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(self.graph):
-                self.loss = self.update(*self.inputs)
+                self.loss = self.run(*self.inputs)
         self.graph.replay()
         return self.loss
 
-    def update(self, windows, forcing, penalty, look=True):
+    def run(self, drawn, forcing, penalty, look=True):
         penalty, losses = penalty if self.penalised else None, []
-        for one, drawn in zip(self.networks, windows if len(self.networks) > 1 else [windows], strict=True):
-            batch = self.windows.at(drawn)
+        for one, its in zip(self.networks, drawn if len(self.networks) > 1 else [drawn], strict=True):
+            batch = self.windows.at(its)
             losses.append(gradient(one, *batch, self.args, self.buffers, forcing, penalty, self.held, look))
         if len(self.networks) > 1:
             for p, *parts in zip(self.model.parameters(), *(one.parameters() for one in self.networks), strict=True):
                 p.grad = torch.stack([part.grad for part in parts])
-        self.optimiser.step()
         return torch.stack(losses) if look else None
 
 
@@ -279,9 +269,7 @@ def fit(rec, args, device, log=None, state=None, save=None, start=None, stopping
     model = (RNN.stack(models) if args.replicas > 1 else models[0]).to(device)
     if held:
         model.load_state_dict(start.state_dict())
-    on_gpu = device.type == "cuda"
-    rate = torch.tensor(lr, device=device) if on_gpu else lr  # a captured update reads its rate from the device
-    optimiser = torch.optim.Adam(model.parameters(), rate, (0.9, args.beta2), fused=True, capturable=on_gpu)
+    optimiser = torch.optim.Adam(model.parameters(), lr, (0.9, args.beta2), fused=True)
     scheduled = args.schedule == "onecycle" and updates > 1
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, updates) if scheduled else None
     windows = Windows(rec, alpha, args, generators, device)  # draws its trials, if it does, before any window
@@ -290,13 +278,14 @@ def fit(rec, args, device, log=None, state=None, save=None, start=None, stopping
         restore(replicas.scatter(state, args.replicas), model, optimiser, schedule, generators)
         done, seconds = state["updates"], state["seconds"]
     penalty = 0.0 if args.control or held else args.drive_penalty
-    step = Update(model, windows, optimiser, args, penalty > 0, held)
+    follow = Gradient(model, windows, args, penalty > 0, held)
     diverged = torch.zeros((), dtype=torch.long, device=device)
     began = time.perf_counter() - seconds
     for update in range(done + 1, updates + 1):
         fade = 1 - (update - 1) / updates
         look = update % tracking.EVERY == 0 or update == updates
-        loss = step(windows.draw(), fade * args.forcing, fade * penalty, look)
+        loss = follow(windows.draw(), fade * args.forcing, fade * penalty, look)
+        optimiser.step()
         if scheduled:
             schedule.step()
         diverged, stop = first_divergence(diverged, update, model), stopping()
@@ -308,7 +297,7 @@ def fit(rec, args, device, log=None, state=None, save=None, start=None, stopping
             scalars = {
                 "loss": loss.mean().item(),
                 "gradient_norm": norm.item(),
-                "lr": float(optimiser.param_groups[0]["lr"]),
+                "lr": optimiser.param_groups[0]["lr"],
             }
             refuse_divergence(0 if np.isfinite(scalars["loss"]) else update, "loss", args)
             if log:

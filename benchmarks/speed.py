@@ -50,9 +50,10 @@ def parts(units, window, batch, replicas):
     return model, windows, torch.optim.Adam(model.parameters(), args.lr, fused=True), args
 
 
-def update(step, windows, args):
+def update(follow, windows, optimiser, args):
     """One of train.py's updates."""
-    step(windows.draw(), args.forcing, args.drive_penalty, look=False)
+    follow(windows.draw(), args.forcing, args.drive_penalty, look=False)
+    optimiser.step()
 
 
 def autograd_update(model, windows, optimiser, args):
@@ -110,8 +111,8 @@ def compared(sizes, threads=1, rival=True, seconds=3.0):
     torch.optim.Adam([torch.zeros(1)])  # loads much of torch, which is not the update's memory
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     model, windows, optimiser, args = parts(**sizes)
-    step = train.Update(model, windows, optimiser, args, True, False)
-    functions = {"floor": products(**sizes), "update": lambda: update(step, windows, args)}
+    follow = train.Gradient(model, windows, args, True, False)
+    functions = {"floor": products(**sizes), "update": lambda: update(follow, windows, optimiser, args)}
     functions["update"]()
     memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     if rival:
