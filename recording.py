@@ -74,6 +74,8 @@ def load(path):
             raise BadInput(f"{path}: rates is empty, shape {rates.shape}; expected (trials, steps, N)")
         if rates.min() < 0:
             raise BadInput(f"{path}: rates has negative values (down to {rates.min():.3g}); expected firing rates >= 0")
+        if rates.max() == 0:
+            raise BadInput(f"{path}: rates is 0 everywhere; expected neurons that fire")
         velocity = _array(path, file, "velocity", 3, like=(trials, steps, None), lengths=lengths)
         if velocity.size == 0:
             raise BadInput(f"{path}: velocity is empty, shape {velocity.shape}; expected (trials, steps, D)")

@@ -49,6 +49,8 @@ def nan(array):
         ({"velocity": GOOD["velocity"][:, :39]}, "velocity has shape (3, 39, 1)"),
         ({"rates": -GOOD["rates"]}, "rates has negative values"),
         ({"rates": GOOD["rates"][:0]}, "rates is empty"),
+        ({"rates": 0 * GOOD["rates"]}, "rates is 0 everywhere; expected neurons that fire"),
+        ({"velocity": GOOD["velocity"][..., :0]}, "velocity is empty"),
         ({"rates": np.full((3, 40, 4), "fast")}, "rates has type <U4; expected real numbers"),
         ({"rates": np.array([{}], object)}, "rates cannot be read; expected a whole array without pickles"),
         ({"dt": -0.01}, "dt is -0.01; expected seconds > 0"),

@@ -114,7 +114,7 @@ def damaged(content, operations):
     return content
 
 
-@settings(max_examples=1600, **FUZZ)
+@settings(max_examples=1450, **FUZZ)
 @given(compressed=st.booleans(), operations=damages)
 def test_damaged_recordings(compressed, operations, tmp_path):
     path = tmp_path / "mine.npz"
@@ -250,7 +250,7 @@ def checkpoint(tmp_path_factory):
     return folder / "model.pt", arguments
 
 
-@settings(max_examples=400, **FUZZ)
+@settings(max_examples=300, **FUZZ)
 @given(operations=damages)
 def test_damaged_checkpoints(operations, checkpoint, tmp_path):
     path = tmp_path / "model.pt"

@@ -105,9 +105,9 @@ def test_interrupted_simulation_leaves_nothing(tmp_path, monkeypatch, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
-def write_for_ever(folder):
-    """Write a recording and a checkpoint over and over, each time with other numbers."""
-    for k in range(1, 10**9):
+def write_for_ever(folder, first):
+    """Write a recording and a checkpoint over and over, each time with other numbers, from `first` on."""
+    for k in range(first, 10**9):
         recording.save(folder / "ring.npz", rates=np.full((4, 50, 200), k, np.float32), velocity=GOOD["velocity"], dt=k)
         with recording.whole(folder / "model.pt") as temporary:
             torch.save({"k": torch.full((40000,), k)}, temporary)
@@ -115,10 +115,10 @@ def write_for_ever(folder):
 
 def test_kill_leaves_the_old_whole_file_or_the_new(tmp_path):
     rng, found = np.random.default_rng(0), set()
-    for _ in range(60):
+    for first in range(1, 60_001, 1000):
         child = os.fork()
         if not child:
-            write_for_ever(tmp_path)
+            write_for_ever(tmp_path, first)
         time.sleep(rng.uniform(0.01, 0.04))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
