@@ -105,11 +105,10 @@ def fit(rec, args):
     return analysis.fits(train.fit(rec, args, torch.device("cpu"))[0])
 
 
-def clear(rec):
-    """The rule of selection: trials with a clearer bump than the median trial's. Returns: (trials,) bool."""
+def clearness(rec):
+    """How clear each trial's bump is: mean of |sum of r exp(i angle)| / sum of r. Returns: (trials,)."""
     strength = np.abs(vector(rec.rates)) / np.maximum(rec.rates.sum(-1), 1e-12)
-    each = np.array([x[v].mean() for x, v in zip(strength, rec.valid, strict=True)])
-    return each > np.median(each)
+    return np.array([x[v].mean() for x, v in zip(strength, rec.valid, strict=True)])
 
 
 def leave_one_out(rec, args):
@@ -141,7 +140,10 @@ def scores(bumps, rec):
     correlation of predicted and recorded size of the bump}.
     """
     cut, trial = pieces(rec)
-    recorded, chosen = np.abs(vector(cut.rates[:, BEFORE + ahead(cut.dt)])), clear(rec)[trial]
+    recorded, chosen = (
+        np.abs(vector(cut.rates[:, BEFORE + ahead(cut.dt)])),
+        (clearness(rec) > np.median(clearness(rec)))[trial],
+    )
     flies = [rec.fly[trial] == k for k in np.unique(rec.fly)]
     found = {"error": {}, "error, clear bump": {}, "amplitude": {}}
     for name, bump in bumps.items():
@@ -158,21 +160,21 @@ def scores(bumps, rec):
 
 
 def connectome(path):
-    """Mean synapses between E-PG neurons by distance around the ring. path: the connectome's .npz (see the README).
+    """Mean synapses between E-PG neurons of the glomeruli 1 to 8 by distance around the ring.
 
-    Returns: direct (n / 2 + 1,), through Delta7 (the same), for distances 0, 22.5, ... 180 degrees.
+    path: the connectome's .npz (see the README). Returns: those of a neuron on another (9,), and through Delta7 (9,),
+    for distances 0, 22.5, ... 180 degrees.
     """
     with np.load(path) as file:
         W, population, glomerulus = file["W"].astype(float), file["pop"], file["glom"]
-    epg, delta7 = population == "EPG", population == "D7"
+    epg, delta7 = (population == "EPG") & ~np.char.endswith(glomerulus, "9"), population == "D7"
     number = np.array([int(g[1:]) for g in glomerulus[epg]])
-    right = np.char.startswith(glomerulus[epg], "R")
-    place = np.where(right, (number - 1) * 45.0, 22.5 + (8 - number) * 45.0)
-    apart = np.abs((place[:, None] - place + 180) % 360 - 180)
-    where = np.round(apart / 22.5).astype(int)
-    np.fill_diagonal(where, -1)  # no synapse of a neuron onto itself
-    paths = W[np.ix_(epg, epg)], W[np.ix_(epg, delta7)] @ W[np.ix_(delta7, epg)]
-    return tuple(np.array([path[where == d].mean() for d in range(9)]) for path in paths)
+    place = np.where(np.char.startswith(glomerulus[epg], "R"), (number - 1) * 45.0, 22.5 + (8 - number) * 45.0)
+    where = np.round(np.abs((place[:, None] - place + 180) % 360 - 180) / 22.5).astype(int)
+    another = ~np.eye(len(place), dtype=bool)
+    direct, through = W[np.ix_(epg, epg)], W[np.ix_(epg, delta7)] @ W[np.ix_(delta7, epg)]
+    mean = lambda path, pairs: np.array([path[pairs & (where == d)].mean() for d in range(9)])  # noqa: E731
+    return mean(direct, another), mean(through, True)
 
 
 def profile(W):

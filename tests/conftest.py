@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+import analysis
 import cann
 import recording
 import train
@@ -64,3 +65,25 @@ def save(tmp_path):
         return tmp_path / name
 
     return write
+
+
+@pytest.fixture(scope="session")
+def fly_trial():
+    """One trial in the layout of the real flies' files: a bump in both channels, P-EN1's 40 degrees ahead.
+
+    Returns: a function that gives the file's arrays, the ball's rotation (samples,) rad, and its times (samples,) s.
+    """
+
+    def make(volumes=60, planes=3, seed=0):
+        rng = np.random.default_rng(seed)
+        t = 3 + np.arange(9 * volumes) / 100
+        rotation = 4 * np.sin(t + seed) + t  # rad
+        ticks = 20000 + np.arange(len(t)) * 100  # of the ball's samples
+        grabs = 19000 + np.arange(volumes * planes) * 300  # the first volumes before the ball's first sample
+        heading = np.interp(3 + (grabs[::planes] - ticks[0]) / 1e4, t, rotation)
+        bump = lambda shift: 1 + np.exp(np.cos(analysis.ring_angles(16)[:, None] - heading - shift)) / 2  # noqa: E731
+        ball = {"t": t, "OffsetRot": (np.rad2deg(rotation) + 180) % 360 - 180, "tVR": ticks, "tFrameGrab": grabs}
+        noise = rng.normal(0, 0.01, (2, 16, volumes))
+        return {"GROIaveMax": bump(0.7) + noise[0], "RROIaveMax": bump(0) + noise[1], "positionDat": ball}, rotation, t
+
+    return make

@@ -10,33 +10,20 @@ from scipy.io import savemat
 import analysis
 import fly
 import recording
+from experiments import fly as tests
 
 ROOT = Path(__file__).parent.parent
 GREEN_IS_PEN = "Fly1_9day_6fx37F06_jRGC1ax60D05_Dark_00001.mat"
 GREEN_IS_EPG = "Fly2_8-10day_6fx60D05_jRGC1ax37F06_Dark_00003.mat"
 
 
-def made_up(volumes=60, planes=3, seed=0):
-    """One trial in the layout of the release: a bump in both channels, P-EN's 40 degrees ahead. Ball at 100 Hz."""
-    rng = np.random.default_rng(seed)
-    t = 3 + np.arange(700) / 100
-    rotation = 4 * np.sin(t) + t  # rad
-    ticks = 20000 + np.arange(len(t)) * 100  # of the ball's samples
-    grabs = 19000 + np.arange(volumes * planes) * 300  # the first volumes before the ball's first sample
-    heading = np.interp(3 + (grabs[::planes] - ticks[0]) / 1e4, t, rotation)
-    bump = lambda shift: 1 + np.exp(np.cos(analysis.ring_angles(16)[:, None] - heading - shift)) / 2  # noqa: E731
-    ball = {"t": t, "OffsetRot": (np.rad2deg(rotation) + 180) % 360 - 180, "tVR": ticks, "tFrameGrab": grabs}
-    noise = rng.normal(0, 0.01, (2, 16, volumes))
-    return {"GROIaveMax": bump(0.7) + noise[0], "RROIaveMax": bump(0) + noise[1], "positionDat": ball}, rotation, t
-
-
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path, fly_trial):
     """Two files, of different lengths, of different flies."""
     day = tmp_path / "release" / "20160423"
     day.mkdir(parents=True)
-    savemat(day / GREEN_IS_PEN, made_up()[0])
-    other, *_ = made_up(50, seed=1)
+    savemat(day / GREEN_IS_PEN, fly_trial()[0])
+    other, *_ = fly_trial(50, seed=1)
     savemat(day / GREEN_IS_EPG, other | {"GROIaveMax": other["RROIaveMax"], "RROIaveMax": other["GROIaveMax"]})
     return day.parent
 
@@ -46,7 +33,7 @@ def call(monkeypatch, *arguments):
     recording.run(fly.main)
 
 
-def test_reader_aligns_assigns_and_scales(folder, tmp_path, monkeypatch, capsys):
+def test_reader_aligns_assigns_and_scales(folder, fly_trial, tmp_path, monkeypatch, capsys):
     path = tmp_path / "fly.npz"
     call(monkeypatch, folder, "--out", path)
     assert "2 trials of 2 flies, 48 to 58 steps of 0.0900 s" in capsys.readouterr().out  # two volumes come too early
@@ -61,7 +48,7 @@ def test_reader_aligns_assigns_and_scales(folder, tmp_path, monkeypatch, capsys)
     epg, ahead = (analysis.decode_heading(x[rec.valid], angles) for x in (rec.rates, pen))
     assert np.abs(analysis.angle_between(epg, heading)).max() < 0.15
     assert analysis.angle_between(ahead, epg) == pytest.approx(0.7, abs=0.15)
-    _, rotation, t = made_up()
+    _, rotation, t = fly_trial()
     time = 3 + (19000 + 900 * np.arange(2, 60) - 20000) / 1e4
     np.testing.assert_allclose(np.cos(rec.heading[0, :, 0]), np.cos(np.interp(time, t, rotation)), atol=1e-5)
     np.testing.assert_allclose(rec.velocity[0, 1:-1, 0], (4 * np.cos(time) + 1)[1:-1], atol=0.02)
@@ -79,12 +66,12 @@ def test_reader_aligns_assigns_and_scales(folder, tmp_path, monkeypatch, capsys)
         (GREEN_IS_PEN, None, "expected GROIaveMax, RROIaveMax, t"),
     ],
 )
-def test_other_files_are_refused_in_a_sentence(name, change, expected, tmp_path, monkeypatch, capsys):
+def test_other_files_are_refused_in_a_sentence(name, change, expected, fly_trial, tmp_path, monkeypatch, capsys):
     path = tmp_path / name
     if change is None:
         path.write_bytes(b"not MATLAB's")
     else:
-        savemat(path, {k: v for k, v in (made_up()[0] | change).items() if v is not None})
+        savemat(path, {k: v for k, v in (fly_trial()[0] | change).items() if v is not None})
     with pytest.raises(SystemExit, match="2"):
         call(monkeypatch, tmp_path, "--out", tmp_path / "fly.npz")
     error = capsys.readouterr().err
@@ -108,3 +95,65 @@ def test_reader_agrees_with_an_independent_conversion():
     with np.load(shared / "epg_dark.npz") as theirs:
         for k, trial in enumerate(fly.assemble(trials)["rates"]):
             assert np.abs(trial[:720] - theirs["rates"][12 * k, :720]).mean() < 0.01
+
+
+@pytest.fixture(scope="module")
+def bumps():
+    """A recording of three flies whose bump moves with 0.9 of the velocity, one step late."""
+    rng = np.random.default_rng(0)
+    v = np.repeat(rng.normal(0, 1.5, (6, 30)), 5, axis=1)
+    moved = 0.9 * 0.09 * np.cumsum(np.roll(v, 1, 1), 1) + rng.uniform(0, 6, (6, 1))
+    rates = np.exp(2 * np.cos(moved[..., None] - analysis.ring_angles(16)) - 2).astype(np.float32)
+    return recording.Recording(rates, v[..., None].astype(np.float32), 0.09, fly=np.repeat([0, 1, 2], 2))
+
+
+def test_integrator_finds_gain_and_delay_on_the_other_flies(bumps):
+    cut, trial = tests.pieces(bumps)
+    assert tests.missed(tests.integrated(cut, 0.9, lag=1), cut).max() < 1e-3
+    options = [(g, 1.0, lag) for g in tests.GAINS for lag in tests.LAGS]
+    assert tests.missed(tests.integrators(cut, bumps.fly[trial], options), cut).max() < 1e-3
+    assert tests.missed(tests.integrated(cut, 0.0), cut).mean() > 0.3
+
+
+def test_displacement_of_input_units_that_send_aside():
+    angles = analysis.ring_angles(16)
+    side = np.tile([1, -1], 16)
+    place = np.repeat(angles, 2)
+    W = np.zeros((48, 48), np.float32)
+    W[:16, 16:] = np.cos(angles[:, None] - place)
+    W[16:, :16] = np.cos(angles - (place + side * np.deg2rad(55))[:, None])
+    fit = analysis.Fit(W, 0.1 * side[None], np.zeros(48), 0.5, 16)
+    assert tests.displacement(fit) == pytest.approx(55, abs=1e-3)
+
+
+def test_lead_and_share_of_a_bump_ahead(bumps):
+    v = bumps.velocity[..., 0]
+    ahead = tests.vector(bumps.rates) * np.exp(1j * np.deg2rad(15) * np.sign(v))
+    lead = tests.leads(ahead, bumps)
+    np.testing.assert_allclose(lead["right"], 15, atol=1e-4)
+    np.testing.assert_allclose(lead["left"], -15, atol=1e-4)
+    other = np.random.default_rng(0).random((*v.shape, 16))
+    assert min(tests.share(bumps.rates, 2 * bumps.rates + 1, bumps)) > 0.99
+    assert max(tests.share(other, bumps.rates, bumps)) < 0.05
+
+
+def test_null_models_keep_what_they_should(bumps):
+    null = tests.nulls(bumps, np.random.default_rng(0))
+    np.testing.assert_array_equal(np.sort(null["randomised phases"].rates, 1), np.sort(bumps.rates, 1))
+    np.testing.assert_array_equal(null["reversed rates"].rates[:, ::-1], bumps.rates)
+    assert not (null["shuffled velocity"].velocity == bumps.velocity).all(1).any()
+    for name, one in null.items():
+        alike = np.corrcoef(one.rates.reshape(-1, 16), rowvar=False)[0, 1]
+        assert (alike > 0.5) == (name != "randomised phases")
+
+
+def test_connectome_profile():
+    path = ROOT.parent / "shared" / "fly" / "hemibrain_hd_152.npz"
+    if not path.exists():
+        pytest.skip("the connectome is not here (../shared/fly)")
+    direct, delta7 = tests.connectome(path)
+    np.testing.assert_allclose(direct[:5], [31, 16, 2.8, 0.4, 0.4], rtol=0.05)
+    np.testing.assert_allclose(delta7, [633, 511, 521, 755, 1224, 1715, 2069, 2220, 2212], rtol=0.01)
+    r, ratio = tests.match(direct - 0.01 * delta7, direct, delta7)
+    assert r > 0.999
+    assert ratio == pytest.approx(0.01, rel=0.1)

@@ -16,16 +16,20 @@ import numpy as np
 import pytest
 import torch
 from nbclient import NotebookClient
+from scipy.io import savemat
 
 import model
 from benchmarks import answer, rivals, speed
-from experiments import findings, results
+from experiments import findings, fly, results
 
 ROOT = Path(__file__).parent.parent
 SMALL = {
     "cann.py": "--trials 10 --steps 150",
     "train.py": "--updates 20 --batch 4 --window 20 --input-units 12",
     "train.sh": "--updates 20 --batch 4 --window 20",
+    "fly.py": "",
+    "fly.sh": "--updates 3 --replicas 2",
+    "experiments.fly": "--updates 3 --replicas 2",
     "experiments.results": "--circuits shifters --seeds 1 --updates 5 --trials 10 --steps 150 "
     "--least-squares-samples 2000",
     "experiments.findings": "--seeds 1 --updates 5 --trials 10 --steps 150",
@@ -52,10 +56,10 @@ def run(folder, command, **environment):
 
 
 @pytest.fixture(scope="module")
-def checkout(tmp_path_factory):
+def checkout(tmp_path_factory, fly_trial):
     """The project's files in a folder with a space, after the commands have run small there."""
     folder = tmp_path_factory.mktemp("a copy")
-    for name in [*ROOT.glob("*.py"), ROOT / "train.sh", ROOT / "test.ipynb"]:
+    for name in [*ROOT.glob("*.py"), *ROOT.glob("*.sh"), *ROOT.glob("*.ipynb")]:
         shutil.copy(name, folder)
     for name in ("experiments", "benchmarks"):
         shutil.copytree(ROOT / name, folder / name)
@@ -68,7 +72,24 @@ def checkout(tmp_path_factory):
     arrays = "import numpy as np\nr = np.random.default_rng(0).random((3, 80, 16))\nv = r[..., 0] - 0.5\n"
     (folder / "example.py").write_text(arrays + example)
     run(folder, "python example.py")
+    made_up_flies(folder, fly_trial)
     return folder
+
+
+def made_up_flies(folder, fly_trial):
+    """Files like those of the real flies and their connectome, where the README has them."""
+    (folder / "PEN1-EB" / "20160423").mkdir(parents=True)
+    for k in range(6):
+        name = f"Fly{k // 2 + 1}_9day_6fx60D05_jRGC1ax37F06_Dark_0000{k % 2}.mat"
+        savemat(folder / "PEN1-EB" / "20160423" / name, fly_trial(130, seed=k)[0])
+    rng, glomeruli = np.random.default_rng(0), [f"{side}{k}" for side in "LR" for k in range(1, 9)]
+    population = np.repeat(["EPG", "D7"], [16, 4])
+    np.savez(
+        folder / "data" / "hemibrain_hd_152.npz",
+        W=rng.integers(0, 9, (20, 20)),
+        pop=population,
+        glom=np.array(glomeruli + ["L1"] * 4),
+    )
 
 
 def test_simulation_prints_what_a_physiologist_would_check(checkout):
@@ -170,6 +191,14 @@ def test_replicas_gain_a_leading_axis(checkout):
         assert found["gate_replicas_se"].shape == (1, 100, 100)
 
 
+def test_fly_notebook_runs_from_top_to_bottom(checkout, outcomes, monkeypatch):
+    monkeypatch.chdir(checkout)
+    notebook = nbformat.read("fly.ipynb", 4)
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(checkout)}}).execute()
+    drawn = sum("image/png" in out.get("data", {}) for cell in notebook.cells for out in cell.get("outputs", []))
+    assert drawn == 7
+
+
 def test_notebook_runs_from_top_to_bottom(checkout, monkeypatch):
     monkeypatch.chdir(checkout)
     notebook = nbformat.read("test.ipynb", 4)
@@ -178,11 +207,12 @@ def test_notebook_runs_from_top_to_bottom(checkout, monkeypatch):
     assert drawn == len(list((checkout / "assets").glob("*.png"))) == 6
 
 
-def test_committed_notebook_has_its_outputs():
-    cells = [c for c in nbformat.read(ROOT / "test.ipynb", 4).cells if c.cell_type == "code"]
+@pytest.mark.parametrize(("name", "drawn"), [("test.ipynb", 6), ("fly.ipynb", 7)])
+def test_committed_notebook_has_its_outputs(name, drawn):
+    cells = [c for c in nbformat.read(ROOT / name, 4).cells if c.cell_type == "code"]
     assert [c.execution_count for c in cells] == list(range(1, len(cells) + 1))
     assert not any(out.output_type == "error" for c in cells for out in c.outputs)
-    assert sum("image/png" in out.get("data", {}) for c in cells for out in c.outputs) == 6
+    assert sum("image/png" in out.get("data", {}) for c in cells for out in c.outputs) == drawn
 
 
 def test_readme_tables_are_the_measured_ones():
@@ -199,7 +229,8 @@ def test_readme_tables_are_the_measured_ones():
     assert rivals.table(measured["rivals"]) in readme
     assert speed.comparison(measured["speed"]) in readme
     assert answer.table(measured["answer"]) in readme
-    for figure in ("limits", "perturbation", "speed"):
+    assert fly.table(measured["fly"]) in readme
+    for figure in ("limits", "perturbation", "speed", "fly"):
         assert measured[figure]
         assert f"assets/{figure}.png" in readme
 
@@ -227,7 +258,7 @@ def outcomes(checkout):
             return str(error)
 
     commands = [c for c in readme_commands() if not c.startswith("jupyter")]  # the notebook has a test of its own
-    simulations = [c for c in commands if "cann.py" in c]
+    simulations = [c for c in commands if "cann.py" in c or "fly.py" in c]
     with ThreadPoolExecutor(2) as pool:
         done = dict(zip(simulations, pool.map(attempt, simulations), strict=True))
         rest = [c for c in commands if c not in done]
