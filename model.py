@@ -244,7 +244,7 @@ def add_product(x, u, W, beta=1.0):
 
 
 class Unroll(torch.autograd.Function):
-    """`unroll` for losses written with autograd; train.py calls the two functions themselves."""
+    """`unroll` for losses written with autograd; fitting.py calls the two functions themselves."""
 
     @staticmethod
     def forward(ctx, W, current, u_response, warmup, forcing, alpha):

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 import analysis
+import fitting
 import recording
 import train
 from experiments import runs
@@ -46,7 +47,7 @@ def reached(path, updates, seed):
         scored.append((update, now, scores["r_W"], scores["r_gate"]))
 
     began = time.perf_counter()
-    train.fit(train.split_trials(rec)[0], args, torch.device("cpu"), log)
+    fitting.fit(train.split_trials(rec)[0], args, torch.device("cpu"), log)
     good = [s for s in scored if s[2] >= PUBLISHED["r_W"] and s[3] >= PUBLISHED["r_gate"]]
     at, seconds = good[0][:2] if good else (None, None)
     _, all_seconds, r_W, r_gate = scored[-1]

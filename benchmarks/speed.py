@@ -22,6 +22,7 @@ import torch
 
 import cann
 import figures
+import fitting
 import recording
 import train
 from experiments import runs
@@ -37,14 +38,14 @@ GROWING = {
 
 
 def parts(units, window, batch, replicas):
-    """A recording of noise and what fits it. Returns: model, train.Windows, optimiser, train.py's options."""
+    """A recording of noise and what fits it. Returns: model, fitting.Windows, optimiser, train.py's options."""
     n, generators = units // 2, [torch.Generator().manual_seed(k) for k in range(replicas)]
     args = train.parse(["--window", str(window), "--batch", str(batch), "--replicas", str(replicas)])
     models = [RNN(n, units - n, 1, 0.2, args.init_scale, generator) for generator in generators]
     model = RNN.stack(models) if replicas > 1 else models[0]
     rng = np.random.default_rng(0)
     rates, velocity = (rng.random((4, 100 + window, size), np.float32) for size in (n, 1))
-    windows = train.Windows(
+    windows = fitting.Windows(
         recording.Recording(rates, velocity, 0.01), 0.2, args, generators, next(model.parameters()).device
     )
     return model, windows, torch.optim.Adam(model.parameters(), args.lr, fused=True), args
@@ -66,7 +67,7 @@ def autograd_update(model, windows, optimiser, args):
         if t >= args.warmup:
             drive = state[:, n:] @ model.W[n:, :n]
             penalty = args.drive_penalty * drive.square().mean()
-            loss = loss + (train.window_loss(a[None, :, :n], r[None, t]) + penalty) / args.window
+            loss = loss + (fitting.window_loss(a[None, :, :n], r[None, t]) + penalty) / args.window
         after = state + model.alpha * (phi(a) - state)
         if t + 1 < len(v):
             pull = 1.0 if t < args.warmup else args.forcing
@@ -111,7 +112,7 @@ def compared(sizes, threads=1, rival=True, seconds=3.0):
     torch.optim.Adam([torch.zeros(1)])  # loads much of torch, which is not the update's memory
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     model, windows, optimiser, args = parts(**sizes)
-    follow = train.Gradient(model, windows, args, True, False)
+    follow = fitting.Gradient(model, windows, args, True, False)
     functions = {"floor": products(**sizes), "update": lambda: update(follow, windows, optimiser, args)}
     functions["update"]()
     memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024

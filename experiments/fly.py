@@ -29,6 +29,7 @@ from scipy.ndimage import gaussian_filter1d
 
 import analysis
 import figures
+import fitting
 import recording
 import train
 import uncertainty
@@ -102,7 +103,7 @@ def missed(angles, cut):
 
 def fit(rec, args):
     """Networks with the settings of fly.sh. Returns: list of analysis.Fit, one for each replica."""
-    return analysis.fits(train.fit(rec, args, torch.device("cpu"))[0])
+    return analysis.fits(fitting.fit(rec, args, torch.device("cpu"))[0])
 
 
 def clearness(rec):

@@ -8,8 +8,8 @@ import torch
 
 import analysis
 import cann
+import fitting
 import recording
-import train
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +51,7 @@ def fit():
     """Fit a recording without logging. Returns: model."""
 
     def run(rec, args, **more):
-        return train.fit(rec, args, torch.device("cpu"), **more)[0]
+        return fitting.fit(rec, args, torch.device("cpu"), **more)[0]
 
     return run
 

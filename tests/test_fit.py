@@ -8,6 +8,7 @@ import torch
 
 import analysis
 import cann
+import fitting
 import recording
 import train
 import uncertainty
@@ -84,30 +85,30 @@ class EagerGraph:
 def test_captured_gradients_are_the_eager_ones(rec, options, fit, monkeypatch):
     eager = fit(rec, options(updates=8))
     graphs, calls = [], []
-    run = train.Gradient.run
+    run = fitting.Gradient.run
 
     def counted(self, *inputs):
         calls.append(inputs)
-        if graphs and len(calls) == train.Gradient.EAGER + 1:  # while capturing, kernels are recorded, not run
+        if graphs and len(calls) == fitting.Gradient.EAGER + 1:  # while capturing, kernels are recorded, not run
             graphs[0].again = lambda: run(self, *inputs)
             return torch.zeros(1)
         return run(self, *inputs)
 
-    monkeypatch.setattr(train.Gradient, "run", counted)
+    monkeypatch.setattr(fitting.Gradient, "run", counted)
     monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: graphs.append(EagerGraph()) or graphs[0])
     monkeypatch.setattr(torch.cuda, "graph", contextlib.nullcontext)
-    made = train.Gradient.__init__
+    made = fitting.Gradient.__init__
     monkeypatch.setattr(
-        train.Gradient, "__init__", lambda self, *more: made(self, *more) or setattr(self, "captures", True)
+        fitting.Gradient, "__init__", lambda self, *more: made(self, *more) or setattr(self, "captures", True)
     )
     for p, same in zip(fit(rec, options(updates=8)).parameters(), eager.parameters(), strict=True):
         torch.testing.assert_close(p, same, atol=1e-5, rtol=0)
-    assert graphs[0].replayed == 8 - train.Gradient.EAGER
-    assert len(calls) == train.Gradient.EAGER + 1
+    assert graphs[0].replayed == 8 - fitting.Gradient.EAGER
+    assert len(calls) == fitting.Gradient.EAGER + 1
 
 
 def test_resumed_fit_gives_the_same_bytes(rec, options, fit, monkeypatch):
-    monkeypatch.setattr(train, "CHECKPOINT_EVERY", 3)
+    monkeypatch.setattr(fitting, "CHECKPOINT_EVERY", 3)
     states = []
     whole = fit(rec, options(updates=7), save=lambda s: states.append({k: _copy(v) for k, v in s.items()}))
     assert [s["updates"] for s in states] == [3, 6, 7]
@@ -127,9 +128,9 @@ def test_published_estimator(rec, options):
     args = options(loss="mse", warmup=0, init_scale=1.0)
     model = RNN(40, 40, 1, 0.2, args.init_scale, torch.Generator().manual_seed(0))
     assert model.W.std().item() == pytest.approx(np.sqrt(2 / 160), rel=0.02)
-    windows = train.Windows(rec, 0.2, args, [torch.Generator().manual_seed(0)], torch.device("cpu"))
+    windows = fitting.Windows(rec, 0.2, args, [torch.Generator().manual_seed(0)], torch.device("cpu"))
     v, u, r, _ = windows.at(windows.draw())
-    loss = train.gradient(model, v, u, r, None, args, Buffers())
+    loss = fitting.gradient(model, v, u, r, None, args, Buffers())
     state, expected = torch.cat([u[0], torch.zeros(8, 40)], -1), 0.0
     for t in range(args.window):
         rate, state = model.step(state, v[t])
@@ -142,7 +143,7 @@ def test_published_estimator(rec, options):
 def test_bootstrap_draws_other_trials_for_each_replica(rec, options):
     args = options(bootstrap=True, replicas=3)
     generators = [torch.Generator().manual_seed(k) for k in range(3)]
-    windows = train.Windows(rec, 0.2, args, generators, torch.device("cpu"))
+    windows = fitting.Windows(rec, 0.2, args, generators, torch.device("cpu"))
     drawn = [set(pool.tolist()) for pool in windows.pools]
     assert all(len(pool) == len(rec.rates) for pool in windows.pools)
     assert all(len(d) < len(rec.rates) for d in drawn)  # some twice, some not at all
@@ -159,7 +160,7 @@ def test_windows_stay_within_trials(options):
     rates = np.stack([trial, step], -1).astype(np.float32)
     rec = recording.Recording(rates, rates[..., :1].copy(), 0.01, stimulus=rates)
     args = options(batch=200, replicas=2)
-    windows = train.Windows(rec, 0.2, args, [torch.Generator().manual_seed(k) for k in range(2)], torch.device("cpu"))
+    windows = fitting.Windows(rec, 0.2, args, [torch.Generator().manual_seed(k) for k in range(2)], torch.device("cpu"))
     v, _, r, stimulus = windows.at(windows.draw())
     assert r.shape == (25, 2, 200, 2)
     assert (r[..., 0] == r[:1, ..., 0]).all()  # one trial each
@@ -178,14 +179,14 @@ def test_windows_stay_before_the_padding(options):
         rates, rates[..., :1], 0.01, lengths=np.array([60, 40, 26, 20]), fly=np.array([1, 0, 1, 0])
     )
     generators = [torch.Generator().manual_seed(0)]
-    windows = train.Windows(rec, 0.2, options(batch=2000), generators, "cpu")
+    windows = fitting.Windows(rec, 0.2, options(batch=2000), generators, "cpu")
     _, _, r, _ = windows.at(windows.draw())
     assert (r[..., 0] == r[:1, ..., 0]).all()
     for k, (first, last) in enumerate([(15, 35), (15, 15), (1, 1)]):
         assert set(r[0, r[0, :, 0] == k, 1].tolist()) == set(range(first, last + 1))
     assert r[..., 0].max() == 2
     pools = {
-        tuple(sorted(train.Windows(rec, 0.2, options(bootstrap=True), generators, "cpu").pools[0].tolist()))
+        tuple(sorted(fitting.Windows(rec, 0.2, options(bootstrap=True), generators, "cpu").pools[0].tolist()))
         for _ in range(20)
     }
     assert pools == {(0, 0, 2, 2), (0, 1, 2), (1, 1)}  # flies are drawn whole
@@ -214,7 +215,7 @@ def test_padding_changes_nothing(rec, options, fit):
 
 def test_rotated_windows_turn_rates_and_states_alike(rec, options):
     windows = [
-        train.Windows(rec, 0.2, options(rotate=rotate, batch=30), [torch.Generator().manual_seed(0)], "cpu")
+        fitting.Windows(rec, 0.2, options(rotate=rotate, batch=30), [torch.Generator().manual_seed(0)], "cpu")
         for rotate in (False, True)
     ]
     plain, turned = (some.at(some.draw()) for some in windows)

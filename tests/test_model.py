@@ -5,8 +5,8 @@ import pytest
 import torch
 
 import analysis
+import fitting
 import recording
-import train
 from model import RNN, Buffers, phi
 
 
@@ -93,7 +93,7 @@ def test_analysis_runs_the_same_network(rec):
 
 
 def by_steps(model, v, u, r, stimulus, args, forcing, penalty):
-    """The loss of train.gradient, written out with the network's own step; one replica."""
+    """The loss of fitting.gradient, written out with the network's own step; one replica."""
     n, loss = model.n_response, 0.0
     state = torch.cat([u[0], torch.zeros(u.shape[1], model.b.shape[-1] - n, dtype=u.dtype)], -1)
     for t in range(len(v)):
@@ -121,13 +121,13 @@ def test_training_gradient_against_autograd(rnn, window, options, loss, forcing)
     gradients = torch.autograd.grad(expected, (rnn.W, rnn.W_in, rnn.b))
     buffers = Buffers()
     for look in (True, False):  # the second time in the buffers that the first left
-        found = train.gradient(rnn, *batch, args, buffers, forcing, 0.3, look=look)
+        found = fitting.gradient(rnn, *batch, args, buffers, forcing, 0.3, look=look)
         if look:
             torch.testing.assert_close(found, expected.detach())
         for p, gradient in zip((rnn.W, rnn.W_in, rnn.b), gradients, strict=True):
             torch.testing.assert_close(p.grad, gradient)
     if forcing == 1:  # the same thing without a loop
-        held = train.gradient(rnn, *batch, args, Buffers(), drive_penalty=0.3, held=True)
+        held = fitting.gradient(rnn, *batch, args, Buffers(), drive_penalty=0.3, held=True)
         torch.testing.assert_close(held, expected.detach())
         for p, gradient in zip((rnn.W, rnn.W_in, rnn.b), gradients, strict=True):
             torch.testing.assert_close(p.grad, gradient)
@@ -138,9 +138,9 @@ def test_training_gradient_of_replicas_is_that_of_each(window, options):
     models = [RNN(4, 3, 1, 0.3, 1.0, torch.Generator().manual_seed(k)).double() for k in range(3)]
     batch = [window["v"], window["u_response"], window["u_response"] ** 2, window["stimulus"]]
     whole = RNN.stack(models)
-    losses = train.gradient(whole, *(torch.stack([x] * 3, 1) for x in batch), args, Buffers(), 0.1, 0.3)
+    losses = fitting.gradient(whole, *(torch.stack([x] * 3, 1) for x in batch), args, Buffers(), 0.1, 0.3)
     for k, one in enumerate(models):
-        torch.testing.assert_close(losses[k], train.gradient(one, *batch, args, Buffers(), 0.1, 0.3))
+        torch.testing.assert_close(losses[k], fitting.gradient(one, *batch, args, Buffers(), 0.1, 0.3))
         for p, alone in zip(whole.parameters(), one.parameters(), strict=True):
             torch.testing.assert_close(p.grad[k], alone.grad)
 
@@ -148,7 +148,7 @@ def test_training_gradient_of_replicas_is_that_of_each(window, options):
 def test_matching_loss_has_the_gradient_it_is_named_for():
     a = torch.linspace(-2, 2, 24, dtype=torch.float64).view(2, 3, 4).requires_grad_()
     r = torch.rand(2, 3, 4, dtype=torch.float64)
-    train.window_loss(a, r).backward()
+    fitting.window_loss(a, r).backward()
     torch.testing.assert_close(a.grad, (phi(a) - r).detach() / a.numel())
 
 

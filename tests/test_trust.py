@@ -23,6 +23,7 @@ from test_bad_input import GOOD, call
 
 import cann
 import files
+import fitting
 import model
 import recording
 import train
@@ -178,7 +179,7 @@ def test_second_run_in_a_folder_is_refused(fitted, tmp_path):
 
 @pytest.mark.parametrize("replicas", [1, 3])
 def test_divergence_is_told_at_its_update_and_the_last_good_checkpoint_stays(fitted, tmp_path, monkeypatch, replicas):
-    original, calls = train.gradient, []
+    original, calls = fitting.gradient, []
 
     def broken(network, *args):
         loss = original(network, *args)
@@ -187,8 +188,8 @@ def test_divergence_is_told_at_its_update_and_the_last_good_checkpoint_stays(fit
             network.W.grad[..., -1, -1] = np.inf
         return loss
 
-    monkeypatch.setattr(train, "gradient", broken)
-    monkeypatch.setattr(train, "CHECKPOINT_EVERY", 3)
+    monkeypatch.setattr(fitting, "gradient", broken)
+    monkeypatch.setattr(fitting, "CHECKPOINT_EVERY", 3)
     status, error = fitted(tmp_path / "run", "--replicas", replicas)
     assert status == 2
     assert "the fit diverged at update 7: the gradient is not finite; try a smaller --lr than 0.006" in error
