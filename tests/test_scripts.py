@@ -33,7 +33,7 @@ SMALL = {
     "experiments.perturbation": "--amplitudes 4 --seeds 1 --updates 5 --trials 10 --steps 150",
     "benchmarks.rivals": "--seeds 1 --updates 5 --trials 10 --steps 150 --samples 500 --force-passes 1 "
     "--published-updates 3",
-    "benchmarks.kills": "--kills 1",
+    "benchmarks.kills": "--kills 1 --updates 20",
     "benchmarks.estimator": "--only forcing --circuits gain --small",
 }
 
