@@ -22,7 +22,7 @@ import recording
 from experiments import runs
 
 SIMULATION = ["cann.py", "--trials", 8, "--steps", 150]
-FIT = ["train.py", "--updates", 1000, "--batch", 4, "--window", 20, "--input-units", 20, "--wandb", "disabled"]
+FIT = ["train.py", "--batch", 4, "--window", 20, "--input-units", 20, "--wandb", "disabled"]
 
 
 def start(command):
@@ -55,7 +55,7 @@ def result(out):
     return [w.numpy().tobytes() for w in weights.values()], (out / "errors.npz").read_bytes(), measures
 
 
-def simulations(folder, kills, rng):
+def simulations(folder, kills, rng, _):
     """Kill cann.py, which overwrites one of two recordings with the other. Returns: kills that came in time."""
     sound = []
     for seed in (0, 1):
@@ -69,9 +69,9 @@ def simulations(folder, kills, rng):
     return done
 
 
-def fits(folder, kills, rng):
+def fits(folder, kills, rng, updates):
     """Kill train.py, which continues where it was killed before. Returns: kills that came in time."""
-    command = [*FIT, "--data", folder / "0.npz"]
+    command = [*FIT, "--updates", updates, "--data", folder / "0.npz"]
     took = seconds([*command, "--out", folder / "left alone" / "run"])
     out, done = folder / "killed" / "run", 0
     for _ in range(kills):
@@ -92,12 +92,14 @@ def fits(folder, kills, rng):
 def main():
     p = recording.Parser("Kill the simulation and the fit at random moments, and see what they leave.")
     p.add_argument("--kills", type=recording.number(int, 1), default=50, help="of either script")
+    p.add_argument("--updates", type=recording.number(int, 1), default=1000, help="of the fits")
     p.add_argument("--seed", type=recording.number(int, 0), default=0, help="of the moments")
     args = p.parse_args()
     rng = np.random.default_rng(args.seed)
     with tempfile.TemporaryDirectory() as folder:
         for name, function in (("cann.py", simulations), ("train.py", fits)):
-            print(f"{name}: {args.kills} kills, {function(Path(folder), args.kills, rng)} before the end, no damage")
+            done = function(Path(folder), args.kills, rng, args.updates)
+            print(f"{name}: {args.kills} kills, {done} before the end, no damage")
 
 
 if __name__ == "__main__":

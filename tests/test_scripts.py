@@ -37,7 +37,7 @@ SMALL = {
     "experiments.perturbation": "--amplitudes 4 --seeds 1 --updates 5 --trials 10 --steps 150",
     "benchmarks.rivals": "--seeds 1 --updates 5 --trials 10 --steps 150 --samples 500 --force-passes 1 "
     "--published-updates 3",
-    "benchmarks.kills": "--kills 1",
+    "benchmarks.kills": "--kills 1 --updates 20",
     "benchmarks.estimator": "--only forcing --circuits gain --small",
     "benchmarks.speed": "--small --seconds 0.1",
     "benchmarks.answer": "--small --updates 3",
