@@ -289,7 +289,7 @@ def fly_errors(ax, results, horizons):
         xticks=horizons,
         xlabel="horizon, s",
         ylabel="error less than the integrator's, rad",
-        ylim=(-0.24, 0.08),
+        ylim=(-0.3, 0.08),
     )
     ax.set_xticks(horizons, [f"{h:g}" for h in horizons])
     ax.minorticks_off()
