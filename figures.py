@@ -243,7 +243,7 @@ def wedges(rec, trial, seconds=30):
     bump, heading = analysis.decode_heading(rec.rates[trial, :steps], angles), rec.heading[trial, :steps, 0]
     offset = np.angle(np.mean(np.exp(1j * (bump - heading))))
     for angle, colour, label in ((bump, SIMPLE, "bump"), (heading + offset, FITTED, "heading on the ball, shifted")):
-        axes[0].plot(time, np.rad2deg(angle) % 360, ".", ms=2.5, color=colour, label=label)
+        axes[0].plot(time, (np.rad2deg(angle) + 180 / n) % 360 - 180 / n, ".", ms=2.5, color=colour, label=label)
     axes[0].set(ylabel="wedge, °", yticks=[0, 90, 180, 270])
     axes[0].legend(loc="upper right", markerscale=3, frameon=True)
     axes[1].plot(time, rec.velocity[trial, :steps, 0], color=TRUE, lw=0.8)
@@ -289,7 +289,7 @@ def fly_errors(ax, results, horizons):
         xticks=horizons,
         xlabel="horizon, s",
         ylabel="error less than the integrator's, rad",
-        ylim=(-0.24, 0.08),
+        ylim=(-0.3, 0.08),
     )
     ax.set_xticks(horizons, [f"{h:g}" for h in horizons])
     ax.minorticks_off()

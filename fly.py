@@ -38,8 +38,32 @@ TICK = 1e-4  # s
 BALL = "t", "OffsetRot", "tVR", "tFrameGrab"  # of positionDat
 
 
+def read_file(path):
+    """What a .mat file holds. Returns: green, red (16, volumes), and the ball's arrays, a dict.
+
+    Raises: BadInput where it is not such a recording.
+    """
+    try:
+        file = loadmat(path, squeeze_me=True, variable_names=("GROIaveMax", "RROIaveMax", "positionDat"))
+        green, red = (np.asarray(file[k], float) for k in ("GROIaveMax", "RROIaveMax"))
+        ball = {k: np.ravel(file["positionDat"][k].item()).astype(float) for k in BALL}
+    except (KeyError, IndexError, TypeError, ValueError, NotImplementedError, OSError, MatReadError):
+        raise recording.BadInput(f"{path}: expected {', '.join(('GROIaveMax', 'RROIaveMax', *BALL))} in it") from None
+    frames, sizes = len(ball["tFrameGrab"]), {x.shape for x in (green, red)}
+    if sizes != {(16, green.shape[-1])} or frames == 0 or frames % green.shape[-1]:
+        raise recording.BadInput(
+            f"{path}: GROIaveMax {green.shape}, RROIaveMax {red.shape} and {frames} frames do not agree; "
+            "expected (16, volumes) twice and the same number of frames for each volume"
+        )
+    if len(ball["t"]) != len(ball["OffsetRot"]) or len(ball["tVR"]) == 0:
+        raise recording.BadInput(f"{path}: t, OffsetRot and tVR do not agree; expected one heading for each time")
+    if not all(np.isfinite(x).all() for x in (green, red, *ball.values())):
+        raise recording.BadInput(f"{path}: has values that are not finite; expected finite numbers")
+    return green, red, ball
+
+
 def read_trial(path):
-    """One .mat file.
+    """One trial, aligned in time. path: of the .mat file.
 
     Returns: dict of fly (str), time (T,) s, heading (T,) rad, unwrapped, and rates and held_out_rates (T, 16).
     Raises: BadInput where it is not such a recording.
@@ -47,36 +71,20 @@ def read_trial(path):
     name = NAME.match(path.name)
     if not name or name[2] == name[3]:
         raise recording.BadInput(f"{path}: expected a name like Fly1_9day_6fx37F06_jRGC1ax60D05_Dark_00001.mat")
-    try:
-        file = loadmat(path, squeeze_me=True, variable_names=("GROIaveMax", "RROIaveMax", "positionDat"))
-        green, red = (np.asarray(file[k], float) for k in ("GROIaveMax", "RROIaveMax"))
-        ball = {k: np.ravel(file["positionDat"][k].item()).astype(float) for k in BALL}
-    except (KeyError, IndexError, TypeError, ValueError, NotImplementedError, OSError, MatReadError):
-        raise recording.BadInput(f"{path}: expected {', '.join(('GROIaveMax', 'RROIaveMax', *BALL))} in it") from None
-    frames, volumes = len(ball["tFrameGrab"]), green.shape[-1]
-    if (
-        green.shape != red.shape
-        or green.shape[:-1] != (16,)
-        or frames % volumes
-        or len(ball["t"]) != len(ball["OffsetRot"])
-    ):
-        raise recording.BadInput(
-            f"{path}: GROIaveMax {green.shape}, RROIaveMax {red.shape} and {frames} frames do not agree; "
-            "expected (16, volumes) twice and the same number of frames for each volume"
-        )
-    time = ball["t"][0] + (ball["tFrameGrab"][:: frames // volumes] - ball["tVR"][0]) * TICK
+    green, red, ball = read_file(path)
+    planes = len(ball["tFrameGrab"]) // green.shape[1]
+    time = ball["t"][0] + (ball["tFrameGrab"][::planes] - ball["tVR"][0]) * TICK
     seen = (time >= ball["t"][0]) & (time <= ball["t"][-1])
+    if seen.sum() < 2:
+        raise recording.BadInput(f"{path}: was imaged while the ball was not recorded; expected them at the same time")
     channel = {name[2]: green, name[3]: red}
-    trial = {
+    return {
         "fly": f"{path.parent.name}_{name[1]}",
         "time": time[seen],
         "heading": np.interp(time[seen], ball["t"], np.unwrap(np.deg2rad(ball["OffsetRot"]))),
         "rates": scaled(channel["60D05"].T[seen]),
         "held_out_rates": scaled(channel["37F06"].T[seen]),
     }
-    if seen.sum() < 2 or not all(np.isfinite(trial[k]).all() for k in ("heading", "rates", "held_out_rates")):
-        raise recording.BadInput(f"{path}: expected finite numbers, and volumes imaged while the ball was recorded")
-    return trial
 
 
 def scaled(fluorescence):

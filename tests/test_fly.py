@@ -14,6 +14,7 @@ from experiments import fly as tests
 
 ROOT = Path(__file__).parent.parent
 GREEN_IS_PEN = "Fly1_9day_6fx37F06_jRGC1ax60D05_Dark_00001.mat"
+EARLY = {"t": np.arange(3.0), "OffsetRot": np.zeros(3), "tVR": np.array([1e6, 2e6]), "tFrameGrab": np.arange(180.0)}
 GREEN_IS_EPG = "Fly2_8-10day_6fx60D05_jRGC1ax37F06_Dark_00003.mat"
 
 
@@ -63,6 +64,7 @@ def test_reader_aligns_assigns_and_scales(folder, fly_trial, tmp_path, monkeypat
         (GREEN_IS_PEN, {"positionDat": {"t": np.arange(3.0)}}, "expected GROIaveMax, RROIaveMax, t"),
         (GREEN_IS_PEN, {"GROIaveMax": np.ones((16, 59))}, "do not agree"),
         (GREEN_IS_PEN, {"RROIaveMax": np.full((16, 60), np.nan)}, "expected finite numbers"),
+        (GREEN_IS_PEN, {"positionDat": EARLY}, "while the ball was not recorded"),
         (GREEN_IS_PEN, None, "expected GROIaveMax, RROIaveMax, t"),
     ],
 )

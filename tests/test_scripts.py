@@ -82,13 +82,13 @@ def made_up_flies(folder, fly_trial):
     for k in range(6):
         name = f"Fly{k // 2 + 1}_9day_6fx60D05_jRGC1ax37F06_Dark_0000{k % 2}.mat"
         savemat(folder / "PEN1-EB" / "20160423" / name, fly_trial(130, seed=k)[0])
-    rng, glomeruli = np.random.default_rng(0), [f"{side}{k}" for side in "LR" for k in range(1, 9)]
-    population = np.repeat(["EPG", "D7"], [16, 4])
+    rng, glomeruli = np.random.default_rng(0), [f"{side}{k}" for side in "LR" for k in range(1, 9)] * 2
+    population = np.repeat(["EPG", "D7"], [32, 4])
     np.savez(
         folder / "data" / "hemibrain_hd_152.npz",
-        W=rng.integers(0, 9, (20, 20)),
+        W=rng.integers(0, 9, (36, 36)),
         pop=population,
-        glom=np.array(glomeruli + ["L1"] * 4),
+        glom=np.array([*glomeruli, *["L1"] * 4]),
     )
 
 
