@@ -2,7 +2,7 @@
 
 Calcium is a slow, noisy readout of rate. The variants: the time constant of the network's state, dt / alpha, by which
 calcium is filtered once more; calcium taken as filtered rate and deconvolved first (time constant DECAY); velocity
-delayed by a step; and fly.sh's other choices undone one at a time. Rows are errors of free-running prediction, mean
+delayed by a step; fewer input units. Rows are errors of free-running prediction, mean
 |angle| in rad, mean ± s.d. over flies, on the recording as it is. Run it from the top folder, as
 `python -m benchmarks.fly_models`, which writes benchmarks/fly_models.md.
 """
@@ -32,11 +32,10 @@ def delayed(rec):
 
 VARIANTS = {
     "as in fly.sh: alpha 0.5": ([], None),
+    "rates deconvolved": ([], deconvolved),
     "alpha 0.3": (["--alpha", "0.3"], None),
     "alpha 0.8": (["--alpha", "0.8"], None),
-    "rates deconvolved": ([], deconvolved),
     "velocity delayed": ([], delayed),
-    "windows of 50 steps": (["--window", "50", "--batch", "40"], None),
     "16 input units": (["--input-units", "16"], None),
 }
 
