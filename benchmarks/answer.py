@@ -62,7 +62,8 @@ def main_job(folder):
     for path in (*runs.ROOT.glob("*.py"), runs.ROOT / "train.sh"):
         (folder / path.name).write_bytes(path.read_bytes())
     began = time.perf_counter()
-    subprocess.run(["sh", "train.sh"], cwd=folder, check=True, env=os.environ | {"PYTHON": sys.executable})
+    environment = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"} | {"PYTHON": sys.executable}
+    subprocess.run(["sh", "train.sh"], cwd=folder, check=True, env=environment)
     return time.perf_counter() - began
 
 

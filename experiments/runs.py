@@ -1,23 +1,49 @@
 """What the experiments share: simulate, fit, collect, several at a time, one core each."""
 
+import contextlib
+import importlib
+import io
 import json
+import multiprocessing
 import os
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
+import recording
+
 ROOT = Path(__file__).parent.parent
+os.environ["OMP_NUM_THREADS"] = "1"  # of the processes below
+PROCESSES = multiprocessing.get_context("forkserver")  # it imports what is slow to import once for all
+PROCESSES.set_forkserver_preload(["__main__", "cann", "train", "torch._dynamo"])
 
 
 def script(name, *arguments):
     """Run one of the project's scripts on one core; its error, if any, is raised with what it printed."""
-    command = [sys.executable, str(ROOT / name), *map(str, arguments)]
-    done = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip()}")
+    arguments = [str(argument) for argument in arguments]
+    receive, send = PROCESSES.Pipe(duplex=False)
+    process = PROCESSES.Process(target=_main, args=(Path(name).stem, arguments, send))
+    process.start()
+    send.close()
+    try:
+        said = receive.recv()
+    except EOFError:  # killed
+        said = ""
+    process.join()
+    if process.exitcode:
+        raise RuntimeError(f"{name} {' '.join(arguments)}: {said.strip() or f'ended with {process.exitcode}'}")
+
+
+def _main(module, arguments, send):
+    """In a process of its own: the script's main function, as from the command line."""
+    sys.argv, said = [f"{module}.py", *arguments], io.StringIO()
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
+        try:
+            recording.run(importlib.import_module(module).main)
+        finally:
+            send.send(said.getvalue())
 
 
 def fit(data, out, *options):
