@@ -9,6 +9,7 @@ benchmarks/speed.json, benchmarks/speed.md and assets/speed.png.
 """
 
 import argparse
+import json
 import multiprocessing
 import os
 import platform
@@ -165,9 +166,9 @@ def growth(found):
 
 
 def figure(found):
-    """Time of an update, and its memory, as one size grows, beside the floor."""
-    drawn, axes = plt.subplots(2, len(GROWING), figsize=(11, 4.6), sharex="col", sharey="row")
-    for (name, values), (top, bottom) in zip(GROWING.items(), axes.T, strict=True):
+    """Time of an update, and its memory, as one size grows, beside the floor; and the simulator's time."""
+    drawn, axes = plt.subplots(2, len(GROWING) + 1, figsize=(12, 4.6))
+    for (name, values), (top, bottom) in zip(GROWING.items(), axes.T[:-1], strict=True):
         others = {k: v for k, v in DEFAULTS.items() if k != name}
         rows = [row for row in found["growing"] if all(row[k] == v for k, v in others.items())]
         rows = sorted((row for row in rows if row[name] in values), key=lambda row: row[name])
@@ -175,27 +176,33 @@ def figure(found):
         top.loglog(x, [row["floor"] for row in rows], "o--", ms=3.5, color="grey", label="matrix products alone")
         top.loglog(x, [row["update"] for row in rows], "o-", ms=3.5, color=figures.FITTED, label="update")
         bottom.loglog(x, [row["memory"] for row in rows], "o-", ms=3.5, color=figures.FITTED)
-        bottom.set_xlabel(name)
-        bottom.set_xticks(x, [str(v) for v in x])
-        bottom.minorticks_off()
-    axes[0, 0].set_ylabel("time, ms")
+        top.set_ylim(1, 5000)
+        bottom.set(xlabel=name, ylim=(20, 1000))
+        bottom.set_yticks((30, 100, 300, 1000), ("30", "100", "300", "1000"))
+        for ax in (top, bottom):
+            ax.set_xticks(x, [f"{v}" for v in x], fontsize=7)
+            ax.minorticks_off()
+    x, y = ([row[k] for row in found["simulated"]] for k in ("neurons", "seconds"))
+    axes[0, -1].loglog(x, y, "o-", ms=3.5, color=figures.TRUE)
+    axes[0, -1].set(xlabel="simulated neurons", ylabel="s for 100 x 1000 steps")
+    axes[0, -1].set_xticks(x, [f"{v}" for v in x], fontsize=7)
+    axes[0, -1].minorticks_off()
+    axes[1, -1].set_axis_off()
+    axes[0, 0].set_ylabel("update, ms")
     axes[1, 0].set_ylabel("memory, MiB")
-    axes[0, 0].legend()
+    axes[0, 1].legend(loc="upper left")
     return drawn
 
 
-def main():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--seconds", type=float, default=3.0, help="for each configuration")
-    p.add_argument("--small", action="store_true", help="one small configuration of each, to see that it runs")
-    args = p.parse_args()
+def measure(args):
+    """Everything, each configuration alone. Returns: what the tables and the figure take."""
     cores = os.cpu_count() or 1
     configurations = [(DEFAULTS | {"batch": batch}, threads) for threads in (1, cores) for batch in (50, 100)]
     growing = {tuple((DEFAULTS | {name: v}).values()) for name, values in GROWING.items() for v in values}
     neurons = (100, 200, 500, 1000)
     if args.small:
         configurations, growing, neurons = [({k: min(v, 20) for k, v in DEFAULTS.items()}, 1)], {(20, 5, 4, 2)}, (20,)
-    found = {
+    return {
         "machine": f"{platform.machine()}, {cores} cores, torch {torch.__version__}",
         "compared": [alone(compared, sizes, threads, True, args.seconds) for sizes, threads in configurations],
         "growing": [
@@ -204,10 +211,19 @@ def main():
         ],
         "simulated": [alone(simulated, n, *((4, 10) if args.small else ())) for n in neurons],
     }
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--seconds", type=float, default=3.0, help="for each configuration")
+    p.add_argument("--draw", action="store_true", help="only draw the results of the last run")
+    p.add_argument("--small", action="store_true", help="one small configuration of each, to see that it runs")
+    args = p.parse_args()
+    folder = runs.ROOT / "benchmarks"
+    found = json.loads((folder / "speed.json").read_text()) if args.draw else measure(args)
     print(f"{comparison(found)}\n\n{growth(found)}")
     if args.small:
         return
-    folder = runs.ROOT / "benchmarks"
     runs.write(folder / "speed.json", found)
     (folder / "speed.md").write_text(f"{found['machine']}\n\n{comparison(found)}\n\n{growth(found)}\n")
     figures.style()
