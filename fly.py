@@ -62,8 +62,8 @@ def read_file(path):
     return green, red, ball
 
 
-def read_trial(path):
-    """One trial, aligned in time. path: of the .mat file.
+def read_trial(path, together=False):
+    """One trial, aligned in time. path: of the .mat file; together: one baseline and gain for all its wedges.
 
     Returns: dict of fly (str), time (T,) s, heading (T,) rad, unwrapped, and rates and held_out_rates (T, 16).
     Raises: BadInput where it is not such a recording.
@@ -82,14 +82,14 @@ def read_trial(path):
         "fly": f"{path.parent.name}_{name[1]}",
         "time": time[seen],
         "heading": np.interp(time[seen], ball["t"], np.unwrap(np.deg2rad(ball["OffsetRot"]))),
-        "rates": scaled(channel["60D05"].T[seen]),
-        "held_out_rates": scaled(channel["37F06"].T[seen]),
+        "rates": scaled(channel["60D05"].T[seen], together),
+        "held_out_rates": scaled(channel["37F06"].T[seen], together),
     }
 
 
-def scaled(fluorescence):
-    """Each wedge from its LOW to HIGH percentile onto 0 to TOP, within 0 and CLIP. (T, 16) to (T, 16)."""
-    low, high = np.percentile(fluorescence, [LOW, HIGH], axis=0)
+def scaled(fluorescence, together=False):
+    """Each wedge, or all together, from LOW to HIGH percentile onto 0 to TOP, within 0 and CLIP. (T, 16) to (T, 16)."""
+    low, high = np.percentile(fluorescence, [LOW, HIGH], axis=None if together else 0)
     return np.clip(TOP * (fluorescence - low) / np.maximum(high - low, 1e-12), 0, CLIP)
 
 

@@ -2,9 +2,10 @@
 
 Calcium is a slow, noisy readout of rate. The variants: the time constant of the network's state, dt / alpha, by which
 calcium is filtered once more; calcium taken as filtered rate and deconvolved first (time constant DECAY); velocity
-delayed by a step; fewer input units. Rows are errors of free-running prediction, mean
-|angle| in rad, mean ± s.d. over flies, on the recording as it is. Run it from the top folder, as
-`python -m benchmarks.fly_models`, which writes benchmarks/fly_models.md.
+delayed by a step; fewer input units; one baseline and gain for all wedges of a trial instead of each wedge's own, for
+which the authors' files are needed (`--folder`). Rows are errors of free-running prediction, mean |angle| in rad,
+mean ± s.d. over flies, on the recording as it is. Run it from the top folder, as `python -m benchmarks.fly_models`,
+which writes benchmarks/fly_models.md.
 """
 
 from pathlib import Path
@@ -12,20 +13,27 @@ from pathlib import Path
 import numpy as np
 import torch
 
+import fly as reader
 import recording
 from experiments import fly, runs
 
 DECAY = 0.3  # s, of GCaMP6f's fluorescence in fly neurons, roughly
 
 
-def deconvolved(rec):
+def deconvolved(rec, _):
     """Rates whose filtered sum is the calcium: c[t + 1] = c[t] + dt / DECAY * (r[t] - c[t]), where that is positive."""
     later = np.concatenate([rec.rates[:, 1:], rec.rates[:, -1:]], 1)
     rates = np.maximum(0, rec.rates + (later - rec.rates) * DECAY / rec.dt)
     return recording.Recording(**vars(rec) | {"rates": (rates / np.quantile(rates, 0.99)).astype(np.float32)})
 
 
-def delayed(rec):
+def together(rec, folder):
+    """One baseline and gain for all wedges of a trial. folder: with the authors' files, all of them."""
+    trials = [reader.read_trial(path, together=True) for path in sorted(folder.rglob("*.mat"))]
+    return recording.Recording(**vars(rec) | {"rates": reader.assemble(trials)["rates"]})
+
+
+def delayed(rec, _):
     """The velocity of the step before."""
     return recording.Recording(**vars(rec) | {"velocity": np.roll(rec.velocity, 1, 1)})
 
@@ -37,6 +45,7 @@ VARIANTS = {
     "alpha 0.8": (["--alpha", "0.8"], None),
     "velocity delayed": ([], delayed),
     "16 input units": (["--input-units", "16"], None),
+    "one baseline and gain per trial": ([], together),
 }
 
 
@@ -47,9 +56,9 @@ def table(rows):
     return "\n".join(lines)
 
 
-def errors(rec, options, change):
+def errors(rec, options, change, folder):
     """Leave one fly out. options: for train.py; change: what is done to the recording, or None. (flies, horizons)."""
-    seen, args = change(rec) if change else rec, fly.settings("--replicas", "1", *options)
+    seen, args = change(rec, folder) if change else rec, fly.settings("--replicas", "1", *options)
     args.bootstrap = False
     rows = []
     for k in np.unique(rec.fly):
@@ -62,13 +71,14 @@ def errors(rec, options, change):
 def main():
     p = recording.Parser("Compare observation models on flies left out.")
     p.add_argument("--data", type=Path, default="data/fly.npz", help="as fly.py writes")
+    p.add_argument("--folder", type=Path, default="PEN1-EB", help="the authors' files, for their own scaling")
     p.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS), help="these variants")
     p.add_argument("--out", type=Path, default="benchmarks/fly_models.md", help="the table")
     options = p.parse_args()
     rec, rows = recording.load(options.data), {}
     torch.set_flush_denormal(True)
     for name in options.only:
-        rows[name] = errors(rec, *VARIANTS[name])
+        rows[name] = errors(rec, *VARIANTS[name], options.folder)
         options.out.write_text(f"# Observation models for real flies\n\n{__doc__.strip()}\n\n{table(rows)}\n")
         print(name, np.mean(rows[name], 0).round(3), flush=True)
 
