@@ -72,6 +72,8 @@ def simulations(folder, kills, rng, _):
 def fits(folder, kills, rng, updates):
     """Kill train.py, which continues where it was killed before. Returns: kills that came in time."""
     command = [*FIT, "--updates", updates, "--data", folder / "0.npz"]
+    if not (folder / "0.npz").exists():
+        seconds([*SIMULATION, "--seed", 0, "--out", folder / "0.npz"])
     took = seconds([*command, "--out", folder / "left alone" / "run"])
     out, done = folder / "killed" / "run", 0
     for _ in range(kills):
@@ -92,13 +94,14 @@ def fits(folder, kills, rng, updates):
 def main():
     p = recording.Parser("Kill the simulation and the fit at random moments, and see what they leave.")
     p.add_argument("--kills", type=recording.number(int, 1), default=50, help="of either script")
+    p.add_argument("--only", choices=["cann.py", "train.py"], nargs="+", default=["cann.py", "train.py"], help="these")
     p.add_argument("--updates", type=recording.number(int, 1), default=1000, help="of the fits")
     p.add_argument("--seed", type=recording.number(int, 0), default=0, help="of the moments")
     args = p.parse_args()
-    rng = np.random.default_rng(args.seed)
+    rng, victims = np.random.default_rng(args.seed), {"cann.py": simulations, "train.py": fits}
     with tempfile.TemporaryDirectory() as folder:
-        for name, function in (("cann.py", simulations), ("train.py", fits)):
-            done = function(Path(folder), args.kills, rng, args.updates)
+        for name in args.only:
+            done = victims[name](Path(folder), args.kills, rng, args.updates)
             print(f"{name}: {args.kills} kills, {done} before the end, no damage")
 
 

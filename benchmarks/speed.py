@@ -10,7 +10,6 @@ benchmarks/speed.json, benchmarks/speed.md and assets/speed.png.
 
 import argparse
 import json
-import multiprocessing
 import os
 import platform
 import resource
@@ -134,8 +133,8 @@ def simulated(neurons, trials=100, steps=1000):
 
 
 def alone(function, *arguments):
-    """function(*arguments) in a fresh process, so that its memory and threads are its own."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+    """function(*arguments) in a process of its own, so that its memory and threads are its own."""
+    with ProcessPoolExecutor(1, mp_context=runs.PROCESSES) as pool:
         return pool.submit(function, *arguments).result()
 
 
