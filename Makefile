@@ -1,4 +1,5 @@
-# make: set up, simulate, fit both networks, execute the notebook.   make test: set up and test.
+# make: set up, simulate, fit both networks, execute the notebook.
+# make test: set up, and the quick tests (two minutes).   make check: all tests.   make pages: all experiments anew.
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -14,21 +15,20 @@ environment: .venv/installed
 	$(BIN)/pip install --quiet -r requirements.txt
 	touch $@
 
-test: environment
+lint: environment
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+test: lint
+	$(BIN)/python -m pytest -m "not slow"
+
+check: lint
 	$(BIN)/python -m pytest
 
-table: environment
-	$(BIN)/python -m experiments.results
-
-bench: environment
-	$(BIN)/python -m benchmarks.speed
-	$(BIN)/python -m benchmarks.answer
-	$(BIN)/python -m benchmarks.rivals
-	$(BIN)/python -m benchmarks.estimator
+pages: all
+	$(BIN)/python -m experiments
 
 clean:
-	rm -rf .venv data runs
+	rm -rf .venv data/*.npz data/*.gif runs
 
-.PHONY: all environment test table bench clean
+.PHONY: all environment lint test check pages clean

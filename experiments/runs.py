@@ -7,17 +7,17 @@ import json
 import multiprocessing
 import os
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
-import recording
+from nsi.run import command
 
 ROOT = Path(__file__).parent.parent
 os.environ["OMP_NUM_THREADS"] = "1"  # of the processes below
 PROCESSES = multiprocessing.get_context("forkserver")  # it imports what is slow to import once for all
-PROCESSES.set_forkserver_preload(["__main__", "cann", "train", "torch._dynamo"])
+PROCESSES.set_forkserver_preload(["__main__", "cann", "train"])
 
 
 def script(name, *arguments):
@@ -41,9 +41,19 @@ def _main(module, arguments, send):
     sys.argv, said = [f"{module}.py", *arguments], io.StringIO()
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
         try:
-            recording.run(importlib.import_module(module).main)
+            command.run(importlib.import_module(module).main)
         finally:
             send.send(said.getvalue())
+
+
+def apart(module, function, *arguments):
+    """Call a function of a module in a process of its own, on one core, so that its memory and threads are its own."""
+    with ProcessPoolExecutor(1, PROCESSES) as pool:
+        return pool.submit(_called, module, function, arguments).result()
+
+
+def _called(module, function, arguments):
+    return getattr(importlib.import_module(module), function)(*arguments)
 
 
 def fit(data, out, *options):
@@ -68,9 +78,49 @@ def each(function, items, workers=None):
 def spread(values, digits=3):
     """'mean ± s.d.' over seeds."""
     values = np.asarray(values, float)
-    return f"{values.mean():.{digits}f} ± {values.std(ddof=min(1, len(values) - 1)):.{digits}f}"
+    sd = f"{values.std(ddof=min(1, len(values) - 1)):.{digits}f}"
+    if digits and float(sd) == 0 and len(values) > 1:
+        return f"{values.mean():.{digits}f} (s.d. < {10**-digits:g})"
+    return f"{values.mean():.{digits}f} ± {sd}" if len(values) > 1 else f"{values.mean():.{digits}f}"
 
 
-def write(path, results):
-    """Results as JSON beside the script that made them, for the tables and figures to be drawn from."""
-    Path(path).write_text(json.dumps(results, indent=1) + "\n")
+def markdown(head, rows):
+    """A table as Markdown. head: names of the columns; rows: lists of cells."""
+    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    return "\n".join(lines + ["| " + " | ".join(map(str, row)) + " |" for row in rows])
+
+
+def turned(names, columns, width=4):
+    """Tables of at most `width` columns besides the first, one under the other. names: of the rows; columns: {name:
+    cells}."""
+    parts = [list(columns.items())[i : i + width] for i in range(0, len(columns), width)]
+    return "\n\n".join(
+        markdown(["", *(name for name, _ in part)], zip(names, *(cells for _, cells in part), strict=True))
+        for part in parts
+    )
+
+
+def folder_of(script):
+    """The folder of an experiment's __main__.py."""
+    return Path(script).resolve().parent
+
+
+def write(folder, results):
+    """Results as results.json beside the script that made them, for the tables and figures to be drawn from."""
+    (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+
+
+def read(folder):
+    """The results of the last run, or an empty dictionary."""
+    path = folder / "results.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def page(folder, **tables):
+    """Put tables into the folder's page, each between <!-- NAME --> and <!-- end -->."""
+    path = folder / "README.md"
+    text = path.read_text()
+    for name, table in tables.items():
+        before, rest = text.split(f"<!-- {name} -->\n", 1)
+        text = f"{before}<!-- {name} -->\n\n{table}\n\n<!-- end -->" + rest.split("<!-- end -->", 1)[1]
+    path.write_text(text)

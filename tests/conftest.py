@@ -1,57 +1,67 @@
-"""Small circuits and recordings, made once."""
-
-import argparse
+"""Small circuits, recordings and fits."""
 
 import numpy as np
 import pytest
 import torch
 
-import analysis
 import cann
-import fitting
-import recording
+import train
+from model import RNN
+from nsi.circuits import ring
+from nsi.geometry import RING
+from nsi.recordings import Recording
+from nsi.windows import Windows
 
 
 @pytest.fixture(scope="session")
-def net():
+def circuit():
     """The default circuit with fewer neurons."""
-    return cann.shifter_network(n=40, n_shifters=20)
+    return ring(n=40, shifters=20)
 
 
 @pytest.fixture(scope="session")
-def data(net):
+def net(circuit):
+    """Its network."""
+    return circuit.network
+
+
+@pytest.fixture(scope="session")
+def data(circuit):
     """A recording of it, with its truth."""
-    return cann.simulate_recording(net, seed=1, trials=20, steps=300)
+    return cann.simulate_recording(circuit, seed=1, trials=20, steps=300)
 
 
 @pytest.fixture(scope="session")
 def rec(data):
-    return recording.Recording(data["rates"], data["velocity"], data["dt"], data["heading"], data["tau"])
+    return Recording(data["rates"], data["velocity"], data["dt"], data["heading"], data["tau"])
 
 
-@pytest.fixture
-def options():
-    """train.py's options, small; keyword arguments change them."""
+@pytest.fixture(scope="session")
+def windows():
+    """Windows of a recording, small. Returns: a function that makes them; keyword arguments change them."""
 
-    def make(**changes):
-        small = {
-            "input_units": 40, "control": False, "updates": 4, "batch": 8, "window": 20, "warmup": 5, "lr": 6e-3,
-            "beta2": 0.99, "schedule": "onecycle", "loss": "matching", "init_scale": 0.03, "drive_penalty": 0.003,
-            "forcing": 0.1, "alpha": 0.2, "seed": 0, "replicas": 1, "bootstrap": False, "no_polish": False,
-            "rotate": False,
-        }  # fmt: skip
-        assert not changes.keys() - small.keys()
-        return argparse.Namespace(**small | changes)
+    def make(rec, *, alpha=0.2, seeds=(0,), warmup=5, window=20, batch=8, rotate=False, bootstrap=False):
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        shape = {"warmup": warmup, "window": window, "batch": batch}
+        return Windows(rec, alpha, generators, "cpu", **shape, rotate=rotate, bootstrap=bootstrap)
 
     return make
 
 
-@pytest.fixture
-def fit():
-    """Fit a recording without logging. Returns: model."""
+@pytest.fixture(scope="session")
+def fit(windows):
+    """Fit a recording, small, without logging. Returns: a function that gives the RNN; keyword arguments change it."""
 
-    def run(rec, args, **more):
-        return fitting.fit(rec, args, torch.device("cpu"), **more)[0]
+    def run(
+        rec, *, input_units=40, alpha=0.2, init_scale=0.03, seed=0, replicas=1, warmup=5, window=20, batch=8,
+        updates=4, lr=6e-3, beta2=0.99, weights=None, **more,
+    ):  # fmt: skip
+        drawn = windows(rec, alpha=alpha, seeds=range(seed, seed + replicas), warmup=warmup, window=window, batch=batch)
+        model = RNN(rec.rates.shape[-1], input_units, rec.velocity.shape[-1], alpha, init_scale, drawn.generators)
+        if weights:
+            model.load_state_dict(weights)
+        train.fit(model, drawn, updates, lr, beta2, **more)
+        return model
 
     return run
 
@@ -81,7 +91,7 @@ def fly_trial():
         ticks = 20000 + np.arange(len(t)) * 100  # of the ball's samples
         grabs = 19000 + np.arange(volumes * planes) * 300  # the first volumes before the ball's first sample
         heading = np.interp(3 + (grabs[::planes] - ticks[0]) / 1e4, t, rotation)
-        bump = lambda shift: 1 + np.exp(np.cos(analysis.ring_angles(16)[:, None] - heading - shift)) / 2  # noqa: E731
+        bump = lambda shift: 1 + np.exp(np.cos(RING.places(16) - heading - shift)) / 2  # noqa: E731
         ball = {"t": t, "OffsetRot": (np.rad2deg(rotation) + 180) % 360 - 180, "tVR": ticks, "tFrameGrab": grabs}
         noise = rng.normal(0, 0.01, (2, 16, volumes))
         return {"GROIaveMax": bump(0.7) + noise[0], "RROIaveMax": bump(0) + noise[1], "positionDat": ball}, rotation, t

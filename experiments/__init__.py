@@ -1,0 +1,1 @@
+"""One folder per question: its script, its results, its page and its figure."""

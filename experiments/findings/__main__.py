@@ -1,0 +1,270 @@
+"""The four published findings, each as numbers over seeds, on the default circuit.
+
+1. *With input separation the connectivity is recovered*: the separated fit against the control.
+2. *Without it response units mix compass and shifter neurons*: `mixture`, the share of a unit's tuning map that maps
+   of true shifter neurons explain, and the selectivity for the direction of turning.
+3. *Shifter neurons emerge among the input units*: these matched one to one with the true ones, against a fit to the
+   same recording with the velocities of other trials.
+4. *Two constraints do it*: a fit to a fly at rest, where no velocity moves the activity, and fits to windows too short
+   for the network to sustain its activity. `persistence` says which of them hold a bump; `gate_size` is the gate's
+   Frobenius norm relative to the separated fit's, and `gate_slope`, of train.py, how much of the true gate acts.
+
+The truth is read for scoring only. Each seed simulates its own recordings and starts its own fits. Writes
+results.json and the page's tables. Run it from the top folder, as `python -m experiments.findings`.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from scipy.optimize import nnls
+
+import cann
+from experiments import runs
+from nsi import connectivity, network, prediction, recordings, tuning
+from nsi.circuits import ring
+from nsi.geometry import RING
+from nsi.network import Network
+from nsi.run import checkpoint
+
+NOISE = 0.02  # cann.py's default
+NEAR = 0.3  # rad, within which of a unit's preferred heading its map is explained by neurons' maps
+
+# name: the recording, and train.py's options; shorter windows come in larger batches, so that an update runs as many
+# steps, those of the warm-up included
+FITS = {
+    "separated": ("moving", []),
+    "control": ("moving", ["--control"]),
+    "shuffled velocity": ("shuffled", []),
+    "at rest": ("rest", []),
+    "windows of 5 steps": ("moving", ["--window", 5, "--batch", 200]),
+    "windows of 1 step": ("moving", ["--window", 1, "--batch", 270]),
+}
+# finding: rows, and columns
+TABLES = {
+    "With input separation the connectivity is recovered": (
+        ["separated", "control"],
+        ["r_W", "r_W_near", "r_W_identifiable", "r_gate"],
+    ),
+    "Without it response units mix compass and shifter neurons": (
+        ["separated", "control", "true compass neurons", "true shifter neurons"],
+        ["mixture", "mixture_blind", "selectivity"],
+    ),
+    "Shifter neurons emerge among the input units": (
+        ["separated", "shuffled velocity"],
+        ["r_match", "r_match_median", "r_turning", "left", "right", "same_direction", "pushes", "r_gate"],
+    ),
+    "Two constraints do it": (
+        ["separated", "at rest", "shuffled velocity", "windows of 5 steps", "windows of 1 step", "true circuit"],
+        ["r_W", "r_W_near", "r_W_identifiable", "r_gate", "gate_size", "gate_slope", "persistence", "drift"],
+    ),
+}
+COUNTS = "left", "right"
+
+
+def table(results):
+    """The results as Markdown, tables for each finding. results: {row: {measure: values over seeds}}."""
+    parts = []
+    for number, (finding, (rows, measures)) in enumerate(TABLES.items(), 1):
+        columns = {}
+        for measure in measures:
+            values = [results[row].get(measure, [np.nan]) for row in rows]
+            digits = 0 if measure in COUNTS else 3
+            columns[f"`{measure}`"] = ["–" if np.isnan(v).all() else runs.spread(v, digits) for v in values]
+        parts.append(f"{number}. *{finding}*\n\n" + runs.turned(rows, columns))
+    return "\n\n".join(parts)
+
+
+# ---- recordings -------------------------------------------------------------------------------------------------
+
+
+def simulate(folder, seed, args):
+    """Write moving.npz, and from it shuffled.npz, each trial with the velocity of the one before, and rest.npz.
+
+    At rest the circuit is the same; the bumps start evenly around the ring, also those of the held-out trials.
+    """
+    sizes = ["--trials", args.trials, "--steps", args.steps]
+    runs.script("cann.py", "--out", folder / "moving.npz", "--seed", seed, "--noise", NOISE, *sizes)
+    with np.load(folder / "moving.npz") as file:
+        data = dict(file)
+    recordings.save(folder / "shuffled.npz", **data | {"velocity": np.roll(data["velocity"], 1, axis=0)})
+    rng, n = np.random.default_rng(seed), data["rates"].shape[-1]
+    start = RING.places(args.trials) + rng.uniform(0, 2 * np.pi)
+    rest = np.zeros_like(data["velocity"])
+    rates = cann.simulate(ring(n), rest, start, rng, NOISE)
+    heading = rest + RING.difference(start, 0)[:, None].astype(np.float32)
+    data |= {"rates": rates[..., :n], "hidden_rates": rates[..., n:], "velocity": rest, "heading": heading}
+    recordings.save(folder / "rest.npz", **data)
+
+
+# ---- measures ---------------------------------------------------------------------------------------------------
+
+
+def mixture(maps, compass, shifter):
+    """The share of each unit's tuning map that true shifter neurons' maps explain, the rest being compass neurons'.
+
+    A unit's map is fitted by non-negative least squares with those neurons' maps, scaled to equal norm, whose
+    preferred heading is within NEAR of its own: map = c + s, from compass and from shifter neurons. The share is
+    s . (c + s) / |c + s|^2, which with the compass neurons' adds up to 1: 0 for a compass neuron, 1 for a shifter.
+
+    maps: (units, velocity, heading); compass, shifter: (neurons, velocity, heading), of other trials than `maps`.
+    Returns: (units,) in [0, 1]; NaN for a silent unit.
+    """
+    neurons = np.concatenate([compass, shifter])
+    is_shifter = np.arange(len(neurons)) >= len(compass)
+    seen = np.isfinite(maps).all(0) & np.isfinite(neurons).all(0)  # (velocity, heading)
+    ours, theirs = (tuning.preferred_heading(np.where(seen, m, 0)) for m in (maps, neurons))
+    atoms = neurons[:, seen] / np.maximum(np.linalg.norm(neurons[:, seen], axis=1, keepdims=True), 1e-12)
+    shares = np.full(len(maps), np.nan)
+    for k, unit in enumerate(maps[:, seen]):
+        near = np.abs(RING.difference(theirs, ours[k])) < NEAR
+        if unit.any() and near.any():
+            weights = nnls(atoms[near].T, unit)[0]
+            whole, s = weights @ atoms[near], (weights * is_shifter[near]) @ atoms[near]
+            shares[k] = s @ whole / max(whole @ whole, 1e-12)
+    return shares
+
+
+def tuned(maps, compass, shifter):
+    """The measures of finding 2, means over units.
+
+    `mixture_blind` is the mixture of the maps averaged over velocity: what is due to their width and shape alone.
+    """
+    mean = np.nansum(maps, 1, keepdims=True) / np.maximum(np.isfinite(maps).sum(1, keepdims=True), 1)
+    blind = np.broadcast_to(mean, maps.shape)
+    return {
+        "mixture": np.nanmean(mixture(maps, compass, shifter)),
+        "mixture_blind": np.nanmean(mixture(blind, compass, shifter)),
+        "selectivity": np.abs(tuning.direction_selectivity(maps)).mean(),
+    }
+
+
+def matched(net, rec, places, hidden, W_in):
+    """The measures of finding 3: input units matched one to one with the shifter neurons, by their rates.
+
+    `r_match` and its median are the correlations of matched rates; `r_turning`, of what is left of them when the mean
+    at each heading is taken away, for any unit tuned to heading resembles some shifter; `left` and `right`, how many
+    matched units prefer which direction of turning; `same_direction`, the share that prefer their shifter's, which
+    is high by chance, since the matching sees to it; `pushes`, the share of matched units whose weights onto the
+    response units lie to that side of the heading they prefer, as every shifter's do and by chance one half.
+
+    rec: held-out trials, at whose states the response units are held; places: (n, 1) rad; hidden: (trials, steps,
+    shifters) their rates; W_in: (shifters,) their velocity weights.
+    """
+    rates = prediction.predict(net, rec)[..., net.n :]
+    units, neurons, r = tuning.match_units(rates, hidden)
+    heading = RING.decode(rec.rates, places)[..., 0]
+    maps = tuning.tuning_maps(rates, heading, rec.velocity[..., 0])
+    direction = np.sign(tuning.direction_selectivity(maps))
+    sent = RING.decode(net.W[net.n :, : net.n], places)[..., 0]
+    aside = RING.difference(sent, tuning.preferred_heading(np.nan_to_num(maps)))
+    pairs = zip(*(beyond_heading(x, heading)[:, k].T for x, k in ((rates, units), (hidden, neurons))), strict=True)
+    return {
+        "r_match": r.mean(),
+        "r_match_median": np.median(r),
+        "r_turning": np.mean([np.nan_to_num(connectivity.correlation(*pair)) for pair in pairs]),
+        "left": int((direction[units] < 0).sum()),
+        "right": int((direction[units] > 0).sum()),
+        "same_direction": np.mean(direction[units] == np.sign(W_in[neurons])),
+        "pushes": np.mean(direction[units] == np.sign(aside[units])),
+    }
+
+
+def beyond_heading(rates, heading, bins=36):
+    """Rates less their mean at each heading. rates: (..., units); heading: (...) rad. Returns: (samples, units)."""
+    rates = rates.reshape(-1, rates.shape[-1])
+    where = (heading.ravel() % (2 * np.pi) / (2 * np.pi) * bins).astype(int) % bins
+    at = np.eye(bins, dtype=np.float32)[where]  # (samples, bins)
+    return rates - at @ (at.T @ rates / np.maximum(at.sum(0), 1)[:, None])
+
+
+def held(net, rec, places, seconds=5, warmup=20, moments=10):
+    """Whether a network holds a bump at rest, put on recorded states for `warmup` steps and then left to itself.
+
+    rec: the trials that the states are taken from, at `moments` of each; places: (n, 1) rad, of the response units.
+    Returns: dict with `persistence`, the share of bumps whose population vector is in the end at least half as long as
+    that of the recorded state, and `drift`, rad, the mean |angle| between the two (pi / 2 if nothing is left of them).
+    """
+    u = network.synaptic_state(rec.rates, net.alpha)
+    start = u[:, np.linspace(0, u.shape[1] - 1, moments).astype(int)].reshape(-1, u.shape[-1])  # (starts, n)
+    state = np.repeat(start[:, None], warmup + 1 + round(seconds / rec.dt), 1)
+    still = recordings.Recording(state, np.zeros((*state.shape[:2], rec.velocity.shape[-1]), np.float32), rec.dt)
+    end = prediction.predict(net, still, warmup)[:, -1, : net.n]
+    before, after = (rates @ np.exp(1j * places[:, 0]) for rates in (start, end))
+    return {
+        "persistence": np.mean(np.abs(after) >= np.abs(before) / 2),
+        "drift": np.abs(RING.difference(np.angle(after), np.angle(before))).mean(),
+    }
+
+
+# ---- one seed ---------------------------------------------------------------------------------------------------
+
+
+def one_seed(seed, args, folder):
+    """Simulate, fit and score. Returns: {row: {measure: value}}."""
+    simulate(folder, seed, args)
+    more = ["--seed", seed, *(["--updates", args.updates] if args.updates else [])]
+
+    def run(name):
+        data, options = FITS[name]
+        bars = [] if name in ("separated", "at rest") else ["--no-errors"]
+        return runs.fit(folder / f"{data}.npz", folder / name, *options, *bars, *more)
+
+    metrics = dict(zip(FITS, runs.each(run, FITS), strict=True))
+    fits = {name: checkpoint.networks(folder / name / "model.pt")[0][0] for name in FITS}
+    rec = recordings.load(folder / "moving.npz")
+    truth = recordings.load_truth(folder / "moving.npz", rec)
+    places, n = RING.find(rec.rates), rec.rates.shape[-1]
+    held_out = metrics["separated"]["held_out_trials"]
+    unseen, hidden = rec.trials(held_out), truth["hidden_rates"]
+    gate_size = {name: np.linalg.norm(connectivity.gate(net)) for name, net in fits.items() if len(net.b) > n}
+
+    results = {}
+    for name, net in fits.items():
+        results[name] = {k: metrics[name][k] for k in TABLES["Two constraints do it"][1] if k in metrics[name]}
+        results[name] |= held(net, unseen, places)
+        if name in gate_size:
+            results[name]["gate_size"] = gate_size[name] / gate_size["separated"]
+    for name in ("separated", "shuffled velocity"):
+        results[name] |= matched(fits[name], unseen, places, hidden[held_out], truth["W_in"][0, n:])
+
+    def maps(rates, half, bump=None):  # over the heading of the bump that the network itself has
+        heading = RING.decode(rates if bump is None else bump, places)[..., 0]
+        return tuning.tuning_maps(rates[half], heading[half], rec.velocity[half, :, 0])
+
+    even, odd = slice(0, None, 2), slice(1, None, 2)
+    neurons = maps(rec.rates, even), maps(hidden, even, rec.rates)
+    for name in ("separated", "control"):
+        free = prediction.predict(fits[name], rec, warmup=20)[..., :n]
+        results[name] |= tuned(maps(free, odd), *neurons)
+    results["true compass neurons"] = tuned(maps(rec.rates, odd), *neurons)
+    results["true shifter neurons"] = tuned(maps(hidden, odd, rec.rates), *neurons)
+    circuit = Network(truth["W"], truth["W_in"], truth["b"], fits["separated"].alpha, n)
+    results["true circuit"] = held(circuit, unseen, places)
+    return results
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--seeds", type=int, default=5, help="how many")
+    p.add_argument("--trials", type=int, default=100, help="of each recording")
+    p.add_argument("--steps", type=int, default=1000, help="of each trial")
+    p.add_argument("--updates", type=int, help="of each fit (default: train.py's)")
+    args = p.parse_args()
+    results = {}
+    for seed in range(args.seeds):
+        print(f"seed {seed}", flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            for row, measured in one_seed(seed, args, Path(folder)).items():
+                for measure, value in measured.items():
+                    value = np.nan if value is None else float(value)  # as metrics.json has it
+                    results.setdefault(row, {}).setdefault(measure, []).append(value)
+    folder = runs.folder_of(__file__)
+    runs.write(folder, results)
+    runs.page(folder, findings=table(results))
+    print(table(results))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""The figure of the tests on real flies, drawn from results.json."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from nsi.figures import FITTED, SIMPLE, TRUE
+
+
+def fly(results, horizons):
+    """The tests on real flies. results: results.json's; horizons: s."""
+    figure, axes = plt.subplots(2, 3, figsize=(12.5, 6.6))
+    fly_errors(axes[0, 0], results, horizons)
+    fly_amplitude(axes[0, 1], results, horizons)
+    fly_wiring(axes[0, 2], results)
+    fly_gate(axes[1, 0], results)
+    fly_leads(axes[1, 1], results)
+    fly_shares(axes[1, 2], results)
+    return figure
+
+
+def fly_errors(ax, results, horizons):
+    """Error of prediction less the integrator's, fly by fly: mean and s.e.m. over flies."""
+    integrator = np.array(results["error"]["integrator"])
+    colours = {
+        "network": FITTED,
+        "network, control": "#d9a05b",
+        "integrator, filtered": SIMPLE,
+        "bump that stays": "#9a9a9a",
+    }
+    for name, colour in colours.items():
+        better = integrator - np.array(results["error"][name])
+        ax.errorbar(
+            horizons,
+            better.mean(0),
+            better.std(0, ddof=1) / np.sqrt(len(better)),
+            color=colour,
+            marker="o",
+            ms=4,
+            label=name,
+        )
+    ax.axhline(0, color=TRUE, lw=0.8)
+    ax.set(
+        xscale="log",
+        xticks=horizons,
+        xlabel="horizon, s",
+        ylabel="error less than the integrator's, rad",
+        ylim=(-0.3, 0.08),
+    )
+    ax.set_xticks(horizons, [f"{h:g}" for h in horizons])
+    ax.minorticks_off()
+    ax.set_title("(a) where will the bump be? flies left out")
+    ax.legend(fontsize=7)
+
+
+def fly_amplitude(ax, results, horizons):
+    """Correlation of predicted and recorded size of the bump, mean and s.e.m. over flies."""
+    for name, colour in {"network": FITTED, "network, control": "#d9a05b", "bump that stays": "#9a9a9a"}.items():
+        r = np.array(results["amplitude"][name])
+        ax.errorbar(horizons, r.mean(0), r.std(0, ddof=1) / np.sqrt(len(r)), color=colour, marker="o", ms=4, label=name)
+    ax.set(xscale="log", xlabel="horizon, s", ylabel="r, predicted and recorded size")
+    ax.set_xticks(horizons, [f"{h:g}" for h in horizons])
+    ax.minorticks_off()
+    ax.set_title("(b) how large will it be?")
+    ax.legend(fontsize=7)
+
+
+def fly_wiring(ax, results):
+    """Profiles of W by distance, each scaled to its largest weight: fitted, connectome's, and null models'."""
+    apart = np.arange(9) * 22.5
+    fitted = np.array(results["read"]["recording"]["profile"])
+    low, middle, high = np.percentile(fitted, [0, 50, 100], axis=0)
+    ax.fill_between(apart, low, high, color=FITTED, alpha=0.25, lw=0)
+    ax.plot(apart, middle, color=FITTED, label="fitted")
+    for name, line in (("randomised phases", ":"), ("randomised phases, blurred", "--")):
+        ax.plot(apart, np.median(results["read"][name]["profile"], 0), line, color="#9a9a9a", label=name)
+    direct, delta7 = (np.array(results["connectome"][k]) for k in ("direct", "delta7"))
+    design = np.stack([direct, delta7, np.ones(9)], 1)
+    ax.plot(
+        apart, design @ np.linalg.lstsq(design, middle, rcond=None)[0], ".", color=TRUE, label="connectome, two scales"
+    )
+    ax.axhline(0, color=TRUE, lw=0.6)
+    ax.set(xlabel="distance around the ring, °", ylabel="mean weight", xticks=[0, 45, 90, 135, 180])
+    ax.set_title("(c) E-PG to E-PG")
+    ax.legend(fontsize=7)
+
+
+def fly_gate(ax, results):
+    """What velocity adds to the weights by distance, of the recording and of null models."""
+    distance = np.arange(-8, 8) * 22.5
+    colours = {
+        "recording": FITTED,
+        "shuffled velocity": SIMPLE,
+        "reversed rates": "#d9a05b",
+        "randomised phases": "#9a9a9a",
+    }
+    for name, colour in colours.items():
+        low, middle, high = np.percentile(results["read"][name]["gate_profile"], [0, 50, 100], axis=0)
+        ax.fill_between(distance, low, high, color=colour, alpha=0.2, lw=0)
+        ax.plot(distance, middle, color=colour, label=name)
+    ax.axhline(0, color=TRUE, lw=0.6)
+    ax.set(xlabel="from E-PG to E-PG, °", ylabel="weight per rad/s", xticks=[-180, -90, 0, 90, 180])
+    ax.set_title("(d) effective gate")
+    ax.legend(fontsize=7)
+
+
+def fly_leads(ax, results):
+    """How far P-EN1's bump and the input units' are ahead of E-PG's when turning, one line for each fly."""
+    for k, (name, colour) in enumerate({"P-EN1": TRUE, "input units": FITTED}.items()):
+        lead = np.array([results["lead"][name][side] for side in ("left", "right")])
+        ax.plot([3 * k, 3 * k + 1], lead, color=colour, lw=0.6, alpha=0.5)
+        ax.plot([3 * k, 3 * k + 1], lead.mean(1), "o-", color=colour, label=name)
+    ax.axhline(0, color=TRUE, lw=0.6)
+    ax.set_xticks([0, 1, 3, 4], ["left", "right"] * 2)
+    ax.set(ylabel="ahead of E-PG, °")
+    ax.set_title("(e) turning faster than 1 rad/s")
+    ax.legend(fontsize=7)
+
+
+def fly_shares(ax, results):
+    """Share of P-EN1's variance explained, for each fly and their mean."""
+    for k, (name, each) in enumerate(results["share"].items()):
+        ax.barh(k, np.mean(each), color=FITTED if name == "input units" else "#c9c9c9")
+        ax.plot(each, np.full(len(each), k), ".", color=TRUE, ms=4)
+    ax.set_yticks(range(len(results["share"])), results["share"], fontsize=7)
+    ax.set(xlabel="share of P-EN1's variance")
+    ax.set_title("(f) one linear map onto P-EN1")
+    ax.invert_yaxis()

@@ -1,0 +1,117 @@
+"""Leave one fly out: what a fit to the others predicts of its bump, beside integrators and a bump that stays."""
+
+import numpy as np
+
+from experiments.flies.fit import fitted
+from nsi import connectivity, prediction, recordings
+from nsi.geometry import RING
+
+HORIZONS = 0.5, 1.0, 2.0, 5.0  # s
+BEFORE, EVERY = 20, 5  # steps that a network is held, and between two starts
+GAINS, SMOOTHING, LAGS = np.arange(0.5, 1.51, 0.05), (1.0, 0.7, 0.5, 0.3), (0, 1, 2)
+
+
+def pieces(rec):
+    """Every trial cut into overlapping pieces of BEFORE steps, the moment itself and the longest horizon.
+
+    Returns: Recording of them, and which trial each is from.
+    """
+    length = BEFORE + 1 + round(max(HORIZONS) / rec.dt)
+    where = [(k, s) for k, steps in enumerate(rec.valid.sum(1)) for s in range(0, steps - length + 1, EVERY)]
+    cut = lambda x: np.stack([x[k, s : s + length] for k, s in where])  # noqa: E731
+    return recordings.Recording(cut(rec.rates), cut(rec.velocity), rec.dt), np.array([k for k, _ in where])
+
+
+def vector(rates):
+    """The bump as a complex number: angle and size. (..., n) to (...)."""
+    return rates @ np.exp(1j * RING.places(rates.shape[-1])[:, 0])
+
+
+def ahead(dt):
+    """Steps after the moment for each horizon."""
+    return np.array([round(h / dt) for h in HORIZONS])
+
+
+def predict(fits, cut):
+    """Mean bump of networks that run freely after the moment. Returns: (pieces, horizons) complex."""
+    free = [prediction.predict(f, cut, BEFORE + 1)[:, BEFORE + ahead(cut.dt), : f.n] for f in fits]
+    return np.mean([vector(r) for r in free], 0)
+
+
+def integrated(cut, gain, smoothing=1.0, lag=0):
+    """A bump that starts where the filtered rates have it, and moves with gain times velocity. (pieces, horizons)."""
+    weights = smoothing * (1 - smoothing) ** np.arange(BEFORE + 1)[::-1]
+    start = np.angle(weights @ vector(cut.rates[:, : BEFORE + 1]).T)
+    turned = np.cumsum(cut.velocity[..., 0], 1) * cut.dt
+    moved = turned[:, BEFORE - lag + ahead(cut.dt)] - turned[:, BEFORE - lag, None]
+    return start[:, None] + gain * moved
+
+
+def integrators(cut, fly, options):
+    """Leave one fly out, and predict it with the integrator that is best on the others at each horizon.
+
+    fly: (pieces,), whose each is; options: of `integrated`. Returns: (pieces, horizons) angles, rad.
+    """
+    angles = np.stack([integrated(cut, *option) for option in options])  # (options, pieces, horizons)
+    wrong = np.stack([missed(a, cut) for a in angles])
+    result = np.empty(angles.shape[1:])
+    for k in np.unique(fly):
+        best = np.mean([wrong[:, fly == other].mean(1) for other in np.unique(fly) if other != k], 0).argmin(0)
+        result[fly == k] = np.stack([angles[b, fly == k, h] for h, b in enumerate(best)], 1)
+    return result
+
+
+def missed(angles, cut):
+    """|angle| between predicted and recorded bump. angles: (pieces, horizons). Returns: the same, rad."""
+    return np.abs(RING.difference(angles, np.angle(vector(cut.rates[:, BEFORE + ahead(cut.dt)]))))
+
+
+def clearness(rec):
+    """How clear each trial's bump is: mean of |sum of r exp(i angle)| / sum of r. Returns: (trials,)."""
+    strength = np.abs(vector(rec.rates)) / np.maximum(rec.rates.sum(-1), 1e-12)
+    return np.array([x[v].mean() for x, v in zip(strength, rec.valid, strict=True)])
+
+
+def leave_one_out(rec, *more):
+    """Fit all flies but one, predict that one; for every fly. more: options of the fits.
+
+    Returns: the bumps (pieces, horizons) complex, of the network, the control and the rivals, by name.
+    """
+    cut, trial = pieces(rec)
+    fly, options = rec.animal[trial], {"network": [], "network, control": ["--control"]}
+    bumps = {name: np.empty((len(fly), len(HORIZONS)), complex) for name in options}
+    for k in np.unique(fly):
+        for name in options:
+            one = recordings.Recording(cut.rates[fly == k], cut.velocity[fly == k], cut.dt)
+            bumps[name][fly == k] = predict(fitted(rec.trials(rec.animal != k), *more, *options[name]), one)
+        print(f"  left out fly {k + 1} of {fly.max() + 1}", flush=True)
+    size = np.abs(vector(cut.rates[:, BEFORE, None]))
+    bumps["bump that stays"] = size * np.exp(1j * integrated(cut, 0.0))
+    for name, smoothing, lags in (("integrator", (1.0,), (0,)), ("integrator, filtered", SMOOTHING, LAGS)):
+        bumps[name] = np.exp(
+            1j * integrators(cut, fly, [(g, s, lag) for g in GAINS for s in smoothing for lag in lags])
+        )
+    return bumps
+
+
+def scores(bumps, rec):
+    """Errors of prediction fly by fly. bumps: of `leave_one_out`.
+
+    Returns: {"error" and "error, clear bump": {name: (flies, horizons)}, rad; "amplitude": {name: (flies, horizons)},
+    correlation of predicted and recorded size of the bump}.
+    """
+    cut, trial = pieces(rec)
+    recorded, chosen = (
+        np.abs(vector(cut.rates[:, BEFORE + ahead(cut.dt)])),
+        (clearness(rec) > np.median(clearness(rec)))[trial],
+    )
+    flies = [rec.animal[trial] == k for k in np.unique(rec.animal)]
+    found = {"error": {}, "error, clear bump": {}, "amplitude": {}}
+    for name, bump in bumps.items():
+        wrong = missed(np.angle(bump), cut)
+        found["error"][name] = [wrong[f].mean(0).tolist() for f in flies]
+        found["error, clear bump"][name] = [wrong[f & chosen].mean(0).tolist() for f in flies if (f & chosen).any()]
+        if not name.startswith("integrator"):  # it has no size
+            pairs = [zip(np.abs(bump[f]).T, recorded[f].T, strict=True) for f in flies]
+            found["amplitude"][name] = [[float(connectivity.correlation(*p)) for p in pair] for pair in pairs]
+    return found

@@ -1,0 +1,215 @@
+"""What an update costs: against its matrix products alone, against plain autograd, and as the problem grows.
+
+    floor        6 * batch * window * units^2 operations (the forward, the backward and the weights' product of every
+                 step that counts in the loss) at the rate of this machine's own matrix product, measured alongside
+    autograd     the same loss of the same windows, as a loop that records every step
+
+Run from the top folder, as `python -m experiments.speed`; nothing else should run beside it. Prints tables and writes
+results.json, speed.png and the page's tables.
+"""
+
+import argparse
+import os
+import platform
+import resource
+import time
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+
+import cann
+from experiments import runs
+from model import RNN
+from nsi import figures, recordings
+from nsi.circuits import ring
+from nsi.gradient import Gradient
+from nsi.optimiser import Adam
+from nsi.run import files
+from nsi.windows import Windows
+
+HERE = "experiments.speed.__main__"
+DEFAULTS = {"units": 200, "window": 50, "batch": 50, "replicas": 1}
+GROWING = {
+    "units": (100, 200, 500, 1000, 2000, 4000),
+    "window": (25, 50, 100, 200),
+    "batch": (25, 50, 100, 200),
+    "replicas": (1, 2, 4, 8),
+}
+
+
+def parts(units, window, batch, replicas):
+    """A recording of noise and what fits it. Returns: model, Windows, optimiser."""
+    n, generators = units // 2, [torch.Generator().manual_seed(k) for k in range(replicas)]
+    model = RNN(n, units - n, generators=generators)
+    rng = np.random.default_rng(0)
+    rates, velocity = (rng.random((4, 100 + window, size), np.float32) for size in (n, 1))
+    windows = Windows(recordings.Recording(rates, velocity, 0.01), 0.2, generators, window=window, batch=batch)
+    return model, windows, Adam([p.detach() for p in model.weights], 1100, 6e-3)
+
+
+def update(follow, windows, optimiser):
+    """One of train.py's updates."""
+    _, gradients = follow(windows.draw(), 0.1, 0.003, look=False)
+    optimiser.step(gradients)
+
+
+def autograd_update(model, windows, optimiser):
+    """The same, by autograd through model.py's loop."""
+    v, u, r, _ = windows.at(windows.draw())
+    loss = model.loss(v, u, r, warmup=windows.warmup, forcing=0.1, penalty=0.003).sum()
+    optimiser.step(torch.autograd.grad(loss, model.weights))
+
+
+def products(units, window, batch, replicas):
+    """The floor: three products of (batch, units) by (units, units) for every step and replica."""
+    x, W, out = torch.rand(batch, units), torch.rand(units, units), torch.empty(batch, units)
+
+    def run():
+        for _ in range(3 * window * replicas):
+            torch.mm(x, W, out=out)
+
+    return run
+
+
+def timed(functions, seconds=3.0):
+    """Run functions in turn until the time is up. Returns: for each the shortest time of one call, ms."""
+    best = dict.fromkeys(functions, np.inf)
+    ends = time.perf_counter() + seconds
+    rounds = 0
+    while rounds < 3 or time.perf_counter() < ends:
+        for name, function in functions.items():
+            began = time.perf_counter()
+            function()
+            best[name] = min(best[name], 1e3 * (time.perf_counter() - began))
+        rounds += 1
+    return best
+
+
+def compared(sizes, threads=1, rival=True, seconds=3.0):
+    """One configuration, side by side in one process of its own.
+
+    Returns: {"threads", the sizes, "floor", "update" and "autograd" (ms), "memory" (MiB that updating added)}.
+    """
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    model, windows, optimiser = parts(**sizes)
+    follow = Gradient([p.detach() for p in model.weights], model.n_response, 0.2, windows, model.driven)
+    functions = {"floor": products(**sizes), "update": lambda: update(follow, windows, optimiser)}
+    functions["update"]()
+    memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    if rival:
+        functions["autograd"] = lambda: autograd_update(model, windows, optimiser)
+    return {"threads": threads} | sizes | timed(functions, seconds) | {"memory": memory}
+
+
+def simulated(neurons, trials=100, steps=1000):
+    """Seconds that cann.py's integration takes, with neurons / 2 of them compass neurons."""
+    torch.set_num_threads(1)
+    circuit = ring(neurons // 2, neurons // 4)
+    rng = np.random.default_rng(0)
+    velocity, start = cann.draw_velocity(rng, trials, steps, circuit.dt), rng.uniform(-np.pi, np.pi, (trials, 1))
+    began = time.perf_counter()
+    cann.simulate(circuit, velocity, start, rng, 0.02, settle=0)
+    return {"neurons": neurons, "trials": trials, "steps": steps, "seconds": time.perf_counter() - began}
+
+
+def comparison(found):
+    """The update side by side with its floor and with autograd, as Markdown."""
+    rows = found["compared"]
+    columns = {
+        "floor, ms": [f"{row['floor']:.1f}" for row in rows],
+        "this project, ms": [f"{row['update']:.1f}" for row in rows],
+        "× floor": [f"{row['update'] / row['floor']:.2f}" for row in rows],
+        "autograd / this": [f"{row['autograd'] / row['update']:.1f}" for row in rows],
+    }
+    return runs.turned([f"{r['units']} units, batch {r['batch']}, {r['threads']} threads" for r in rows], columns)
+
+
+def growth(found):
+    """What an update and the simulator cost as they grow, as Markdown."""
+    rows = found["growing"]
+    columns = {
+        "floor, ms": [f"{row['floor']:.1f}" for row in rows],
+        "update, ms": [f"{row['update']:.1f}" for row in rows],
+        "× floor": [f"{row['update'] / row['floor']:.2f}" for row in rows],
+        "memory, MiB": [f"{row['memory']:.0f}" for row in rows],
+    }
+    text = runs.turned([", ".join(f"{row[k]} {k}" for k in DEFAULTS) for row in rows], columns)
+    simulated = [
+        [row[k] for k in ("neurons", "trials", "steps")] + [f"{row['seconds']:.2f}"] for row in found["simulated"]
+    ]
+    return text + "\n\n" + runs.markdown(["simulated neurons", "trials", "steps", "seconds"], simulated)
+
+
+def figure(found):
+    """Time of an update, and its memory, as one size grows, beside the floor; and the simulator's time."""
+    drawn, axes = plt.subplots(2, len(GROWING) + 1, figsize=(12, 4.6))
+    for (name, values), (top, bottom) in zip(GROWING.items(), axes.T[:-1], strict=True):
+        others = {k: v for k, v in DEFAULTS.items() if k != name}
+        rows = [row for row in found["growing"] if all(row[k] == v for k, v in others.items())]
+        rows = sorted((row for row in rows if row[name] in values), key=lambda row: row[name])
+        x = [row[name] for row in rows]
+        top.loglog(x, [row["floor"] for row in rows], "o--", ms=3.5, color="grey", label="matrix products alone")
+        top.loglog(x, [row["update"] for row in rows], "o-", ms=3.5, color=figures.FITTED, label="update")
+        bottom.loglog(x, [row["memory"] for row in rows], "o-", ms=3.5, color=figures.FITTED)
+        top.set_ylim(1, 5000)
+        bottom.set(xlabel=name, ylim=(20, 1000))
+        bottom.set_yticks((30, 100, 300, 1000), ("30", "100", "300", "1000"))
+        for ax in (top, bottom):
+            ax.set_xticks(x, [f"{v}" for v in x], fontsize=7)
+            ax.minorticks_off()
+    x, y = ([row[k] for row in found["simulated"]] for k in ("neurons", "seconds"))
+    axes[0, -1].loglog(x, y, "o-", ms=3.5, color=figures.TRUE)
+    axes[0, -1].set(xlabel="simulated neurons", ylabel="s for 100 x 1000 steps")
+    axes[0, -1].set_xticks(x, [f"{v}" for v in x], fontsize=7)
+    axes[0, -1].minorticks_off()
+    axes[1, -1].set_axis_off()
+    axes[0, 0].set_ylabel("update, ms")
+    axes[1, 0].set_ylabel("memory, MiB")
+    axes[0, 1].legend(loc="upper left")
+    return drawn
+
+
+def measure(args):
+    """Everything, each configuration alone. Returns: what the tables and the figure take."""
+    cores = os.cpu_count() or 1
+    configurations = [(DEFAULTS | {"batch": batch}, threads) for threads in (1, cores) for batch in (50, 100)]
+    growing = {tuple((DEFAULTS | {name: v}).values()) for name, values in GROWING.items() for v in values}
+    neurons = (100, 200, 500, 1000)
+    if args.small:
+        configurations, growing, neurons = [({k: min(v, 20) for k, v in DEFAULTS.items()}, 1)], {(20, 5, 4, 2)}, (20,)
+    return {
+        "machine": f"{platform.machine()}, {cores} cores, torch {torch.__version__}",
+        "compared": [
+            runs.apart(HERE, "compared", sizes, threads, True, args.seconds) for sizes, threads in configurations
+        ],
+        "growing": [
+            runs.apart(HERE, "compared", dict(zip(DEFAULTS, sizes, strict=True)), 1, False, args.seconds)
+            for sizes in sorted(growing)
+        ],
+        "simulated": [runs.apart(HERE, "simulated", n, *((4, 10) if args.small else ())) for n in neurons],
+    }
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--seconds", type=float, default=3.0, help="for each configuration")
+    p.add_argument("--draw", action="store_true", help="only draw the results of the last run")
+    p.add_argument("--small", action="store_true", help="one small configuration of each, to see that it runs")
+    args = p.parse_args()
+    folder = runs.folder_of(__file__)
+    found = runs.read(folder) if args.draw else measure(args)
+    print(f"{comparison(found)}\n\n{growth(found)}")
+    if args.small:
+        return
+    runs.write(folder, found)
+    runs.page(folder, machine=found["machine"], comparison=comparison(found), growth=growth(found))
+    figures.style()
+    with files.whole(folder / "speed.png") as temporary:
+        figure(found).savefig(temporary)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""The circuits that can be simulated, one function each. `CIRCUITS` names them for the command line.
+
+A ring attractor of compass neurons holds a bump of activity; what moves it with the velocity v differs. In the shifter
+circuits (after Turner-Evans et al. 2017, doi 10.7554/eLife.23496) v excites right and inhibits left shifter neurons,
+which copy the bump and send it back displaced to either side. In the gain network (the published simulation) there are
+no shifters: v multiplies a second matrix.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from nsi.geometry import RING, Ring
+from nsi.network import Network
+
+
+class Circuit(NamedTuple):
+    """A network, the shape of its attractor, and its time step."""
+
+    network: Network
+    geometry: Ring
+    dt: float  # s
+
+    @property
+    def tau(self):
+        """Synaptic time constant, s."""
+        return self.dt / self.network.alpha
+
+
+def ring(n=100, shifters=50, cosine=0.12, displacement=np.pi / 2, amplitude=0.179, threshold=0.4, drive=0.04,
+         dt=0.01, tau=0.05):  # fmt: skip
+    """n compass neurons, then `shifters` left and as many right shifter neurons: the default circuit.
+
+    At rest left and right cancel, and the compass ring alone holds the bump. Weights scale as 1 / n. The defaults give
+    an angular gain of 1 within 3 % at every speed up to 3 rad/s.
+
+    cosine: of the ring's weights; displacement (rad) and amplitude: of what shifters send; threshold: above any
+    velocity's drive (five s.d.), so that shifters are silent away from the bump; drive: velocity weight, per rad/s.
+    """
+    compass, shifter = RING.places(n)[:, 0], RING.places(shifters)[:, 0]
+    left, right = slice(n, n + shifters), slice(n + shifters, None)
+    size = n + 2 * shifters
+    W, b, W_in = np.zeros((size, size)), np.zeros(size), np.zeros((1, size))
+    W[:n, :n] = (cosine * np.cos(compass[:, None] - compass) - 0.03) * 100 / n
+    width = 0.8 * 2 * np.pi / shifters  # s.d. of a narrow patch, wide enough for the shifters to tile the ring
+    copy = np.exp((np.cos(compass[:, None] - shifter) - 1) / width**2)
+    W[:n, left] = W[:n, right] = copy / copy.sum(0)
+    W[left, :n] = amplitude * np.cos(compass - shifter[:, None] + displacement) * 50 / shifters
+    W[right, :n] = amplitude * np.cos(compass - shifter[:, None] - displacement) * 50 / shifters
+    b[n:] = -threshold
+    W_in[0, left], W_in[0, right] = -drive, drive
+    return Circuit(Network(W, W_in, b, dt / tau, n), RING, dt)
+
+
+def holding(n=100, shifters=50, **more):
+    """A weaker ring whose shifters, displaced by 60 degrees, help to hold the bump, as in the fly."""
+    return ring(n, shifters, **{"cosine": 0.08, "displacement": np.pi / 3, "amplitude": 0.178, "drive": 0.065} | more)
+
+
+def gain(n=100, dt=0.025):
+    """The published network: alpha is 1, and velocity multiplies a matrix along the ring's derivative of W."""
+    signed = (np.arange(n) - np.arange(n)[:, None] + n // 2) % n - n // 2  # (n, n), index distance from i to j
+    distance, per_index = np.abs(signed), 0.06 * 100 / n
+    W = (0.1 * np.cos(per_index * distance) - 0.03) * 100 / n
+    W_gain = 0.02 * 0.1 * 0.06 * np.sin(per_index * distance) * signed * (100 / n) ** 2
+    return Circuit(Network(W, np.zeros((1, n)), np.zeros(n), 1.0, n, W_gain), RING, dt)
+
+
+CIRCUITS = {"ring": ring, "gain": gain, "holding": holding}

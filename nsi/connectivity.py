@@ -1,0 +1,166 @@
+"""Reading connectivity off a network: the direct weights, the path through the input units, and their scores.
+
+W[i, j] is the weight from neuron i to neuron j. The *gate* is what velocity adds to the weights: as a product of
+weights, W[resp, input] diag(W_in) W[input, resp], and *effective*, which counts an input unit only while it is active.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from nsi import response
+from nsi.network import Network, run, synaptic_state
+
+
+def gate(net):
+    """The velocity-signed path among recorded neurons, through hidden ones or by gain. Returns: (D, n, n)."""
+    n = net.n
+    through = np.stack([(net.W[:n, n:] * w_in) @ net.W[n:, :n] for w_in in net.W_in[:, n:]])
+    return through if net.W_gain is None else through + net.W_gain
+
+
+def unsigned_product(net):
+    """The published reading of the same path, W[resp, input] @ W[input, resp]. Returns: (n, n)."""
+    return net.W[: net.n, net.n :] @ net.W[net.n :, : net.n]
+
+
+def correlation(fitted, true):
+    """Pearson r over all entries, or NaN where either does not vary."""
+    fitted, true = np.ravel(fitted), np.ravel(true)
+    if len(true) < 2 or np.ptp(true) == 0 or np.ptp(fitted) == 0:
+        return np.nan
+    return np.corrcoef(fitted, true)[0, 1]
+
+
+def deviation(fitted, true, mask, geometry, places):
+    """How two matrices agree on what sets a pair of neurons apart from others at the same distance.
+
+    fitted, true: (n, n), of which each one's mean profile over the mask's pairs is taken away; mask: (n, n) bool, the
+    diagonal being left out. Returns: correlation, slope of fitted on true, and relative error, NaN where `true` does
+    not deviate.
+    """
+    mask = mask & ~np.eye(len(mask), dtype=bool)
+    a, b = (np.asarray(W, float) - geometry.mean_profile(np.asarray(W, float), places, mask) for W in (fitted, true))
+    a, b = a[mask], b[mask]
+    if b.size == 0 or np.linalg.norm(b) <= 1e-9 * np.linalg.norm(true[mask]):
+        return np.nan, np.nan, np.nan
+    return correlation(a, b), (a @ b) / (b @ b), np.linalg.norm(a - b) / np.linalg.norm(b)
+
+
+def scores(net, truth, geometry, places, determined=None, W=None):
+    """The fitted connectivity against the truth, as far as there is one.
+
+    truth: recordings.load_truth's; determined: (n, n) bool, uncertainty.identifiable's, or None; W: (n, n), the
+    estimate to score in the place of the network's own. Returns: dict of r_W, r_W_near (pairs that one bump can hold),
+    r_W_identifiable, frobenius_W (relative to the truth), r_dev, dev_slope, dev_error, r_gate and r_product.
+    """
+    result, n = {}, net.n
+    if "W" in truth:
+        fitted, true = net.W[:n, :n] if W is None else W, truth["W"][:n, :n]
+        near = geometry.near(places)
+        result["r_W"] = correlation(fitted, true)
+        result["r_W_near"] = correlation(fitted[near], true[near])
+        if determined is not None:
+            result["r_W_identifiable"] = correlation(fitted[determined], true[determined])
+            deviations = deviation(fitted, true, determined, geometry, places)
+            result |= dict(zip(("r_dev", "dev_slope", "dev_error"), deviations, strict=True))
+        result["frobenius_W"] = np.linalg.norm(fitted - true) / np.linalg.norm(true)
+    if "gate" in truth and len(net.b) > n:
+        result["r_gate"] = correlation(gate(net), truth["gate"])
+        result["r_product"] = correlation(unsigned_product(net), truth["gate"][0])
+    return {name: float(value) for name, value in result.items()}
+
+
+# ---- the path through the input units, as it acts ---------------------------------------------------------------
+
+
+class Held(NamedTuple):
+    """A network run with its recorded units held at the record, after the first steps."""
+
+    x: np.ndarray  # (trials, steps, n + input units + 1): state of both, and 1
+    slopes: np.ndarray  # (trials, steps, input units): phi'
+    known: np.ndarray  # (trials, steps, n): stimulus, and velocity's current where it enters recorded units
+    velocity: np.ndarray  # (trials, steps, D)
+    rates: np.ndarray  # (trials, steps, n)
+    valid: np.ndarray  # (trials, steps) bool: recorded, not padding
+
+
+def hold(net, rec):
+    """Run the input units along the record. Returns: Held, without the first 8 / alpha steps."""
+    n, size = net.n, len(net.b)
+    u = synaptic_state(rec.rates, net.alpha)
+    trials, steps, _ = u.shape
+    x = np.ones((trials, steps, size + 1), np.float32)
+    x[..., :n] = u
+    slopes = np.zeros((trials, steps, size - n), np.float32)
+    known = np.zeros_like(rec.rates) if rec.stimulus is None else rec.stimulus.copy()
+    if net.W_in[:, :n].any():
+        known += rec.velocity @ net.W_in[:, :n]
+    if size > n:
+        inputs = Network(net.W[n:, n:], net.W_in[:, n:], net.b[n:], net.alpha, 0)
+        current = lambda t: u[:, t] @ net.W[:n, n:]  # noqa: E731
+        start = np.zeros((trials, size - n), np.float32)
+        for t, (s, r) in enumerate(run(inputs, rec.velocity, start, current)):
+            x[:, t, n:-1], slopes[:, t] = s, response.slope(r)
+    settled = slice(min(int(np.ceil(8 / net.alpha)), steps // 4), None)
+    return Held(*(a[:, settled] for a in (x, slopes, known, rec.velocity, rec.rates, rec.valid)))
+
+
+def onto_state(u, y, ridge=1e-2):
+    """The linear map that best takes the state u (..., n) to y (..., m), its unseen directions left at 0. (n, m)."""
+    u, y = (a.reshape(int(np.prod(a.shape[:-1])), a.shape[-1]) for a in (u, y))
+    cov = (u.T @ u).astype(np.float64) / len(u)
+    cov += ridge * np.linalg.eigvalsh(cov)[-1] * np.eye(len(cov))
+    return np.linalg.solve(cov, (u.T @ y).astype(np.float64) / len(u))
+
+
+def even_map(held, n):
+    """Mean state of the input units as a linear function of the response units' state. Returns: (n, input units)."""
+    x = held.x[held.valid]
+    return onto_state(x[:, :n], x[:, n:-1])
+
+
+def even_path(net, rec):
+    """The even part of the path through the input units, as weights: what they send whatever the velocity. (n, n).
+
+    Together with W[resp, resp] it makes up what one compass neuron does to another.
+    """
+    return even_map(hold(net, rec), net.n) @ net.W[net.n :, : net.n]
+
+
+def gate_map(net, held):
+    """Linear map from W[input, resp] to the effective gate. Returns: (D, n, input units)."""
+    active = onto_state(held.x[held.valid][:, : net.n], held.slopes[held.valid])  # (n, input units)
+    return active * net.W_in[:, None, net.n :]
+
+
+def effective_gate(net, rec):
+    """What velocity adds to the weights: d current / d velocity as a linear function of the response units' state.
+
+    Unlike the product of weights (`gate`) it counts an input unit only while it is active, so that its size can be
+    compared between networks. Returns: (D, n, n).
+    """
+    return gate_map(net, hold(net, rec)) @ net.W[net.n :, : net.n]
+
+
+def true_total(truth, rates, alpha):
+    """What a simulated circuit's neurons do to each other, directly and through hidden ones, as weights. (n, n)."""
+    W, hidden, n = truth["W"], truth["hidden_rates"], rates.shape[-1]
+    if hidden.shape[-1] == 0:
+        return W[:n, :n]
+    u = synaptic_state(np.concatenate([rates, hidden], -1), alpha)[:, 50:]
+    return W[:n, :n] + onto_state(u[..., :n], u[..., n:]) @ W[n:, :n]
+
+
+def true_effective_gate(truth, rec):
+    """The true circuit's own effective gate: its hidden neurons' slopes, as they were, in the place of a network's.
+
+    truth: with W, W_in and hidden_rates. Returns: (D, n, n), or the true gate where no neuron is hidden.
+    """
+    W, n, hidden = truth["W"], rec.rates.shape[-1], truth["hidden_rates"]
+    if hidden.shape[-1] == 0:
+        return truth["gate"]
+    u = synaptic_state(rec.rates, rec.dt / rec.tau if rec.tau else 1.0)[:, 50:]
+    valid = rec.valid[:, 50:]
+    active = onto_state(u[valid], response.slope(hidden[:, 50:])[valid])
+    return np.stack([(active * w_in) @ W[n:, :n] for w_in in truth["W_in"][:, n:]])

@@ -1,0 +1,287 @@
+"""The figures, one function each, drawn from arrays."""
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.animation import FuncAnimation, PillowWriter
+
+from nsi import connectivity as weights
+from nsi.geometry import RING
+from nsi.run.files import whole
+
+DIVERGING = "RdBu_r"
+FITTED, TRUE, SIMPLE = "#c8553d", "#1b1b1e", "#588b8b"
+
+
+def style():
+    """Set the look of all figures."""
+    plt.rcParams.update({
+        "figure.dpi": 110, "savefig.dpi": 110, "font.size": 9, "axes.spines.top": False, "axes.spines.right": False,
+        "axes.titlesize": 10, "legend.frameon": False, "figure.constrained_layout.use": True,
+    })  # fmt: skip
+
+
+def tuning(panels, rows=3, columns=10, speed=4.0):
+    """Tuning maps over velocity x heading. panels: {title: (units, velocity, heading) sorted as they are drawn}."""
+    figure = plt.figure(figsize=(11, 1.9 * len(panels) / 2 + 0.4), layout="constrained")
+    parts = figure.subfigures((len(panels) + 1) // 2, 2, wspace=0.03, hspace=0.04).ravel()
+    for part, (title, maps) in zip(parts, panels.items(), strict=False):
+        chosen = np.linspace(0, len(maps) - 1, min(rows * columns, len(maps))).round().astype(int)
+        axes = part.subplots(rows, columns).ravel()
+        for ax in axes:
+            ax.set(xticks=[], yticks=[])
+            ax.set_axis_off()
+        for ax, unit in zip(axes, chosen, strict=False):
+            ax.set_axis_on()
+            ax.imshow(
+                maps[unit], aspect="auto", origin="lower", cmap="viridis", vmin=0, vmax=np.nanmax(maps[unit]) or 1
+            )
+        corner = axes[(rows - 1) * columns]
+        corner.set_xlabel("heading\n0 to 360°", fontsize=6, labelpad=1)
+        corner.set_ylabel(f"v, ±{speed:g}\nrad/s", fontsize=6, labelpad=1)
+        part.suptitle(title, fontsize=9)
+    return figure
+
+
+def matrix(ax, W, title, limit=None, From="neuron", To="neuron", split=None):
+    """One matrix with symmetric colour limits; `split` draws the border between response and input units."""
+    limit = limit or np.quantile(np.abs(W), 0.995) or 1.0
+    colours = plt.get_cmap(DIVERGING).with_extremes(bad="#c9c9c9")
+    image = ax.imshow(W, cmap=colours, vmin=-limit, vmax=limit, interpolation="nearest")
+    ax.set(title=title, xlabel=f"to {To}", ylabel=f"from {From}")
+    ax.spines[:].set_visible(True)
+    if split:
+        ax.axhline(split - 0.5, color="k", lw=0.7)
+        ax.axvline(split - 0.5, color="k", lw=0.7)
+    ax.figure.colorbar(image, ax=ax, fraction=0.046, pad=0.03)
+
+
+def connectivity(separated, control, truth, order):
+    """The published connectivity figure, with the signed gate beside the unsigned product.
+
+    separated, control: Network; truth: recordings.load_truth's; order: of the input units.
+    """
+    n = separated.n
+    sort = np.concatenate([np.arange(n), n + order])
+    figure = plt.figure(figsize=(14, 6.6))
+    grid = figure.add_gridspec(6, 4, width_ratios=[0.9, 1, 1, 0.75])
+    matrix(
+        figure.add_subplot(grid[:3, 0]),
+        truth["W"][:n, :n],
+        "(a) true W, compass to compass",
+        From="compass",
+        To="compass",
+    )
+    matrix(figure.add_subplot(grid[3:, 0]), control.W, "(b) control W: no separation", From="unit", To="unit")
+    matrix(
+        figure.add_subplot(grid[:, 1:3]), separated.W[np.ix_(sort, sort)], "(c) separated W, response then input units",
+        From=f"response (first {n}), input", To=f"response (first {n}), input", split=n,
+    )  # fmt: skip
+    matrix(figure.add_subplot(grid[:2, 3]), truth["gate"][0], "(d) true gate", From="compass", To="compass")
+    matrix(
+        figure.add_subplot(grid[2:4, 3]),
+        weights.unsigned_product(separated),
+        "(e) product, unsigned",
+        From="response",
+        To="response",
+    )
+    matrix(
+        figure.add_subplot(grid[4:, 3]),
+        weights.gate(separated)[0],
+        "(f) gate, velocity-signed",
+        From="response",
+        To="response",
+    )
+    return figure
+
+
+def trust(W, W_se, determined, gate, gate_se):
+    """Fitted weights, their standard errors, and the weights that the data determine, the others grey; the gate.
+
+    All (n, n). Standard errors are drawn up to the largest weight, beyond which they say nothing more.
+    """
+    figure, axes = plt.subplots(1, 5, figsize=(15, 2.9))
+    limit = np.quantile(np.abs(W), 0.995)
+    matrix(axes[0], W, "(a) W, fitted", limit, "response", "response")
+    error(axes[1], W_se, "(b) standard error of W", limit)
+    matrix(axes[2], np.where(determined, W, np.nan), "(c) W, as far as determined", limit, "response", "response")
+    limit = np.quantile(np.abs(gate), 0.995)
+    matrix(axes[3], gate, "(d) effective gate", limit, "response", "response")
+    error(axes[4], gate_se, "(e) standard error of the gate", limit)
+    return figure
+
+
+def error(ax, se, title, limit):
+    """A matrix of standard errors, from 0 to `limit`."""
+    image = ax.imshow(np.minimum(se, limit), cmap="magma_r", vmin=0, vmax=limit, interpolation="nearest")
+    ax.set(title=title, xlabel="to response", ylabel="from response")
+    ax.spines[:].set_visible(True)
+    ax.figure.colorbar(image, ax=ax, fraction=0.046, pad=0.03, extend="max")
+
+
+def profiles(separated, control, truth, determined, effective):
+    """Mean weight against distance around the ring, fitted and true; left W, right the gate.
+
+    separated, control: Network; determined: (n, n) bool; effective: (n, n), connectivity.effective_gate's.
+    """
+    n = separated.n
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.3))
+    share = np.array([determined[np.arange(n), (np.arange(n) + s) % n].mean() for s in np.arange(n) - n // 2])
+    for ax, curves in (
+        (left, {"true": truth["W"][:n, :n], "separated": separated.W[:n, :n], "control": control.W}),
+        (
+            right,
+            {
+                "true": truth["gate"][0],
+                "fitted, product of weights": weights.gate(separated)[0],
+                "effective": effective,
+            },
+        ),
+    ):
+        for (name, W), colour in zip(curves.items(), (TRUE, FITTED, SIMPLE), strict=False):
+            distance, mean, sd = RING.profile(W)
+            ax.plot(
+                np.degrees(distance),
+                mean,
+                color=colour,
+                label=name,
+                ls="--" if name == "true" else "-",
+                zorder=3 if name == "true" else 2,
+            )
+            ax.fill_between(np.degrees(distance), mean - sd, mean + sd, color=colour, alpha=0.15, lw=0)
+        ax.axhline(0, color="grey", lw=0.5)
+        ax.set(xlabel="to minus from, around the ring (deg)", xticks=range(-180, 181, 90), xlim=(-180, 180))
+        ax.legend()
+    left.fill_between(
+        np.degrees(distance),
+        0,
+        1,
+        where=share < 0.5,
+        transform=left.get_xaxis_transform(),
+        color="grey",
+        alpha=0.12,
+        lw=0,
+    )
+    left.set(ylabel="weight", title="W (grey: not determined by the data)")
+    right.set(ylabel="gate per rad/s", title="gate")
+    return figure
+
+
+def integration(time, recorded, fits, heading, trials=(0, 1, 2)):
+    """Decoded heading while the networks run freely on velocity. All angles: (trials, steps) rad."""
+    figure, axes = plt.subplots(1, len(trials) + 1, figsize=(13, 2.9), width_ratios=[1] * len(trials) + [0.9])
+    for ax, trial in zip(axes, trials, strict=False):
+        for name, angle, colour in (("true heading", heading, "#b8b8b8"), ("recorded bump", recorded, TRUE)):
+            ax.plot(
+                time,
+                np.degrees(_centred(angle[trial], recorded[trial])),
+                color=colour,
+                label=name,
+                lw=3 if name == "true heading" else 1.5,
+            )
+        for (name, angle), colour in zip(fits.items(), (FITTED, SIMPLE), strict=True):
+            ax.plot(
+                time, np.degrees(_centred(angle[trial], recorded[trial])), color=colour, label=name, lw=1.2, ls="--"
+            )
+        ax.set(xlabel="time (s)", title=f"held-out trial {trial + 1}")
+    axes[0].set_ylabel("heading (deg, unwrapped)")
+    axes[0].legend(fontsize=7)
+    for (name, angle), colour in zip(fits.items(), (FITTED, SIMPLE), strict=True):
+        error = np.abs(RING.difference(angle, recorded))
+        axes[-1].plot(time, error.mean(0), color=colour, label=name)
+        axes[-1].fill_between(time, error.min(0), error.max(0), color=colour, alpha=0.12, lw=0)
+    axes[-1].set(xlabel="time (s)", ylabel="|error| (rad)", title="error, mean and range over trials")
+    axes[-1].legend()
+    return figure
+
+
+def shifters(fitted, true, correlations, headings, directions):
+    """Input units beside the shifter neurons they match one to one.
+
+    fitted, true: (pairs, velocity, heading) tuning maps; correlations: (pairs,) of rates;
+    headings: (2, pairs) rad, preferred by unit and by neuron; directions: (2, pairs) selectivity.
+    """
+    figure = plt.figure(figsize=(13, 3.3))
+    parts = figure.subfigures(1, 2, width_ratios=[1.1, 1])
+    chosen = np.argsort(-correlations)[np.linspace(0, len(correlations) - 1, 8).round().astype(int)]
+    axes = parts[0].subplots(2, len(chosen))
+    for column, pair in zip(axes.T, chosen, strict=True):
+        for ax, maps in zip(column, (true, fitted), strict=True):
+            ax.imshow(maps[pair], aspect="auto", origin="lower", cmap="viridis", vmin=0)
+            ax.set(xticks=[], yticks=[])
+        column[0].set_title(f"r {correlations[pair]:.2f}", fontsize=8)
+    axes[0, 0].set_ylabel("shifter\nneuron")
+    axes[1, 0].set_ylabel("input\nunit")
+    parts[0].suptitle("velocity × heading maps, best to worst match", fontsize=9)
+    left, middle, right = parts[1].subplots(1, 3)
+    left.hist(correlations, bins=np.linspace(-0.2, 1, 25), color=FITTED)
+    left.set(xlabel="correlation of rates", ylabel="matched pairs")
+    middle.plot(*np.degrees(headings[::-1]) % 360, ".", color=FITTED, ms=4)
+    middle.set(
+        xlabel="preferred heading,\nshifter neuron (deg)", ylabel="input unit (deg)", xlim=(0, 360), ylim=(0, 360)
+    )
+    right.plot(*directions[::-1], ".", color=FITTED, ms=4)
+    right.set(xlabel="direction selectivity,\nshifter neuron", ylabel="input unit", xlim=(-1.1, 1.1), ylim=(-1.1, 1.1))
+    return figure
+
+
+def _centred(angle, reference):
+    """Unwrap an angle so that it starts within half a turn of an unwrapped reference."""
+    angle, reference = np.unwrap(angle), np.unwrap(reference)
+    return angle - np.round((angle[0] - reference[0]) / (2 * np.pi)) * 2 * np.pi
+
+
+# ---- recordings -------------------------------------------------------------------------------------------------
+
+
+def wedges(rec, trial, seconds=30):
+    """One trial as it was recorded: activity of the wedges over time, and the heading on the ball over it."""
+    steps = min(int(rec.valid[trial].sum()), round(seconds / rec.dt))
+    n, time = rec.rates.shape[-1], np.arange(steps) * rec.dt
+    figure, axes = plt.subplots(2, 1, figsize=(11, 3.6), sharex=True, height_ratios=[2.4, 1])
+    extent = (0, time[-1], -180 / n, 360 - 180 / n)
+    axes[0].imshow(
+        rec.rates[trial, :steps].T, aspect="auto", origin="lower", cmap="Greys", extent=extent, interpolation="nearest"
+    )
+    places = RING.places(n)
+    bump, heading = RING.decode(rec.rates[trial, :steps], places)[..., 0], rec.heading[trial, :steps, 0]
+    offset = np.angle(np.mean(np.exp(1j * (bump - heading))))
+    for angle, colour, label in ((bump, SIMPLE, "bump"), (heading + offset, FITTED, "heading on the ball, shifted")):
+        axes[0].plot(time, (np.rad2deg(angle) + 180 / n) % 360 - 180 / n, ".", ms=2.5, color=colour, label=label)
+    axes[0].set(ylabel="wedge, °", yticks=[0, 90, 180, 270])
+    axes[0].legend(loc="upper right", markerscale=3, frameon=True)
+    axes[1].plot(time, rec.velocity[trial, :steps, 0], color=TRUE, lw=0.8)
+    axes[1].set(xlabel="s", ylabel="velocity, rad/s")
+    return figure
+
+
+def animate(data, path, geometry, trial=0, every=5, frames=200):
+    """The published animation: the bump over the ring beside the heading, in time; a GIF, or a window as well."""
+    rates, heading = data["rates"][trial], data["heading"][trial, :, 0]
+    places = geometry.places(data["rates"].shape[-1])
+    bump = geometry.decode(rates, places)[:, 0]
+    degrees, time = np.degrees(places[:, 0]), np.arange(len(rates)) * data["dt"]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(7, 2.8), layout="constrained")
+    (line,) = left.plot(degrees, rates[0], color="C3")
+    marker = left.axvline(0, color="k", ls=":", label="heading")
+    left.set(
+        xlim=(0, 360), ylim=(0, 1.02), xlabel="preferred heading (deg)", ylabel="firing rate", title="bump of activity"
+    )
+    left.legend(loc="upper right", frameon=False)
+    right.plot(time, np.degrees(heading) % 360, "k.", ms=1, label="heading")
+    right.plot(time, np.degrees(bump) % 360, "C3.", ms=1, alpha=0.5, label="bump")
+    now = right.axvline(0, color="grey")
+    right.set(xlabel="time (s)", ylabel="angle (deg)", ylim=(0, 360), title="heading and bump")
+    right.legend(loc="upper right", markerscale=6, framealpha=0.9)
+
+    def draw(t):
+        line.set_ydata(rates[t])
+        marker.set_xdata([np.degrees(heading[t]) % 360] * 2)
+        now.set_xdata([time[t]] * 2)
+
+    movie = FuncAnimation(figure, draw, range(0, min(len(rates), frames * every), every), interval=50)
+    with whole(path) as temporary:
+        movie.save(temporary, writer=PillowWriter(fps=20), dpi=80)
+    if matplotlib.get_backend().lower() != "agg":  # matplotlib itself falls back to agg without a display
+        plt.show()
+    plt.close(figure)

@@ -1,0 +1,194 @@
+"""The network of model.py over a window of time, and the gradient of its loss: the same numbers, several times faster.
+
+    a[t]   = u[t] @ W + b + v[t] @ W_in + stimulus[t]        r[t] = phi(a[t])
+    u[t+1] = u[t] + alpha * (r[t] - u[t])
+
+All arrays are time first, (T, ..., B, n); weights may carry a leading replica axis, arrays then the same one before B.
+`weights` is always the triple W (..., units, units), W_in (..., D, units), b (..., units).
+"""
+
+import torch
+
+from nsi import response
+
+
+class Buffers(dict):
+    """Arrays that one update leaves to the next: making them anew costs as much as the arithmetic done in them."""
+
+    def like(self, name, x):
+        """The array of this name, of x's shape and type, its content arbitrary (at first: zero)."""
+        if name not in self or self[name].shape != x.shape:
+            self[name] = torch.zeros_like(x)
+        return self[name]
+
+
+def unroll(W, a, u_recorded, warmup, forcing, alpha, buffers, keep=True):
+    """The loop over time, the first n units held at their recorded state up to and with step `warmup`, then pulled
+    towards it by the fraction `forcing` at every step.
+
+    a: (T, ..., B, units), the currents that do not depend on the state, overwritten by the whole ones, and these by r
+    unless told to `keep` them; u_recorded: (T, ..., B, n). Returns: rates r and states u, (T, ..., B, units).
+
+    While the first units are held, their share of u @ W is one product for all these steps, and only the hidden units,
+    which know nothing but their own past, need the loop.
+    """
+    r, u = buffers.like("r", a) if keep else a, buffers.like("u", a)
+    n, held = u_recorded.shape[-1], min(warmup + 1, len(a))
+    u[:held, ..., :n] = u_recorded[:held]
+    a[:held] += u_recorded[:held] @ W[..., :n, :]
+    a_hidden, s, among = a[:held, ..., n:].contiguous(), torch.zeros_like(a[0, ..., n:]), W[..., n:, n:].contiguous()
+    rate = torch.empty_like(s)
+    for a_t, u_t in zip(a_hidden, u[:held, ..., n:], strict=True):
+        u_t.copy_(s)
+        s.lerp_(response.rate_(add_product(a_t, s, among), rate), alpha)
+    a[:held, ..., n:] = a_hidden
+    a[:held, ..., :n] += u[:held, ..., n:] @ W[..., n:, :n]
+    response.rate_(a[:held], r[:held])
+    if held < len(a):
+        torch.lerp(u[warmup], r[warmup], alpha, out=u[held])
+    steps = [x[held:].unbind() for x in (a, r, u, u[..., :n], u_recorded)]
+    for a_t, r_t, u_t, u_t_recorded, recorded, after in zip(*steps, [*steps[2][1:], None], strict=False):
+        u_t_recorded.lerp_(recorded, forcing)
+        response.rate_(add_product(a_t, u_t, W), r_t)
+        if after is not None:
+            torch.lerp(u_t, r_t, alpha, out=after)
+    return r, u
+
+
+def unroll_backward(g, from_u, W, r, u, n, warmup, forcing, alpha):
+    """The gradient of a loss through `unroll`, by hand: a third of the time that recording every step takes.
+
+    With g[t] = dL/da[t], running backwards:  g[t]     = dL/da (from the loss) + alpha * phi'(a[t]) * dL/du[t+1]
+                                              dL/du[t] = dL/du (from the loss) + (1 - alpha) * dL/du[t+1] + g[t] @ W.T
+    and dL/dW is one product over the whole window, sum over t of u[t].T @ g[t].
+
+    g: (T, ..., B, units), dL/da from the loss, overwritten by the whole dL/da; from_u: the same of u, or None.
+    Returns: dL/dW.
+    """
+    held, WT = min(warmup + 1, len(r)), W.mT
+    du, slope = torch.zeros_like(r[0]), torch.empty_like(r[0])  # dL/du[t+1], and times phi'(a[t])
+    du_recorded = du[..., :n]
+    steps = [x[held:].unbind() for x in ((g, r) if from_u is None else (g, r, from_u))]
+    for g_t, r_t, *from_u_t in reversed(list(zip(*steps, strict=True))):
+        g_t.add_(response.through_(du, r_t, slope), alpha=alpha)
+        add_product(du, g_t, WT, beta=1 - alpha)
+        for more in from_u_t:
+            du.add_(more)
+        du_recorded.mul_(1 - forcing)
+    # held: what came before does not move the recorded units' state, and theirs moves only what is seen of them
+    last = held - 1
+    g[last, ..., :n].add_(response.through_(du_recorded, r[last, ..., :n], slope[..., :n]), alpha=alpha)
+    sent, among = g[:held, ..., :n] @ WT[..., :n, n:], WT[..., n:, n:].contiguous()
+    if from_u is not None:
+        sent += from_u[:held, ..., n:]
+    g_hidden, r_hidden, ds, slope = (x[..., n:].contiguous() for x in (g[:held], r[:held], du, slope))
+    for g_t, r_t, sent_t in reversed(list(zip(g_hidden, r_hidden, sent, strict=True))):
+        g_t.add_(response.through_(ds, r_t, slope), alpha=alpha)
+        add_product(ds, g_t, among, beta=1 - alpha).add_(sent_t)
+    g[:held, ..., n:] = g_hidden
+    return over_time(u).mT @ over_time(g)
+
+
+def add_product(x, u, W, beta=1.0):
+    """x = beta * x + u @ W, in place and in one pass, with or without a leading replica axis."""
+    return (x.baddbmm_ if x.ndim == 3 else x.addmm_)(u, W, beta=beta)
+
+
+def over_time(x):
+    """Time and batch as one axis: (T, ..., B, n) to (..., T * B, n)."""
+    return x.movedim(0, -3).flatten(-3, -2)
+
+
+@torch.no_grad()
+def gradient(weights, n, alpha, batch, driven=1.0, *, warmup, forcing=0.0, penalty=None, loss="matching", held=False,
+             look=True, buffers=None):  # fmt: skip
+    """The loss of a batch of windows (see model.RNN.loss) and its gradient, summed over replicas.
+
+    weights: W, W_in, b; n: units that were recorded; batch: velocity (T, ..., B, D), recorded state, recorded rates and
+    known current or None (T, ..., B, n); driven: (units,) 1 where the velocity may enter, else 0; warmup: steps outside
+    the loss; forcing, penalty: numbers or tensors without axes, the latter None for none; held: hold the recorded units
+    beyond the warm-up; look: whether to work out the loss itself; buffers: of the last update.
+    Returns: loss, (...) or None, and the gradients of W, W_in and b.
+    """
+    W, W_in, b = (p.detach() for p in weights)
+    v, u, r, stimulus = batch
+    buffers = Buffers() if buffers is None else buffers
+    v1 = torch.cat([v, torch.ones_like(v[..., :1])], -1)
+    a = buffers.like("a", v[..., :1].expand(*v.shape[:-1], b.shape[-1]))
+    torch.matmul(v1, torch.cat([W_in, b.unsqueeze(-2)], -2), out=a)
+    if stimulus is not None:
+        a[..., :n] += stimulus
+    along = (len(v) if held else warmup), forcing, alpha
+    rates, states = unroll(W, a, u, *along, buffers, keep=look)
+    value = response.LOSSES[loss](a[warmup:, ..., :n], r[warmup:]).mean((0, -2, -1)) if look else None
+
+    g, count = buffers.like("g", a), (len(v) - warmup) * v.shape[-2] * n
+    g.zero_()
+    seen = g[warmup:, ..., :n]
+    torch.sub(rates[warmup:, ..., :n], r[warmup:], out=seen).div_(count)
+    if loss == "mse":
+        seen.mul_(2 * (1 - rates[warmup:, ..., :n].square()) * (rates[warmup:, ..., :n] > 0))
+    from_u = None
+    if penalty is not None:  # of the drive u[hidden] @ out, by u.T @ u and out @ out.T
+        sent, out, from_u = states[warmup:, ..., n:], W[..., n:, :n], buffers.like("from_u", a)
+        each = penalty / count
+        torch.matmul(sent, 2 * each * out @ out.mT, out=from_u[warmup:, ..., n:])
+        flat = over_time(sent)  # (..., T * B, hidden units)
+        pull = each * (flat.mT @ flat) @ out
+        value = value + (pull * out).sum((-2, -1)) if look else None
+    W_grad = unroll_backward(g, from_u, W, rates, states, n, *along)
+    if penalty is not None:
+        W_grad[..., n:, :n] += 2 * pull
+    from_v1 = over_time(v1).mT @ over_time(g)  # (..., D + 1, units)
+    return value, (W_grad, from_v1[..., :-1, :] * driven, from_v1[..., -1, :])
+
+
+class Gradient:
+    """`gradient` of the next windows; on a GPU captured once, as a CUDA graph, and replayed, so that Python is idle.
+
+    A captured graph finds its inputs where they lay when it was captured; they are copied there, and nothing waits
+    for the device. On a CPU replicas do best one after the other, in the same arrays.
+    """
+
+    EAGER = 3  # updates before the capture, while libraries choose their kernels and the buffers are made
+
+    def __init__(self, weights, n, alpha, windows, driven=1.0, *, penalised=True, loss="matching", held=False):
+        """weights: the tensors that an optimiser changes in place, with their replica axis; windows: Windows."""
+        self.weights, self.n, self.alpha, self.windows, self.driven = weights, n, alpha, windows, driven
+        self.penalised, self.loss, self.held = penalised, loss, held
+        self.captures, self.buffers = windows.rates.is_cuda, Buffers()
+        self.graph, self.inputs, self.done = None, None, 0
+
+    def __call__(self, drawn, forcing, penalty, look=True):
+        """drawn: Windows.draw's; forcing, penalty: at this update. Returns: loss (replicas,) if `look`, gradients."""
+        if not self.captures:
+            return self.run(drawn, forcing, penalty, look)
+        if self.inputs is None:
+            self.inputs = drawn.clone(), *(torch.zeros((), device=drawn.device) for _ in range(2))
+        self.inputs[0].copy_(drawn)
+        self.inputs[1].fill_(forcing)
+        self.inputs[2].fill_(penalty)
+        self.done += 1
+        if self.done <= self.EAGER:
+            return self.run(*self.inputs)
+        if self.graph is None:
+            self.graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self.graph):
+                self.found = self.run(*self.inputs)
+        self.graph.replay()
+        return self.found
+
+    def run(self, drawn, forcing, penalty, look=True):
+        """The same without capture."""
+        settings = {
+            "warmup": self.windows.warmup, "forcing": forcing, "penalty": penalty if self.penalised else None,
+            "loss": self.loss, "held": self.held, "look": look, "buffers": self.buffers,
+        }  # fmt: skip
+        several = lambda weights, drawn: gradient(  # noqa: E731
+            weights, self.n, self.alpha, self.windows.at(drawn), self.driven, **settings
+        )
+        if self.windows.rates.is_cuda:
+            return several(self.weights, drawn)
+        each = [several(one, its) for *one, its in zip(*self.weights, drawn, strict=True)]
+        gradients = [torch.stack(parts) for parts in zip(*(found for _, found in each), strict=True)]
+        return (torch.stack([loss for loss, _ in each]) if look else None), gradients

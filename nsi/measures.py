@@ -1,0 +1,57 @@
+"""What metrics.json says of a fit, and how it is written."""
+
+import math
+
+import numpy as np
+
+from nsi import connectivity, prediction, tuning, uncertainty
+
+
+def of_network(net, rec, held_out, geometry, truth, found, warmup, window):
+    """The measures of one fitted network (docs/measures.md); the truth, where there is one, is read here and only here.
+
+    rec, held_out: all trials and the held-out ones; truth: recordings.load_truth's; found: the arrays of
+    connectivity.npz, or None; warmup, window: steps of the windows that `loss` is measured on. Returns: dict.
+    """
+    places = geometry.find(rec.rates[rec.valid])
+    turning = prediction.turning(rec, geometry, places)
+    determined = None if found is None else found["identifiable"]
+    result = connectivity.scores(net, truth, geometry, places, determined)
+    if determined is not None:
+        result["identifiable_fraction"] = float(determined.mean())
+        if "W" in truth:
+            result["coverage"] = coverage(found, truth["W"][: net.n, : net.n])
+    result["loss"] = prediction.window_error(net, held_out, warmup, window)
+    result["variance"] = float(held_out.rates[held_out.valid].var(0).mean())
+    gain = 1.0 if turning["slope"] is None else turning["slope"]
+    result["heading_error"] = prediction.heading_table(net, held_out, geometry, places, gain)
+    last = result["heading_error"]["5"]
+    result["heading_error_5s"] = last["error"] if last["samples"] >= prediction.FEWEST else None
+    result["turning"] = turning
+    if len(net.b) > net.n:
+        result |= tuning.shifter_measures(net, held_out, geometry, places)
+        result |= uncertainty.path_measures(net, rec, truth, found)
+    return result
+
+
+def coverage(found, W):
+    """Share of the finite 95 % intervals of identifiable weights that hold the true ones W (n, n), or NaN."""
+    known = found["identifiable"] & np.isfinite(found["W_se"])
+    within = np.abs(found["W_unbiased"] - W) < 1.96 * found["W_se"]
+    return float(within[known].mean()) if known.any() else math.nan
+
+
+def of_replicas(each):
+    """The measures of one network as they are; of several, a list of each measure. each: list of dicts."""
+    return each[0] if len(each) == 1 else {k: [one[k] for one in each] for k in each[0]}
+
+
+def valid_json(value):
+    """A value with None for every number that is not finite, however deep, and Python's numbers for numpy's."""
+    if isinstance(value, dict):
+        return {k: valid_json(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [valid_json(v) for v in value]
+    if isinstance(value, np.generic | np.ndarray):
+        return valid_json(value.tolist())
+    return None if isinstance(value, float) and not math.isfinite(value) else value

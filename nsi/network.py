@@ -1,0 +1,64 @@
+"""A network, simulated or fitted, and its one step.
+
+    r[t]   = phi(u[t] @ W + b + v[t] @ W_in + v[t] * (u[t] @ W_gain) + current[t])      phi(x) = max(0, tanh(x))
+    u[t+1] = u[t] + alpha * (r[t] - u[t])                                               alpha = dt / tau
+
+W[i, j] is the weight from neuron i to neuron j.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from nsi import response
+
+
+class Network(NamedTuple):
+    """M neurons, the n that are recorded first: compass neurons of a circuit, response units of a fit."""
+
+    W: np.ndarray  # (M, M)
+    W_in: np.ndarray  # (D, M), per rad/s, 0 where the velocity does not enter
+    b: np.ndarray  # (M,)
+    alpha: float
+    n: int
+    W_gain: np.ndarray | None = None  # (n, n), per rad/s
+
+
+def step(net, u, v, current=0.0):
+    """One Euler step.
+
+    u: (trials, M) synaptic state; v: (trials, D) rad/s; current: (trials, M), stimulus and noise.
+    Returns: r (trials, M) now, u (trials, M) a step later.
+    """
+    x = u @ net.W + net.b + v @ net.W_in + current
+    if net.W_gain is not None:
+        x[:, : net.n] += v[:, :1] * (u[:, : net.n] @ net.W_gain)
+    r = response.phi(x)
+    return r, u + net.alpha * (r - u)
+
+
+def run(net, velocity, u, current=None, recorded=None, held=0):
+    """Step through time, the first neurons' state put back to the recorded one up to and with step `held`.
+
+    velocity: (trials, steps, D) rad/s; u: (trials, M) first state; current: called with the step, what to add to the
+    currents, or None; recorded: (trials, steps, n) state or None.
+    Yields: u (trials, M), the state that a step started from, and r (trials, M), its rates.
+    """
+    for t in range(velocity.shape[1]):
+        if recorded is not None and t <= held:
+            u[:, : recorded.shape[-1]] = recorded[:, t]
+        r, after = step(net, u, velocity[:, t], 0.0 if current is None else current(t))
+        yield u, r
+        u = after
+
+
+def synaptic_state(rates, alpha):
+    """The state u that the rates imply: u[t+1] = u[t] + alpha * (r[t] - u[t]), starting at u[0] = r[0].
+
+    rates: (trials, steps, n). Returns: (trials, steps, n). The start is forgotten after some 1 / alpha steps.
+    """
+    u = np.empty_like(rates)
+    u[:, 0] = rates[:, 0]
+    for t in range(1, rates.shape[1]):
+        u[:, t] = u[:, t - 1] + alpha * (rates[:, t - 1] - u[:, t - 1])
+    return u

@@ -1,0 +1,130 @@
+"""Running a network along a recording: what it predicts, and how far its bump strays."""
+
+import numpy as np
+
+from nsi.network import run, synaptic_state
+
+AHEAD = 0.25, 0.5, 1.0, 2.0, 5.0  # s
+FEWEST = 20  # samples that a mean error is worth
+LAG = 0.5  # s, how far apart the clocks of velocity and activity are looked for
+
+
+def predict(net, rec, warmup=None, start=0, steps=None):
+    """Run a network along a recording, free after `warmup` steps (None: held at the record throughout).
+
+    net: Network; rec: Recording. Returns: rates (trials, steps, units) float32, from step `start` on.
+    """
+    stop = rec.rates.shape[1] if steps is None else start + steps
+    recorded = synaptic_state(rec.rates[:, :stop], net.alpha)[:, start:]
+    u = np.zeros((len(recorded), len(net.b)), np.float32)
+    rates = np.empty((len(u), stop - start, len(net.b)), np.float32)
+    current = None
+    if rec.stimulus is not None:
+        wide = np.zeros_like(u)
+
+        def current(t):
+            wide[:, : net.n] = rec.stimulus[:, start + t]
+            return wide
+
+    held = stop if warmup is None else warmup
+    for t, (_, r) in enumerate(run(net, rec.velocity[:, start:stop], u, current, recorded, held)):
+        rates[:, t] = r
+    return rates
+
+
+def heading_error(net, rec, geometry, places, seconds=5.0, warmup=20):
+    """How far the network's bump is from the recorded one after running freely on velocity alone.
+
+    rec: held-out trials; places: (n, D) rad; seconds: length of the free run, which starts at several moments a tenth
+    of it apart. Returns: angle (starts, trials) rad at its end, NaN where a trial has ended by then.
+    """
+    steps = max(1, round(seconds / rec.dt))
+    return _errors(net, rec, geometry, places, [steps], max(1, steps // 10), warmup)[0]["network"]
+
+
+def heading_table(net, rec, geometry, places, gain=1.0, warmup=20):
+    """Mean error of the predicted heading by seconds ahead, beside two predictions without a network.
+
+    rec: held-out trials; places: (n, D) rad; gain: of the integrator, turning of the activity per velocity.
+    Returns: {"0.25": {"error", "integrator", "stay": rad or None, "samples": count}, ...}.
+    """
+    steps = [max(1, round(seconds / rec.dt)) for seconds in AHEAD]
+    table = {}
+    found = _errors(net, rec, geometry, places, steps, max(1, round(0.5 / rec.dt)), warmup, gain)
+    for seconds, errors in zip(AHEAD, found, strict=True):
+        count = int(np.isfinite(errors["network"]).sum())
+        mean = lambda x, count=count: float(np.nanmean(x)) if count else None  # noqa: E731
+        table[f"{seconds:g}"] = {
+            "error": mean(errors["network"]), "integrator": mean(errors["integrator"]), "stay": mean(errors["stay"]),
+            "samples": count,
+        }  # fmt: skip
+    return table
+
+
+def _errors(net, rec, geometry, places, ahead, every, warmup, gain=1.0):
+    """Angles between predicted and recorded headings.
+
+    ahead: steps of the free run, each of which is looked at; every: steps from one start to the next.
+    Returns: for each of `ahead` {"network", "integrator", "stay": (starts, trials) rad, NaN where there is none}.
+    """
+    length, trials = int(rec.valid.sum(1).max()), len(rec.rates)
+    warmup = min(warmup, length // 4)
+    heading = geometry.decode(rec.rates, places)  # (trials, steps, D)
+    moved = gain * rec.dt * np.cumsum(rec.velocity, 1)[..., : heading.shape[-1]]
+    found = [{name: [] for name in ("network", "integrator", "stay")} for _ in ahead]
+    for start in range(0, length - warmup - min(ahead), every):
+        possible = [k for k in ahead if start + warmup + k < length]
+        free = predict(net, rec, warmup, start, warmup + max(possible) + 1)[..., : net.n]
+        now = start + warmup
+        for k, errors in zip(ahead, found, strict=True):
+            if k not in possible:
+                continue
+            end, ended = now + k, ~rec.valid[:, now + k]
+            guesses = {
+                "network": geometry.decode(free[:, warmup + k], places),
+                "integrator": heading[:, now] + moved[:, end] - moved[:, now],
+                "stay": heading[:, now],
+            }
+            for name, guess in guesses.items():
+                errors[name].append(np.where(ended, np.nan, geometry.distance(guess, heading[:, end])))
+    return [{k: np.array(v) if v else np.empty((0, trials)) for k, v in errors.items()} for errors in found]
+
+
+def turning(rec, geometry, places):
+    """How the recorded activity turns with the velocity: where it does not, no fit to the velocity means anything.
+
+    places: (n, D) rad. Returns: dict of `slope` (1 for activity that integrates rad/s), `r` (correlation) and `lag`
+    (s, by which the activity comes after the velocity), at the lag within LAG where the correlation is largest; of the
+    first component.
+    """
+    heading = geometry.decode(rec.rates, places)
+    speed = geometry.difference(heading[:, 1:], heading[:, :-1])[..., 0] / rec.dt  # (trials, steps - 1)
+    v, both = (
+        rec.velocity[:, :-1, 0],
+        rec.valid[:, 1:] & (rec.rates[:, 1:].max(-1) > 0) & (rec.rates[:, :-1].max(-1) > 0),
+    )
+    furthest, best = min(round(LAG / rec.dt), speed.shape[1] // 4), None
+    for lag in range(-furthest, furthest + 1):
+        late, early = (
+            slice(max(lag, 0), speed.shape[1] + min(lag, 0)),
+            slice(max(-lag, 0), speed.shape[1] - max(lag, 0)),
+        )
+        use = both[:, late] & both[:, early]
+        x, y = v[:, early][use].astype(float), speed[:, late][use].astype(float)
+        if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
+            continue
+        r = np.corrcoef(x, y)[0, 1]
+        if best is None or abs(r) > abs(best["r"]) + 1e-12:
+            best = {"slope": float(r * y.std() / x.std()), "r": float(r), "lag": lag * rec.dt}
+    return best or {"slope": None, "r": None, "lag": None}
+
+
+def window_error(net, rec, warmup, window):
+    """Mean squared error of the rates over windows run freely after `warmup` held steps, laid end to end."""
+    length = warmup + window
+    errors = []
+    for start in range(0, rec.rates.shape[1] - length + 1, length):
+        free = predict(net, rec, warmup, start, length)[:, warmup:, : net.n]
+        wrong = np.mean((free - rec.rates[:, start + warmup : start + length]) ** 2, (1, 2))
+        errors.extend(wrong[rec.valid[:, start + length - 1]])
+    return float(np.mean(errors))

@@ -1,0 +1,212 @@
+"""Recordings: the data file that the simulator writes, the fit reads, and you can make yourself (data/README.md).
+
+A recording is an `.npz` file of plain arrays (no pickles):
+
+    rates      (trials, steps, N)   firing rates of the observed neurons, >= 0, about 1 at most
+    velocity   (trials, steps, D)   rad/s, the input that moves the activity
+    dt         ()                   s, one time step
+    heading    (trials, steps, D)   rad, optional, drawn in figures only
+    tau        ()                   s, optional, synaptic time constant: the fit's alpha is dt / tau
+    stimulus   (trials, steps, N)   optional, a known current into the observed neurons
+    lengths    (trials,)            optional, the steps that each trial really has; what follows them is padding
+    animal     (trials,)            optional, names or numbers of the animals, which a bootstrap draws whole (or `fly`)
+
+A simulation adds its ground truth (`true_W`, `true_W_in`, `true_b`, `true_gate`, `hidden_rates`), and a recording may
+hold other neurons back for a test (`held_out_rates`). `load` never reads these, so that no fit can; `load_truth` and
+`load_held_out` read them for scoring alone.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nsi.run import files
+from nsi.run.files import BadInput, whole
+
+TRUTH = ("true_W", "true_W_in", "true_b", "true_gate", "hidden_rates")
+OUTLYING = 10
+
+
+@dataclass
+class Recording:
+    """What an experimenter has: activity, velocity and time, and nothing of the truth behind them."""
+
+    rates: np.ndarray  # (trials, steps, N) float32
+    velocity: np.ndarray  # (trials, steps, D) float32, rad/s
+    dt: float  # s
+    heading: np.ndarray | None = None  # (trials, steps, D) float32, rad
+    tau: float | None = None  # s
+    stimulus: np.ndarray | None = None  # (trials, steps, N) float32
+    lengths: np.ndarray | None = None  # (trials,) int, steps before the padding, which is zero
+    animal: np.ndarray | None = None  # (trials,) int, which one
+
+    @property
+    def valid(self):
+        """Which steps are recorded, not padding. (trials, steps) bool."""
+        trials, steps, _ = self.rates.shape
+        return np.arange(steps) < (np.full(trials, steps) if self.lengths is None else self.lengths)[:, None]
+
+    def trials(self, index):
+        """The same recording with only the trials of `index` (a slice or an index array)."""
+        cut = {k: a if a is None else a[index] for k, a in self.arrays().items()}
+        return Recording(dt=self.dt, tau=self.tau, **cut)
+
+    def arrays(self):
+        """The arrays with a trial axis, by name; absent ones are None."""
+        return {k: getattr(self, k) for k in ("rates", "velocity", "heading", "stimulus", "lengths", "animal")}
+
+
+def load(path):
+    """Read and check a recording.
+
+    Returns: Recording, arrays float32.
+    Raises: BadInput, naming the file, the key and what was expected there.
+    """
+    with files.Archive(path) as file:
+        lengths = _lengths(path, file) if "lengths" in file else None
+        rates = _array(path, file, "rates", 3, lengths=lengths)
+        trials, steps, _ = rates.shape
+        if min(rates.shape) == 0:
+            raise BadInput(f"{path}: rates is empty, shape {rates.shape}; expected (trials, steps, N)")
+        if rates.min() < 0:
+            raise BadInput(f"{path}: rates has negative values (down to {rates.min():.3g}); expected firing rates >= 0")
+        if rates.max() == 0:
+            raise BadInput(f"{path}: rates is 0 everywhere; expected neurons that fire")
+        velocity = _array(path, file, "velocity", 3, like=(trials, steps, None), lengths=lengths)
+        if velocity.size == 0:
+            raise BadInput(f"{path}: velocity is empty, shape {velocity.shape}; expected (trials, steps, D)")
+        dt = _positive(path, file, "dt")
+        tau = _positive(path, file, "tau") if "tau" in file else None
+        heading = _array(path, file, "heading", 3, like=velocity.shape, lengths=lengths) if "heading" in file else None
+        stimulus = _array(path, file, "stimulus", 3, like=rates.shape, lengths=lengths) if "stimulus" in file else None
+        named = next((key for key in ("animal", "fly") if key in file), None)
+        animal = _labels(path, file, named, trials) if named else None
+    if tau is not None and tau < dt:
+        raise BadInput(f"{path}: tau is {tau:g} s, shorter than dt = {dt:g} s; expected tau >= dt")
+    return Recording(rates, velocity, dt, heading, tau, stimulus, lengths, animal)
+
+
+def load_truth(path, rec):
+    """Read the ground truth that a simulation left in its file, for scoring.
+
+    rec: the Recording of the same file. Returns: {"W" (M, M), "W_in" (D, M), "b" (M,), "gate" (D, N, N),
+    "hidden_rates" (trials, steps, M - N)}, each only where the file has it; observed neurons come first.
+    Raises: BadInput where a shape does not agree with the recording.
+    """
+    trials, steps, n = rec.rates.shape
+    d = rec.velocity.shape[-1]
+    truth = {}
+    with files.Archive(path) as file:
+        shape = file.header("true_W")[0] if "true_W" in file else ()
+        size = shape[-1] if shape else None
+        shapes = {
+            "W": (size, size),
+            "W_in": (d, size),
+            "b": (size,),
+            "gate": (d, n, n),
+            "hidden_rates": (trials, steps, None),
+        }
+        for key in TRUTH:
+            if key in file:
+                name = key.removeprefix("true_")
+                truth[name] = _array(path, file, key, len(shapes[name]), like=shapes[name])
+    if size is not None and size < n:
+        raise BadInput(
+            f"{path}: true_W has shape {truth['W'].shape}; expected at least the {n} neurons of rates, which come first"
+        )
+    return truth
+
+
+def outliers(rec):
+    """What may be artefacts: values beyond OUTLYING times the 99th percentile of all that are not 0.
+
+    Yields: a sentence for each of rates, velocity and stimulus that has any.
+    """
+    for key in ("rates", "velocity", "stimulus"):
+        size = np.abs(getattr(rec, key)) if getattr(rec, key) is not None else np.zeros(1)
+        if size.any():
+            usual = np.quantile(size[size > 0], 0.99, method="lower")
+            count, where = int((size > OUTLYING * usual).sum()), np.unravel_index(size.argmax(), size.shape)
+            if count:
+                yield (
+                    f"{key} has {count} of {size.size} values beyond {OUTLYING} times their 99th percentile, "
+                    f"{usual:.3g}; the largest is {key}[{', '.join(map(str, where))}], {size.max() / usual:.0f} times; "
+                    "remove them unless they are real"
+                )
+
+
+def load_held_out(path, rec):
+    """Read the neurons that were recorded but held back from the fit, for scoring. rec: the Recording of the same file.
+
+    Returns: rates (trials, steps, any), zero in the padding.
+    Raises: BadInput where there are none, or their shape does not agree with the recording.
+    """
+    trials, steps, _ = rec.rates.shape
+    with files.Archive(path) as file:
+        return _array(path, file, "held_out_rates", 3, like=(trials, steps, None), lengths=rec.lengths)
+
+
+def save(path, **arrays):
+    """Write a recording (keys as in the module docstring), whole or not at all."""
+    with whole(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, **arrays)
+
+
+def _array(path, file, key, rank, like=None, dtype=np.float32, lengths=None):
+    """One finite array of the file, checked for its rank and, where `like` says, its shape; its padding is zeroed."""
+    if key not in file:
+        keys = ", ".join(map(repr, list(file)[:9])) or "none"
+        raise BadInput(f"{path}: has no key {key!r}; expected rates, velocity and dt (it has {keys})")
+    shape, kind = file.header(key)
+    if kind.kind not in "fiub":
+        raise BadInput(f"{path}: {key} has type {kind.str}; expected real numbers")
+    if len(shape) != rank:
+        axes = {
+            "velocity": " (trials, steps, D)",
+            "heading": " (trials, steps, D)",
+            "rates": " (trials, steps, N)",
+        }.get(key, "")
+        raise BadInput(f"{path}: {key} has shape {shape}; expected {rank} axes{axes}")
+    if like is not None and any(want not in (None, has) for want, has in zip(like, shape, strict=True)):
+        want = tuple("any" if size is None else size for size in like)
+        raise BadInput(f"{path}: {key} has shape {shape}; expected {want} to agree with rates and velocity")
+    if lengths is not None:
+        _check_lengths(path, lengths, shape)
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, which is refused
+        array = np.ascontiguousarray(file[key], dtype=dtype).reshape(shape)
+    if lengths is not None:
+        array[np.arange(shape[1]) >= lengths[:, None]] = 0
+    if not np.isfinite(array).all():
+        raise BadInput(f"{path}: {key} has values that are not finite (NaN or infinite); expected finite numbers")
+    return array
+
+
+def _positive(path, file, key):
+    value = float(_array(path, file, key, 0, dtype=np.float64))
+    if value <= 0:
+        raise BadInput(f"{path}: {key} is {value:g}; expected seconds > 0")
+    return value
+
+
+def _lengths(path, file):
+    """The valid steps of each trial, whole numbers."""
+    lengths = _array(path, file, "lengths", 1, dtype=np.float64)
+    if (lengths != np.round(lengths)).any():
+        raise BadInput(f"{path}: lengths has values that are not whole; expected the steps of each trial")
+    return lengths.astype(int)
+
+
+def _check_lengths(path, lengths, shape):
+    if len(lengths) != shape[0] or (lengths < 1).any() or (lengths > shape[1]).any():
+        raise BadInput(
+            f"{path}: lengths has shape {lengths.shape}, or values out of range; "
+            f"expected {shape[0]} of them, from 1 to {shape[1]}, to agree with rates"
+        )
+
+
+def _labels(path, file, key, trials):
+    """One label per trial, any numbers or strings, as 0, 1, ... in their sorted order."""
+    labels = file[key]
+    if labels.shape != (trials,):
+        raise BadInput(f"{path}: {key} has shape {labels.shape}; expected ({trials},), one label per trial")
+    return np.unique(labels, return_inverse=True)[1]

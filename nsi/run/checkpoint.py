@@ -1,0 +1,137 @@
+"""Checkpoints: the network that runs, and what a fit needs to go on.
+
+A file of version 2 is a dictionary:
+
+    version   2
+    model     W (units, units), W_in (D, units), b (units,): float32, units in the order recorded, hidden; with several
+              replicas all with a leading replica axis
+    args      the options it was trained with, alpha, control and input_units among them
+    training  updates, seconds, moments (of Adam, for W, W_in and b), generators, and the weights as trained, where the
+              last step has changed those of `model` since; wandb, the run's name there
+
+Version 1 kept W_in for the units that receive the velocity alone, and torch's optimiser; it is read as version 2.
+"""
+
+import io
+import pickletools
+import zipfile
+from pathlib import Path
+
+import torch
+
+from nsi.network import Network
+from nsi.run.files import BadInput, whole
+
+VERSION = 2
+PICKLED = {"collections OrderedDict", "torch._utils _rebuild_tensor_v2", "torch FloatStorage", "torch ByteStorage"}
+NAMES = "W", "W_in", "b"
+AXES = {"W": 2, "W_in": 2, "b": 1}  # without the replicas'
+
+
+def write(path, weights, args, training):
+    """Write a checkpoint, whole or not at all. weights: {name: tensor with its replica axis}, which is left out of
+    the file where there is one replica alone. Raises: BadInput where a weight is not finite, or the disk is full."""
+    if not all(value.isfinite().all() for value in weights.values()):
+        raise BadInput(f"the fit diverged at update {training['updates']}: a weight is not finite")
+    model = {k: v[0].clone() if len(v) == 1 else v for k, v in weights.items()}
+    content = io.BytesIO()  # of a full disk, torch itself says nothing that a user could act on
+    torch.save({"version": VERSION, "model": model, "args": args, "training": training}, content)
+    with whole(path) as temporary:
+        Path(temporary).write_bytes(content.getbuffer())
+
+
+def read(path):
+    """A checkpoint of version 2, or of version 1 brought up to it, read as if it were made to do harm.
+
+    Raises: BadInput where it is none, is damaged, is of another version, or has weights that do not fit each other.
+    """
+    if not Path(path).is_file():
+        raise BadInput(f"{path}: no such file; expected a checkpoint, as `python train.py` writes")
+    try:
+        _inspect(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        version, weights = state.get("version", 1), state["model"]
+        if version not in (1, VERSION):
+            wrong = f"is a checkpoint of version {version!r}; expected version {VERSION}: train anew"
+        else:
+            args = state["args"]
+            trained = (state if version == 1 else state.get("training", {})).get("trained", weights)
+            wrong = _misfit(weights, args, version) or _misfit(trained, args, version)
+            state = upgrade(state) if version == 1 and not wrong else state
+    except Exception:  # whatever torch makes of damage
+        raise BadInput(f"{path}: is not a whole checkpoint; expected one that train.py wrote") from None
+    if wrong:
+        raise BadInput(f"{path}: {wrong}")
+    return state
+
+
+def networks(path, trained=False):
+    """The networks in a checkpoint, or these as `trained`, before the last step.
+
+    Returns: list of Network, one per replica, and the options. Raises: BadInput.
+    """
+    state = read(path)
+    args = state["args"]
+    weights = with_replicas(state.get("training", {}).get("trained") or state["model"] if trained else state["model"])
+    n = weights["b"].shape[-1] - (0 if args["control"] else args["input_units"])
+    arrays = zip(*(weights[name].numpy() for name in NAMES), strict=True)
+    return [Network(*each, args["alpha"], n) for each in arrays], args
+
+
+def with_replicas(weights):
+    """Weights of a file with their replica axis, whether the file has it or not."""
+    return {k: v if v.ndim > AXES[k] else v[None] for k, v in weights.items()}
+
+
+def upgrade(state):
+    """A checkpoint of version 2 from one of version 1."""
+    size = state["model"]["b"].shape[-1]
+    wide = lambda x: torch.nn.functional.pad(x, (size - x.shape[-1], 0))  # noqa: E731
+    model = {k: wide(v) if k == "W_in" else v for k, v in state["model"].items()}
+    new = {"version": VERSION, "model": model, "args": state["args"]}
+    if {"optimiser", "updates", "seconds", "generators"} <= state.keys():
+        moments = [state["optimiser"]["state"][k] for k in range(len(NAMES))]  # of W, W_in and b, in that order
+        pairs = [[wide(m[k]) if name == "W_in" else m[k] for k in ("exp_avg", "exp_avg_sq")]
+                 for name, m in zip(NAMES, moments, strict=True)]  # fmt: skip
+        pairs = [[with_replicas({name: m})[name] for m in pair] for name, pair in zip(NAMES, pairs, strict=True)]
+        new["training"] = {k: state[k] for k in ("updates", "seconds", "generators", "wandb") if k in state}
+        new["training"]["moments"] = pairs
+        if "trained" in state:
+            trained = {k: wide(v) if k == "W_in" else v for k, v in state["trained"].items()}
+            new["training"]["trained"] = with_replicas(trained)
+    return new
+
+
+def _inspect(path):
+    """Raise ValueError where a file is damaged, claims more than it holds, or pickles more than tensors and dicts."""
+    with zipfile.ZipFile(path) as file:
+        if sum(member.file_size for member in file.infolist()) > Path(path).stat().st_size:
+            raise ValueError("compressed, as torch never does")
+        if file.testzip():
+            raise ValueError("does not agree with its checksums")
+        (pickle,) = (name for name in file.namelist() if name.endswith("/data.pkl"))
+        named = {what for code, what, _ in pickletools.genops(file.read(pickle)) if code.name == "GLOBAL"}
+    if named - PICKLED:
+        raise ValueError(f"names {named - PICKLED}")
+
+
+def _misfit(weights, args, version):
+    """What is wrong with a checkpoint's weights, in a clause, or nothing."""
+    *replicas, size, _ = weights["W"].shape
+    hidden = 0 if args["control"] else args["input_units"]
+    if not 0 < args["alpha"] <= 1 or hidden > size - 1:
+        return f"has {args['input_units']} input units of {size} units and alpha {args['alpha']!r}; expected fewer"
+    shapes = {
+        "W": (*replicas, size, size),
+        "W_in": (*replicas, weights["W_in"].shape[-2], (hidden or size) if version == 1 else size),
+        "b": (*replicas, size),
+    }
+    for name, shape in shapes.items():
+        value = weights[name]
+        if value.shape != shape:
+            return f"{name} has shape {tuple(value.shape)}; expected {shape}"
+        if value.dtype != torch.float32 or value.numel() * 4 > value.untyped_storage().nbytes():
+            return f"{name} has type {value.dtype}, or not the memory for its shape; expected whole float32 tensors"
+        if not value.isfinite().all():
+            return f"{name} has values that are not finite; expected the weights of a fit that did not diverge"
+    return ""

@@ -1,0 +1,56 @@
+"""The command line: options whose errors are one sentence, and what a script's end tells the shell."""
+
+import argparse
+import os
+import signal
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from nsi.run import files
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one sentence and exit status 2."""
+
+    def __init__(self, description):
+        super().__init__(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def number(kind, low=-np.inf, high=np.inf, above=False):
+    """An argparse type: an int or float within [low, high], or (low, high] if `above`."""
+
+    def parse(text):
+        try:
+            value = kind(text)
+        except ValueError:
+            value = np.nan
+        if not (low < value <= high if above else low <= value <= high) or not np.isfinite(value):
+            name = "a whole number" if kind is int else "a number"
+            bound = f" {'above' if above else 'of at least'} {low:g}" if np.isfinite(low) else ""
+            bound += f"{' and' if bound else ''} at most {high:g}" if np.isfinite(high) else ""
+            raise argparse.ArgumentTypeError(f"expected {name}{bound}, not {text!r}")
+        return value
+
+    return parse
+
+
+def run(main):
+    """Call a script's main function; a BadInput becomes one sentence and exit status 2, an interruption 130 or 143."""
+    name = Path(sys.argv[0]).name
+    try:
+        with files.on_interruption(files.interrupt):
+            main()
+    except files.BadInput as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:  # whoever was reading has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except files.Interrupted as stop:
+        print(f"{name}: stopped by {signal.Signals(stop.number).name}{stop.done}", file=sys.stderr)
+        sys.exit(128 + stop.number)

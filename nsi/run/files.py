@@ -1,0 +1,219 @@
+"""Files that survive what happens to a run, and files that a run survives.
+
+Written: beside their place and renamed, so that a kill, a full disk or a second run leaves the old whole file or the
+new one. What a kill leaves half written is called `.NAME.*.part*`, and goes when NAME is next written.
+Read: as if made to do harm. Nothing is unpickled, and nothing is expanded before its header says that it is sound.
+"""
+
+import contextlib
+import fcntl
+import math
+import os
+import signal
+import tempfile
+import zipfile
+from glob import escape
+from pathlib import Path
+
+from numpy.lib import format as npy
+
+LIMIT = 4 * 2**30  # bytes, what may be read of one file, once expanded
+HEADER = 1000  # bytes, of an array of numbers: more is for fields and pickles
+SHRINKS = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: 1032}  # at most; other methods may claim any memory
+
+
+class BadInput(Exception):
+    """Something the user gave cannot be used; the message is one sentence for them."""
+
+
+# ---- reading ----------------------------------------------------------------------------------------------------
+
+
+class Archive:
+    """The arrays of an `.npz` file that nobody vouches for; at most LIMIT bytes of them are ever expanded."""
+
+    def __init__(self, path):
+        """Raises: BadInput where the file is not a zip file of differently named, plainly named members."""
+        if not Path(path).exists():
+            raise BadInput(f"{path}: no such file; expected a recording (.npz), as `python cann.py` writes")
+        if not Path(path).is_file():  # a pipe or a device may never end
+            raise BadInput(f"{path}: is not a file; expected a recording (.npz)")
+        try:
+            self._zip = zipfile.ZipFile(path)
+        except OSError as error:
+            raise BadInput(f"{path}: cannot be read ({error.strerror or error})") from None
+        except Exception:  # whatever zipfile makes of damage
+            raise BadInput(f"{path}: is not a recording; expected a .npz file of arrays without pickles") from None
+        self.path, self._left, self._size = path, LIMIT, Path(path).stat().st_size
+        self._members = {}
+        for member in self._zip.infolist():
+            key = member.filename.removesuffix(".npy")
+            if "/" in key or "\\" in key or key in self._members:
+                self._zip.close()
+                raise BadInput(f"{path}: has the key {key!r}; expected names without separators, each of them once")
+            self._members[key] = member
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._zip.close()
+
+    def __iter__(self):
+        return iter(self._members)
+
+    def header(self, key):
+        """What the array is said to be: its shape and dtype. Raises: BadInput where the file cannot hold that."""
+        with self._member(key) as stream:
+            return self._header(key, stream)
+
+    def __getitem__(self, key):
+        """The whole array, as its header says. Raises: BadInput."""
+        with self._member(key) as stream:
+            shape, dtype = self._header(key, stream)
+            self._left -= math.prod(shape) * dtype.itemsize
+            if self._left < 0:
+                raise BadInput(
+                    f"{self.path}: {key} has shape {shape}, which takes more memory than is left of the "
+                    f"{LIMIT / 2**30:g} GiB that a recording may take"
+                )
+        with self._member(key) as stream:
+            return npy.read_array(stream, allow_pickle=False)
+
+    @contextlib.contextmanager
+    def _member(self, key):
+        member = self._members[key]
+        try:
+            if member.file_size > SHRINKS.get(member.compress_type, 0) * self._size:
+                raise ValueError
+            with self._zip.open(member) as stream:
+                yield stream
+        except BadInput:
+            raise
+        except Exception:  # whatever zipfile, zlib and numpy make of damage
+            raise BadInput(f"{self.path}: {key} cannot be read; expected a whole array without pickles") from None
+
+    def _header(self, key, stream):
+        read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[npy.read_magic(stream)]
+        shape, _, dtype = read(stream, max_header_size=HEADER)
+        rest = self._members[key].file_size - stream.tell()
+        if dtype.hasobject or min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != rest:
+            raise ValueError
+        return shape, dtype
+
+
+# ---- writing ----------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def whole(path):
+    """Give a temporary path beside `path`, and rename it there only if the block succeeds.
+
+    Raises: BadInput where the folder cannot be written or the disk is full; `path` is then as it was.
+    """
+    path = Path(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=f".part{path.suffix}")
+        with os.fdopen(handle) as mine:
+            _lock(mine)
+            yield temporary
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
+            umask = os.umask(0)
+            os.umask(umask)
+            os.chmod(temporary, 0o666 & ~umask)
+            os.replace(temporary, path)
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be written ({error.strerror or error})") from None
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def _sweep(path):
+    """Remove what killed runs left half written beside `path`; a living run holds a lock on its own."""
+    for left in path.parent.glob(f".{escape(path.name)}.*.part*"):
+        with contextlib.suppress(OSError), open(left) as file:
+            if _lock(file):
+                left.unlink()
+
+
+def _lock(file):
+    """Lock an open file, until it is closed. Returns: whether nobody else had; file systems without locks say yes."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return not isinstance(error, BlockingIOError)
+    return True
+
+
+def writable(folder):
+    """Make `folder` and check that files can be written in it, before hours are spent on filling it."""
+    with whole(Path(folder) / ".writable"):
+        pass
+    (Path(folder) / ".writable").unlink(missing_ok=True)  # another run may have been as quick
+
+
+@contextlib.contextmanager
+def alone(folder):
+    """Make `folder` and keep other runs out of it for the length of the block; a kill lets go of it.
+
+    Raises: BadInput where another run is in it, or where it cannot be written, before hours are spent on filling it.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        lock = open(Path(folder) / ".lock", "a")  # noqa: SIM115
+    except OSError as error:
+        raise BadInput(f"{folder}: cannot be written ({error.strerror or error})") from None
+    with lock:
+        if not _lock(lock):
+            raise BadInput(f"{folder}: another run is writing here; expected a folder of its own")
+        yield
+
+
+# ---- interruption -----------------------------------------------------------------------------------------------
+
+
+class Interrupted(BaseException):
+    """Ctrl-C or SIGTERM. number: the signal's; done: what was done before, and how to go on, for the user."""
+
+    def __init__(self, number, done=""):
+        super().__init__(number, done)
+        self.number, self.done = number, done
+
+
+@contextlib.contextmanager
+def on_interruption(handler):
+    """Have Ctrl-C and SIGTERM call handler(number, frame) for the length of the block."""
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, handler) for number in signals]
+    try:
+        yield
+    finally:
+        for number, previous in zip(signals, before, strict=True):
+            signal.signal(number, previous)
+
+
+def interrupt(number, _):
+    """Raise Interrupted: the handler of a script that has nothing to finish."""
+    raise Interrupted(number)
+
+
+@contextlib.contextmanager
+def postponed():
+    """Put Ctrl-C and SIGTERM off for the length of the block, once.
+
+    Gives: a function that returns the signal that has come, or 0. The second signal raises Interrupted.
+    """
+    came = []
+
+    def note(number, frame):
+        if came:
+            interrupt(number, frame)
+        came.append(number)
+
+    with on_interruption(note):
+        yield lambda: came[0] if came else 0

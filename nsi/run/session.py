@@ -1,0 +1,176 @@
+"""A run from its options to its folder: what train.py needs besides the fit."""
+
+import contextlib
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from nsi.run import checkpoint, files, processes, tracking
+from nsi.run.files import BadInput
+from nsi.run.watch import Run, Share
+
+PASSING = "out", "resume", "overwrite", "wandb", "device"  # options that do not change what is fitted
+
+
+# ---- before the fit ---------------------------------------------------------------------------------------------
+
+
+def choose_device(name):
+    """A torch device by the name of --device, `auto` being a GPU where there is one."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise BadInput("argument --device: expected cpu or auto, since torch finds no CUDA device here")
+    return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
+
+
+def long_enough(parts, path, rec, shortest):
+    """The training and the held-out trials, where each has one of `shortest` steps. Raises: BadInput."""
+    longest = min(part.valid.sum(1).max(initial=0) for part in parts)
+    if longest < shortest:
+        raise BadInput(
+            f"{path}: rates has at most {rec.valid.sum(1).max()} steps per trial, {longest} after setting "
+            f"trials aside; expected at least --warmup + --window = {shortest}"
+        )
+    return parts
+
+
+def told(options, path):
+    """The options that a checkpoint tells, of which none names a folder, and the recording's hash."""
+    kept = {k: v.name if isinstance(v, Path) else v for k, v in options.items() if k not in PASSING}
+    with open(path, "rb") as file:
+        return kept | {"data_sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def resume(path, options):
+    """The checkpoint to continue, or None if there is none yet; it must be of a run with the same options."""
+    if not path.exists():
+        return None
+    state = checkpoint.read(path)
+    training = state.get("training", {})
+    missing = {"moments", "generators", "updates", "seconds"} - training.keys()
+    if missing:
+        raise BadInput(f"{path}: has no {min(missing)}; expected a checkpoint of train.py to --resume")
+    done, spent = training["updates"], training["seconds"]
+    if not (isinstance(done, int) and done >= 0 and isinstance(spent, float)):
+        raise BadInput(f"{path}: has no count of updates and seconds; expected those of train.py")
+    differ = [
+        f"{k} {state['args'].get(k)!r}, not {options[k]!r}" for k in options if state["args"].get(k) != options[k]
+    ]
+    if differ:
+        raise BadInput(f"{path}: was trained with {' and '.join(differ)}; expected the same options to --resume")
+    return state
+
+
+@contextlib.contextmanager
+def opened(out, options, mode, resumes, overwrites, config):
+    """A run's folder, its own for the length of the block. Gives: the checkpoint to continue, or None; W&B's run.
+
+    out: folder; options: `told`'s; mode: of --wandb; config: what W&B is told besides. Processes but the first get
+    no run. Raises: BadInput where another run is in it, or a finished one is and neither is to go on nor to go.
+    """
+    if processes.rank():
+        yield resume(out / "model.pt", options) if resumes else None, None
+        return
+    if (out / "metrics.json").exists() and not (resumes or overwrites):
+        raise BadInput(f"{out}: holds a finished run; expected --resume, another --out, or --overwrite to fit anew")
+    with files.alone(out):
+        state = resume(out / "model.pt", options) if resumes else None
+        before = state["training"].get("wandb") if state else None
+        with tracking.tracked(mode, out, options | {"out": out.name} | config, before) as run:
+            try:
+                yield state, run
+            except files.Interrupted as stop:
+                stop.done += "; the same command with --resume goes on"
+                raise
+
+
+# ---- during the fit ---------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def watched(out, updates, options, run, scores):
+    """The training's hook: Run in the first process, Share in others. run: W&B's; scores: as Run's."""
+    if processes.rank():
+        yield Share()
+        return
+    # several processes are stopped at once, by whoever started them, and go on from the last checkpoint
+    postponed = files.postponed() if processes.processes() == 1 else contextlib.nullcontext(lambda: 0)
+    write = lambda weights, training: checkpoint.write(out / "model.pt", weights, options, training)  # noqa: E731
+    with postponed as stopping, Run(out.name, updates, run, scores, write, stopping) as watch:
+        yield watch
+
+
+def go_on(state, model, replicas):
+    """Give a model the weights of a checkpoint, this process's share of them. state: the checkpoint, or None.
+
+    Returns: the state of training that goes with them, or None. Raises: BadInput, saying what does not fit.
+    """
+    if state is None:
+        return None
+    training = state["training"]
+    weights = training.get("trained") or checkpoint.with_replicas(state["model"])
+    weights, training = processes.scatter(weights, training, replicas)
+    for name, p in zip(checkpoint.NAMES, model.weights, strict=True):
+        if weights[name].shape != p.shape:
+            has, expected = tuple(weights[name].shape), tuple(p.shape)
+            raise BadInput(f"the checkpoint's {name} has shape {has}; expected {expected} to --resume")
+        p.data.copy_(weights[name])
+    return training
+
+
+def restore(training, optimiser, generators):
+    """Put an optimiser and generators back to where a fit saved them. Raises: BadInput."""
+    try:
+        optimiser.restore(training)
+        for generator, saved in zip(generators, training["generators"], strict=True):
+            generator.set_state(saved)
+    except Exception:  # whatever torch makes of damage
+        raise BadInput(
+            "the checkpoint's optimiser or generators are damaged; expected those of train.py to --resume"
+        ) from None
+
+
+def first_divergence(before, update, gradients):
+    """The first update whose gradient was not finite, or 0, on the device, which is not waited for.
+
+    before: the same, one update ago; update: this one's number.
+    """
+    finite = torch.stack([g.sum() for g in gradients]).sum().isfinite()
+    return torch.where(finite | (before > 0), before, update)
+
+
+def refuse_divergence(update, what, lr):
+    """Raise BadInput if there is an update at which something was not finite; 0 is none."""
+    if update:
+        raise BadInput(
+            f"the fit diverged at update {update}: the {what} is not finite; "
+            f"try a smaller --lr than {lr:g}, and look for outliers in the recording"
+        )
+
+
+# ---- after the fit ----------------------------------------------------------------------------------------------
+
+
+def keep_refined(path, options, trained, refined):
+    """Put refined networks in the place of the trained ones, which stay in the file for a resumed run.
+
+    trained, refined: lists of Network.
+    """
+    stacked = lambda nets: {k: torch.as_tensor(np.stack([getattr(net, k) for net in nets])) for k in checkpoint.NAMES}  # noqa: E731
+    training = checkpoint.read(path)["training"] | {"trained": stacked(trained)}
+    checkpoint.write(path, stacked(refined), options, training)
+
+
+def write_json(path, value):
+    """Write a value as JSON, whole or not at all."""
+    with files.whole(path) as temporary:
+        Path(temporary).write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def told_share(share):
+    """What the recording says of direct connections against paths through hidden neurons, in a sentence."""
+    if share is None or np.any(np.equal(share, None)):
+        return "without a stimulus, connections and paths through hidden neurons cannot be told apart: trust their sum"
+    return f"the pulses put {np.mean(share):.0%} of what neurons do to each other into direct connections"

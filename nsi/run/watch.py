@@ -1,0 +1,70 @@
+"""What happens beside a training's updates: a progress bar, curves, checkpoints, and signals."""
+
+from tqdm import tqdm
+
+from nsi.run import processes, tracking
+
+CHECKPOINT_EVERY = 100
+
+
+class Watch:
+    """The one hook of the training loop; this one only says when to look, and nothing stops it."""
+
+    def looks(self, update, last):
+        """Whether the loss is looked at, the only time that a fit waits for its device."""
+        return update % tracking.EVERY == 0 or update == last
+
+    def keeps(self, update, last):
+        """Whether a checkpoint is due."""
+        return False
+
+    def stopping(self):
+        """The signal that should end the fit, or 0."""
+        return 0
+
+    def log(self, update, model, scalars):
+        """Show how far it is. scalars: loss, gradient_norm and lr."""
+
+    def keep(self, model, training):
+        """Write a checkpoint."""
+
+
+class Share(Watch):
+    """The hook of a process that trains a share of the replicas: it hands them over when the first one writes."""
+
+    def keeps(self, update, last):
+        return update % CHECKPOINT_EVERY == 0 or update == last
+
+    def keep(self, model, training):
+        processes.gather(model.state_dict(), training)
+
+
+class Run(Share):
+    """The hook of a run with a folder.
+
+    name: for the bar; updates: in all; wandb: tracking's run; scores: called with a Network, what to show beside the
+    loss; write: called with weights and the state of training; stopping: files.postponed's.
+    """
+
+    def __init__(self, name, updates, wandb, scores, write, stopping):
+        self.wandb, self.scores, self.write, self.updates = wandb, scores, write, updates
+        self.stopping = stopping
+        self.bar = tqdm(total=updates, desc=name, unit="update", disable=None)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.bar.close()
+
+    def log(self, update, model, scalars):
+        one = model.networks()[0]
+        scores = self.scores(one)
+        shown = {"loss": scalars["loss"]} | {k: scores[k] for k in ("r_W", "r_gate") if k in scores}
+        self.bar.set_postfix({k: f"{v:.3f}" for k, v in shown.items()}, refresh=False)
+        self.bar.update(update - self.bar.n)
+        tracking.log(self.wandb, update, scalars | shown, one.W, last=self.updates)
+
+    def keep(self, model, training):
+        weights, training = processes.gather(model.state_dict(), training)
+        self.write(weights, training | {"wandb": self.wandb.id})

@@ -1,0 +1,105 @@
+"""The weights onto the recorded neurons, solved for exactly, with a prior that the data choose.
+
+With the recorded neurons held at the record, the input current of an active one is linear in what it receives (see
+uncertainty.py), so that its incoming weights are a ridge regression away once the input units' states are known. What
+the data do not determine comes from the prior: each weight is taken to lie about the mean weight of all pairs at the
+same distance, as far from it as weights do in this recording. That spread, the spread of the weights from input units
+and the mean profile itself are the ones under which the recording is most likely (marginal likelihood, pooled over
+neurons; MacKay 1992, doi 10.1162/neco.1992.4.3.415). A circuit whose connections are alike all around the ring gets a
+spread near 0 and a clean profile, an uneven one keeps its single connections, by the same rule.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve, solve_triangular
+
+from nsi import uncertainty
+from nsi.connectivity import Held, hold
+from nsi.network import Network
+
+SPREADS = 0.003, 0.01, 0.02, 0.04, 0.07, 0.1, 0.15, 0.2, 0.3, 0.45, 0.7, 1.0, 1.5, 2.5  # of W, relative to its r.m.s.
+INPUT_SPREADS = 0.03, 0.1, 0.3, 1.0, 3.0  # of the weights from input units, likewise
+THRESHOLD_SPREAD = 0.1
+ASKED = 15  # neurons that the likelihood is pooled over
+FEWEST = 2  # samples per regressor that a neuron needs, else it keeps its weights
+
+
+class Solution(NamedTuple):
+    """A network with its weights onto recorded neurons solved for, and what the data said on the way."""
+
+    net: Network
+    spread: float  # s.d. of single weights about their mean profile, relative to the r.m.s. weight
+    noise: float  # s.d. of the residual current, median over neurons
+    weight_sd: np.ndarray  # (n, n), posterior s.d. of W under the prior
+
+
+def solve(net, rec, geometry, every=1, rounds=3):
+    """Solve for the weights and thresholds of the recorded neurons, the input units' tuning being given.
+
+    net: Network, its input units trained; rec: the training trials; every: use every so-many-th step, for a quick
+    answer; rounds: how often the mean profile is taken anew. Returns: Solution.
+    """
+    n, held = net.n, hold(net, rec)
+    if every > 1:
+        held = Held(*(a[:, ::every] for a in held))
+    about = np.concatenate([net.W[:, :n], net.b[None, :n]]).astype(np.float64)
+    data = uncertainty.regress(about, held.x, held)
+    score, count = (data.x.T @ data.e).numpy(), data.used.sum(0).numpy()
+    square, q = data.e.square().sum(0).numpy(), len(about)
+    known = {j: G.numpy().copy() for j, G in data.informations() if count[j] >= FEWEST * q}
+    if not known:
+        return Solution(net, np.nan, np.nan, np.full((n, n), np.inf))
+    noise = {j: _noise(G, score[:, j], square[j], count[j]) for j, G in known.items()}
+    rms = [max(np.sqrt(np.mean(W**2)), 1e-12) if W.size else 1.0 for W in (about[:n], about[n:-1])]
+    spreads = [np.array(SPREADS) * rms[0], np.array(INPUT_SPREADS) * rms[1]]
+    chosen, asked = [spreads[0][6], spreads[1][2]], np.array(list(known))[:: max(1, len(known) // ASKED)]
+    places, everyone = geometry.find(rec.rates[rec.valid]), np.ones((n, n), bool)
+    solved, spread_of = about.copy(), lambda chosen: np.repeat([*chosen, THRESHOLD_SPREAD], [n, q - 1 - n, 1])
+    sd = np.full((n, n), np.inf)
+    for _ in range(rounds):
+        centre = about.copy()
+        centre[:n] = geometry.mean_profile(solved[:n], places, everyone)
+        shift = centre - about
+        left = {j: score[:, j] - G @ shift[:, j] for j, G in known.items()}  # x.T @ (residual about the centre)
+        rest = {j: square[j] - shift[:, j] @ (score[:, j] + left[j]) for j in known}
+
+        def evidence(chosen, left=left, rest=rest):
+            return sum(_evidence(known[j], left[j], rest[j], noise[j], spread_of(chosen)) for j in asked)
+
+        chosen = _climb(evidence, chosen, spreads)
+        for j, G in known.items():
+            factor = cho_factor(G / noise[j] + np.diag(spread_of(chosen) ** -2.0))
+            solved[:, j] = centre[:, j] + cho_solve(factor, left[j] / noise[j])
+            sd[:, j] = np.sqrt(np.diag(cho_solve(factor, np.eye(q)))[:n])
+    W, b = net.W.copy(), net.b.copy()
+    W[:, :n], b[:n] = solved[:-1], solved[-1]
+    return Solution(net._replace(W=W, b=b), chosen[0] / rms[0], float(np.sqrt(np.median(list(noise.values())))), sd)
+
+
+def _noise(G, score, square, count):
+    """Variance of a neuron's residual current, from the regression without a prior."""
+    size = np.trace(G) / len(G)
+    explained = score @ np.linalg.solve(G + 1e-7 * size * np.eye(len(G)), score)
+    return max(1e-12, (square - explained) / max(1, count - len(G)))
+
+
+def _evidence(G, score, square, noise, spread):
+    """Log marginal likelihood of one neuron's currents, but for a constant.
+
+    G, score, square: x.T @ x, x.T @ e and e @ e of the residual e about the prior's centre; spread: prior s.d.
+    """
+    lower = np.linalg.cholesky(np.eye(len(G)) + spread[:, None] * G * spread / noise)
+    z = solve_triangular(lower, spread * score, lower=True)
+    return -np.log(np.diag(lower)).sum() - (square / noise - z @ z / noise**2) / 2
+
+
+def _climb(value, chosen, grids):
+    """The point of a grid that is best along each axis, one after the other until none moves."""
+    for _ in range(len(grids) + 1):
+        before = list(chosen)
+        for k, grid in enumerate(grids):
+            chosen = [*chosen[:k], max(grid, key=lambda x: value([*chosen[:k], x, *chosen[k + 1 :]])), *chosen[k + 1 :]]
+        if chosen == before:
+            break
+    return chosen

@@ -1,0 +1,119 @@
+"""What units are tuned to: maps over heading and velocity, shifters, and units matched to neurons."""
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+from scipy.stats import binned_statistic_2d
+
+from nsi.prediction import predict
+
+TUNED_ABOVE_SHUFFLED = 0.99  # quantile of the shuffled statistic that a tuned unit must exceed
+
+
+def tuning_maps(rates, heading, velocity, bins=(16, 36), speed=4.0):
+    """Mean rate of each unit over velocity x heading.
+
+    rates: (..., units); heading: (...) rad; velocity: (...) rad/s, drawn within +-speed.
+    Returns: (units, velocity bins, heading bins), NaN where there is no data.
+    """
+    values = rates.reshape(-1, rates.shape[-1]).T
+    limits = [[-speed, speed], [-np.pi, np.pi]]
+    inside = np.abs(velocity.ravel()) < speed
+    heading = np.angle(np.exp(1j * heading.ravel()))
+    return binned_statistic_2d(velocity.ravel()[inside], heading[inside], values[:, inside], "mean", bins, limits)[0]
+
+
+def preferred_heading(maps):
+    """Angle of the mean over a tuning map. maps: (units, velocity bins, heading bins). Returns: (units,) rad."""
+    bins = maps.shape[-1]
+    centres = (np.arange(bins) + 0.5) * 2 * np.pi / bins - np.pi
+    return np.angle(np.nanmean(maps, 1) @ np.exp(1j * centres))
+
+
+def direction_selectivity(maps):
+    """(R - L) / (R + L) of the mean rates when turning right and left: 0 for a compass neuron, +-1 for a shifter.
+
+    maps: (units, velocity bins, heading bins). Returns: (units,) in [-1, 1].
+    """
+    half = maps.shape[1] // 2
+    right, left = (np.nanmean(m, (1, 2)) for m in (maps[:, -half:], maps[:, :half]))
+    return (right - left) / np.maximum(right + left, 1e-12)
+
+
+def sort_units(maps):
+    """Left units by preferred heading, then right units by preferred heading. Returns: (units,) an order."""
+    return np.lexsort((preferred_heading(maps) % (2 * np.pi), direction_selectivity(maps) >= 0))
+
+
+def shifter_tuning(rates, heading, velocity, bins=24, shuffles=20):
+    """Which units are tuned to heading and modulated by velocity beyond what shuffled data give.
+
+    Heading tuning is the variance that the mean rate per heading bin explains; velocity modulation is the correlation
+    of what it leaves with velocity. Both are compared with the same statistic after heading or velocity was shifted in
+    time by large steps, at the TUNED_ABOVE_SHUFFLED quantile over units and shifts.
+
+    rates: (trials, steps, units); heading, velocity: (trials, steps).
+    Returns: dict of (units,) arrays: `active`, `shifter` (bool), `modulation` (correlation with velocity, signed).
+    """
+    x = rates.reshape(-1, rates.shape[-1]).astype(np.float64)
+    active = (x > 0.05).mean(0) > 0.005
+    x = x - x.mean(0)
+    where = np.floor((heading.ravel() % (2 * np.pi)) / (2 * np.pi) * bins).astype(int) % bins
+    v = velocity.ravel() - velocity.mean()
+    total = (x**2).sum(0) + 1e-12
+
+    def explained(where):
+        counts = np.bincount(where, minlength=bins)
+        sums = np.zeros((bins, x.shape[1]))
+        np.add.at(sums, where, x)
+        means = sums / np.maximum(counts, 1)[:, None]
+        return means, (counts[:, None] * means**2).sum(0) / total
+
+    means, tuning = explained(where)
+    rest = x - means[where]
+    scale = np.sqrt((rest**2).sum(0) * (v**2).sum()) + 1e-12
+    shifts = [len(x) * (k + 1) // (shuffles + 1) for k in range(shuffles)]
+    shuffled_tuning = (
+        np.quantile([explained(np.roll(where, s))[1][active] for s in shifts], TUNED_ABOVE_SHUFFLED)
+        if active.any()
+        else 0
+    )
+    shuffled_modulation = [np.abs(np.roll(v, s) @ rest / scale)[active] for s in shifts]
+    beyond = np.quantile(shuffled_modulation, TUNED_ABOVE_SHUFFLED) if active.any() else 0
+    modulation = v @ rest / scale
+    return {
+        "active": active,
+        "shifter": active & (tuning > shuffled_tuning) & (np.abs(modulation) > beyond),
+        "modulation": modulation,
+    }
+
+
+def shifter_measures(net, rec, geometry, places):
+    """Shifters among the input units, the response units held at the record.
+
+    Returns: dict with `shifter_fraction` (of the active input units), `shifter_left` and `shifter_right` (the same
+    for those that prefer either turning direction) and `active_input_units` (a count). Velocity's first component.
+    """
+    inputs = predict(net, rec)[..., net.n :]
+    inputs, rates, velocity = (a[rec.valid][None] for a in (inputs, rec.rates, rec.velocity))
+    tuning = shifter_tuning(inputs, geometry.decode(rates, places)[..., 0], velocity[..., 0])
+    count = max(1, int(tuning["active"].sum()))
+    right = tuning["modulation"] > 0
+    return {
+        "shifter_fraction": float(tuning["shifter"].sum() / count),
+        "shifter_left": float((tuning["shifter"] & ~right).sum() / count),
+        "shifter_right": float((tuning["shifter"] & right).sum() / count),
+        "active_input_units": int(tuning["active"].sum()),
+    }
+
+
+def match_units(rates, neurons):
+    """Match units to neurons one to one so that the correlations of their rates add up to the most.
+
+    rates: (..., units); neurons: (..., neurons). Returns: unit indices, neuron indices, their correlations.
+    """
+    x, y = (a.reshape(-1, a.shape[-1]).astype(np.float64) for a in (rates, neurons))
+    x, y = (a - a.mean(0) for a in (x, y))
+    x, y = (a / (np.sqrt((a**2).sum(0)) + 1e-12) for a in (x, y))
+    correlation = x.T @ y
+    units, matched = linear_sum_assignment(-correlation)
+    return units, matched, correlation[units, matched]

@@ -1,0 +1,242 @@
+"""How far to trust a fit: standard errors of its weights from the data alone, and a convex refinement of them.
+
+Where neuron j is active the recording gives its input current, arctanh(r_j), and with the response units held at the
+record that current is linear in what j receives:
+
+    arctanh(r_j) = u @ W[:n, j] + s @ W[n:, j] + b_j + stimulus_j + noise        s: the input units' state
+
+So, the input units' tuning given, least squares on the active samples has its information matrix at hand. Three uses:
+
+`polish` moves the trained response weights towards that solution, each as far as the data insist: a ridge whose
+prior, centred on the trained weight, has an s.d. of PRIOR times the r.m.s. weight.
+`estimate` drops the prior. Its estimate is noisier than the trained weights, which training shrinks towards few
+dimensions, but unbiased, so that its standard errors are honest: an interval is *this* estimate +- 1.96 of them (the
+device of the desparsified lasso: van de Geer et al. 2014, doi 10.1214/14-AOS1221).
+`identifiable` calls a weight determined if its standard error is below RESOLVED times the r.m.s. weight.
+
+Samples are chosen by the predicted current, never by the recorded rate, which would favour positive noise. Standard
+errors are the larger of the classical and the trial-clustered ones (Angrist and Pischke 2009, section 8.2).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from nsi import response
+from nsi.connectivity import (
+    correlation,
+    even_map,
+    gate,
+    gate_map,
+    hold,
+    true_effective_gate,
+    true_total,
+)
+from nsi.geometry import RING
+from nsi.network import synaptic_state
+
+PRIOR = 0.1  # s.d. of a trained weight's error that `polish` expects, relative to the r.m.s. weight
+RESOLVED = 1.5  # a weight is identifiable if its standard error is below this times the r.m.s. weight
+LOW, HIGH = 0.1, 2.0  # predicted currents between which arctanh(r) is trusted
+CLUSTERS = 20  # at least; fewer trials are cut
+BLOCK = 25  # neurons treated at a time
+
+
+class Estimate(NamedTuple):
+    """The unbiased estimate of the response weights and its standard errors; inf where the data do not reach."""
+
+    W: np.ndarray  # (n, n)
+    W_se: np.ndarray  # (n, n)
+    total: np.ndarray  # (n, n), direct path and even part of the path through the input units together
+    total_se: np.ndarray  # (n, n)
+    gate: np.ndarray  # (D, n, n), the effective gate
+    gate_se: np.ndarray  # (D, n, n), the input units' tuning given
+
+
+class Regression(NamedTuple):
+    """Least squares of arctanh(r) on x, one neuron at a time, about given coefficients (see `regress`)."""
+
+    x: torch.Tensor  # (samples, q) float64, samples in the order of trials and steps
+    used: torch.Tensor  # (samples, n) bool: active, so that arctanh(r) tells the current
+    e: torch.Tensor  # (samples, n) float64, residuals about the coefficients, 0 where not used
+    starts: np.ndarray  # (clusters,), first sample of each piece of a trial
+    order: np.ndarray  # (n,), neurons along the ring
+
+    def informations(self):
+        """Yields: each neuron j, in order, and its information matrix, x[used[:, j]].T @ x[used[:, j]].
+
+        Neighbours are active together, so each matrix is the last one with the samples added or taken away that
+        only one of the two has: a tenth of the work, for a ring.
+        """
+        G, before = torch.zeros(2 * (self.x.shape[1],), dtype=torch.float64), torch.zeros_like(self.used[:, 0])
+        for j in self.order:
+            now = self.used[:, j]
+            if torch.count_nonzero(now != before) > torch.count_nonzero(now):
+                G, before = torch.zeros_like(G), torch.zeros_like(before)
+            changed = torch.nonzero(now != before).squeeze(1)
+            x, sign = self.x[changed], 2.0 * now[changed].double() - 1
+            G, before = G + x.T @ (x * sign[:, None]), now
+            yield j, G
+
+    def clusters(self, a):
+        """Sums of x.T @ a within each cluster. a: (samples, k). Returns: (clusters, q, k)."""
+        pieces = zip(*(torch.tensor_split(b, tuple(self.starts[1:])) for b in (self.x, a)), strict=True)
+        return torch.stack([x.T @ part for x, part in pieces])
+
+
+def regress(coefficients, x, held):
+    """Set up the regressions. coefficients: (regressors, n); x: (trials, steps, regressors). Returns: Regression."""
+    trials, steps, q = x.shape
+    pieces = max(1, -(-CLUSTERS // trials))
+    starts = np.arange(trials)[:, None] * steps + np.arange(pieces) * steps // pieces
+    x, r = torch.as_tensor(x.reshape(-1, q)).double(), torch.as_tensor(held.rates).flatten(0, 1).double()
+    a = x @ torch.as_tensor(coefficients).double() + torch.as_tensor(held.known).flatten(0, 1)
+    # above LOW noise does not silence a neuron; one that is silent all the same has no arctanh to offer
+    used = (a > LOW) & (a < HIGH) & (r > 0) & (r < 0.9999) & torch.as_tensor(held.valid).flatten()[:, None]
+    e = torch.where(used, response.inverse(r) - a, 0.0)
+    return Regression(x, used, e, starts.ravel(), RING.order(RING.find(held.rates[held.valid])))
+
+
+def polish(net, rec):
+    """Refine the weights onto the response units by the ridge of the module docstring. Returns: Fit."""
+    held, n = hold(net, rec), net.n
+    trained = np.concatenate([net.W[:, :n], net.b[None, :n]])
+    variance = PRIOR**2 * np.mean(net.W[:n, :n] ** 2)
+    moved = trained.astype(np.float64)
+    data = regress(trained, held.x, held)
+    score, count = data.x.T @ data.e, data.used.sum(0)
+    noise = data.e.square().sum(0) / count.clamp(min=1)
+    for j, G in data.informations():
+        if count[j] > len(G):
+            prior = torch.full((len(G),), (noise[j] / variance).item(), dtype=torch.float64)
+            prior[-1] *= 1e-3
+            moved[:, j] += torch.linalg.solve(G + torch.diag(prior), score[:, j]).numpy()
+    W, b = net.W.copy(), net.b.copy()
+    W[:, :n], b[:n] = moved[:-1], moved[-1]
+    return net._replace(W=W, b=b)
+
+
+def nuisances(net, held, rec):
+    """What else may move the current where a stimulus tells it apart from the direct path (else: nothing).
+
+    A further synapse's delay (u filtered once more), and the input units' tangents: how their state changes with
+    each one's threshold and velocity weight. Without a stimulus the bump's motion makes these stand in for u itself.
+    Returns: (trials, steps, any).
+    """
+    if rec.stimulus is None or len(net.b) == net.n:
+        return held.x[..., :0]
+    raw = [held.x[..., : net.n], held.slopes] + [
+        held.slopes * held.velocity[..., d : d + 1] for d in range(held.velocity.shape[-1])
+    ]
+    return np.concatenate([synaptic_state(a, net.alpha) for a in raw], -1)
+
+
+def estimate(net, rec):
+    """The unbiased estimate about a net, best one trained on with the response units held. Returns: Estimate."""
+    held, n, size = hold(net, rec), net.n, len(net.b)
+    extra = nuisances(net, held, rec)
+    x = np.concatenate([held.x, extra], -1)
+    start = np.concatenate([net.W[:, :n], net.b[None, :n], np.zeros((extra.shape[-1], n), np.float32)])
+    even = even_map(held, n)  # (n, input units)
+    rows = np.concatenate([np.eye(n), even], 1)  # total = rows @ W[:, resp]
+    paths = gate_map(net, held)  # (D, n, input units): effective gate = paths @ W[inp, resp]
+    data = regress(start, x, held)
+    score, count, q = data.x.T @ data.e, data.used.sum(0), x.shape[-1]
+    W, total = net.W[:n, :n].astype(np.float64), rows @ net.W[:, :n]
+    gates = (paths @ net.W[n:, :n]).astype(np.float64)
+    se, total_se, gate_se = (np.full(a.shape, np.inf) for a in (W, total, gates))
+    known = [(j, regularised_inverse(G)) for j, G in data.informations() if count[j] >= 2 * q]
+    for some in (known[i : i + BLOCK] for i in range(0, len(known), BLOCK)):  # of neurons, as memory allows
+        index = [j for j, _ in some]
+        steps = torch.stack([inverse @ score[:, j] for j, inverse in some], 1)  # (q, some)
+        e = torch.where(data.used[:, index], data.e[:, index] - data.x @ steps, 0.0)
+        clusters = data.clusters(e)
+        for k, (j, inverse) in enumerate(some):
+            # two covariances as squares of these: by trials, and by the residuals' variance
+            roots = inverse @ clusters[:, :, k].T * np.sqrt(len(clusters) / max(1, len(clusters) - 1))
+            classical = inverse * (e[:, k].square().sum() / (count[j] - q))  # vast where no sample reaches
+
+            def error(linear, roots=roots[:size], classical=classical[:size, :size]):  # of linear @ coefficients
+                linear = torch.as_tensor(linear, dtype=torch.float64)
+                robust = (linear @ roots).square().sum(-1)
+                return torch.maximum(robust, ((linear @ classical) * linear).sum(-1)).clamp(min=0).sqrt().numpy()
+
+            step = steps[:size, k].numpy()
+            W[:, j] += step[:n]
+            total[:, j] += rows @ step
+            gates[:, :, j] += paths @ step[n:]
+            se[:, j], total_se[:, j] = error(np.eye(n, size)), error(rows)
+            for d, path in enumerate(paths):
+                gate_se[d, :, j] = error(np.concatenate([np.zeros((n, n)), path], 1))
+    return Estimate(W, se, total, total_se, gates, gate_se)
+
+
+def regularised_inverse(G):
+    """The inverse of an information matrix, finite, though vast, where no sample reaches."""
+    return torch.linalg.inv(G + 1e-9 * G.diagonal().mean() * torch.eye(len(G), dtype=G.dtype))
+
+
+def identifiable(W, se):
+    """Which weights the data determine: standard error below RESOLVED times the r.m.s. weight. Returns: (n, n) bool."""
+    return se < RESOLVED * np.sqrt(np.mean(W**2))
+
+
+def read_off(networks, about, rec):
+    """What to read off a fit: the arrays of connectivity.npz.
+
+    networks: the fitted ones, of which the first is read; about: the first one, trained on with the response units held
+    at the record, which the unbiased estimate is taken about; rec: the training trials.
+    Returns: dict with W (n, n), the fitted weights; W_unbiased, W_se: the unbiased estimate that intervals are centred
+    on, and its standard error; total, total_se: the same of the direct path and the even path together; gate, gate_se:
+    of the effective gate (not of a control); identifiable (n, n) bool. With several networks W_replicas_se and
+    gate_replicas_se, the s.d. over them of W and of the gate as a product of weights, which with --bootstrap are
+    standard errors too.
+    """
+    n, several = about.n, len(networks) > 1
+    found = estimate(about, rec)._asdict()
+    found = {"W": networks[0].W[:n, :n], "W_unbiased": found.pop("W"), **found}
+    found["identifiable"] = identifiable(found["W"], found["W_se"])
+    if several:
+        found["W_replicas_se"] = np.std([net.W[:n, :n] for net in networks], 0, ddof=1)
+    if len(about.b) == n:  # no path through input units, no gate
+        del found["gate"], found["gate_se"]
+    elif several:
+        found["gate_replicas_se"] = np.std([gate(net) for net in networks], 0, ddof=1)
+    return found
+
+
+def path_measures(net, rec, truth, found):
+    """The path through the input units as it acts, and what it shares with the direct path.
+
+    truth: recordings.load_truth's; found: the arrays of connectivity.npz, or None.
+    Returns: dict with `r_gate_effective`, `gate_slope` and `gate_error` (effective gate against the true circuit's own:
+    correlation, slope of fitted on true, relative error), `r_total` and `frobenius_total` (direct and even path
+    together, against the truth's), as far as there is truth; and `direct_share`, `direct_share_se`: how much of the
+    fitted total the unbiased estimate finds in the direct path, by regression over the identifiable weights, or None
+    without a stimulus, since then the recording cannot tell.
+    """
+    n, result = net.n, {}
+    held = hold(net, rec)
+    total = net.W[:n, :n] + even_map(held, n) @ net.W[n:, :n]
+    whole = {"W", "hidden_rates"} <= truth.keys() and len(truth["W"]) == n + truth["hidden_rates"].shape[-1]
+    if "gate" in truth:
+        effective = gate_map(net, held) @ net.W[n:, :n]
+        true = true_effective_gate(truth, rec) if whole and "W_in" in truth else truth["gate"]
+        size = max(np.sum(true**2), 1e-30)
+        result["r_gate_effective"] = float(correlation(effective, true))
+        result["gate_slope"] = float(np.sum(effective * true) / size)
+        result["gate_error"] = float(np.sqrt(np.sum((effective - true) ** 2) / size))
+    if whole:
+        true = true_total(truth, rec.rates, net.alpha)
+        result["frobenius_total"] = float(np.linalg.norm(total - true) / np.linalg.norm(true))
+        if found is not None:
+            result["r_total"] = float(correlation(total[found["identifiable"]], true[found["identifiable"]]))
+    if found is not None:
+        known = found["identifiable"] & np.isfinite(found["W_se"])
+        result["direct_share"] = result["direct_share_se"] = None
+        if rec.stimulus is not None and known.any():
+            t, norm = total[known], np.sum(total[known] ** 2)
+            result["direct_share"] = float(t @ found["W_unbiased"][known] / norm)
+            result["direct_share_se"] = float(np.sqrt(t**2 @ found["W_se"][known] ** 2) / norm)
+    return result

@@ -1,0 +1,60 @@
+"""Random windows of a recording, which the training's updates are made of."""
+
+import numpy as np
+import torch
+
+from nsi.network import synaptic_state
+
+
+class Windows:
+    """Random windows of a recording, resident on the device, drawn by one generator per replica.
+
+    Trials shorter than a window are left out. With `bootstrap` each replica draws from trials, or, where the recording
+    says whose they are, from animals that were themselves drawn with replacement.
+    """
+
+    def __init__(self, rec, alpha, generators, device="cpu", *, warmup=10, window=50, batch=50, rotate=False,
+                 bootstrap=False):  # fmt: skip
+        """rec: Recording; alpha: dt / tau; generators: torch Generators, one per replica; warmup, window: steps outside
+        and inside the loss; batch: windows per update and replica; rotate: turn each window around the ring."""
+        flat = lambda x: torch.as_tensor(x, device=device).flatten(0, 1)  # noqa: E731
+        self.warmup, self.length, self.batch = warmup, warmup + window, batch
+        self.trials, self.steps, _ = rec.rates.shape
+        self.generators, self.rotate = generators, rotate
+        last = torch.as_tensor(rec.valid.sum(1)) - self.length  # step at which a trial's last window starts
+        self.first = last.clamp(0, int(np.ceil(3 / alpha)))  # u[0] is a guess, soon forgotten
+        self.span = last - self.first + 1  # (trials,), below 1 where no window fits
+        whole = torch.arange(self.trials) if rec.animal is None else torch.as_tensor(rec.animal)
+        animals = [torch.nonzero((whole == k) & (self.span > 0))[:, 0] for k in whole[self.span > 0].unique()]
+        resample = lambda g: [animals[k] for k in torch.randint(len(animals), (len(animals),), generator=g)]  # noqa: E731
+        self.pools = [torch.cat(resample(g) if bootstrap else animals) for g in generators]
+        self.rates, self.velocity = flat(rec.rates), flat(rec.velocity)  # (trials * steps, ...)
+        self.u = flat(synaptic_state(rec.rates, alpha))
+        self.stimulus = None if rec.stimulus is None else flat(rec.stimulus)
+
+    def draw(self):
+        """The next windows' first rows and, to `rotate` them, turns. Returns: (replicas, 1 or 2, batch)."""
+        windows = []
+        for g, pool in zip(self.generators, self.pools, strict=True):
+            trial = pool[torch.randint(len(pool), (self.batch,), generator=g)]
+            step = torch.randint(self.span.max(), (self.batch,), generator=g) * self.span[trial] // self.span.max()
+            drawn = [trial * self.steps + self.first[trial] + step]
+            if self.rotate:
+                drawn.append(torch.randint(self.rates.shape[-1], (self.batch,), generator=g))
+            windows.append(torch.stack(drawn))
+        return torch.stack(windows).to(self.rates.device, non_blocking=True)
+
+    def at(self, windows):
+        """The windows themselves. windows: ([replicas,] 1 or 2, batch), `draw`'s.
+
+        Returns: velocity, state, rates and stimulus (or None), each (length, [replicas,] batch, ...).
+        """
+        start, *turn = windows.unbind(-2)
+        rows = torch.arange(self.length, device=start.device).view(-1, *[1] * start.ndim) + start
+        pick = lambda x: x.index_select(0, rows.flatten()).view(*rows.shape, -1)  # noqa: E731
+        velocity, *ring = (None if x is None else pick(x) for x in (self.velocity, self.u, self.rates, self.stimulus))
+        if turn:  # each window by its own number of neurons
+            n = self.rates.shape[-1]
+            order = (torch.arange(n, device=start.device) + turn[0][..., None]) % n  # ([replicas,] batch, n)
+            ring = [x if x is None else x.gather(-1, order.expand_as(x)) for x in ring]
+        return velocity, *ring

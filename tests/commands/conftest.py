@@ -1,0 +1,103 @@
+"""A copy of the project in which the commands have run small, and what the pages say to run."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import threading
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from scipy.io import savemat
+
+from tests.commands.pages import ALREADY, MAKES, PAGES, RUN, SMALL, SMALL_PAIR, SMALL_SIMULATION, name_of
+from tests.tools import ROOT
+
+
+@pytest.fixture(scope="session")
+def run():
+    """Run a shell command in a folder, without a display or an account. Returns: what it printed."""
+
+    def command(folder, line, **environment):
+        inside = {k: v for k, v in os.environ.items() if not k.startswith("WANDB") and k != "DISPLAY"}
+        inside |= {"PATH": f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}", "HOME": str(folder)} | environment
+        done = subprocess.run(
+            ["sh", "-c", line], cwd=folder, env=inside, capture_output=True, text=True, stdin=subprocess.DEVNULL
+        )
+        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    return command
+
+
+@pytest.fixture(scope="session")
+def checkout(tmp_path_factory, run):
+    """The project's files in a folder with a space, after the three commands but the notebook have run small there."""
+    folder = tmp_path_factory.mktemp("a copy")
+    for name in [*ROOT.glob("*.py"), *ROOT.glob("*.sh"), *ROOT.glob("*.ipynb")]:
+        shutil.copy(name, folder)
+    for name in ("nsi", "experiments"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "said").mkdir()
+    (folder / "said" / "cann").write_text(run(folder, f"python cann.py --visualize {SMALL_SIMULATION}"))
+    (folder / "said" / "train").write_text(run(folder, f"sh train.sh {SMALL_PAIR}"))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def examples(checkout, run):
+    """The pages' Python examples, run where r (trials, steps, N) and v (trials, steps) are someone's. Returns: them."""
+    found = [code for page in PAGES for code in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)]
+    arrays = "import numpy as np\nr = np.random.default_rng(0).random((3, 80, 16))\nv = r[..., 0] - 0.5\n"
+    for k, code in enumerate(found):
+        (checkout / f"example{k}.py").write_text(arrays + code)
+        run(checkout, f"python example{k}.py")
+    return found
+
+
+@pytest.fixture(scope="session")
+def flies(checkout, fly_trial):
+    """Files like those of the real flies and their connectome, where the pages have them."""
+    (checkout / "PEN1-EB" / "20160423").mkdir(parents=True)
+    for k in range(6):
+        name = f"Fly{k // 2 + 1}_9day_6fx60D05_jRGC1ax37F06_Dark_0000{k % 2}.mat"
+        savemat(checkout / "PEN1-EB" / "20160423" / name, fly_trial(130, seed=k)[0])
+    rng, glomeruli = np.random.default_rng(0), [f"{side}{k}" for side in "LR" for k in range(1, 9)] * 2
+    population = np.repeat(["EPG", "D7"], [32, 4])
+    np.savez(
+        checkout / "data" / "hemibrain_hd_152.npz",
+        W=rng.integers(0, 9, (36, 36)),
+        pop=population,
+        glom=np.array([*glomeruli, *["L1"] * 4]),
+    )
+
+
+@pytest.fixture(scope="session")
+def outcomes(checkout, examples, flies, run):
+    """The pages' commands run small, two at a time, those first that others read. Returns: {command: error or None}."""
+    locks = defaultdict(threading.Lock)  # of the folders and pages that are written
+
+    def attempt(command):
+        words, name = shlex.split(command), name_of(command)
+        if command in ALREADY:
+            return None
+        if words[0] not in ("python", "sh", "torchrun") or name not in SMALL:
+            return f"no test runs {command!r}"
+        out = words[words.index("--out") + 1] if "--out" in words else ".".join(name.split(".")[:2])
+        try:
+            with locks[out]:
+                run(checkout, f"{command} {SMALL[name]}", WANDB_MODE="disabled", OMP_NUM_THREADS="1")
+        except AssertionError as error:
+            return str(error)
+
+    order = {name: k for k, name in enumerate(MAKES)}
+    done = {}
+    with ThreadPoolExecutor(2) as pool:
+        for stage in range(len(MAKES) + 1):
+            some = [c for c in RUN if order.get(name_of(c), len(MAKES)) == stage]
+            done |= dict(zip(some, pool.map(attempt, some), strict=True))
+    return done

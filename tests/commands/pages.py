@@ -1,0 +1,53 @@
+"""The pages, the commands on them, and what makes each command small."""
+
+import re
+import shlex
+
+from tests.tools import ROOT
+
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("data/*.md")), *sorted(ROOT.glob("docs/*.md")),
+         *sorted(ROOT.glob("experiments/*/README.md"))]  # fmt: skip
+SMALL_SIMULATION, SMALL_PAIR = "--trials 10 --steps 150", "--updates 30 --batch 4 --window 20"
+FLIES = "--updates 3 --replicas 2"
+CIRCUIT = "--seeds 1 --updates 5 --trials 10 --steps 150"
+SMALL = {
+    "cann.py": SMALL_SIMULATION,
+    "train.py": "--updates 20 --batch 4 --window 20 --input-units 12 --overwrite",
+    "train.sh": SMALL_PAIR,
+    "experiments/flies/fit.sh": FLIES,
+    "experiments.flies": FLIES,
+    "experiments.flies.read": "",
+    "experiments.flies.models": "--updates 3",
+    "experiments.reproduction": f"--circuits ring --least-squares-samples 2000 {CIRCUIT}",
+    "experiments.findings": CIRCUIT,
+    "experiments.limits": f"--factors strength {CIRCUIT}",
+    "experiments.perturbation": f"--amplitudes 4 {CIRCUIT}",
+    "experiments.rivals": f"--samples 500 --force-passes 1 --published-updates 3 {CIRCUIT}",
+    "experiments.estimator": "--only forcing --circuits gain --small",
+    "experiments.speed": "--small --seconds 0.1",
+    "experiments.answer": "--small --updates 3",
+    "experiments.kills": "--kills 1 --only cann.py",
+}
+ALREADY = "python cann.py --visualize", "sh train.sh"  # run by the fixture, for all other tests
+BY_HAND = "git ", "cd ", "make", ". ", "pip ", "python -m venv", "wandb "  # what sets up, or needs an account
+MAKES = "cann.py", "experiments.flies.read", "experiments/flies/fit.sh"  # what other commands read
+
+
+def commands(page):
+    """The lines of a page's shell blocks."""
+    blocks = re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL)
+    lines = [line.split("  #")[0].strip() for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    lines = [re.sub(r"\s+", " ", line) for line in lines if line and not line.startswith("#")]
+    return [line for line in lines if not line.startswith(BY_HAND)]
+
+
+EVERY = list(dict.fromkeys(line for page in PAGES for line in commands(page)))
+RUN = [line for line in EVERY if not line.startswith("jupyter")]  # notebooks have tests of their own
+
+
+def name_of(command):
+    """The script or module that a command runs."""
+    words = shlex.split(command)
+    if words[1] == "-m":
+        return words[2]
+    return next((w for w in words if w.endswith((".py", ".sh"))), None)

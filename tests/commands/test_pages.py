@@ -1,0 +1,97 @@
+"""The pages: every command runs, small; every table is the measured one; every link and figure is there."""
+
+import importlib
+import json
+import re
+import shlex
+
+import pytest
+
+from tests.commands.pages import EVERY, PAGES, RUN, commands
+from tests.tools import ROOT
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", RUN)
+def test_command_of_a_page(command, outcomes):
+    assert outcomes[command] is None
+
+
+def test_every_experiment_has_its_page_and_its_page_its_command():
+    for folder in sorted(p for p in (ROOT / "experiments").iterdir() if p.is_dir() and p.name != "__pycache__"):
+        page = folder / "README.md"
+        assert page.exists(), folder.name
+        assert f"experiments.{folder.name}" in page.read_text()
+        assert any(f"experiments.{folder.name}" in line for line in commands(page)), folder.name
+
+
+def test_notebooks_of_the_pages_are_there():
+    named = [shlex.split(line)[-1] for line in EVERY if line.startswith("jupyter")]
+    assert "test.ipynb" in named
+    assert all((ROOT / name).exists() for name in named)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text())
+    missing = [link for link in links if "://" not in link and not (page.parent / link).exists()]
+    assert not missing
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_named_modules_and_files_are_there(page):
+    """Paths in backquotes that look like the project's own sources."""
+    text = page.read_text()
+    paths = re.findall(r"`((?:nsi|experiments|tests|docs|data)/[\w/.-]+\.(?:py|md|sh|ipynb|json|png|yaml))`", text)
+    assert not [path for path in paths if not (ROOT / path).exists()]
+    modules = re.findall(r"python -m (experiments(?:\.\w+)+)", text)
+    for module in modules:
+        place = ROOT / module.replace(".", "/")
+        assert place.with_suffix(".py").exists() or (place / "__main__.py").exists(), module
+
+
+TABLES = {
+    "answer": {"answer": "table"},
+    "estimator": {"estimator": "table"},
+    "findings": {"findings": "table"},
+    "flies": {"flies": "table"},
+    "kills": {"kills": "table"},
+    "limits": {"limits": "table"},
+    "perturbation": {"perturbation": "table"},
+    "reproduction": {"recovery": "table", "trust": "trust_table"},
+    "rivals": {"rivals": "table"},
+    "speed": {"comparison": "comparison", "growth": "growth"},
+}
+
+
+def test_every_experiment_has_its_tables_looked_at():
+    folders = {path.parent.name for path in ROOT.glob("experiments/*/results.json")}
+    assert folders == TABLES.keys() == {path.parent.name for path in ROOT.glob("experiments/*/__main__.py")}
+    for name, tables in TABLES.items():
+        marked = set(re.findall(r"<!-- (?!end)(\w+) -->", (ROOT / "experiments" / name / "README.md").read_text()))
+        assert marked >= tables.keys()
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_tables_are_the_measured_ones(name):
+    """What the experiment's own function makes of results.json stands on its page, between its marks."""
+    experiment = importlib.import_module(f"experiments.{name}.__main__")
+    folder = ROOT / "experiments" / name
+    results, page = json.loads((folder / "results.json").read_text()), (folder / "README.md").read_text()
+    assert results
+    for mark, function in TABLES[name].items():
+        assert f"<!-- {mark} -->\n\n{getattr(experiment, function)(results)}\n\n<!-- end -->" in page
+
+
+def test_results_are_of_as_many_seeds_as_the_page_says():
+    rows = json.loads((ROOT / "experiments" / "reproduction" / "results.json").read_text())
+    assert len(rows["ring, separated"]["r_W"]) == len(rows["gain, separated"]["r_W"]) == 10
+    assert len(rows["stimulated, separated"]["coverage"]) == 5
+
+
+@pytest.mark.parametrize("name", ["limits", "perturbation", "speed", "flies"])
+def test_figures_stand_on_the_pages(name):
+    folder = ROOT / "experiments" / name
+    figures = re.findall(r"!\[[^\]]*\]\(([^)]+\.png)\)", (folder / "README.md").read_text())
+    assert figures
+    assert all((folder / figure).exists() for figure in figures)

@@ -1,0 +1,97 @@
+"""The house: arrows that point down only, and files that can be read in a sitting."""
+
+import ast
+import re
+
+import pytest
+
+from tests.tools import ROOT
+
+SCRIPTS = {"cann", "model", "train", "experiments"}
+MODULES = {".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): p
+           for p in [*ROOT.glob("*.py"), *ROOT.glob("nsi/**/*.py"), *ROOT.glob("experiments/**/*.py")]}  # fmt: skip
+LINES = {"cann.py": 170, "model.py": 120, "train.py": 220}
+
+
+def imports(module):
+    """The modules of this project that a module imports, inside its functions too."""
+    package = module if MODULES[module].name == "__init__.py" else module.rpartition(".")[0]
+    named = []
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        if isinstance(node, ast.Import):
+            named += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            named += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+    return {name for name in named if name in MODULES} - {module}
+
+
+def test_imports_are_found():
+    assert {"cann", "model", "train", "nsi", "nsi.network", "nsi.run.files"} <= MODULES.keys()
+    assert {"nsi.response", "nsi.network"} <= imports("model")
+    assert "nsi.run.files" in imports("nsi.recordings")
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name.split(".")[0] == "nsi"])
+def test_nsi_imports_no_script(module):
+    assert not {name for name in imports(module) if name.split(".")[0] in SCRIPTS}
+
+
+@pytest.mark.parametrize("module", ["cann", "model", "train"])
+def test_scripts_import_no_experiment(module):
+    assert not {name for name in imports(module) if name.startswith("experiments")}
+
+
+def test_no_two_modules_import_each_other():
+    """The graph of imports, packages standing for what their __init__ imports, has no circle."""
+    graph, done = {name: imports(name) for name in MODULES}, set()
+    for name in graph:  # a package is imported before what lies in it, and needs none of it if it imports nothing
+        parent = name.rpartition(".")[0]
+        if graph.get(parent):
+            graph[name] = graph[name] | {parent} - {name}
+
+    def visit(name, path):
+        assert name not in path, " -> ".join([*path[path.index(name) :], name])
+        if name not in done:
+            for other in sorted(graph[name]):
+                visit(other, [*path, name])
+            done.add(name)
+
+    for name in graph:
+        visit(name, [])
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_scripts_can_be_read_in_a_sitting(name):
+    assert len((ROOT / name).read_text().splitlines()) <= LINES[name]
+
+
+def test_every_module_says_what_it_is():
+    assert all(ast.get_docstring(ast.parse(path.read_text())) for path in MODULES.values() if path.read_text().strip())
+
+
+def test_top_holds_what_a_newcomer_sees_and_nothing_else():
+    tracked = {p.name for p in ROOT.iterdir() if p.suffix in (".py", ".ipynb", ".sh", ".md", ".yaml", ".txt", ".toml")}
+    assert tracked == {"README.md", "requirements.txt", "train.sh", "test.ipynb", "cann.py", "model.py", "train.py",
+                       "pyproject.toml"}  # fmt: skip
+
+
+def test_readme_is_short():
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) <= 150
+    assert len(text.split()) <= 1200
+    tables = [line for line in text.splitlines() if line.startswith("|")]
+    assert max((len(re.findall(r"(?<!\\)\|", line)) - 1 for line in tables), default=0) <= 5
+
+
+def test_every_requirement_is_imported():
+    """Or run: jupyter, pytest and ruff are commands, hypothesis and the rest are imported by a test."""
+    commands = {"jupyter", "pytest", "ruff", "jupyterlab", "nbconvert", "ipykernel", "notebook"}
+    named = {"pyyaml": "yaml", "pillow": "PIL"}
+    requirements = re.findall(r"^([A-Za-z][\w-]*)", (ROOT / "requirements.txt").read_text(), re.MULTILINE)
+    sources = [*MODULES.values(), *ROOT.glob("tests/**/*.py")]
+    text = "\n".join(path.read_text() for path in sources)
+    for name in requirements:
+        module = named.get(name.lower(), name.lower().replace("-", "_"))
+        assert name.lower() in commands or re.search(rf"^\s*(import|from) {module}\b", text, re.MULTILINE), name

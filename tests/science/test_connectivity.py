@@ -1,0 +1,116 @@
+"""Reading weights: each score on a network whose answer is known."""
+
+import numpy as np
+import pytest
+
+from nsi import connectivity
+from nsi.geometry import RING
+from nsi.network import Network, synaptic_state
+from nsi.prediction import predict
+
+
+def weights(n=4, units=7, d=2, seed=0):
+    """A network of random weights, the velocity in its last three units."""
+    rng = np.random.default_rng(seed)
+    W_in = np.concatenate([np.zeros((d, units - 3)), rng.normal(size=(d, 3))], 1)
+    return Network(rng.normal(size=(units, units)), W_in, np.zeros(units), 0.2, n)
+
+
+def test_gate_and_product():
+    net = weights()
+    expected = np.einsum("ik,dk,kj->dij", net.W[:4, 4:], net.W_in[:, 4:], net.W[4:, :4])
+    np.testing.assert_allclose(connectivity.gate(net), expected)
+    product = np.einsum("ik,kj->ij", net.W[:4, 4:], net.W[4:, :4])
+    np.testing.assert_allclose(connectivity.unsigned_product(net), product)
+
+
+def test_scores_need_truth():
+    net = Network(np.eye(4), np.array([[0, 0, 0, 1.0]]), np.zeros(4), 0.2, 3)
+    more = RING, RING.places(3), np.ones((3, 3), bool)
+    assert connectivity.scores(net, {}, *more) == {}
+    scores = connectivity.scores(net, {"W": np.eye(5)}, *more)
+    assert scores["r_W"] == pytest.approx(1)
+    assert scores["frobenius_W"] == 0
+    assert np.isnan(connectivity.correlation(np.ones(4), np.arange(4)))
+
+
+def test_scores_against_their_definitions():
+    net, true = weights(n=10, units=13, d=1), np.random.default_rng(1).normal(size=(12, 12))
+    W, known = net.W[:10, :10], np.random.default_rng(2).random((10, 10)) < 0.5
+    gate, places = np.random.default_rng(3).normal(size=(1, 10, 10)), RING.places(10)
+    truth = {"W": true, "gate": gate}
+    scores = connectivity.scores(net, truth, RING, places, known)
+    r = lambda a, b: np.corrcoef(np.ravel(a), np.ravel(b))[0, 1]  # noqa: E731
+    index = np.arange(10)
+    near = np.abs((index[:, None] - index + 5) % 10 - 5) <= 3
+    t = true[:10, :10]
+    assert scores["r_W"] == pytest.approx(r(W, t))
+    assert scores["r_W_near"] == pytest.approx(r(W[near], t[near]))
+    assert scores["r_W_identifiable"] == pytest.approx(r(W[known], t[known]))
+    assert scores["frobenius_W"] == pytest.approx(np.linalg.norm(W - t) / np.linalg.norm(t))
+    assert scores["r_gate"] == pytest.approx(r(connectivity.gate(net), gate))
+    assert scores["r_product"] == pytest.approx(r(connectivity.unsigned_product(net), gate[0]))
+    assert scores["r_dev"] == pytest.approx(connectivity.deviation(W, t, known, RING, places)[0])
+    without = connectivity.scores(net, truth, RING, places)
+    assert not {"r_W_identifiable", "r_dev", "dev_slope", "dev_error"} & without.keys()
+    assert without["r_W"] == scores["r_W"]
+    instead = connectivity.scores(
+        net, truth, RING, places, known, W=t
+    )  # another estimate in the place of the network's
+    assert instead["r_W"] == pytest.approx(1)
+    assert instead["r_gate"] == scores["r_gate"]
+
+
+def test_deviation_looks_beside_the_mean_profile():
+    """A circulant part, whatever it is, changes nothing; a scaled deviation has the scale for its slope."""
+    rng = np.random.default_rng(0)
+    places = RING.places(12)
+    true = rng.normal(size=(12, 12))
+    circulant = np.cos(places - places[:, 0])
+    some = rng.random((12, 12)) < 0.7
+    for mask in (some, np.ones((12, 12), bool)):
+        r, slope, error = connectivity.deviation(0.5 * true + circulant, true, mask, RING, places)
+        assert (r, slope, error) == (pytest.approx(1), pytest.approx(0.5), pytest.approx(0.5))
+    r, slope, _ = connectivity.deviation(rng.normal(size=(12, 12)), true, some, RING, places)
+    assert abs(r) < 0.3
+    assert abs(slope) < 0.3
+    changed = true + 100 * np.eye(12)  # the diagonal is not looked at
+    found = connectivity.deviation(changed, true, np.ones((12, 12), bool), RING, places)
+    np.testing.assert_allclose(found, (1, 1, 0), atol=1e-9)
+    assert np.isnan(connectivity.deviation(true, circulant, some, RING, places)).all()  # the truth does not deviate
+
+
+def test_held_network_is_the_one_that_predict_runs(rec):
+    """hold's states of the input units are the filtered rates that predict gives, and its slopes theirs."""
+    rng = np.random.default_rng(0)
+    W_in = np.concatenate([np.zeros((1, 40)), rng.normal(size=(1, 5))], 1)
+    net = Network(*(np.float32(x) for x in (rng.normal(size=(45, 45)) / 7, W_in, np.zeros(45))), 0.2, 40)
+    held = connectivity.hold(net, rec)
+    inputs = predict(net, rec)[..., 40:]
+    state = np.zeros_like(inputs)
+    for t in range(1, inputs.shape[1]):
+        state[:, t] = state[:, t - 1] + 0.2 * (inputs[:, t - 1] - state[:, t - 1])
+    np.testing.assert_allclose(held.x[..., 40:45], state[:, 40:], atol=1e-5)
+    np.testing.assert_allclose(held.slopes, ((1 - inputs**2) * (inputs > 0))[:, 40:], atol=1e-5)
+    assert (held.x[..., 45] == 1).all()
+
+
+def test_linear_map_onto_the_state():
+    rng = np.random.default_rng(0)
+    u, M = rng.normal(size=(50, 30, 6)), rng.normal(size=(6, 4))
+    np.testing.assert_allclose(connectivity.onto_state(u, u @ M, ridge=1e-9), M, atol=1e-6)
+    assert connectivity.onto_state(u, (u @ M)[..., :0]).shape == (6, 0)
+
+
+def test_effective_gate_of_the_truth_is_its_product_where_all_shifters_are_active(rec):
+    """Hidden neurons of slope 1 throughout that copy the state: nothing is lost by the projection onto it."""
+    rng = np.random.default_rng(0)
+    W, hidden = rng.normal(size=(44, 44)), np.full((*rec.rates.shape[:2], 4), 1e-6, np.float32)
+    truth = {"W": W, "W_in": np.concatenate([np.zeros((1, 40)), rng.normal(size=(1, 4))], 1), "hidden_rates": hidden}
+    found = connectivity.true_effective_gate(truth, rec)
+    u = synaptic_state(rec.rates, 0.2)[:, 50:]
+    ones = connectivity.onto_state(u, np.ones((*u.shape[:2], 1)))
+    expected = (ones * truth["W_in"][0, 40:]) @ W[40:, :40]
+    np.testing.assert_allclose(found[0], expected, rtol=1e-4, atol=1e-6)
+    none = truth | {"hidden_rates": hidden[..., :0], "gate": np.ones((1, 40, 40))}
+    assert connectivity.true_effective_gate(none, rec) is none["gate"]

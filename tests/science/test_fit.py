@@ -1,0 +1,207 @@
+"""The fit: what it learns, what it never sees, and that it repeats itself."""
+
+import contextlib
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+import cann
+import train
+from model import RNN
+from nsi import circuits, connectivity, gradient, recordings
+from nsi.geometry import RING
+from nsi.recordings import Recording
+from nsi.run.watch import Watch
+from tests.tools import call
+
+
+def weights(model):
+    return b"".join(p.detach().numpy().tobytes() for p in model.parameters())
+
+
+def test_fit_recovers_a_small_circuit(fit):
+    circuit = circuits.ring(n=40, shifters=20)
+    data = cann.simulate_recording(circuit, seed=5, trials=40, steps=400)
+    rec = Recording(data["rates"], data["velocity"], data["dt"], tau=data["tau"])
+    found = fit(rec, updates=150, batch=50, window=40, warmup=10, lr=1e-2).networks()[0]
+    truth = {"W": circuit.network.W, "gate": connectivity.gate(circuit.network)}
+    scores = connectivity.scores(found, truth, RING, RING.places(40))
+    assert scores["r_W_near"] > 0.97
+    assert scores["r_gate"] > 0.95
+    assert scores["r_product"] < 0.6  # unsigned, left and right cancel
+
+
+@pytest.fixture
+def thrice(data, save):
+    """A data file with its truth, without it, and with another."""
+    lies = {
+        "true_W": -7 * data["true_W"], "true_gate": data["true_gate"] * 0, "true_b": data["true_b"] - 1,
+        "true_W_in": 3 * data["true_W_in"], "hidden_rates": data["hidden_rates"] + 1,
+        "held_out_rates": data["rates"] + 1,
+    }  # fmt: skip
+    return (
+        save(data, held_out_rates=data["rates"]),
+        save({k: v for k, v in data.items() if k not in recordings.TRUTH}, "bare.npz"),
+        save(data, "lies.npz", **lies),
+    )
+
+
+def test_truth_is_never_read(thrice, data, rec, fit, monkeypatch):
+    with_truth, without, _ = thrice
+    assert "W" in recordings.load_truth(with_truth, rec)
+    assert recordings.load_truth(without, rec) == {}
+    np.testing.assert_array_equal(recordings.load_held_out(with_truth, rec), data["rates"])
+    for loader in ("load_truth", "load_held_out"):
+        monkeypatch.setattr(recordings, loader, lambda *_: pytest.fail("a fit read what it is scored on"))
+    loaded = [recordings.load(path) for path in thrice]
+    fitted = [fit(one) for one in loaded]
+    assert weights(fitted[0]) == weights(fitted[1]) == weights(fitted[2])
+    refined = [train.polished(model.networks(), one, 5, 20) for model, one in zip(fitted, loaded, strict=True)]
+    for (net,), kept in refined[1:]:
+        assert kept == refined[0][1]
+        assert all(np.array_equal(a, b) for a, b in zip(net[:3], refined[0][0][0][:3], strict=True))
+
+
+def test_truth_changes_nothing_that_a_run_leaves(thrice, tmp_path, monkeypatch, capsys):
+    """From reading the file to the standard errors: the same bytes with the truth, without it and with another."""
+    small = ["--updates", 4, "--batch", 4, "--window", 20, "--input-units", 6, "--wandb", "disabled"]
+    left = []
+    for path in thrice:
+        out = tmp_path / path.stem
+        status, error = call(train, monkeypatch, capsys, "--data", path, "--out", out, *small)
+        assert status == 0, error
+        model = torch.load(out / "model.pt", weights_only=True)["model"]
+        left.append(([model[k].numpy().tobytes() for k in model], (out / "connectivity.npz").read_bytes()))
+    assert left[0] == left[1] == left[2]
+
+
+def test_same_seed_same_bytes(rec, fit):
+    assert weights(fit(rec, seed=3)) == weights(fit(rec, seed=3))
+    assert weights(fit(rec, seed=3)) != weights(fit(rec, seed=4))
+
+
+def test_replicas_are_fits_with_consecutive_seeds(rec, fit):
+    for k, one in enumerate(fit(rec, seed=3, replicas=3).networks()):
+        alone = fit(rec, seed=3 + k).networks()[0]
+        np.testing.assert_allclose(one.W, alone.W, atol=1e-5)
+        np.testing.assert_allclose(one.W_in, alone.W_in, atol=1e-5)
+        np.testing.assert_allclose(one.b, alone.b, atol=1e-5)
+
+
+def test_updates_are_adam_on_the_gradient_of_the_plain_loop(rec, fit, windows):
+    """Forcing and penalty fade, the optimiser is torch's, the gradient autograd's: the same weights."""
+    fitted = fit(rec, updates=6, input_units=10, forcing=0.2, penalty=0.05)
+    some = windows(rec)
+    plain = RNN(40, 10, 1, 0.2, 0.03, some.generators)
+    some = windows(rec)
+    RNN(40, 10, 1, 0.2, 0.03, some.generators)  # draws from the generators as a fit does
+    adam = torch.optim.Adam(plain.parameters(), 6e-3, (0.9, 0.99))
+    cycle = torch.optim.lr_scheduler.OneCycleLR(adam, 6e-3, 6)
+    for update in range(6):
+        fade = 1 - update / 6
+        batch = some.at(some.draw())
+        adam.zero_grad()
+        plain.loss(*batch, warmup=5, forcing=fade * 0.2, penalty=fade * 0.05).sum().backward()
+        plain.W_in.grad *= plain.driven
+        adam.step()
+        cycle.step()
+    for mine, theirs in zip(fitted.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-4)
+    assert (fitted.W_in[..., :40] == 0).all()
+
+
+class EagerGraph:
+    """Stands for a CUDA graph where there is no GPU: what it captures is run, not replayed, from then on."""
+
+    def __init__(self):
+        self.replayed = 0
+
+    def replay(self):
+        self.replayed += 1
+        self.again()
+
+
+def test_captured_gradients_are_the_eager_ones(rec, fit, monkeypatch):
+    eager = fit(rec, updates=8)
+    graphs, calls = [], []
+    run = gradient.Gradient.run
+
+    def counted(self, *inputs):
+        calls.append(inputs)
+        if graphs and len(calls) == gradient.Gradient.EAGER + 1:  # while capturing, kernels are recorded, not run
+            found = torch.zeros(1), [torch.zeros_like(p) for p in self.weights]
+
+            def again():
+                loss, gradients = run(self, *inputs)
+                for place, value in zip((found[0], *found[1]), (loss, *gradients), strict=True):
+                    place.copy_(value)
+
+            graphs[0].again = again
+            return found
+        return run(self, *inputs)
+
+    monkeypatch.setattr(gradient.Gradient, "run", counted)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: graphs.append(EagerGraph()) or graphs[0])
+    monkeypatch.setattr(torch.cuda, "graph", contextlib.nullcontext)
+    made = gradient.Gradient.__init__
+    monkeypatch.setattr(
+        gradient.Gradient,
+        "__init__",
+        lambda self, *more, **named: made(self, *more, **named) or setattr(self, "captures", True),
+    )
+    for p, same in zip(fit(rec, updates=8).parameters(), eager.parameters(), strict=True):
+        torch.testing.assert_close(p, same, atol=1e-5, rtol=0)
+    assert graphs[0].replayed == 8 - gradient.Gradient.EAGER
+    assert len(calls) == gradient.Gradient.EAGER + 1
+
+
+class Kept(Watch):
+    """Keeps the weights and the state of training at every third update and at the end."""
+
+    def __init__(self):
+        self.kept = []
+
+    def keeps(self, update, last):
+        return update % 3 == 0 or update == last
+
+    def keep(self, model, training):
+        self.kept.append(copy.deepcopy((model.state_dict(), training)))
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_resumed_fit_gives_the_same_bytes(rec, fit, replicas):
+    watch = Kept()
+    whole = fit(rec, updates=7, replicas=replicas, watch=watch)
+    assert [training["updates"] for _, training in watch.kept] == [3, 6, 7]
+    again, training = watch.kept[0]
+    assert weights(fit(rec, updates=7, replicas=replicas, weights=again, training=training)) == weights(whole)
+    assert training["seconds"] > 0
+
+
+def test_published_estimator(rec, windows):
+    """Mean squared error of a network that starts with silent input units and Glorot's weights, and runs freely."""
+    model = RNN(40, 40, 1, 0.2, 1.0, (torch.Generator().manual_seed(0),))
+    assert model.W.std().item() == pytest.approx(np.sqrt(2 / 160), rel=0.02)
+    some = windows(rec, warmup=0)
+    v, u, r, _ = some.at(some.draw())
+    loss, found = gradient.gradient(model.weights, 40, 0.2, (v, u, r, None), model.driven, warmup=0, loss="mse")
+    state, expected = torch.cat([u[0], torch.zeros(1, 8, 40)], -1), 0.0
+    for t in range(20):
+        _, rate, state = model.step(state, v[t])
+        expected = expected + (rate[..., :40] - r[t]).square().mean() / 20
+    torch.testing.assert_close(loss[0], expected.detach())
+    W, W_in, b = torch.autograd.grad(expected, model.weights)
+    for mine, theirs in zip(found, (W, W_in * model.driven, b), strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+@pytest.mark.parametrize("trials", [1, 4, 25])
+def test_held_out_trials_are_set_aside(trials):
+    rates = np.random.default_rng(0).random((trials, 100, 3), np.float32)
+    train_on, held_out, index = train.split_trials(Recording(rates, rates, 0.01))
+    assert len(index) == len(held_out.rates) == {1: 1, 4: 1, 25: 2}[trials]
+    seen, kept = ({x.tobytes() for x in part.rates} for part in (train_on, held_out))
+    assert not seen & kept
+    assert len(seen) + len(kept) == (10 if trials == 1 else trials)

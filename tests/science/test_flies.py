@@ -1,0 +1,72 @@
+"""What is read off real flies: each measure on a case whose answer is known."""
+
+import numpy as np
+import pytest
+
+from experiments.flies import __main__ as flies
+from nsi.geometry import RING
+from nsi.network import Network
+from nsi.recordings import Recording
+from tests.tools import ROOT
+
+
+@pytest.fixture(scope="module")
+def bumps():
+    """A recording of three flies whose bump moves with 0.9 of the velocity, one step late."""
+    rng = np.random.default_rng(0)
+    v = np.repeat(rng.normal(0, 1.5, (6, 30)), 5, axis=1)
+    moved = 0.9 * 0.09 * np.cumsum(np.roll(v, 1, 1), 1) + rng.uniform(0, 6, (6, 1))
+    rates = np.exp(2 * np.cos(moved[..., None] - RING.places(16)[:, 0]) - 2).astype(np.float32)
+    return Recording(rates, v[..., None].astype(np.float32), 0.09, animal=np.repeat([0, 1, 2], 2))
+
+
+def test_integrator_finds_gain_and_delay_on_the_other_flies(bumps):
+    cut, trial = flies.pieces(bumps)
+    assert flies.missed(flies.integrated(cut, 0.9, lag=1), cut).max() < 1e-3
+    options = [(g, 1.0, lag) for g in flies.GAINS for lag in flies.LAGS]
+    assert flies.missed(flies.integrators(cut, bumps.animal[trial], options), cut).max() < 1e-3
+    assert flies.missed(flies.integrated(cut, 0.0), cut).mean() > 0.3
+
+
+def test_displacement_of_input_units_that_send_aside():
+    angles = RING.places(16)[:, 0]
+    side = np.tile([1, -1], 16)
+    place = np.repeat(angles, 2)
+    W, W_in = np.zeros((48, 48), np.float32), np.zeros((1, 48))
+    W[:16, 16:] = np.cos(angles[:, None] - place)
+    W[16:, :16] = np.cos(angles - (place + side * np.deg2rad(55))[:, None])
+    W_in[:, 16:] = 0.1 * side
+    assert flies.displacement(Network(W, W_in, np.zeros(48), 0.5, 16)) == pytest.approx(55, abs=1e-3)
+
+
+def test_lead_and_share_of_a_bump_ahead(bumps):
+    v = bumps.velocity[..., 0]
+    ahead = flies.vector(bumps.rates) * np.exp(1j * np.deg2rad(15) * np.sign(v))
+    lead = flies.leads(ahead, bumps)
+    np.testing.assert_allclose(lead["right"], 15, atol=1e-4)
+    np.testing.assert_allclose(lead["left"], -15, atol=1e-4)
+    other = np.random.default_rng(0).random((*v.shape, 16))
+    assert min(flies.share(bumps.rates, 2 * bumps.rates + 1, bumps)) > 0.99
+    assert max(flies.share(other, bumps.rates, bumps)) < 0.05
+
+
+def test_null_models_keep_what_they_should(bumps):
+    null = flies.nulls(bumps, np.random.default_rng(0))
+    np.testing.assert_array_equal(np.sort(null["randomised phases"].rates, 1), np.sort(bumps.rates, 1))
+    np.testing.assert_array_equal(null["reversed rates"].rates[:, ::-1], bumps.rates)
+    assert not (null["shuffled velocity"].velocity == bumps.velocity).all(1).any()
+    for name, one in null.items():
+        alike = np.corrcoef(one.rates.reshape(-1, 16), rowvar=False)[0, 1]
+        assert (alike > 0.5) == (name != "randomised phases")
+
+
+def test_connectome_profile():
+    path = ROOT.parent / "shared" / "fly" / "hemibrain_hd_152.npz"
+    if not path.exists():
+        pytest.skip("the connectome is not here (../shared/fly)")
+    direct, delta7 = flies.connectome(path)
+    np.testing.assert_allclose(direct[:5], [31, 16, 2.8, 0.4, 0.4], rtol=0.05)
+    np.testing.assert_allclose(delta7, [633, 511, 521, 755, 1224, 1715, 2069, 2220, 2212], rtol=0.01)
+    r, ratio = flies.match(direct - 0.01 * delta7, direct, delta7)
+    assert r > 0.999
+    assert ratio == pytest.approx(0.01, rel=0.1)

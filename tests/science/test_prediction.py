@@ -1,0 +1,100 @@
+"""What a network predicts: against its truth, against padding, and beside predictions without a network."""
+
+import numpy as np
+import pytest
+
+from nsi import prediction, uncertainty
+from nsi.geometry import RING
+from nsi.network import Network
+from nsi.recordings import Recording
+
+
+@pytest.fixture(scope="module")
+def truth(data):
+    """The network that made the data."""
+    return Network(*(np.float32(data[k]) for k in ("true_W", "true_W_in", "true_b")), 0.2, 40)
+
+
+def test_loss_of_the_truth_is_the_noise_floor(truth, rec):
+    """The network that made the data predicts them better than any fit of a few updates."""
+    assert truth.W_in.shape == (1, 80)
+    error = prediction.window_error(truth, rec, 30, 20)
+    assert error < 5e-4
+    wrong = truth._replace(W=truth.W * np.float32(0.9))
+    assert prediction.window_error(wrong, rec, 30, 20) > 2 * error
+    errors = prediction.heading_error(truth, rec, RING, RING.find(rec.rates), seconds=2.0, warmup=50)
+    assert errors.shape == (3, 20)  # 300 steps: starts a fifth of a second apart, 250 steps needed
+    assert errors.mean() < 0.03
+
+
+def test_padding_changes_nothing(rec, fit):
+    """Measures of trials cut to unequal lengths and padded, against those of the cut trials by themselves."""
+    lengths = np.where(np.arange(20) % 2, 300, 200)
+    padded = Recording(*(a * (np.arange(300) < lengths[:, None])[..., None] for a in (rec.rates, rec.velocity)), rec.dt)
+    padded.lengths = lengths
+    halves = [Recording(rec.rates[k::2, :n], rec.velocity[k::2, :n], rec.dt) for k, n in ((0, 200), (1, 300))]
+    found, places = fit(padded, updates=40).networks()[0], RING.places(40)
+    wrong = prediction.heading_error(found, padded, RING, places, seconds=1.0)
+    apart = [prediction.heading_error(found, half, RING, places, seconds=1.0) for half in halves]
+    np.testing.assert_allclose(wrong[: len(apart[0]), ::2], apart[0], atol=1e-5)
+    assert np.isnan(wrong[len(apart[0]) :, ::2]).all()
+    np.testing.assert_allclose(wrong[:, 1::2], apart[1], atol=1e-5)
+    errors = [prediction.window_error(found, half, 5, 45) for half in halves]
+    assert prediction.window_error(found, padded, 5, 45) == pytest.approx(np.average(errors, weights=[4, 6]), rel=1e-5)
+    garbage = Recording(padded.rates + ~padded.valid[..., None], padded.velocity, rec.dt, lengths=lengths)
+    for a, b in zip(*(uncertainty.estimate(found, r) for r in (padded, garbage)), strict=True):
+        np.testing.assert_array_equal(a, b)
+    tables = [prediction.heading_table(found, r, RING, places) for r in (padded, garbage)]
+    assert tables[0] == tables[1]
+
+
+def test_five_seconds_are_five_seconds(truth, rec):
+    """Whatever the time step, a free run of some seconds ends at that time; in trials too short there is none."""
+    slow = Recording(rec.rates, rec.velocity, 0.1)  # 30 s a trial
+    for seconds, steps in ((5.0, 50), (0.5, 5)):
+        found = prediction.heading_error(truth, slow, RING, RING.places(40), seconds)
+        free = prediction.predict(truth, slow, 20, 0, 21 + steps)[:, -1, :40]
+        expected = RING.distance(*(RING.decode(r, RING.places(40)) for r in (free, slow.rates[:, 20 + steps])))
+        np.testing.assert_allclose(found[0], expected, atol=1e-6)
+    assert prediction.heading_error(truth, rec, RING, RING.places(40), 5.0).size == 0  # trials of 3 s
+
+
+def test_heading_table_stands_beside_predictions_without_a_network(truth, rec):
+    table = prediction.heading_table(truth, rec, RING, RING.places(40))
+    assert list(table) == ["0.25", "0.5", "1", "2", "5"]
+    assert table["5"] == {"error": None, "integrator": None, "stay": None, "samples": 0}  # trials of 3 s
+    for seconds in ("0.25", "0.5", "1", "2"):
+        row = table[seconds]
+        assert row["samples"] > 20
+        assert row["error"] < 0.05
+        assert row["integrator"] < row["stay"]
+    assert table["0.25"]["stay"] < table["1"]["stay"]
+    assert table["0.25"]["samples"] > table["2"]["samples"]
+
+
+def moving(gain=0.9, lag=2):
+    """A recording whose bump turns with `gain` of the velocity, `lag` steps late."""
+    rng = np.random.default_rng(0)
+    v = np.repeat(rng.normal(0, 1.5, (6, 60)), 5, axis=1)
+    moved = gain * 0.02 * np.cumsum(np.roll(v, lag, 1), 1) + rng.uniform(0, 6, (6, 1))
+    rates = np.exp(2 * np.cos(moved[..., None] - RING.places(16)[:, 0]) - 2).astype(np.float32)
+    return Recording(rates, v[..., None].astype(np.float32), 0.02)
+
+
+@pytest.mark.parametrize(("gain", "lag"), [(0.9, 3), (-0.5, 1), (1.0, 6)])
+def test_turning_finds_gain_and_lag_of_the_activity(gain, lag):
+    """Activity at step t + 1 minus step t is moved by the velocity of step t + 1 - lag."""
+    found = prediction.turning(moving(gain, lag), RING, RING.places(16))
+    assert found["slope"] == pytest.approx(gain, abs=0.01)
+    assert found["r"] == pytest.approx(np.sign(gain), abs=0.01)
+    assert found["lag"] == pytest.approx((lag - 1) * 0.02)
+
+
+def test_turning_says_nothing_of_activity_that_stays():
+    still = moving(gain=0)
+    assert prediction.turning(still, RING, RING.places(16)) == {"slope": None, "r": None, "lag": None} or (
+        abs(prediction.turning(still, RING, RING.places(16))["slope"]) < 1e-3
+    )
+    unrelated = moving()
+    unrelated.velocity = np.roll(unrelated.velocity, 1, 0)
+    assert abs(prediction.turning(unrelated, RING, RING.places(16))["slope"]) < 0.3

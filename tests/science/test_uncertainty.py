@@ -1,0 +1,97 @@
+"""Standard errors: calibrated where the answer is known, wide where the data do not reach, and blind to the truth."""
+
+import numpy as np
+import pytest
+
+import cann
+from nsi import circuits, connectivity, uncertainty
+from nsi.recordings import Recording
+
+
+def as_fit(net):
+    """The circuit that made the data, its shifters in the place of input units."""
+    return net._replace(W=np.float32(net.W), W_in=np.float32(net.W_in), b=np.float32(net.b))
+
+
+def observed(circuit, **settings):
+    data = cann.simulate_recording(circuit, trials=30, steps=400, **settings)
+    return Recording(data["rates"], data["velocity"], data["dt"], None, data["tau"], data.get("stimulus"))
+
+
+@pytest.fixture(scope="module")
+def passive(circuit):
+    return observed(circuit, seed=11)
+
+
+@pytest.fixture(scope="module")
+def stimulated(circuit):
+    return observed(circuit, seed=12, amplitude=4.0)
+
+
+@pytest.mark.parametrize("which", ["passive", "stimulated"])
+def test_intervals_of_the_circuit_itself_hold_the_truth(net, which, request):
+    rec = request.getfixturevalue(which)
+    fit, W = as_fit(net), net.W[:40, :40]
+    found = uncertainty.estimate(fit, rec)
+    known = uncertainty.identifiable(W, found.W_se)
+    z = ((found.W - W) / found.W_se)[known]
+    assert known.sum() > 300
+    assert 0.9 <= np.mean(np.abs(z) < 1.96) <= 0.985  # one recording, whose errors go together
+    assert abs(z.mean()) < 0.2
+    off = fit._replace(W=np.where(np.arange(80) < 40, np.float32(1.01) * fit.W, fit.W))
+    again = uncertainty.estimate(off, rec)  # the estimate hardly depends on where it is taken about
+    assert np.median(np.abs((again.W - found.W) / found.W_se)[known]) < 0.3
+    assert np.isfinite(found.total_se[known]).all()
+    assert (found.gate_se[:, known] >= 0).all()
+
+
+def test_neurons_never_active_together_are_not_identifiable(net, passive, stimulated):
+    apart = np.abs((np.arange(40)[:, None] - np.arange(40) + 20) % 40 - 20)
+    fit = as_fit(net)
+    known = uncertainty.identifiable(net.W[:40, :40], uncertainty.estimate(fit, passive).W_se)
+    assert not known[apart > 18].any()
+    assert known[apart < 6].mean() > 0.9
+    assert uncertainty.identifiable(net.W[:40, :40], uncertainty.estimate(fit, stimulated).W_se).all()
+
+
+def test_standard_errors_shrink_with_the_square_root_of_the_data(net, passive):
+    whole = uncertainty.estimate(as_fit(net), passive).W_se
+    half = uncertainty.estimate(as_fit(net), passive.trials(slice(None, 15))).W_se
+    known = uncertainty.identifiable(net.W[:40, :40], whole)
+    assert np.median((half / whole)[known]) == pytest.approx(np.sqrt(2), rel=0.15)
+
+
+def test_too_little_data_is_said_to_be_so(net, passive):
+    found = uncertainty.estimate(as_fit(net), passive.trials(slice(None, 1)))
+    assert uncertainty.identifiable(net.W[:40, :40], found.W_se).mean() < 0.05
+    assert np.isinf(found.W_se).any()
+    assert np.isfinite(found.W).all()
+
+
+def test_polish_moves_weights_only_as_far_as_the_data_insist(net, passive, stimulated):
+    fit, rng = as_fit(net), np.random.default_rng(0)
+    off = fit.W.copy()
+    off[:40, :40] += 0.03 * rng.normal(size=(40, 40)).astype(np.float32)
+    distance = lambda f: np.linalg.norm(f.W[:40, :40] - fit.W[:40, :40])  # noqa: E731
+    before = distance(fit._replace(W=off))
+    assert distance(uncertainty.polish(fit._replace(W=off), stimulated)) < 0.7 * before
+    assert distance(uncertainty.polish(fit._replace(W=off), passive)) < before
+    unmoved = uncertainty.polish(fit._replace(W=off), passive)
+    np.testing.assert_array_equal(unmoved.W[:, 40:], off[:, 40:])  # the input units' tuning stays
+    np.testing.assert_array_equal(unmoved.b[40:], fit.b[40:])
+
+
+def test_effective_gate_is_the_truths_in_shape(net, passive):
+    gate = connectivity.effective_gate(as_fit(net), passive)
+    assert gate.shape == (1, 40, 40)
+    assert connectivity.correlation(gate, connectivity.gate(net)) > 0.98
+
+
+def test_even_path_of_shifters_that_cancel_is_small_and_of_holding_ones_is_not(circuit, passive):
+    def size(circuit, rec):
+        net = circuit.network
+        return np.linalg.norm(connectivity.even_path(as_fit(net), rec)) / np.linalg.norm(net.W[:40, :40])
+
+    holding = circuits.holding(n=40, shifters=20)
+    assert size(circuit, passive) < 0.1
+    assert size(holding, observed(holding, seed=13)) > 0.3
