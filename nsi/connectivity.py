@@ -148,8 +148,13 @@ def true_total(truth, rates, alpha):
     W, hidden, n = truth["W"], truth["hidden_rates"], rates.shape[-1]
     if hidden.shape[-1] == 0:
         return W[:n, :n]
-    u = synaptic_state(np.concatenate([rates, hidden], -1), alpha)[:, 50:]
+    u = synaptic_state(np.concatenate([rates, hidden], -1), alpha)[:, _settled(rates)]
     return W[:n, :n] + onto_state(u[..., :n], u[..., n:]) @ W[n:, :n]
+
+
+def _settled(rates):
+    """The steps of a trial after 50, or, of a short one, after a quarter: the guess at the first state is forgotten."""
+    return slice(min(50, rates.shape[1] // 4), None)
 
 
 def true_effective_gate(truth, rec):
@@ -160,7 +165,7 @@ def true_effective_gate(truth, rec):
     W, n, hidden = truth["W"], rec.rates.shape[-1], truth["hidden_rates"]
     if hidden.shape[-1] == 0:
         return truth["gate"]
-    u = synaptic_state(rec.rates, rec.dt / rec.tau if rec.tau else 1.0)[:, 50:]
-    valid = rec.valid[:, 50:]
-    active = onto_state(u[valid], response.slope(hidden[:, 50:])[valid])
+    late = _settled(rec.rates)
+    u, valid = synaptic_state(rec.rates, rec.dt / rec.tau if rec.tau else 1.0)[:, late], rec.valid[:, late]
+    active = onto_state(u[valid], response.slope(hidden[:, late])[valid])
     return np.stack([(active * w_in) @ W[n:, :n] for w_in in truth["W_in"][:, n:]])

@@ -126,3 +126,13 @@ def test_connectivity_file_is_as_documented(data, run, tmp_path):
     assert run(data, "--window", 20, "--control", out="control")[0] == 0
     with np.load(tmp_path / "control" / "connectivity.npz", allow_pickle=False) as file:
         assert not {"gate", "gate_se"} & set(file)  # no path through input units, no gate
+
+
+def test_trials_of_half_a_second_are_scored_against_their_truth(run):
+    """Hidden neurons' paths are looked at after the state has settled; short trials have no time left for that."""
+    rng = np.random.default_rng(0)
+    rates, hidden, v = (rng.random((4, 40, size), np.float32) for size in (5, 4, 1))
+    truth = {"true_W": rng.random((9, 9)), "true_W_in": rng.random((1, 9)), "true_gate": rng.random((1, 5, 5))}
+    status, error, metrics = run({"rates": rates, "velocity": v, "dt": 0.01, "hidden_rates": hidden} | truth)
+    assert status == 0, error
+    assert {"r_W", "r_gate", "r_gate_effective", "frobenius_total"} <= metrics.keys()
