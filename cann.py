@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from nsi import connectivity, network, recordings
+from nsi import connectivity, network, recordings, stimulation
 from nsi.circuits import CIRCUITS
 from nsi.run import command, files
+from nsi.uneven import uneven
 
 VELOCITY_SD = 2.0  # rad/s
 VELOCITY_TAU = 0.112  # s, correlation time: the published momentum of 0.8 per 25 ms
@@ -55,27 +56,17 @@ def draw_velocity(rng, trials, steps, dt, sd=VELOCITY_SD, tau=VELOCITY_TAU):
     return velocity[..., None]
 
 
-def draw_stimulus(rng, trials, steps, n, dt, amplitude, every=0.25, lasting=0.05, fraction=0.3):
-    """Current pulses into random compass neurons, uniform in 0..amplitude. Returns: (trials, steps, N)."""
-    period, width = max(1, round(every / dt)), max(1, round(lasting / dt))
-    stimulus = np.zeros((trials, steps, n))
-    for t in range(0, steps, period):
-        pulse = rng.uniform(0, amplitude, (trials, n)) * (rng.random((trials, n)) < fraction)
-        stimulus[:, t : t + width] = pulse[:, None]
-    return stimulus
-
-
 def simulate_recording(circuit, seed=0, trials=100, steps=1000, noise=0.02, amplitude=0.0, every=0.25, fraction=0.3,
                        sd=VELOCITY_SD, tau=VELOCITY_TAU):  # fmt: skip
     """A whole recording with its ground truth, as the dictionary that `recordings.save` writes.
 
-    noise, amplitude, every, fraction: as for `simulate` and `draw_stimulus`; sd, tau: as for `draw_velocity`.
+    noise, amplitude, every, fraction: as for `simulate` and `stimulation.pulses`; sd, tau: as for `draw_velocity`.
     """
     rng, (net, geometry, dt) = np.random.default_rng(seed), circuit
     n, d = net.n, geometry.dimensions
     start = rng.uniform(-np.pi, np.pi, (trials, d))
     velocity = draw_velocity(rng, trials, steps, dt, sd, tau)
-    stimulus = draw_stimulus(rng, trials, steps, n, dt, amplitude, every, fraction=fraction) if amplitude else None
+    stimulus = stimulation.pulses(rng, trials, steps, n, dt, amplitude, every, fraction=fraction) if amplitude else None
     rates = simulate(circuit, velocity, start, rng, noise, stimulus)
     heading = start[:, None] + dt * velocity.cumsum(1)
     data = {
@@ -107,23 +98,25 @@ def physiology(circuit, noise, seed=0):
     """What a physiologist would check of the bump.
 
     Returns: dict with `gain` (least-squares slope of the bump's speed against v in -3..3 rad/s), `nonlinearity` (the
-    largest |speed / (gain * v) - 1| there), `drift` (rad, largest over 5 s at rest from 360 headings, no noise),
-    `diffusion` (rad^2/s at rest with noise, or 0) and `width` (rad, full width at half maximum).
+    largest |speed / (gain * v) - 1| there), `drift` and `drift_2s` (rad, largest over 5 and 2 s at rest from 360
+    headings, no noise), `occupancy` (of 36 bins of heading the least over the mean, while it turns), `diffusion`
+    (rad^2/s at rest with noise, or 0) and `width` (rad, full width at half maximum).
     """
     v, every = np.r_[-3:0:0.5, 0.5:3.5:0.5], circuit.geometry.places(360)
     seconds = lambda s: round(s / circuit.dt)  # noqa: E731
     moved, _ = bump_movement(circuit, np.repeat(v[:, None, None], seconds(4), 1), np.zeros((len(v), 1)))
     speed = (moved[:, -1] - moved[:, seconds(1)]) / ((seconds(4) - 1 - seconds(1)) * circuit.dt)
-    gain = speed @ v / (v @ v)
+    gain, rng = speed @ v / (v @ v), np.random.default_rng(seed)
     rest, rates = bump_movement(circuit, np.zeros((360, seconds(5), 1)), every)
-    result = {"gain": gain, "nonlinearity": np.abs(speed / (gain * v) - 1).max()}
-    result |= {"drift": np.abs(rest - rest[:, :1]).max(), "diffusion": 0.0}
+    result = {"gain": gain, "nonlinearity": np.abs(speed / (gain * v) - 1).max(), "diffusion": 0.0}
+    result |= {"drift": np.abs(rest - rest[:, :1]).max(), "drift_2s": np.abs(rest[:, seconds(2)] - rest[:, 0]).max()}
     if noise:
-        rng, still = np.random.default_rng(seed), np.zeros((100, seconds(5), 1))
-        moved, _ = bump_movement(circuit, still, every[:100], rng, noise)
+        moved, _ = bump_movement(circuit, np.zeros((100, seconds(5), 1)), every[:100], rng, noise)
         result["diffusion"] = np.var(moved[:, -1] - moved[:, 0]) / 5
+    moved, _ = bump_movement(circuit, draw_velocity(rng, 180, seconds(5), circuit.dt), every[::2], rng, noise)
+    where, _ = np.histogram(moved % (2 * np.pi), 36, (0, 2 * np.pi))
     half = rates[:, 0] > rates[:, 0].max(-1, keepdims=True) / 2
-    return result | {"width": half.mean() * 2 * np.pi}
+    return result | {"occupancy": where.min() / where.mean(), "width": half.mean() * 2 * np.pi}
 
 
 def main():
@@ -140,6 +133,10 @@ def main():
     p.add_argument("--stimulus",  type=real,     default=0.0,  help="amplitude of known current pulses into compass")
     p.add_argument("--stimulus-every", type=period, default=0.25, help="s between pulses")
     p.add_argument("--stimulus-share", type=share, default=0.3, help="of the neurons, chosen anew for each pulse")
+    p.add_argument("--jitter",    type=real,     default=0.0,  help="relative s.d. of single weights among compass")
+    p.add_argument("--jitter-shifters", type=real, default=0.0, help="the same of weights to and from shifters")
+    p.add_argument("--sparse",    type=share,    default=0.0,  help="share of the weights among compass that is absent")
+    p.add_argument("--balance",   action="store_true", help="uneven weights, adjusted so that the bump behaves alike")
     p.add_argument("--visualize", action="store_true", help="animate the first trial, beside the recording as .gif")
     # fmt: on
     args = p.parse_args()
@@ -147,7 +144,8 @@ def main():
         p.error(f"argument --out: expected a name that ends in .npz, not {args.out.name!r}")
     files.writable(args.out.parent)
 
-    circuit = CIRCUITS[args.circuit]()
+    circuit, rng = CIRCUITS[args.circuit](), np.random.default_rng(1000 + args.seed)
+    circuit = uneven(circuit, rng, args.jitter, args.jitter_shifters, args.sparse, args.balance)
     data = simulate_recording(circuit, args.seed, args.trials, args.steps, args.noise, args.stimulus,
                               args.stimulus_every, args.stimulus_share)  # fmt: skip
     recordings.save(args.out, **data)
@@ -156,10 +154,12 @@ def main():
     check = physiology(circuit, args.noise, args.seed)
     print(f"  angular gain   {check['gain']:.3f}, linear within {100 * check['nonlinearity']:.1f} % up to 3 rad/s")
     print(f"  bump width     {np.degrees(check['width']):.0f} deg at half maximum")
-    print(f"  drift at rest  {check['drift']:.4f} rad at most over 5 s, 360 headings, without noise")
+    drift = f"{check['drift']:.4f} rad at most over 5 s, {check['drift_2s']:.4f} over 2 s"
+    print(f"  drift at rest  {drift}, 360 headings, without noise")
+    print(f"  occupancy      {check['occupancy']:.2f} of the mean where the bump is least, while it turns")
     print(f"  diffusion      {check['diffusion']:.2e} rad^2/s at rest, with noise {args.noise:g}")
     if args.visualize:
-        from nsi import figures  # matplotlib takes a second to import
+        from nsi import figures  # matplotlib is slow to import
 
         figures.animate(data, args.out.with_suffix(".gif"), circuit.geometry)
         print(f"{args.out.with_suffix('.gif')}: the bump and the heading of the first trial")

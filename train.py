@@ -21,7 +21,13 @@ from nsi.gradient import Gradient
 from nsi.optimiser import Adam
 from nsi.run import checkpoint, command, files, processes, session, tracking
 from nsi.run.watch import Watch
+from nsi.solve import solve
 from nsi.windows import Windows
+
+ROUND, LAST = (
+    (0.6, 0.4, 4),
+    (0.9, 0.3, 1),
+)  # updates and lr relative to the free training's; solve with every so-manieth step
 
 
 def parse(arguments=None):
@@ -50,6 +56,8 @@ def parse(arguments=None):
     add("--forcing",       type=share, default=0.1,  help="pull per step towards the recorded state, fading to 0")
     add("--alpha",         type=alpha,               help="dt / tau (default: the recording's, else 0.2)")
     add("--seed",          type=number(int, 0), default=0, help="of initial weights and windows")
+    add("--rounds",        type=number(int, 0), default=0,
+                                                     help="of solving for weights between trainings, instead of polish")
     add("--no-polish",     action="store_true",      help="leave the weights as trained, without the convex last step")
     add("--no-errors",     action="store_true",      help="skip the standard errors, and the measures that need them")
     add("--bootstrap",     action="store_true",      help="each replica draws animals, or trials, with replacement")
@@ -115,16 +123,17 @@ def fit(model, windows, updates, lr, beta2=0.99, schedule="onecycle", loss="matc
     return time.perf_counter() - began
 
 
-def polished(networks, rec, warmup, window):
-    """Refine each network's response weights (uncertainty.polish), where running freely it does not lose by it.
+def alternate(model, windows, rec, shape, rounds, updates, lr, **loop):
+    """Train the input units and solve for the response weights in turn, the response units held at the record.
 
-    rec: the training trials. Returns: the networks, and for each whether it was refined.
+    model: RNN, freely trained, which is changed in place; windows: Windows; rec: the training trials; updates, lr: of
+    the free training, of which each round takes a share. Returns: the networks.
     """
-    after = [uncertainty.polish(net, rec) for net in networks]
-    some = rec.trials(slice(None, 20))
-    error = lambda net: prediction.window_error(net, some, warmup, window)  # noqa: E731
-    better = [error(new) <= error(old) for old, new in zip(networks, after, strict=True)]
-    return [new if b else old for old, new, b in zip(networks, after, better, strict=True)], better
+    for share, pace, every in [ROUND] * (rounds - 1) + [LAST]:
+        fit(model, windows, updates=max(1, round(share * updates)), lr=pace * lr, held=True, **loop)
+        networks = [solve(net, rec, shape, every).net for net in model.networks()]
+        model.become(networks)
+    return networks
 
 
 def main():
@@ -161,20 +170,35 @@ def main():
             return
         several, refined, spent = processes.processes() > 1, [False] * args.replicas, time.perf_counter()
         networks = checkpoint.networks(checkpoint_path, trained=True)[0] if several else model.networks()
-        if not (args.control or args.no_polish):
-            trained, (networks, refined) = networks, polished(networks, train, args.warmup, args.window)
+        trained, read = networks, None  # read: what connectivity.npz says, where it is not of the network that runs
+        again = lambda count: [torch.Generator().manual_seed(args.seed + k) for k in range(count)]  # noqa: E731
+        loop["penalty"] = 0.0
+        if args.rounds and not args.control:
+            generators = again(args.replicas)
+            solving = RNN(n, inputs, d, alpha, args.init_scale, generators)
+            solving.become(trained)
+            windows = Windows(train, alpha, generators, device, bootstrap=args.bootstrap, **batches)
+            read = alternate(solving.to(device), windows, train, shape, args.rounds, **loop)
+            networks, refined = prediction.better(trained, read, train, args.warmup, args.window)
+        elif not (args.control or args.no_polish):
+            after = [uncertainty.polish(net, train) for net in trained]
+            networks, refined = prediction.better(trained, after, train, args.warmup, args.window)
+        if any(refined):
             session.keep_refined(checkpoint_path, options, trained, networks)
         polish_seconds, found = time.perf_counter() - spent, None
         if not args.no_errors:
-            one = [torch.Generator().manual_seed(args.seed)]
-            held = RNN(n, inputs, d, alpha, args.init_scale, one)
-            held.become(networks[:1])
-            half = loop | {"lr": args.lr / 2, "updates": max(1, args.updates // 2), "penalty": 0.0}
-            fit(held.to(device), Windows(train, alpha, one, device, **batches), **half, held=True)
-            found = uncertainty.read_off(networks, held.networks()[0], train)
+            about = read and read[0]
+            if about is None:
+                one = again(1)
+                held = RNN(n, inputs, d, alpha, args.init_scale, one)
+                held.become(networks[:1])
+                half = loop | {"lr": args.lr / 2, "updates": max(1, args.updates // 2)}
+                fit(held.to(device), Windows(train, alpha, one, device, **batches), **half, held=True)
+                about = held.networks()[0]
+            found = uncertainty.read_off(read or networks, about, train, shape)
             recordings.save(args.out / "connectivity.npz", **found)
-        each = [measures.of_network(net, rec, held_out, shape, truth, found, args.warmup, args.window)
-                for net in networks]  # fmt: skip
+        each = [measures.of_network(net, rec, held_out, shape, truth, found, args.warmup, args.window, best.W[:n, :n])
+                for net, best in zip(networks, read or networks, strict=True)]  # fmt: skip
         metrics = measures.valid_json(measures.of_replicas(each) | {
             "polished": measures.of_replicas([{"it": r} for r in refined])["it"], "updates": args.updates,
             "train_seconds": seconds, "polish_seconds": polish_seconds, "seconds": time.perf_counter() - began,

@@ -105,9 +105,9 @@ def folder_of(script):
     return Path(script).resolve().parent
 
 
-def write(folder, results):
-    """Results as results.json beside the script that made them, for the tables and figures to be drawn from."""
-    (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+def write(folder, results, name="results.json"):
+    """Results as JSON beside the script that made them, for the tables and figures to be drawn from."""
+    (folder / name).write_text(json.dumps(results, indent=1) + "\n")
 
 
 def read(folder):

@@ -7,19 +7,24 @@ import numpy as np
 from nsi import connectivity, prediction, tuning, uncertainty
 
 
-def of_network(net, rec, held_out, geometry, truth, found, warmup, window):
+def of_network(net, rec, held_out, geometry, truth, found, warmup, window, W=None):
     """The measures of one fitted network (docs/measures.md); the truth, where there is one, is read here and only here.
 
     rec, held_out: all trials and the held-out ones; truth: recordings.load_truth's; found: the arrays of
-    connectivity.npz, or None; warmup, window: steps of the windows that `loss` is measured on. Returns: dict.
+    connectivity.npz, or None; warmup, window: steps of the windows that `loss` is measured on; W (n, n): the estimate
+    of the weights, where it is not the network's. Returns: dict.
     """
     places = geometry.find(rec.rates[rec.valid])
     turning = prediction.turning(rec, geometry, places)
     determined = None if found is None else found["identifiable"]
-    result = connectivity.scores(net, truth, geometry, places, determined)
+    result = connectivity.scores(net, truth, geometry, places, determined, W)
     if determined is not None:
         result["identifiable_fraction"] = float(determined.mean())
+        result["resolved_fraction"] = float(found["resolved"].mean())
         if "W" in truth:
+            estimate, true = net.W[: net.n, : net.n] if W is None else W, truth["W"][: net.n, : net.n]
+            deviation = connectivity.deviation(estimate, true, found["resolved"], geometry, places)
+            result["r_dev_resolved"] = float(deviation[0])
             result["coverage"] = coverage(found, truth["W"][: net.n, : net.n])
     result["loss"] = prediction.window_error(net, held_out, warmup, window)
     result["variance"] = float(held_out.rates[held_out.valid].var(0).mean())

@@ -128,3 +128,14 @@ def window_error(net, rec, warmup, window):
         wrong = np.mean((free - rec.rates[:, start + warmup : start + length]) ** 2, (1, 2))
         errors.extend(wrong[rec.valid[:, start + length - 1]])
     return float(np.mean(errors))
+
+
+def better(before, after, rec, warmup, window):
+    """Of each pair of networks the one that errs less, running freely on some training trials.
+
+    Returns: the networks, and for each whether it is of `after`.
+    """
+    some = rec.trials(slice(None, 20))
+    error = lambda net: window_error(net, some, warmup, window)  # noqa: E731
+    chosen = [error(new) <= error(old) for old, new in zip(before, after, strict=True)]
+    return [new if c else old for old, new, c in zip(before, after, chosen, strict=True)], chosen

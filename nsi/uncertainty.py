@@ -182,21 +182,23 @@ def identifiable(W, se):
     return se < RESOLVED * np.sqrt(np.mean(W**2))
 
 
-def read_off(networks, about, rec):
+def read_off(networks, about, rec, geometry):
     """What to read off a fit: the arrays of connectivity.npz.
 
     networks: the fitted ones, of which the first is read; about: the first one, trained on with the response units held
     at the record, which the unbiased estimate is taken about; rec: the training trials.
     Returns: dict with W (n, n), the fitted weights; W_unbiased, W_se: the unbiased estimate that intervals are centred
     on, and its standard error; total, total_se: the same of the direct path and the even path together; gate, gate_se:
-    of the effective gate (not of a control); identifiable (n, n) bool. With several networks W_replicas_se and
-    gate_replicas_se, the s.d. over them of W and of the gate as a product of weights, which with --bootstrap are
-    standard errors too.
+    of the effective gate (not of a control); identifiable, resolved (n, n) bool. With several networks also
+    W_replicas_se and gate_replicas_se, the s.d. over them of W and of the gate as a product of weights, which with
+    --bootstrap are standard errors too.
     """
     n, several = about.n, len(networks) > 1
     found = estimate(about, rec)._asdict()
     found = {"W": networks[0].W[:n, :n], "W_unbiased": found.pop("W"), **found}
     found["identifiable"] = identifiable(found["W"], found["W_se"])
+    places = geometry.find(rec.rates[rec.valid])
+    found["resolved"] = resolved(found["W_unbiased"], found["W_se"], found["identifiable"], geometry, places)
     if several:
         found["W_replicas_se"] = np.std([net.W[:n, :n] for net in networks], 0, ddof=1)
     if len(about.b) == n:  # no path through input units, no gate
@@ -204,6 +206,19 @@ def read_off(networks, about, rec):
     elif several:
         found["gate_replicas_se"] = np.std([gate(net) for net in networks], 0, ddof=1)
     return found
+
+
+def resolved(W, se, known, geometry, places):
+    """Weights of which the data say how they differ from the mean at their distance.
+
+    Those whose standard error is below half the s.d. of single weights about their mean profile, which is what the
+    scatter of the unbiased estimate W (n, n) has over its standard errors se; none where it has no more than they.
+    known: (n, n) bool, identifiable; places: (n, D) rad. Returns: (n, n) bool.
+    """
+    known = known & ~np.eye(len(W), dtype=bool)
+    apart = (W - geometry.mean_profile(W, places, known))[known]
+    spread = np.mean(apart**2) - np.mean(se[known] ** 2) if known.any() else 0.0
+    return known & (se < np.sqrt(max(spread, 0.0)) / 2)
 
 
 def path_measures(net, rec, truth, found):

@@ -57,7 +57,7 @@ def interval(values, digits):
 
 
 def table(results):
-    """The results as Markdown. results: experiments/fly.json."""
+    """The results as Markdown. results: of results.json."""
     parts = []
     network = np.array(results["error"]["network"])
     head = ["| | " + " | ".join(f"{h:g} s" for h in HORIZONS) + " |", "|" + " --- |" * (len(HORIZONS) + 1)]

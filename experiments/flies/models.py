@@ -5,7 +5,7 @@ calcium is filtered once more; calcium taken as filtered rate and deconvolved fi
 delayed by a step; fewer input units; one baseline and gain for all wedges of a trial instead of each wedge's own, for
 which the authors' files are needed (`--folder`). Rows are errors of free-running prediction, mean |angle| in rad,
 mean ± s.d. over flies, on the recording as it is. Run it from the top folder, as `python -m experiments.flies.models`,
-which writes the page's table.
+which writes models.json and the page's table.
 """
 
 from pathlib import Path
@@ -86,7 +86,9 @@ def main():
         rows[name] = errors(rec, *VARIANTS[name], options.folder, ("--updates", str(options.updates)))
         print(name, np.mean(rows[name], 0).round(3), flush=True)
     if len(rows) == len(VARIANTS):
-        runs.page(runs.folder_of(__file__), models=table(rows))
+        folder = runs.folder_of(__file__)
+        runs.write(folder, rows, "models.json")
+        runs.page(folder, models=table(rows))
 
 
 if __name__ == "__main__":

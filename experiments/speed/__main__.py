@@ -121,10 +121,11 @@ def comparison(found):
     columns = {
         "floor, ms": [f"{row['floor']:.1f}" for row in rows],
         "this project, ms": [f"{row['update']:.1f}" for row in rows],
+        "autograd, ms": [f"{row['autograd']:.0f}" for row in rows],
         "× floor": [f"{row['update'] / row['floor']:.2f}" for row in rows],
         "autograd / this": [f"{row['autograd'] / row['update']:.1f}" for row in rows],
     }
-    return runs.turned([f"{r['units']} units, batch {r['batch']}, {r['threads']} threads" for r in rows], columns)
+    return runs.turned([f"{r['units']} units, batch {r['batch']}, {r['threads']} threads" for r in rows], columns, width=3)
 
 
 def growth(found):

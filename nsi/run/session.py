@@ -55,9 +55,8 @@ def resume(path, options):
     done, spent = training["updates"], training["seconds"]
     if not (isinstance(done, int) and done >= 0 and isinstance(spent, float)):
         raise BadInput(f"{path}: has no count of updates and seconds; expected those of train.py")
-    differ = [
-        f"{k} {state['args'].get(k)!r}, not {options[k]!r}" for k in options if state["args"].get(k) != options[k]
-    ]
+    before = dict.fromkeys(options, False) | state["args"]  # an option younger than the checkpoint was not given
+    differ = [f"{k} {before[k]!r}, not {options[k]!r}" for k in options if before[k] != options[k]]
     if differ:
         raise BadInput(f"{path}: was trained with {' and '.join(differ)}; expected the same options to --resume")
     return state

@@ -52,6 +52,7 @@ def test_named_modules_and_files_are_there(page):
 
 TABLES = {
     "answer": {"answer": "table"},
+    "connections": {"deviations": "deviations", "scores": "scores"},
     "estimator": {"estimator": "table"},
     "findings": {"findings": "table"},
     "flies": {"flies": "table"},
@@ -89,7 +90,7 @@ def test_results_are_of_as_many_seeds_as_the_page_says():
     assert len(rows["stimulated, separated"]["coverage"]) == 5
 
 
-@pytest.mark.parametrize("name", ["limits", "perturbation", "speed", "flies"])
+@pytest.mark.parametrize("name", ["connections", "limits", "perturbation", "speed", "flies"])
 def test_figures_stand_on_the_pages(name):
     folder = ROOT / "experiments" / name
     figures = re.findall(r"!\[[^\]]*\]\(([^)]+\.png)\)", (folder / "README.md").read_text())

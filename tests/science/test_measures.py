@@ -24,7 +24,7 @@ def circuit_itself(truth):
 
 @pytest.fixture(scope="module")
 def found(circuit_itself, rec):
-    return uncertainty.read_off([circuit_itself], circuit_itself, rec)
+    return uncertainty.read_off([circuit_itself], circuit_itself, rec, RING)
 
 
 def of(net, rec, truth, found):
@@ -86,5 +86,5 @@ def test_velocity_of_two_components_is_measured_by_its_first(rec):
     W_in = np.concatenate([np.zeros((2, 40)), rng.normal(size=(2, 6))], 1)
     net = Network(*(np.float32(x) for x in (rng.normal(size=(46, 46)) / 20, W_in, np.zeros(46))), 0.2, 40)
     two = Recording(rec.rates, np.concatenate([rec.velocity, 0 * rec.velocity], -1), rec.dt, tau=rec.tau)
-    scores = of(net, two, {}, uncertainty.read_off([net], net, two))
+    scores = of(net, two, {}, uncertainty.read_off([net], net, two, RING))
     assert scores["turning"]["slope"] == pytest.approx(1, abs=0.05)
