@@ -125,7 +125,9 @@ def comparison(found):
         "× floor": [f"{row['update'] / row['floor']:.2f}" for row in rows],
         "autograd / this": [f"{row['autograd'] / row['update']:.1f}" for row in rows],
     }
-    return runs.turned([f"{r['units']} units, batch {r['batch']}, {r['threads']} threads" for r in rows], columns, width=3)
+    return runs.turned(
+        [f"{r['units']} units, batch {r['batch']}, {r['threads']} threads" for r in rows], columns, width=3
+    )
 
 
 def growth(found):
