@@ -171,5 +171,5 @@ def write_json(path, value):
 def told_share(share):
     """What the recording says of direct connections against paths through hidden neurons, in a sentence."""
     if share is None or np.any(np.equal(share, None)):
-        return "without a stimulus, connections and paths through hidden neurons cannot be told apart: trust their sum"
+        return "these data cannot tell connections from paths through hidden neurons (pulses can): trust their sum"
     return f"the pulses put {np.mean(share):.0%} of what neurons do to each other into direct connections"
