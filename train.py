@@ -163,7 +163,8 @@ def main():
         model = RNN(n, inputs, d, alpha, args.init_scale, generators)
         training = session.go_on(state, model, args.replicas)
         windows = Windows(train, alpha, generators, device, bootstrap=args.bootstrap, **batches)
-        with session.watched(args.out, args.updates, options, wandb, progress) as watch:
+        done = training["updates"] if training else 0
+        with session.watched(args.out, args.updates, done, options, wandb, progress) as watch:
             seconds = fit(model.to(device), windows, **loop, watch=watch, training=training)
         processes.finish()
         if processes.rank():  # the first process does all but a share of the training

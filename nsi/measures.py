@@ -14,7 +14,7 @@ def of_network(net, rec, held_out, geometry, truth, found, warmup, window, W=Non
     connectivity.npz, or None; warmup, window: steps of the windows that `loss` is measured on; W (n, n): the estimate
     of the weights, where it is not the network's. Returns: dict.
     """
-    places = geometry.find(rec.rates[rec.valid])
+    places, W = geometry.find(rec.rates[rec.valid]), net.W[: net.n, : net.n] if W is None else W
     turning = prediction.turning(rec, geometry, places)
     determined = None if found is None else found["identifiable"]
     result = connectivity.scores(net, truth, geometry, places, determined, W)
@@ -22,10 +22,9 @@ def of_network(net, rec, held_out, geometry, truth, found, warmup, window, W=Non
         result["identifiable_fraction"] = float(determined.mean())
         result["resolved_fraction"] = float(found["resolved"].mean())
         if "W" in truth:
-            estimate, true = net.W[: net.n, : net.n] if W is None else W, truth["W"][: net.n, : net.n]
-            deviation = connectivity.deviation(estimate, true, found["resolved"], geometry, places)
-            result["r_dev_resolved"] = float(deviation[0])
-            result["coverage"] = coverage(found, truth["W"][: net.n, : net.n])
+            true = truth["W"][: net.n, : net.n]
+            result["r_dev_resolved"] = float(connectivity.deviation(W, true, found["resolved"], geometry, places)[0])
+            result["coverage"] = coverage(found, true)
     result["loss"] = prediction.window_error(net, held_out, warmup, window)
     result["variance"] = float(held_out.rates[held_out.valid].var(0).mean())
     gain = 1.0 if turning["slope"] is None else turning["slope"]

@@ -31,7 +31,6 @@ class Solution(NamedTuple):
     net: Network
     spread: float  # s.d. of single weights about their mean profile, relative to the r.m.s. weight
     noise: float  # s.d. of the residual current, median over neurons
-    weight_sd: np.ndarray  # (n, n), posterior s.d. of W under the prior
 
 
 def solve(net, rec, geometry, every=1, rounds=3):
@@ -49,14 +48,13 @@ def solve(net, rec, geometry, every=1, rounds=3):
     square, q = data.e.square().sum(0).numpy(), len(about)
     known = {j: G.numpy().copy() for j, G in data.informations() if count[j] >= FEWEST * q}
     if not known:
-        return Solution(net, np.nan, np.nan, np.full((n, n), np.inf))
+        return Solution(net, np.nan, np.nan)
     noise = {j: _noise(G, score[:, j], square[j], count[j]) for j, G in known.items()}
     rms = [max(np.sqrt(np.mean(W**2)), 1e-12) if W.size else 1.0 for W in (about[:n], about[n:-1])]
     spreads = [np.array(SPREADS) * rms[0], np.array(INPUT_SPREADS) * rms[1]]
     chosen, asked = [spreads[0][6], spreads[1][2]], np.array(list(known))[:: max(1, len(known) // ASKED)]
     places, everyone = geometry.find(rec.rates[rec.valid]), np.ones((n, n), bool)
     solved, spread_of = about.copy(), lambda chosen: np.repeat([*chosen, THRESHOLD_SPREAD], [n, q - 1 - n, 1])
-    sd = np.full((n, n), np.inf)
     for _ in range(rounds):
         centre = about.copy()
         centre[:n] = geometry.mean_profile(solved[:n], places, everyone)
@@ -71,10 +69,9 @@ def solve(net, rec, geometry, every=1, rounds=3):
         for j, G in known.items():
             factor = cho_factor(G / noise[j] + np.diag(spread_of(chosen) ** -2.0))
             solved[:, j] = centre[:, j] + cho_solve(factor, left[j] / noise[j])
-            sd[:, j] = np.sqrt(np.diag(cho_solve(factor, np.eye(q)))[:n])
     W, b = net.W.copy(), net.b.copy()
     W[:, :n], b[:n] = solved[:-1], solved[-1]
-    return Solution(net._replace(W=W, b=b), chosen[0] / rms[0], float(np.sqrt(np.median(list(noise.values())))), sd)
+    return Solution(net._replace(W=W, b=b), chosen[0] / rms[0], float(np.sqrt(np.median(list(noise.values())))))
 
 
 def _noise(G, score, square, count):

@@ -89,15 +89,15 @@ def opened(out, options, mode, resumes, overwrites, config):
 
 
 @contextlib.contextmanager
-def watched(out, updates, options, run, scores):
-    """The training's hook: Run in the first process, Share in others. run: W&B's; scores: as Run's."""
+def watched(out, updates, done, options, run, scores):
+    """The training's hook: Run in the first process, Share in others. run: W&B's; updates, done, scores: as Run's."""
     if processes.rank():
         yield Share()
         return
     # several processes are stopped at once, by whoever started them, and go on from the last checkpoint
     postponed = files.postponed() if processes.processes() == 1 else contextlib.nullcontext(lambda: 0)
     write = lambda weights, training: checkpoint.write(out / "model.pt", weights, options, training)  # noqa: E731
-    with postponed as stopping, Run(out.name, updates, run, scores, write, stopping) as watch:
+    with postponed as stopping, Run(out.name, updates, done, run, scores, write, stopping) as watch:
         yield watch
 
 

@@ -42,14 +42,15 @@ class Share(Watch):
 class Run(Share):
     """The hook of a run with a folder.
 
-    name: for the bar; updates: in all; wandb: tracking's run; scores: called with a Network, what to show beside the
-    loss; write: called with weights and the state of training; stopping: files.postponed's.
+    name: for the bar; updates: in all; done: of these, by the run that is continued; wandb: tracking's run; scores:
+    called with a Network, what to show beside the loss; write: called with weights and the state of training;
+    stopping: files.postponed's.
     """
 
-    def __init__(self, name, updates, wandb, scores, write, stopping):
+    def __init__(self, name, updates, done, wandb, scores, write, stopping):
         self.wandb, self.scores, self.write, self.updates = wandb, scores, write, updates
         self.stopping = stopping
-        self.bar = tqdm(total=updates, desc=name, unit="update", disable=None)
+        self.bar = tqdm(total=updates, initial=done, desc=name, unit="update", disable=None)
 
     def __enter__(self):
         return self
