@@ -14,11 +14,10 @@ import numpy as np
 
 from nsi import connectivity, network, recordings, stimulation
 from nsi.circuits import CIRCUITS
+from nsi.physiology import physiology
 from nsi.run import command, files
 from nsi.uneven import uneven
 
-VELOCITY_SD = 2.0  # rad/s
-VELOCITY_TAU = 0.112  # s, correlation time: the published momentum of 0.8 per 25 ms
 SETTLE = 500  # steps at rest before a recording begins
 
 
@@ -47,25 +46,16 @@ def simulate(circuit, velocity, start, rng=None, noise=0.0, stimulus=None, settl
     return rates
 
 
-def draw_velocity(rng, trials, steps, dt, sd=VELOCITY_SD, tau=VELOCITY_TAU):
-    """A stationary first-order autoregressive velocity. Returns: (trials, steps, 1) rad/s."""
-    momentum = np.exp(-dt / tau)
-    velocity = sd * rng.standard_normal((trials, steps))
-    for t in range(1, steps):
-        velocity[:, t] = momentum * velocity[:, t - 1] + np.sqrt(1 - momentum**2) * velocity[:, t]
-    return velocity[..., None]
-
-
 def simulate_recording(circuit, seed=0, trials=100, steps=1000, noise=0.02, amplitude=0.0, every=0.25, fraction=0.3,
-                       sd=VELOCITY_SD, tau=VELOCITY_TAU):  # fmt: skip
+                       sd=stimulation.VELOCITY_SD, tau=stimulation.VELOCITY_TAU):  # fmt: skip
     """A whole recording with its ground truth, as the dictionary that `recordings.save` writes.
 
-    noise, amplitude, every, fraction: as for `simulate` and `stimulation.pulses`; sd, tau: as for `draw_velocity`.
+    noise, amplitude, every, fraction: as for `simulate` and `stimulation.pulses`; sd, tau: of the random velocity.
     """
     rng, (net, geometry, dt) = np.random.default_rng(seed), circuit
     n, d = net.n, geometry.dimensions
     start = rng.uniform(-np.pi, np.pi, (trials, d))
-    velocity = draw_velocity(rng, trials, steps, dt, sd, tau)
+    velocity = stimulation.random_velocity(rng, trials, steps, dt, sd, tau)
     stimulus = stimulation.pulses(rng, trials, steps, n, dt, amplitude, every, fraction=fraction) if amplitude else None
     rates = simulate(circuit, velocity, start, rng, noise, stimulus)
     heading = start[:, None] + dt * velocity.cumsum(1)
@@ -85,38 +75,6 @@ def simulate_recording(circuit, seed=0, trials=100, steps=1000, noise=0.02, ampl
     if amplitude:
         data["stimulus"] = stimulus.astype(np.float32)
     return data
-
-
-def bump_movement(circuit, velocity, start, rng=None, noise=0.0):
-    """The bump's unwrapped heading (trials, steps) rad, and the compass rates (trials, steps, N)."""
-    rates = simulate(circuit, velocity, start, rng, noise)[..., : circuit.network.n]
-    places = circuit.geometry.places(circuit.network.n)
-    return np.unwrap(circuit.geometry.decode(rates, places)[..., 0]), rates
-
-
-def physiology(circuit, noise, seed=0):
-    """What a physiologist would check of the bump.
-
-    Returns: dict with `gain` (least-squares slope of the bump's speed against v in -3..3 rad/s), `nonlinearity` (the
-    largest |speed / (gain * v) - 1| there), `drift` and `drift_2s` (rad, largest over 5 and 2 s at rest from 360
-    headings, no noise), `occupancy` (of 36 bins of heading the least over the mean, while it turns), `diffusion`
-    (rad^2/s at rest with noise, or 0) and `width` (rad, full width at half maximum).
-    """
-    v, every = np.r_[-3:0:0.5, 0.5:3.5:0.5], circuit.geometry.places(360)
-    seconds = lambda s: round(s / circuit.dt)  # noqa: E731
-    moved, _ = bump_movement(circuit, np.repeat(v[:, None, None], seconds(4), 1), np.zeros((len(v), 1)))
-    speed = (moved[:, -1] - moved[:, seconds(1)]) / ((seconds(4) - 1 - seconds(1)) * circuit.dt)
-    gain, rng = speed @ v / (v @ v), np.random.default_rng(seed)
-    rest, rates = bump_movement(circuit, np.zeros((360, seconds(5), 1)), every)
-    result = {"gain": gain, "nonlinearity": np.abs(speed / (gain * v) - 1).max(), "diffusion": 0.0}
-    result |= {"drift": np.abs(rest - rest[:, :1]).max(), "drift_2s": np.abs(rest[:, seconds(2)] - rest[:, 0]).max()}
-    if noise:
-        moved, _ = bump_movement(circuit, np.zeros((100, seconds(5), 1)), every[:100], rng, noise)
-        result["diffusion"] = np.var(moved[:, -1] - moved[:, 0]) / 5
-    moved, _ = bump_movement(circuit, draw_velocity(rng, 180, seconds(5), circuit.dt), every[::2], rng, noise)
-    where, _ = np.histogram(moved % (2 * np.pi), 36, (0, 2 * np.pi))
-    half = rates[:, 0] > rates[:, 0].max(-1, keepdims=True) / 2
-    return result | {"occupancy": where.min() / where.mean(), "width": half.mean() * 2 * np.pi}
 
 
 def main():
@@ -151,7 +109,7 @@ def main():
     recordings.save(args.out, **data)
     size = f"{args.trials} trials x {args.steps} steps of {circuit.dt * 1000:g} ms"
     print(f"{args.out}: {size}, {len(circuit.network.b)} neurons")
-    check = physiology(circuit, args.noise, args.seed)
+    check = physiology(simulate, circuit, args.noise, args.seed)
     print(f"  angular gain   {check['gain']:.3f}, linear within {100 * check['nonlinearity']:.1f} % up to 3 rad/s")
     print(f"  bump width     {np.degrees(check['width']):.0f} deg at half maximum")
     drift = f"{check['drift']:.4f} rad at most over 5 s, {check['drift_2s']:.4f} over 2 s"

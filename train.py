@@ -71,20 +71,6 @@ def parse(arguments=None):
     return p.parse_args(arguments)
 
 
-def split_trials(rec):
-    """Set every tenth trial aside (the last one of fewer than ten; a single trial is cut into ten first).
-
-    Returns: the recording to train on, the held-out one, and the held-out trials' indices.
-    """
-    if len(rec.rates) == 1:
-        length = int(rec.valid.sum()) // 10
-        cut = {k: a[0, : 10 * length].reshape(10, length, -1) for k, a in rec.arrays().items() if np.ndim(a) == 3}
-        rec = recordings.Recording(dt=rec.dt, tau=rec.tau, **cut)
-    index = np.arange(len(rec.rates))
-    held_out = index[9::10] if len(index) >= 10 else index[-1:]
-    return rec.trials(np.setdiff1d(index, held_out)), rec.trials(held_out), held_out
-
-
 def fit(model, windows, updates, lr, beta2=0.99, schedule="onecycle", loss="matching", forcing=0.1, penalty=0.003,
         held=False, watch=None, training=None):  # fmt: skip
     """Train a network in place, by back-propagation through windows of a recording.
@@ -145,7 +131,7 @@ def main():
         print(f"{args.data}: {warning}", file=sys.stderr)
     truth, shape = recordings.load_truth(args.data, rec), geometry.of(rec)
     alpha = args.alpha = args.alpha or (rec.dt / rec.tau if rec.tau else 0.2)  # the published one
-    train, held_out, index = split_trials(rec)
+    train, held_out, index = recordings.split(rec)
     session.long_enough((train, held_out), args.data, rec, args.warmup + args.window)
     device = processes.start(args.replicas, session.choose_device(args.device))
     torch.set_flush_denormal(True)  # silent units' states decay to numbers that slow a CPU down

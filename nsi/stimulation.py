@@ -1,6 +1,9 @@
-"""Known currents into recorded neurons: what passive activity cannot tell, pulses can."""
+"""What a simulated experiment does to a circuit: velocities, and known currents into recorded neurons."""
 
 import numpy as np
+
+VELOCITY_SD = 2.0  # rad/s
+VELOCITY_TAU = 0.112  # s, correlation time: the published momentum of 0.8 per 25 ms
 
 
 def pulses(rng, trials, steps, n, dt, amplitude, every=0.25, lasting=0.05, fraction=0.3):
@@ -11,3 +14,12 @@ def pulses(rng, trials, steps, n, dt, amplitude, every=0.25, lasting=0.05, fract
         pulse = rng.uniform(0, amplitude, (trials, n)) * (rng.random((trials, n)) < fraction)
         stimulus[:, t : t + width] = pulse[:, None]
     return stimulus
+
+
+def random_velocity(rng, trials, steps, dt, sd=VELOCITY_SD, tau=VELOCITY_TAU):
+    """A stationary first-order autoregressive velocity. Returns: (trials, steps, 1) rad/s."""
+    momentum = np.exp(-dt / tau)
+    velocity = sd * rng.standard_normal((trials, steps))
+    for t in range(1, steps):
+        velocity[:, t] = momentum * velocity[:, t - 1] + np.sqrt(1 - momentum**2) * velocity[:, t]
+    return velocity[..., None]

@@ -52,7 +52,7 @@ def reached(path, updates, seed):
     began = time.perf_counter()
     generators = [torch.Generator().manual_seed(seed)]
     model = RNN(n, args.input_units, rec.velocity.shape[-1], alpha, args.init_scale, generators)
-    windows = Windows(train.split_trials(rec)[0], alpha, generators, batch=args.batch)
+    windows = Windows(recordings.split(rec)[0], alpha, generators, batch=args.batch)
     train.fit(model, windows, updates, args.lr, watch=Scores())
     good = [s for s in scored if s[2] >= PUBLISHED["r_W"] and s[3] >= PUBLISHED["r_gate"]]
     at, seconds = good[0][:2] if good else (None, None)

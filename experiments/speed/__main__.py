@@ -21,7 +21,7 @@ import torch
 import cann
 from experiments import runs
 from model import RNN
-from nsi import figures, recordings
+from nsi import figures, recordings, stimulation
 from nsi.circuits import ring
 from nsi.gradient import Gradient
 from nsi.optimiser import Adam
@@ -109,7 +109,8 @@ def simulated(neurons, trials=100, steps=1000):
     torch.set_num_threads(1)
     circuit = ring(neurons // 2, neurons // 4)
     rng = np.random.default_rng(0)
-    velocity, start = cann.draw_velocity(rng, trials, steps, circuit.dt), rng.uniform(-np.pi, np.pi, (trials, 1))
+    velocity = stimulation.random_velocity(rng, trials, steps, circuit.dt)
+    start = rng.uniform(-np.pi, np.pi, (trials, 1))
     began = time.perf_counter()
     cann.simulate(circuit, velocity, start, rng, 0.02, settle=0)
     return {"neurons": neurons, "trials": trials, "steps": steps, "seconds": time.perf_counter() - began}

@@ -86,6 +86,20 @@ def load(path):
     return Recording(rates, velocity, dt, heading, tau, stimulus, lengths, animal)
 
 
+def split(rec):
+    """Set every tenth trial aside (the last one of fewer than ten; a single trial is cut into ten first).
+
+    Returns: the recording to train on, the held-out one, and the held-out trials' indices.
+    """
+    if len(rec.rates) == 1:
+        length = int(rec.valid.sum()) // 10
+        cut = {k: a[0, : 10 * length].reshape(10, length, -1) for k, a in rec.arrays().items() if np.ndim(a) == 3}
+        rec = Recording(dt=rec.dt, tau=rec.tau, **cut)
+    index = np.arange(len(rec.rates))
+    held_out = index[9::10] if len(index) >= 10 else index[-1:]
+    return rec.trials(np.setdiff1d(index, held_out)), rec.trials(held_out), held_out
+
+
 def load_truth(path, rec):
     """Read the ground truth that a simulation left in its file, for scoring.
 

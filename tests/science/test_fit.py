@@ -203,7 +203,7 @@ def test_published_estimator(rec, windows):
 @pytest.mark.parametrize("trials", [1, 4, 25])
 def test_held_out_trials_are_set_aside(trials):
     rates = np.random.default_rng(0).random((trials, 100, 3), np.float32)
-    train_on, held_out, index = train.split_trials(Recording(rates, rates, 0.01))
+    train_on, held_out, index = recordings.split(Recording(rates, rates, 0.01))
     assert len(index) == len(held_out.rates) == {1: 1, 4: 1, 25: 2}[trials]
     seen, kept = ({x.tobytes() for x in part.rates} for part in (train_on, held_out))
     assert not seen & kept

@@ -5,7 +5,7 @@ import pytest
 from scipy.integrate import solve_ivp
 
 import cann
-from nsi import circuits, connectivity, network, stimulation
+from nsi import circuits, connectivity, network, physiology, stimulation
 from nsi.geometry import RING
 from tests.tools import ROOT
 
@@ -43,7 +43,7 @@ def test_gain_network_against_the_published_loop():
             W_gain[i, j] = 0.02 * 0.1 * 0.06 * np.sin(0.06 * abs(signed)) * signed
     np.testing.assert_allclose(circuit.network.W, W, atol=1e-12)
     np.testing.assert_allclose(circuit.network.W_gain, W_gain, atol=1e-12)
-    velocity, start = cann.draw_velocity(rng, 1, 30, circuit.dt), np.array([[2.0]])
+    velocity, start = stimulation.random_velocity(rng, 1, 30, circuit.dt), np.array([[2.0]])
     rates = cann.simulate(circuit, velocity, start, settle=0)[0]
     r = np.maximum(0, np.cos(np.arange(n) * 2 * np.pi / n - start[0]))
     for t in range(30):  # alpha 1: the state is the last rate
@@ -67,7 +67,7 @@ def test_ring_is_symmetric_and_gate_is_odd(circuit):
 
 @pytest.mark.parametrize("name", ["ring", "holding"])
 def test_bump_stays_and_integrates(name):
-    check = cann.physiology(circuits.CIRCUITS[name](), noise=0)
+    check = physiology.physiology(cann.simulate, circuits.CIRCUITS[name](), noise=0)
     assert check["gain"] == pytest.approx(1, abs=0.03)
     assert check["nonlinearity"] < 0.05
     assert check["drift"] < (0.02 if name == "ring" else 0.03)
@@ -75,7 +75,7 @@ def test_bump_stays_and_integrates(name):
 
 
 def test_gain_network_integrates():
-    check = cann.physiology(circuits.gain(), noise=0.02)
+    check = physiology.physiology(cann.simulate, circuits.gain(), noise=0.02)
     assert check["gain"] == pytest.approx(1, abs=0.03)
     assert 0 < check["diffusion"] < 1e-3
 
@@ -111,7 +111,7 @@ def test_true_gate_is_the_path_that_velocity_takes(make):
 
 
 def test_velocity_is_the_published_process():
-    v = cann.draw_velocity(np.random.default_rng(0), 100, 4000, 0.025)[..., 0]
+    v = stimulation.random_velocity(np.random.default_rng(0), 100, 4000, 0.025)[..., 0]
     assert v.std() == pytest.approx(2, rel=0.02)
     assert np.corrcoef(v[:, 1:].ravel(), v[:, :-1].ravel())[0, 1] == pytest.approx(0.8, abs=0.01)
 
@@ -140,7 +140,7 @@ def test_seed_decides(circuit):
 def test_a_fitted_network_is_stepped_as_the_simulator_steps(circuit, net):
     """network.run, without noise, gives what simulate gives."""
     rng = np.random.default_rng(0)
-    velocity = cann.draw_velocity(rng, 3, 40, circuit.dt)
+    velocity = stimulation.random_velocity(rng, 3, 40, circuit.dt)
     rates = cann.simulate(circuit, velocity, np.zeros((3, 1)), settle=0)
     u = np.zeros((3, len(net.b)))
     u[:, :40] = RING.bump(RING.places(40), np.zeros((3, 1)))
