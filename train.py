@@ -1,8 +1,9 @@
 """Fit an input-separated recurrent network (model.py) to a recording, and say how far to trust what comes out.
 
-The training is followed by a convex last step that refines the weights onto the response units, and by a second
-training, held at the record throughout, which prepares their standard errors (nsi/uncertainty.py). A run is a folder:
-model.pt, connectivity.npz, metrics.json and Weights & Biases' files.
+A free training comes first. Then, held at the record, the input units are trained and the weights onto the recorded
+neurons solved for in turn (nsi/solve.py): what is solved for is the answer. Of the network as trained, as solved and as
+run freely once more, the one runs that errs least. A run is a folder: model.pt, connectivity.npz, metrics.json and
+Weights & Biases' files.
 
 Only rates, velocity and stimulus enter the fit; the truth, where the recording has it, is for scores alone.
 """
@@ -20,14 +21,14 @@ from nsi.connectivity import scores
 from nsi.gradient import Gradient
 from nsi.optimiser import Adam
 from nsi.run import checkpoint, command, files, processes, session, tracking
-from nsi.run.watch import Watch
+from nsi.run.watch import Stage, Watch
 from nsi.solve import solve
 from nsi.windows import Windows
 
-ROUND, LAST = (
-    (0.6, 0.4, 4),
-    (0.9, 0.3, 1),
-)  # updates and lr relative to the free training's; solve with every so-manieth step
+FREE = {"updates": 550, "batch": 25, "lr": 1e-2}  # the free training's schedule
+CONTROL = {"updates": 1100, "batch": 50, "lr": 6e-3}  # that of the control, which has nothing else
+HELD, TUNED = (0.36, 0.3), (0.2, 0.1)  # updates and lr of the trainings after it, relative to its own
+EVERY = 4  # a solution that another follows does with every so-manieth step
 
 
 def parse(arguments=None):
@@ -37,16 +38,17 @@ def parse(arguments=None):
     count, size = number(int, 1), number(float, 0)
     rate, share = number(float, 0, above=True), number(float, 0, 1)
     alpha = number(float, 0, 1, above=True)
+    told = lambda name: f"{FREE[name]:g}; control {CONTROL[name]:g}"  # noqa: E731
     # fmt: off
     add("--data",          type=Path,  default="data/ring.npz",  help="the recording (data/README.md has the format)")
     add("--out",           type=Path,  default="runs/separated", help="the run's folder")
     add("--input-units",   type=count, default=100,  help="hidden units that receive the velocity")
     add("--control",       action="store_true",      help="no input units: velocity drives the response units")
-    add("--updates",       type=count, default=1100, help="gradient updates")
-    add("--batch",         type=count, default=50,   help="windows per update")
+    add("--updates",       type=count,               help=f"gradient updates (default: {told('updates')})")
+    add("--batch",         type=count,               help=f"windows per update (default: {told('batch')})")
     add("--window",        type=count, default=50,   help="steps of a window that count in the loss")
     add("--warmup",        type=number(int, 0), default=10, help="steps before them, response units held at the record")
-    add("--lr",            type=rate,  default=6e-3, help="Adam's learning rate, at the schedule's peak")
+    add("--lr",            type=rate,                help=f"Adam's learning rate, at its peak (default: {told('lr')})")
     add("--beta2",         type=number(float, 0, 0.9999), default=0.99, help="Adam's memory of squared gradients")
     add("--schedule",      choices=["onecycle", "constant"], default="onecycle", help="learning rate over the updates")
     add("--loss",          choices=["matching", "mse"], default="matching", help="mse: mean squared error of the rates")
@@ -56,9 +58,7 @@ def parse(arguments=None):
     add("--forcing",       type=share, default=0.1,  help="pull per step towards the recorded state, fading to 0")
     add("--alpha",         type=alpha,               help="dt / tau (default: the recording's, else 0.2)")
     add("--seed",          type=number(int, 0), default=0, help="of initial weights and windows")
-    add("--rounds",        type=number(int, 0), default=0,
-                                                     help="of solving for weights between trainings, instead of polish")
-    add("--no-polish",     action="store_true",      help="leave the weights as trained, without the convex last step")
+    add("--rounds",        type=number(int, 0), default=3, help="of training input units and solving for the rest")
     add("--no-errors",     action="store_true",      help="skip the standard errors, and the measures that need them")
     add("--bootstrap",     action="store_true",      help="each replica draws animals, or trials, with replacement")
     add("--replicas",      type=count, default=1,    help="networks fitted at once, with seeds seed, seed + 1, ...")
@@ -68,7 +68,11 @@ def parse(arguments=None):
     add("--resume",        action="store_true",      help="continue the run in --out from its last checkpoint")
     add("--overwrite",     action="store_true",      help="fit anew where --out holds a finished run")
     # fmt: on
-    return p.parse_args(arguments)
+    args = p.parse_args(arguments)
+    for name, value in (CONTROL if args.control else FREE).items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
+    return args
 
 
 def fit(model, windows, updates, lr, beta2=0.99, schedule="onecycle", loss="matching", forcing=0.1, penalty=0.003,
@@ -109,17 +113,25 @@ def fit(model, windows, updates, lr, beta2=0.99, schedule="onecycle", loss="matc
     return time.perf_counter() - began
 
 
-def alternate(model, windows, rec, shape, rounds, updates, lr, **loop):
-    """Train the input units and solve for the response weights in turn, the response units held at the record.
+def refine(model, windows, rec, shape, rounds, updates, lr, stage, bootstrap=False, **loop):
+    """After the free training: train the input units, held at the record, and solve for the response weights in turn,
+    then run freely for a little longer.
 
-    model: RNN, freely trained, which is changed in place; windows: Windows; rec: the training trials; updates, lr: of
-    the free training, of which each round takes a share. Returns: the networks.
+    model: RNN, freely trained, which is changed in place; windows: Windows; rec: the training trials; shape: Ring;
+    updates, lr: of the free training; stage: called with a name and a count of updates, gives a Watch in a with
+    statement; bootstrap: solve for each replica on its own trials. Returns: the networks solved for, and run on.
     """
-    for share, pace, every in [ROUND] * (rounds - 1) + [LAST]:
-        fit(model, windows, updates=max(1, round(share * updates)), lr=pace * lr, held=True, **loop)
-        networks = [solve(net, rec, shape, every).net for net in model.networks()]
-        model.become(networks)
-    return networks
+    parts = [rec.trials(pool.numpy()) if bootstrap else rec for pool in windows.pools]
+    count = max(1, round(HELD[0] * updates))
+    for k in range(rounds):
+        with stage(f"round {k + 1} of {rounds}", count) as watch:
+            fit(model, windows, updates=count, lr=HELD[1] * lr, held=True, penalty=0.0, watch=watch, **loop)
+        every = EVERY if k + 1 < rounds else 1
+        model.become([solve(net, part, shape, every).net for net, part in zip(model.networks(), parts, strict=True)])
+    solved, count = model.networks(), max(1, round(TUNED[0] * updates))
+    with stage("running freely", count) as watch:
+        fit(model, windows, updates=count, lr=TUNED[1] * lr, forcing=0.0, penalty=0.0, watch=watch, **loop)
+    return solved, model.networks()
 
 
 def main():
@@ -137,8 +149,8 @@ def main():
     torch.set_flush_denormal(True)  # silent units' states decay to numbers that slow a CPU down
 
     inputs, n, d = 0 if args.control else args.input_units, rec.rates.shape[-1], rec.velocity.shape[-1]
-    loop = {"lr": args.lr, "updates": args.updates, "beta2": args.beta2, "schedule": args.schedule, "loss": args.loss,
-            "forcing": args.forcing, "penalty": 0.0 if args.control else args.drive_penalty}  # fmt: skip
+    loop = {"updates": args.updates, "lr": args.lr, "beta2": args.beta2, "schedule": args.schedule, "loss": args.loss}
+    free = {"forcing": args.forcing, "penalty": 0.0 if args.control else args.drive_penalty}
     batches = {"warmup": args.warmup, "window": args.window, "batch": args.batch, "rotate": args.rotate}
     places = shape.find(rec.rates[rec.valid])
     progress = lambda net: scores(net, truth, shape, places)  # noqa: E731
@@ -151,45 +163,36 @@ def main():
         windows = Windows(train, alpha, generators, device, bootstrap=args.bootstrap, **batches)
         done = training["updates"] if training else 0
         with session.watched(args.out, args.updates, done, options, wandb, progress) as watch:
-            seconds = fit(model.to(device), windows, **loop, watch=watch, training=training)
+            seconds = fit(model.to(device), windows, **loop, **free, watch=watch, training=training)
         processes.finish()
         if processes.rank():  # the first process does all but a share of the training
             return
-        several, refined, spent = processes.processes() > 1, [False] * args.replicas, time.perf_counter()
-        networks = checkpoint.networks(checkpoint_path, trained=True)[0] if several else model.networks()
-        trained, read = networks, None  # read: what connectivity.npz says, where it is not of the network that runs
-        again = lambda count: [torch.Generator().manual_seed(args.seed + k) for k in range(count)]  # noqa: E731
-        loop["penalty"] = 0.0
+        several, spent, found = processes.processes() > 1, time.perf_counter(), None
+        trained = checkpoint.networks(checkpoint_path, trained=True)[0] if several else model.networks()
+        candidates = {"trained": trained}
         if args.rounds and not args.control:
-            generators = again(args.replicas)
-            solving = RNN(n, inputs, d, alpha, args.init_scale, generators)
-            solving.become(trained)
+            generators = [torch.Generator().manual_seed(args.seed + k) for k in range(args.replicas)]
+            model = RNN(n, inputs, d, alpha, args.init_scale, generators)
+            model.become(trained)
             windows = Windows(train, alpha, generators, device, bootstrap=args.bootstrap, **batches)
-            read = alternate(solving.to(device), windows, train, shape, args.rounds, **loop)
-            networks, refined = prediction.better(trained, read, train, args.warmup, args.window)
-        elif not (args.control or args.no_polish):
-            after = [uncertainty.polish(net, train) for net in trained]
-            networks, refined = prediction.better(trained, after, train, args.warmup, args.window)
-        if any(refined):
+            stage = lambda name, count: Stage(f"{args.out.name}, {name}", count)  # noqa: E731
+            after = refine(model.to(device), windows, train, shape, args.rounds, **loop, stage=stage,
+                           bootstrap=args.bootstrap)  # fmt: skip
+            candidates |= zip(("solved", "tuned"), after, strict=True)
+        networks, running = prediction.best(candidates, train, args.warmup, args.window)
+        read = candidates.get("solved", trained)  # whose weights are the answer, whichever network runs
+        if set(running) != {"trained"}:
             session.keep_refined(checkpoint_path, options, trained, networks)
-        polish_seconds, found = time.perf_counter() - spent, None
+        solve_seconds = time.perf_counter() - spent
         if not args.no_errors:
-            about = read and read[0]
-            if about is None:
-                one = again(1)
-                held = RNN(n, inputs, d, alpha, args.init_scale, one)
-                held.become(networks[:1])
-                half = loop | {"lr": args.lr / 2, "updates": max(1, args.updates // 2)}
-                fit(held.to(device), Windows(train, alpha, one, device, **batches), **half, held=True)
-                about = held.networks()[0]
-            found = uncertainty.read_off(read or networks, about, train, shape)
+            found = uncertainty.read_off(read, train, shape)
             recordings.save(args.out / "connectivity.npz", **found)
-        each = [measures.of_network(net, rec, held_out, shape, truth, found, args.warmup, args.window, best.W[:n, :n])
-                for net, best in zip(networks, read or networks, strict=True)]  # fmt: skip
+        each = [measures.of_network(net, rec, held_out, shape, truth, found, args.warmup, args.window, its)
+                for net, its in zip(networks, read, strict=True)]  # fmt: skip
         metrics = measures.valid_json(measures.of_replicas(each) | {
-            "polished": measures.of_replicas([{"it": r} for r in refined])["it"], "updates": args.updates,
-            "train_seconds": seconds, "polish_seconds": polish_seconds, "seconds": time.perf_counter() - began,
-            "alpha": alpha, "held_out_trials": index, "warnings": warnings,
+            "running": running if args.replicas > 1 else running[0], "updates": args.updates, "train_seconds": seconds,
+            "solve_seconds": solve_seconds, "seconds": time.perf_counter() - began, "alpha": alpha,
+            "held_out_trials": index, "warnings": warnings,
         })  # fmt: skip
         session.write_json(args.out / "metrics.json", metrics)
         tracking.summarise(wandb, metrics)

@@ -130,12 +130,12 @@ def window_error(net, rec, warmup, window):
     return float(np.mean(errors))
 
 
-def better(before, after, rec, warmup, window):
-    """Of each pair of networks the one that errs less, running freely on some training trials.
+def best(candidates, rec, warmup, window):
+    """Of each replica's networks the one that errs least, running freely on some training trials.
 
-    Returns: the networks, and for each whether it is of `after`.
+    candidates: {name: list of Network, one per replica}. Returns: the networks, and the name of each one's candidate.
     """
     some = rec.trials(slice(None, 20))
-    error = lambda net: window_error(net, some, warmup, window)  # noqa: E731
-    chosen = [error(new) <= error(old) for old, new in zip(before, after, strict=True)]
-    return [new if c else old for old, new, c in zip(before, after, chosen, strict=True)], chosen
+    name = [min(candidates, key=lambda name: window_error(candidates[name][k], some, warmup, window))
+            for k in range(len(next(iter(candidates.values()))))]  # fmt: skip
+    return [candidates[each][k] for k, each in enumerate(name)], name

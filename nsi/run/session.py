@@ -55,7 +55,7 @@ def resume(path, options):
     done, spent = training["updates"], training["seconds"]
     if not (isinstance(done, int) and done >= 0 and isinstance(spent, float)):
         raise BadInput(f"{path}: has no count of updates and seconds; expected those of train.py")
-    before = dict.fromkeys(options, False) | state["args"]  # an option younger than the checkpoint was not given
+    before = options | state["args"]  # an option younger than the checkpoint has nothing to differ from
     differ = [f"{k} {before[k]!r}, not {options[k]!r}" for k in options if before[k] != options[k]]
     if differ:
         raise BadInput(f"{path}: was trained with {' and '.join(differ)}; expected the same options to --resume")

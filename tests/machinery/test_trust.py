@@ -22,7 +22,7 @@ from PIL import Image
 
 import cann
 import train
-from nsi import circuits, gradient, measures, recordings, uncertainty
+from nsi import circuits, gradient, measures, recordings
 from nsi.run import checkpoint, files, session, watch
 from tests.tools import GOOD, ROOT, call
 
@@ -67,14 +67,14 @@ def results(out):
         (signal.SIGINT, "first_divergence", 1),
         (signal.SIGTERM, "first_divergence", 7),
         (signal.SIGINT, "first_divergence", 12),
-        (signal.SIGTERM, "polish", 1),
-        (signal.SIGINT, "first_divergence", 15),  # in the second training, for the errors
+        (signal.SIGTERM, "solve", 1),
+        (signal.SIGINT, "first_divergence", 15),  # in the training of a round
         (signal.SIGTERM, "of_network", 1),
     ],
 )
 def test_interrupted_fit_goes_on_to_the_same_bytes(number, during, call_number, fitted, tmp_path, monkeypatch):
     assert fitted(tmp_path / "whole")[0] == 0
-    module = {"first_divergence": session, "polish": uncertainty, "of_network": measures}[during]
+    module = {"first_divergence": session, "solve": train, "of_network": measures}[during]
     original, calls = getattr(module, during), []
 
     def interrupted(*args):
@@ -195,7 +195,7 @@ def test_divergence_is_told_at_its_update_and_the_last_good_checkpoint_stays(fit
     monkeypatch.setattr(watch, "CHECKPOINT_EVERY", 3)
     status, error = fitted(tmp_path / "run", "--replicas", replicas)
     assert status == 2
-    assert "the fit diverged at update 7: the gradient is not finite; try a smaller --lr than 0.006" in error
+    assert "the fit diverged at update 7: the gradient is not finite; try a smaller --lr than 0.01" in error
     assert checkpoint.read(tmp_path / "run" / "model.pt")["training"]["updates"] == 6
     assert not (tmp_path / "run" / "metrics.json").exists()
 
