@@ -1,8 +1,6 @@
 """What units are tuned to: maps over heading and velocity, shifters, and units matched to neurons."""
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
-from scipy.stats import binned_statistic_2d
 
 from nsi.prediction import predict
 
@@ -15,6 +13,8 @@ def tuning_maps(rates, heading, velocity, bins=(16, 36), speed=4.0):
     rates: (..., units); heading: (...) rad; velocity: (...) rad/s, drawn within +-speed.
     Returns: (units, velocity bins, heading bins), NaN where there is no data.
     """
+    from scipy.stats import binned_statistic_2d  # slow to import
+
     values = rates.reshape(-1, rates.shape[-1]).T
     limits = [[-speed, speed], [-np.pi, np.pi]]
     inside = np.abs(velocity.ravel()) < speed
@@ -111,6 +111,8 @@ def match_units(rates, neurons):
 
     rates: (..., units); neurons: (..., neurons). Returns: unit indices, neuron indices, their correlations.
     """
+    from scipy.optimize import linear_sum_assignment  # slow to import
+
     x, y = (a.reshape(-1, a.shape[-1]).astype(np.float64) for a in (rates, neurons))
     x, y = (a - a.mean(0) for a in (x, y))
     x, y = (a / (np.sqrt((a**2).sum(0)) + 1e-12) for a in (x, y))

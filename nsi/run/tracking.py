@@ -13,7 +13,6 @@ import numpy as np
 
 os.environ.setdefault("WANDB_SILENT", "true")
 os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # else a server that hangs delays the end
-import wandb
 
 EVERY = 25  # updates between two looks at the loss, the only ones that wait for the device
 IMAGES = 5  # pictures of W over a run
@@ -41,6 +40,8 @@ def tracked(mode, out, config, run_id=None):
 
 def start(mode, out, config, run_id):
     """Begin a run, offline where the server refuses or does not answer, and disabled where that fails too."""
+    import wandb  # slow to import
+
     if mode == "auto":
         mode = os.environ.get("WANDB_MODE") or ("online" if key_configured() else "offline")
     os.environ.setdefault("WANDB_CACHE_DIR", str(out.absolute() / "wandb" / "cache"))  # there may be no home
@@ -102,6 +103,8 @@ def log(run, update, scalars, W, last):
         return
     row = dict(scalars)
     if update == last or update % max(EVERY, last // IMAGES // EVERY * EVERY) == 0:
+        import wandb
+
         row["W"] = wandb.Image(picture(W))
     with contextlib.suppress(Exception):  # a service that has died is told of at the end
         run.log(row, step=update)
