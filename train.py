@@ -7,7 +7,6 @@ model.pt, connectivity.npz, metrics.json and Weights & Biases' files.
 Only rates, velocity and stimulus enter the fit; the truth, where the recording has it, is for scores alone.
 """
 
-import sys
 import time
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import numpy as np
 import torch
 
 from model import RNN
-from nsi import geometry, measures, prediction, recordings, uncertainty
+from nsi import check, geometry, measures, prediction, recordings, uncertainty
 from nsi.connectivity import scores
 from nsi.gradient import Gradient
 from nsi.optimiser import Adam
@@ -126,9 +125,6 @@ def main():
     began, args = time.perf_counter(), parse()
     args.out = tracking.own_folder(args.out)
     rec = recordings.load(args.data)
-    warnings = list(recordings.outliers(rec))
-    for warning in warnings:
-        print(f"{args.data}: {warning}", file=sys.stderr)
     truth, shape = recordings.load_truth(args.data, rec), geometry.of(rec)
     alpha = args.alpha = args.alpha or (rec.dt / rec.tau if rec.tau else 0.2)  # the published one
     train, held_out, index = recordings.split(rec)
@@ -145,6 +141,7 @@ def main():
     options, checkpoint_path = session.told(vars(args), args.data), args.out / "model.pt"
     about = {"data_shape": list(rec.rates.shape)}
     with session.opened(args.out, options, args.wandb, args.resume, args.overwrite, about) as (state, wandb):
+        warnings = check.told(rec, args.data, alpha, args.warmup + args.window, args.bootstrap)
         generators = [torch.Generator().manual_seed(args.seed + k) for k in processes.mine(args.replicas)]
         model = RNN(n, inputs, d, alpha, args.init_scale, generators)
         training = session.go_on(state, model, args.replicas)

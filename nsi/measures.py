@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from nsi import connectivity, prediction, tuning, uncertainty
+from nsi.geometry import decoding_error, places_of
 
 
 def of_network(net, rec, held_out, geometry, truth, found, warmup, window, W=None):
@@ -14,7 +15,7 @@ def of_network(net, rec, held_out, geometry, truth, found, warmup, window, W=Non
     connectivity.npz, or None; warmup, window: steps of the windows that `loss` is measured on; W (n, n): the estimate
     of the weights, where it is not the network's. Returns: dict.
     """
-    places, W = geometry.find(rec.rates[rec.valid]), net.W[: net.n, : net.n] if W is None else W
+    places, W = places_of(rec, geometry), net.W[: net.n, : net.n] if W is None else W
     turning = prediction.turning(rec, geometry, places)
     determined = None if found is None else found["identifiable"]
     result = connectivity.scores(net, truth, geometry, places, determined, W)
@@ -32,6 +33,7 @@ def of_network(net, rec, held_out, geometry, truth, found, warmup, window, W=Non
     last = result["heading_error"]["5"]
     result["heading_error_5s"] = last["error"] if last["samples"] >= prediction.FEWEST else None
     result["turning"] = turning
+    result["decoding_error"] = None if rec.heading is None else decoding_error(rec, geometry, places)
     if len(net.b) > net.n:
         result |= tuning.shifter_measures(net, held_out, geometry, places)
         result |= uncertainty.path_measures(net, rec, truth, found)

@@ -5,7 +5,7 @@ A recording is an `.npz` file of plain arrays (no pickles):
     rates      (trials, steps, N)   firing rates of the observed neurons, >= 0, about 1 at most
     velocity   (trials, steps, D)   rad/s, the input that moves the activity
     dt         ()                   s, one time step
-    heading    (trials, steps, D)   rad, optional, drawn in figures only
+    heading    (trials, steps, D)   rad, optional, or (trials, steps, 1): places neurons and checks, no fit reads it
     tau        ()                   s, optional, synaptic time constant: the fit's alpha is dt / tau
     stimulus   (trials, steps, N)   optional, a known current into the observed neurons
     lengths    (trials,)            optional, the steps that each trial really has; what follows them is padding
@@ -77,7 +77,7 @@ def load(path):
             raise BadInput(f"{path}: velocity is empty, shape {velocity.shape}; expected (trials, steps, D)")
         dt = _positive(path, file, "dt")
         tau = _positive(path, file, "tau") if "tau" in file else None
-        heading = _array(path, file, "heading", 3, like=velocity.shape, lengths=lengths) if "heading" in file else None
+        heading = _heading(path, file, velocity.shape, lengths) if "heading" in file else None
         stimulus = _array(path, file, "stimulus", 3, like=rates.shape, lengths=lengths) if "stimulus" in file else None
         named = next((key for key in ("animal", "fly") if key in file), None)
         animal = _labels(path, file, named, trials) if named else None
@@ -191,8 +191,28 @@ def _array(path, file, key, rank, like=None, dtype=np.float32, lengths=None):
     if lengths is not None:
         array[np.arange(shape[1]) >= lengths[:, None]] = 0
     if not np.isfinite(array).all():
-        raise BadInput(f"{path}: {key} has values that are not finite (NaN or infinite); expected finite numbers")
+        raise BadInput(f"{path}: {key} has values that are not finite (NaN or infinite){_where(array)}")
     return array
+
+
+def _where(array):
+    """Where an array is not finite and what to do, in a clause."""
+    if array.ndim < 3:
+        return "; expected finite numbers"
+    missing = ~np.isfinite(array).all(-1)  # (trials, steps)
+    trial, step = np.argwhere(missing)[0]
+    at_end = np.array_equal(missing, np.logical_and.accumulate(missing[:, ::-1], 1)[:, ::-1])
+    remedy = "as padding is: give `lengths`" if at_end else "cut the trial there, and use `lengths`"
+    return (
+        f" at {missing.sum()} steps of {missing.any(1).sum()} trials, first at trial {trial}, step {step}; "
+        f"expected finite numbers: {remedy}"
+    )
+
+
+def _heading(path, file, shape, lengths):
+    """The heading, of as many components as the velocity, or of one: on a ring other components have no angle."""
+    one = file.header("heading")[0][-1:] == (1,)
+    return _array(path, file, "heading", 3, like=(*shape[:2], 1) if one else shape, lengths=lengths)
 
 
 def _positive(path, file, key):
