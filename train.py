@@ -61,6 +61,7 @@ def parse(arguments=None):
     add("--no-errors",     action="store_true",      help="skip the standard errors, and the measures that need them")
     add("--bootstrap",     action="store_true",      help="each replica draws animals, or trials, with replacement")
     add("--replicas",      type=count, default=1,    help="networks fitted at once, with seeds seed, seed + 1, ...")
+    add("--shuffle-velocity", action="store_true",   help="a null model: fit the velocity of other trials")
     add("--device",        choices=["auto", "cpu", "cuda"], default="auto", help="auto: a GPU where there is one")
     add("--wandb",         choices=["auto", "online", "offline", "disabled"], default="auto",
                                                      help="auto: online if a key is configured, else offline")
@@ -124,7 +125,9 @@ def alternate(model, windows, rec, shape, rounds, updates, lr, **loop):
 def main():
     began, args = time.perf_counter(), parse()
     args.out = tracking.own_folder(args.out)
-    rec = recordings.load(args.data)
+    given = rec = recordings.load(args.data)
+    if args.shuffle_velocity:
+        rec = recordings.shuffled(given, args.seed)
     truth, shape = recordings.load_truth(args.data, rec), geometry.of(rec)
     alpha = args.alpha = args.alpha or (rec.dt / rec.tau if rec.tau else 0.2)  # the published one
     train, held_out, index = recordings.split(rec)
@@ -141,7 +144,7 @@ def main():
     options, checkpoint_path = session.told(vars(args), args.data), args.out / "model.pt"
     about = {"data_shape": list(rec.rates.shape)}
     with session.opened(args.out, options, args.wandb, args.resume, args.overwrite, about) as (state, wandb):
-        warnings = check.told(rec, args.data, alpha, args.warmup + args.window, args.bootstrap)
+        warnings = check.told(given, args.data, alpha, args.warmup + args.window, args.bootstrap)
         generators = [torch.Generator().manual_seed(args.seed + k) for k in processes.mine(args.replicas)]
         model = RNN(n, inputs, d, alpha, args.init_scale, generators)
         training = session.go_on(state, model, args.replicas)
@@ -186,7 +189,7 @@ def main():
         metrics = measures.valid_json(measures.of_replicas(each) | {
             "polished": measures.of_replicas([{"it": r} for r in refined])["it"], "updates": args.updates,
             "train_seconds": seconds, "polish_seconds": polish_seconds, "seconds": time.perf_counter() - began,
-            "alpha": alpha, "held_out_trials": index, "warnings": warnings,
+            "alpha": alpha, "held_out_trials": index, "warnings": warnings, "shuffle_velocity": args.shuffle_velocity,
         })  # fmt: skip
         session.write_json(args.out / "metrics.json", metrics)
         tracking.summarise(wandb, metrics)

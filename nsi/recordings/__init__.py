@@ -16,7 +16,7 @@ hold other neurons back for a test (`held_out_rates`). `load` never reads these,
 `load_held_out` read them for scoring alone.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -98,6 +98,23 @@ def split(rec):
     index = np.arange(len(rec.rates))
     held_out = index[9::10] if len(index) >= 10 else index[-1:]
     return rec.trials(np.setdiff1d(index, held_out)), rec.trials(held_out), held_out
+
+
+def shuffled(rec, seed):
+    """The same recording with the velocity of other trials: what a fit finds in it, velocity does not explain.
+
+    Each trial gets that of the next in a random circle of all trials, of more than one where it is shorter; that of a
+    single trial is moved on by half of it. Returns: Recording.
+    """
+    ends, velocity = rec.valid.sum(1), np.zeros_like(rec.velocity)
+    if len(ends) == 1:
+        velocity[0, : ends[0]] = np.roll(rec.velocity[0, : ends[0]], ends[0] // 2, 0)
+    order = np.random.default_rng(seed).permutation(len(ends))
+    for k, trial in enumerate(order if len(ends) > 1 else ()):
+        others = [rec.velocity[j, : ends[j]] for j in np.roll(order, -k - 1)[:-1]]
+        length = min(ends[trial], sum(map(len, others)))
+        velocity[trial, :length] = np.concatenate(others)[:length]
+    return replace(rec, velocity=velocity)
 
 
 def load_truth(path, rec):
