@@ -62,6 +62,7 @@ def parse(arguments=None):
     add("--bootstrap",     action="store_true",      help="each replica draws animals, or trials, with replacement")
     add("--replicas",      type=count, default=1,    help="networks fitted at once, with seeds seed, seed + 1, ...")
     add("--shuffle-velocity", action="store_true",   help="a null model: fit the velocity of other trials")
+    add("--no-report",     action="store_true",      help="draw no figures and no page")
     add("--device",        choices=["auto", "cpu", "cuda"], default="auto", help="auto: a GPU where there is one")
     add("--wandb",         choices=["auto", "online", "offline", "disabled"], default="auto",
                                                      help="auto: online if a key is configured, else offline")
@@ -190,9 +191,12 @@ def main():
             "polished": measures.of_replicas([{"it": r} for r in refined])["it"], "updates": args.updates,
             "train_seconds": seconds, "polish_seconds": polish_seconds, "seconds": time.perf_counter() - began,
             "alpha": alpha, "held_out_trials": index, "warnings": warnings, "shuffle_velocity": args.shuffle_velocity,
+            "data_sha256": options["data_sha256"],
         })  # fmt: skip
         session.write_json(args.out / "metrics.json", metrics)
         tracking.summarise(wandb, metrics)
+        if not args.no_report:
+            session.reported(args.out, rec, held_out, networks, found, metrics, options, wandb)
     show = {k: metrics[k] for k in ("r_W", "r_gate", "heading_error_5s", "loss", "train_seconds") if k in metrics}
     show = {k: [x for x in np.ravel(v) if x is not None] for k, v in show.items()}
     print(f"{args.out}: " + ", ".join(f"{k} {np.mean(v):.3g}" for k, v in show.items() if v))

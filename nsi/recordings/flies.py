@@ -14,8 +14,8 @@ authors released them: github.com/DanTurner-Evans/AngularVelocityData. A file ho
 
 *Channels.* The file name tells which line drives which indicator: 60D05 labels E-PG and 37F06 P-EN1 (the publication's
 Methods); the line after `6fx` has GCaMP6f, which is green, the one after `jRGC1ax` (or `jRGECO1ax`) jRGECO1a, which is
-red. It ends in the condition (`Dark`; in `1x` and `2x` a visible scene turns with the fly, as fast or twice as fast) and
-the trial's number. Of the authors' whole release `select` takes one condition and the two lines above.
+red. It ends in the condition (`Dark`; in `1x` and `2x` a visible scene turns with the fly) and the
+trial's number. Of the authors' whole release `select` takes one condition and the two lines above.
 *Time.* A volume is taken at its first frame, t[0] + (tFrameGrab - tVR[0]) / 1e4; volumes before the ball's first and
 after its last sample are left out. Heading is interpolated there, unwrapped; velocity is its derivative (central
 differences). All trials get the same time step: those of another than the most have are refused, left out or resampled.

@@ -122,6 +122,13 @@ def summarise(run, metrics):
         run.summary.update(metrics)
 
 
+def show(run, paths):
+    """Add PNG files to the run, as they are."""
+    if not run.disabled:
+        with contextlib.suppress(Exception):
+            run.log({f"figures/{path.stem}": wandb.Image(str(path)) for path in paths})
+
+
 def picture(W):
     """W (units, units) as an image, red positive, blue negative, symmetric limits. Returns: (units, units, 3) uint8."""
     x = W / (np.abs(W).max() or 1.0)
