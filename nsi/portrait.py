@@ -26,8 +26,8 @@ SEE = {
     "connectivity": "weights from rows to columns, neurons in the order of their places; grey is what the data do not "
     "determine. Standard errors are drawn up to the largest weight",
     "profiles": "mean over pairs of neurons by their distance, and the 95 % interval that it has if errors of all "
-    "weights onto one neuron go together; dotted, the s.d. from pair to pair. A ring's W is a bump; a gate that moves it "
-    "to either side is odd",
+    "weights onto one neuron go together; dotted, the s.d. from pair to pair. A ring's W is a bump; a gate that moves "
+    "it to either side is odd",
     "inputs": "mean rate of input units over velocity and heading: a shifter is tuned to both. Below, how each unit "
     "follows velocity, and the heading that it prefers",
 }
@@ -166,7 +166,7 @@ def profiles(found, geometry, places, order):
         figures.matrix(axes[1], found["gate"][0][square], "effective gate, per rad/s")
         _profile(axes[2], found["gate"][0], found["gate_se"][0], np.isfinite(found["gate_se"][0]), geometry, places)
         axes[2].set(ylabel="gate per rad/s", title="effective gate")
-    figure.subplots_adjust(left=0.06 if gated else 0.16, wspace=0.35)
+    figure.subplots_adjust(left=0.06 if gated else 0.16, wspace=0.45)
     return figure
 
 

@@ -53,7 +53,7 @@ TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "
 def fitted(data, save, tmp_path):
     """Fit four replicas small, by one process or two. Returns: the checkpoint and the measures."""
     options = ["--data", save(data), "--replicas", "4", "--bootstrap", "--updates", "3", "--batch", "4"]
-    options += ["--input-units", "10", "--no-errors", "--wandb", "disabled", "--device", "cpu"]
+    options += ["--input-units", "10", "--no-errors", "--no-report", "--wandb", "disabled", "--device", "cpu"]
 
     def run(name, launcher, *more):
         command = [sys.executable, *launcher, ROOT / "train.py", *options, "--out", tmp_path / name, *more]

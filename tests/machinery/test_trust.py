@@ -27,7 +27,19 @@ from nsi import circuits, gradient, measures, recordings, uncertainty
 from nsi.run import checkpoint, files, session, tracking, watch
 from tests.tools import GOOD, ROOT, call
 
-SMALL = ["--updates", "12", "--batch", "4", "--window", "20", "--input-units", "6", "--wandb", "disabled"]
+SMALL = [
+    "--updates",
+    "12",
+    "--batch",
+    "4",
+    "--window",
+    "20",
+    "--input-units",
+    "6",
+    "--no-report",
+    "--wandb",
+    "disabled",
+]
 
 
 @pytest.fixture(scope="module")
