@@ -8,7 +8,6 @@ Weights & Biases' files.
 Only rates, velocity and stimulus enter the fit; the truth, where the recording has it, is for scores alone.
 """
 
-import sys
 import time
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import numpy as np
 import torch
 
 from model import RNN
-from nsi import geometry, measures, prediction, recordings, uncertainty
+from nsi import check, geometry, measures, prediction, recordings, uncertainty
 from nsi.connectivity import scores
 from nsi.gradient import Gradient
 from nsi.optimiser import Adam
@@ -62,6 +61,8 @@ def parse(arguments=None):
     add("--no-errors",     action="store_true",      help="skip the standard errors, and the measures that need them")
     add("--bootstrap",     action="store_true",      help="each replica draws animals, or trials, with replacement")
     add("--replicas",      type=count, default=1,    help="networks fitted at once, with seeds seed, seed + 1, ...")
+    add("--shuffle-velocity", action="store_true",   help="a null model: fit the velocity of other trials")
+    add("--no-report",     action="store_true",      help="draw no figures and no page")
     add("--device",        choices=["auto", "cpu", "cuda"], default="auto", help="auto: a GPU where there is one")
     add("--wandb",         choices=["auto", "online", "offline", "disabled"], default="auto",
                                                      help="auto: online if a key is configured, else offline")
@@ -137,10 +138,9 @@ def refine(model, windows, rec, shape, rounds, updates, lr, stage, bootstrap=Fal
 def main():
     began, args = time.perf_counter(), parse()
     args.out = tracking.own_folder(args.out)
-    rec = recordings.load(args.data)
-    warnings = list(recordings.outliers(rec))
-    for warning in warnings:
-        print(f"{args.data}: {warning}", file=sys.stderr)
+    given = rec = recordings.load(args.data)
+    if args.shuffle_velocity:
+        rec = recordings.shuffled(given, args.seed)
     truth, shape = recordings.load_truth(args.data, rec), geometry.of(rec)
     alpha = args.alpha = args.alpha or (rec.dt / rec.tau if rec.tau else 0.2)  # the published one
     train, held_out, index = recordings.split(rec)
@@ -157,6 +157,7 @@ def main():
     options, checkpoint_path = session.told(vars(args), args.data), args.out / "model.pt"
     about = {"data_shape": list(rec.rates.shape)}
     with session.opened(args.out, options, args.wandb, args.resume, args.overwrite, about) as (state, wandb):
+        warnings = check.told(given, args.data, alpha, args.warmup + args.window, args.bootstrap)
         generators = [torch.Generator().manual_seed(args.seed + k) for k in processes.mine(args.replicas)]
         model = RNN(n, inputs, d, alpha, args.init_scale, generators)
         training = session.go_on(state, model, args.replicas)
@@ -192,10 +193,13 @@ def main():
         metrics = measures.valid_json(measures.of_replicas(each) | {
             "running": running if args.replicas > 1 else running[0], "updates": args.updates, "train_seconds": seconds,
             "solve_seconds": solve_seconds, "seconds": time.perf_counter() - began, "alpha": alpha,
-            "held_out_trials": index, "warnings": warnings,
+            "held_out_trials": index, "warnings": warnings, "shuffle_velocity": args.shuffle_velocity,
+            "data_sha256": options["data_sha256"],
         })  # fmt: skip
         session.write_json(args.out / "metrics.json", metrics)
         tracking.summarise(wandb, metrics)
+        if not args.no_report:
+            session.reported(args.out, rec, held_out, networks, found, metrics, options, wandb)
     show = {k: metrics[k] for k in ("r_W", "r_gate", "heading_error_5s", "loss", "train_seconds") if k in metrics}
     show = {k: [x for x in np.ravel(v) if x is not None] for k, v in show.items()}
     print(f"{args.out}: " + ", ".join(f"{k} {np.mean(v):.3g}" for k, v in show.items() if v))

@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from nsi import connectivity, prediction, tuning, uncertainty
+from nsi.geometry import decoding_error, places_of
 
 
 def of_network(net, rec, held_out, geometry, truth, found, warmup, window, read=None):
@@ -14,7 +15,7 @@ def of_network(net, rec, held_out, geometry, truth, found, warmup, window, read=
     connectivity.npz, or None; warmup, window: steps of the windows that `loss` is measured on; read: Network whose
     connections are scored, where it is not the one that runs. Returns: dict.
     """
-    places, read = geometry.find(rec.rates[rec.valid]), net if read is None else read
+    places, read = places_of(rec, geometry), net if read is None else read
     turning = prediction.turning(rec, geometry, places)
     determined = None if found is None else found["identifiable"]
     result = connectivity.scores(read, truth, geometry, places, determined)
@@ -32,6 +33,7 @@ def of_network(net, rec, held_out, geometry, truth, found, warmup, window, read=
     last = result["heading_error"]["5"]
     result["heading_error_5s"] = last["error"] if last["samples"] >= prediction.FEWEST else None
     result["turning"] = turning
+    result["decoding_error"] = None if rec.heading is None else decoding_error(rec, geometry, places)
     if len(net.b) > net.n:
         result |= tuning.shifter_measures(read, held_out, geometry, places)
         result |= uncertainty.path_measures(read, rec, truth, found)

@@ -6,7 +6,7 @@ from nsi.network import run, synaptic_state
 
 AHEAD = 0.25, 0.5, 1.0, 2.0, 5.0  # s
 FEWEST = 20  # samples that a mean error is worth
-LAG = 0.5  # s, how far apart the clocks of velocity and activity are looked for
+SPAN, LAG = 0.5, 0.75  # s, of a turn; how far apart the clocks of velocity and activity are looked for
 
 
 def predict(net, rec, warmup=None, start=0, steps=None):
@@ -65,7 +65,8 @@ def _errors(net, rec, geometry, places, ahead, every, warmup, gain=1.0):
     """Angles between predicted and recorded headings.
 
     ahead: steps of the free run, each of which is looked at; every: steps from one start to the next.
-    Returns: for each of `ahead` {"network", "integrator", "stay": (starts, trials) rad, NaN where there is none}.
+    Returns: for each of `ahead` {"network", "integrator", "stay": (starts, trials) rad, NaN where a trial has ended
+    or its neurons are silent}.
     """
     length, trials = int(rec.valid.sum(1).max()), len(rec.rates)
     warmup = min(warmup, length // 4)
@@ -81,41 +82,51 @@ def _errors(net, rec, geometry, places, ahead, every, warmup, gain=1.0):
                 continue
             end, ended = now + k, ~rec.valid[:, now + k]
             guesses = {
-                "network": geometry.decode(free[:, warmup + k], places),
+                "network": np.nan_to_num(geometry.decode(free[:, warmup + k], places)),  # silent: it errs by chance
                 "integrator": heading[:, now] + moved[:, end] - moved[:, now],
                 "stay": heading[:, now],
             }
+            unknown = ended | np.isnan(heading[:, now] + heading[:, end]).any(-1)
             for name, guess in guesses.items():
-                errors[name].append(np.where(ended, np.nan, geometry.distance(guess, heading[:, end])))
+                errors[name].append(np.where(unknown, np.nan, geometry.distance(guess, heading[:, end])))
     return [{k: np.array(v) if v else np.empty((0, trials)) for k, v in errors.items()} for errors in found]
 
 
 def turning(rec, geometry, places):
     """How the recorded activity turns with the velocity: where it does not, no fit to the velocity means anything.
 
-    places: (n, D) rad. Returns: dict of `slope` (1 for activity that integrates rad/s), `r` (correlation) and `lag`
-    (s, by which the activity comes after the velocity), at the lag within LAG where the correlation is largest; of the
-    first component.
+    Turns over SPAN are compared, which noise of single steps drowns less than turns of one step. places: (n, D) rad.
+    Returns: dict of `slope` (1 for activity that integrates rad/s), `r` (correlation) and `lag` (s, by which the
+    activity comes after the velocity), at the lag within LAG where the correlation is largest, None where there is
+    none; and `heading`, the same of the given heading, where it is given. Of the first component.
     """
-    heading = geometry.decode(rec.rates, places)
-    speed = geometry.difference(heading[:, 1:], heading[:, :-1])[..., 0] / rec.dt  # (trials, steps - 1)
-    v, both = (
-        rec.velocity[:, :-1, 0],
-        rec.valid[:, 1:] & (rec.rates[:, 1:].max(-1) > 0) & (rec.rates[:, :-1].max(-1) > 0),
-    )
-    furthest, best = min(round(LAG / rec.dt), speed.shape[1] // 4), None
-    for lag in range(-furthest, furthest + 1):
-        late, early = (
-            slice(max(lag, 0), speed.shape[1] + min(lag, 0)),
-            slice(max(-lag, 0), speed.shape[1] - max(lag, 0)),
-        )
-        use = both[:, late] & both[:, early]
-        x, y = v[:, early][use].astype(float), speed[:, late][use].astype(float)
-        if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
+    found = turns(geometry.decode(rec.rates, places)[..., 0], rec.velocity[..., 0], rec.valid, rec.dt)
+    given = None if rec.heading is None else turns(rec.heading[..., 0], rec.velocity[..., 0], rec.valid, rec.dt)
+    return found | {"heading": given} if given and given["r"] is not None else found
+
+
+def turns(angle, velocity, valid, dt, lag=None):
+    """The `slope`, `r` and `lag` of an angle's turning on a velocity, at the best lag, or at the one given (s).
+
+    angle: (trials, steps) rad, NaN where there is none; velocity: (trials, steps) rad/s; valid: (trials, steps) bool.
+    """
+    steps, valid = angle.shape[1], valid & np.isfinite(angle)
+    k = max(1, min(round(SPAN / dt), steps // 4))
+    single = np.angle(np.exp(1j * np.diff(np.where(valid, angle, 0.0).astype(float), axis=1)))
+    sums = lambda x: np.pad(np.cumsum(x, 1), ((0, 0), (1, 0)))  # noqa: E731
+    over = lambda x: sums(x)[:, k:] - sums(x)[:, :-k]  # noqa: E731
+    moved, missing = over(single), over(~(valid[:, 1:] & valid[:, :-1]))  # (trials, steps - k)
+    driven, absent = over(dt * velocity.astype(float))[:, :-1], over(~valid)[:, :-1]
+    furthest, best = min(round(LAG / dt), moved.shape[1] // 4), None
+    for by in range(-furthest, furthest + 1) if lag is None else [round(lag / dt)]:
+        late, early = (slice(max(0, s * by), moved.shape[1] - max(0, -s * by), max(1, k // 5)) for s in (1, -1))
+        use = (missing[:, late] == 0) & (absent[:, early] == 0)
+        x, y = driven[:, early][use], moved[:, late][use]
+        if len(x) < 3 or np.ptp(x) < 1e-9 or np.ptp(y) < 1e-9:
             continue
         r = np.corrcoef(x, y)[0, 1]
         if best is None or abs(r) > abs(best["r"]) + 1e-12:
-            best = {"slope": float(r * y.std() / x.std()), "r": float(r), "lag": lag * rec.dt}
+            best = {"slope": float(r * y.std() / x.std()), "r": float(r), "lag": by * dt}
     return best or {"slope": None, "r": None, "lag": None}
 
 

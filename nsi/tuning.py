@@ -95,7 +95,9 @@ def shifter_measures(net, rec, geometry, places):
     """
     inputs = predict(net, rec)[..., net.n :]
     inputs, rates, velocity = (a[rec.valid][None] for a in (inputs, rec.rates, rec.velocity))
-    tuning = shifter_tuning(inputs, geometry.decode(rates, places)[..., 0], velocity[..., 0])
+    heading = geometry.decode(rates, places)[0, :, 0]
+    known = np.isfinite(heading)  # silence has no heading
+    tuning = shifter_tuning(inputs[:, known], heading[None, known], velocity[:, known, 0])
     count = max(1, int(tuning["active"].sum()))
     right = tuning["modulation"] > 0
     return {

@@ -5,7 +5,7 @@ A recording is an `.npz` file of plain arrays (no pickles):
     rates      (trials, steps, N)   firing rates of the observed neurons, >= 0, about 1 at most
     velocity   (trials, steps, D)   rad/s, the input that moves the activity
     dt         ()                   s, one time step
-    heading    (trials, steps, D)   rad, optional, drawn in figures only
+    heading    (trials, steps, D)   rad, optional, or (trials, steps, 1): places neurons and checks, no fit reads it
     tau        ()                   s, optional, synaptic time constant: the fit's alpha is dt / tau
     stimulus   (trials, steps, N)   optional, a known current into the observed neurons
     lengths    (trials,)            optional, the steps that each trial really has; what follows them is padding
@@ -16,7 +16,7 @@ hold other neurons back for a test (`held_out_rates`). `load` never reads these,
 `load_held_out` read them for scoring alone.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -77,7 +77,7 @@ def load(path):
             raise BadInput(f"{path}: velocity is empty, shape {velocity.shape}; expected (trials, steps, D)")
         dt = _positive(path, file, "dt")
         tau = _positive(path, file, "tau") if "tau" in file else None
-        heading = _array(path, file, "heading", 3, like=velocity.shape, lengths=lengths) if "heading" in file else None
+        heading = _heading(path, file, velocity.shape, lengths) if "heading" in file else None
         stimulus = _array(path, file, "stimulus", 3, like=rates.shape, lengths=lengths) if "stimulus" in file else None
         named = next((key for key in ("animal", "fly") if key in file), None)
         animal = _labels(path, file, named, trials) if named else None
@@ -98,6 +98,23 @@ def split(rec):
     index = np.arange(len(rec.rates))
     held_out = index[9::10] if len(index) >= 10 else index[-1:]
     return rec.trials(np.setdiff1d(index, held_out)), rec.trials(held_out), held_out
+
+
+def shuffled(rec, seed):
+    """The same recording with the velocity of other trials: what a fit finds in it, velocity does not explain.
+
+    Each trial gets that of the next in a random circle of all trials, of more than one where it is shorter; that of a
+    single trial is moved on by half of it. Returns: Recording.
+    """
+    ends, velocity = rec.valid.sum(1), np.zeros_like(rec.velocity)
+    if len(ends) == 1:
+        velocity[0, : ends[0]] = np.roll(rec.velocity[0, : ends[0]], ends[0] // 2, 0)
+    order = np.random.default_rng(seed).permutation(len(ends))
+    for k, trial in enumerate(order if len(ends) > 1 else ()):
+        others = [rec.velocity[j, : ends[j]] for j in np.roll(order, -k - 1)[:-1]]
+        length = min(ends[trial], sum(map(len, others)))
+        velocity[trial, :length] = np.concatenate(others)[:length]
+    return replace(rec, velocity=velocity)
 
 
 def load_truth(path, rec):
@@ -191,8 +208,28 @@ def _array(path, file, key, rank, like=None, dtype=np.float32, lengths=None):
     if lengths is not None:
         array[np.arange(shape[1]) >= lengths[:, None]] = 0
     if not np.isfinite(array).all():
-        raise BadInput(f"{path}: {key} has values that are not finite (NaN or infinite); expected finite numbers")
+        raise BadInput(f"{path}: {key} has values that are not finite (NaN or infinite){_where(array)}")
     return array
+
+
+def _where(array):
+    """Where an array is not finite and what to do, in a clause."""
+    if array.ndim < 3:
+        return "; expected finite numbers"
+    missing = ~np.isfinite(array).all(-1)  # (trials, steps)
+    trial, step = np.argwhere(missing)[0]
+    at_end = np.array_equal(missing, np.logical_and.accumulate(missing[:, ::-1], 1)[:, ::-1])
+    remedy = "as padding is: give `lengths`" if at_end else "cut the trial there, and use `lengths`"
+    return (
+        f" at {missing.sum()} steps of {missing.any(1).sum()} trials, first at trial {trial}, step {step}; "
+        f"expected finite numbers: {remedy}"
+    )
+
+
+def _heading(path, file, shape, lengths):
+    """The heading, of as many components as the velocity, or of one: on a ring other components have no angle."""
+    one = file.header("heading")[0][-1:] == (1,)
+    return _array(path, file, "heading", 3, like=(*shape[:2], 1) if one else shape, lengths=lengths)
 
 
 def _positive(path, file, key):

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from nsi.run import checkpoint, files, processes, tracking
 from nsi.run.files import BadInput
 from nsi.run.watch import Run, Share
 
-PASSING = "out", "resume", "overwrite", "wandb", "device"  # options that do not change what is fitted
+PASSING = "out", "resume", "overwrite", "wandb", "device", "no_report"  # options that do not change what is fitted
 
 
 # ---- before the fit ---------------------------------------------------------------------------------------------
@@ -166,6 +167,22 @@ def write_json(path, value):
     """Write a value as JSON, whole or not at all."""
     with files.whole(path) as temporary:
         Path(temporary).write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def reported(out, rec, held_out, networks, found, metrics, options, run):
+    """Draw a fit's figures and its page, and show W&B the figures; what fails here has cost nothing else.
+
+    Arguments as for `report.write`; options: `told`'s; run: W&B's.
+    """
+    try:
+        from nsi import report  # matplotlib is slow to import
+
+        paths = report.write(out, rec, held_out, networks, found, metrics, options)
+    except Exception as error:
+        print(f"{out}: no report, since drawing it failed ({tracking.brief(error)})", file=sys.stderr)
+        return
+    tracking.show(run, paths)
+    print(f"{out}: report.html says what was found, how far to trust it, and what is not determined")
 
 
 def told_share(share):
