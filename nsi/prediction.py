@@ -45,7 +45,7 @@ def heading_error(net, rec, geometry, places, seconds=5.0, warmup=20):
 def heading_table(net, rec, geometry, places, gain=1.0, warmup=20):
     """Mean error of the predicted heading by seconds ahead, beside two predictions without a network.
 
-    rec: held-out trials; places: (n, D) rad; gain: of the integrator, turning of the activity per velocity.
+    rec: held-out trials; places: (n, D) rad; gain: of the integrator, turning of the activity per velocity, one or D.
     Returns: {"0.25": {"error", "integrator", "stay": rad or None, "samples": count}, ...}.
     """
     steps = [max(1, round(seconds / rec.dt)) for seconds in AHEAD]
@@ -70,7 +70,7 @@ def _errors(net, rec, geometry, places, ahead, every, warmup, gain=1.0):
     length, trials = int(rec.valid.sum(1).max()), len(rec.rates)
     warmup = min(warmup, length // 4)
     heading = geometry.decode(rec.rates, places)  # (trials, steps, D)
-    moved = gain * rec.dt * np.cumsum(rec.velocity, 1)[..., : heading.shape[-1]]
+    moved = rec.dt * geometry.movement(gain * rec.velocity[..., : geometry.dimensions]).cumsum(1)
     found = [{name: [] for name in ("network", "integrator", "stay")} for _ in ahead]
     for start in range(0, length - warmup - min(ahead), every):
         possible = [k for k in ahead if start + warmup + k < length]
@@ -94,13 +94,14 @@ def turning(rec, geometry, places):
     """How the recorded activity turns with the velocity: where it does not, no fit to the velocity means anything.
 
     places: (n, D) rad. Returns: dict of `slope` (1 for activity that integrates rad/s), `r` (correlation) and `lag`
-    (s, by which the activity comes after the velocity), at the lag within LAG where the correlation is largest; of the
-    first component.
+    (s, by which the activity comes after the velocity), at the lag within LAG where the correlation is largest. On a
+    torus slope and r are lists, one for each component of the velocity, and the correlation is their mean.
     """
-    heading = geometry.decode(rec.rates, places)
-    speed = geometry.difference(heading[:, 1:], heading[:, :-1])[..., 0] / rec.dt  # (trials, steps - 1)
+    heading, d = geometry.decode(rec.rates, places), geometry.dimensions
+    turned = geometry.displacement(geometry.difference(heading[:, 1:], heading[:, :-1]))
+    speed = turned / rec.dt  # (trials, steps - 1, D)
     v, both = (
-        rec.velocity[:, :-1, 0],
+        rec.velocity[:, :-1, :d],
         rec.valid[:, 1:] & (rec.rates[:, 1:].max(-1) > 0) & (rec.rates[:, :-1].max(-1) > 0),
     )
     furthest, best = min(round(LAG / rec.dt), speed.shape[1] // 4), None
@@ -111,12 +112,14 @@ def turning(rec, geometry, places):
         )
         use = both[:, late] & both[:, early]
         x, y = v[:, early][use].astype(float), speed[:, late][use].astype(float)
-        if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        if len(x) < 3 or (np.ptp(x, 0) == 0).any() or (np.ptp(y, 0) == 0).any():
             continue
-        r = np.corrcoef(x, y)[0, 1]
-        if best is None or abs(r) > abs(best["r"]) + 1e-12:
-            best = {"slope": float(r * y.std() / x.std()), "r": float(r), "lag": lag * rec.dt}
-    return best or {"slope": None, "r": None, "lag": None}
+        r = np.array([np.corrcoef(a, b)[0, 1] for a, b in zip(x.T, y.T, strict=True)])
+        if best is None or np.abs(r).mean() > np.abs(best["r"]).mean() + 1e-12:
+            best = {"slope": r * y.std(0) / x.std(0), "r": r, "lag": lag * rec.dt}
+    if best is None:
+        return {"slope": None, "r": None, "lag": None}
+    return best | {k: float(best[k][0]) if d == 1 else best[k].tolist() for k in ("slope", "r")}
 
 
 def window_error(net, rec, warmup, window):
