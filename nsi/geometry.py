@@ -272,7 +272,7 @@ RING, TORUS = Ring(), Torus()
 
 # ---- which shape a recording's attractor has --------------------------------------------------------------------
 
-PAIRS = 2.0  # the sixth principal component has so many times the variance of the seventh
+PAIRS = 1.2  # the sixth principal component has so many times the variance of the seventh
 ALIKE = 1.3  # the longest wave vector is at most so many times the shortest
 CLOSED = 0.25  # and their sum, relative to their length, at most this
 MOVED = 0.1  # of the leading components' change the velocity explains so much
