@@ -59,7 +59,7 @@ def grid_score(r):
     turned = {angle: rotate(filled, angle, reshape=False, order=1) for angle in (30, 60, 90, 120, 150)}
     for outer in range(inner + 4, len(r) // 2):
         ring = (distance >= inner) & (distance <= outer) & np.isfinite(r)
-        if np.ptp(filled[ring], initial=0) == 0:
+        if not ring.any() or np.ptp(filled[ring]) == 0:
             continue
         c = {angle: np.corrcoef(r[ring], other[ring])[0, 1] for angle, other in turned.items()}
         best = np.fmax(best, min(c[60], c[120]) - max(c[30], c[90], c[150]))
