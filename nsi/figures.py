@@ -287,7 +287,7 @@ def animate(data, path, geometry, trial=0, every=5, frames=200):
     plt.close(figure)
 
 
-def animate_sheet(data, path, geometry, trial=0, every=10, frames=100):
+def animate_sheet(data, path, geometry, trial=0, every=15, frames=60):
     """Grid cells in time: the bump on the sheet, the path in the box, and the rate map of one cell growing.
 
     data: cann.simulate_recording's, of a torus; path: of the GIF. With a display the window opens as well.
@@ -329,6 +329,9 @@ def animate_sheet(data, path, geometry, trial=0, every=10, frames=100):
         with np.errstate(invalid="ignore"):
             picture.set_data((sums / visits).T)
 
+    draw(moments[-1])
+    figure.canvas.draw()
+    figure.set_layout_engine("none")  # which would be found anew for every frame
     movie = FuncAnimation(figure, draw, moments, interval=100)
     with whole(path) as temporary:
         movie.save(temporary, writer=PillowWriter(fps=10), dpi=80)

@@ -61,7 +61,8 @@ def grid_score(r):
         ring = (distance >= inner) & (distance <= outer) & np.isfinite(r)
         if not ring.any() or np.ptp(filled[ring]) == 0:
             continue
-        c = {angle: np.corrcoef(r[ring], other[ring])[0, 1] for angle, other in turned.items()}
+        with np.errstate(all="ignore"):
+            c = {angle: np.corrcoef(r[ring], other[ring])[0, 1] for angle, other in turned.items()}
         best = np.fmax(best, min(c[60], c[120]) - max(c[30], c[90], c[150]))
     return best
 
