@@ -1,20 +1,21 @@
-"""Simulate a fly's head-direction ring attractor and write its activity as a recording, data/ring.npz.
+"""Simulate a ring attractor of heads' directions, or a torus of grid cells, and write its activity as a recording.
 
     r = phi(u @ W + b + v @ W_in + v * (u @ W_gain) + stimulus + sigma * xi),    phi(x) = max(0, tanh(x))
     tau du/dt = -u + r                                                 alpha = dt / tau per Euler step
 
 W[i, j] is the weight from neuron i to neuron j. Compass neurons hold a bump of activity, whose place on the ring is
-the heading; shifter neurons, driven by the velocity v, push it around. nsi/circuits.py has the circuits, nsi/network.py
-the step.
+the heading; shifter neurons, driven by the velocity v, push it around. Grid cells hold a bump on a torus, whose place
+is where the animal is, and shifters push it by a velocity of two components. nsi/circuits.py has the circuits,
+nsi/network.py the step.
 """
 
 from pathlib import Path
 
 import numpy as np
 
-from nsi import connectivity, network, recordings, stimulation
+from nsi import connectivity, network, physiology, recordings, stimulation
 from nsi.circuits import CIRCUITS
-from nsi.physiology import physiology
+from nsi.recordings import paths
 from nsi.run import command, files
 from nsi.uneven import uneven
 
@@ -47,18 +48,24 @@ def simulate(circuit, velocity, start, rng=None, noise=0.0, stimulus=None, settl
 
 
 def simulate_recording(circuit, seed=0, trials=100, steps=1000, noise=0.02, amplitude=0.0, every=0.25, fraction=0.3,
-                       sd=stimulation.VELOCITY_SD, tau=stimulation.VELOCITY_TAU):  # fmt: skip
+                       sd=stimulation.VELOCITY_SD, tau=stimulation.VELOCITY_TAU, path=None):  # fmt: skip
     """A whole recording with its ground truth, as the dictionary that `recordings.save` writes.
 
-    noise, amplitude, every, fraction: as for `simulate` and `stimulation.pulses`; sd, tau: of the random velocity.
+    noise, amplitude, every, fraction: as for `simulate` and `stimulation.pulses`; sd, tau: of the random velocity;
+    path: (trials, steps + 1, 2) m, which an animal with grid cells walks instead of a random one.
     """
     rng, (net, geometry, dt) = np.random.default_rng(seed), circuit
-    n, d = net.n, geometry.dimensions
-    start = rng.uniform(-np.pi, np.pi, (trials, d))
-    velocity = stimulation.random_velocity(rng, trials, steps, dt, sd, tau)
+    n = net.n
+    if geometry.dimensions == 1:
+        start = rng.uniform(-np.pi, np.pi, (trials, 1))
+        velocity = stimulation.random_velocity(rng, trials, steps, dt, sd, tau)
+    else:
+        path = stimulation.random_walk(rng, trials, steps, dt, sd / geometry.per_metre, tau) if path is None else path
+        velocity, start = geometry.per_metre * np.diff(path, axis=1) / dt, geometry.phases(path[:, 0])
+        trials, steps, _ = velocity.shape
     stimulus = stimulation.pulses(rng, trials, steps, n, dt, amplitude, every, fraction=fraction) if amplitude else None
     rates = simulate(circuit, velocity, start, rng, noise, stimulus)
-    heading = start[:, None] + dt * velocity.cumsum(1)
+    heading = start[:, None] + dt * geometry.movement(velocity).cumsum(1)
     data = {
         "rates": rates[..., :n],
         "velocity": velocity.astype(np.float32),
@@ -74,16 +81,19 @@ def simulate_recording(circuit, seed=0, trials=100, steps=1000, noise=0.02, ampl
         data["tau"] = circuit.tau
     if amplitude:
         data["stimulus"] = stimulus.astype(np.float32)
+    if path is not None:
+        data["position"] = path[:, 1:].astype(np.float32)
     return data
 
 
 def main():
-    p = command.Parser("Simulate the head-direction ring attractor and write a recording.")
+    p = command.Parser("Simulate a head-direction or grid-cell attractor and write a recording.")
     positive, real, share = command.number(int, 1), command.number(float, 0), command.number(float, 0, 1)
     period = command.number(float, 0, above=True)
     # fmt: off
-    p.add_argument("--out",       type=Path,     default="data/ring.npz", help="the recording to write")
+    p.add_argument("--out",       type=Path,     help="the recording to write (default: data/CIRCUIT.npz)")
     p.add_argument("--circuit",   choices=CIRCUITS, default="ring", help="which one; holding: shifters help to hold")
+    p.add_argument("--trajectory", type=Path,    help="a recorded path for grid cells: .npz or .csv with t, x, y")
     p.add_argument("--seed",      type=command.number(int, 0), default=0, help="of velocity, headings and noise")
     p.add_argument("--trials",    type=positive, default=100,  help="trials")
     p.add_argument("--steps",     type=positive, default=1000, help="time steps per trial (10 ms; gain network 25 ms)")
@@ -98,29 +108,32 @@ def main():
     p.add_argument("--visualize", action="store_true", help="animate the first trial, beside the recording as .gif")
     # fmt: on
     args = p.parse_args()
+    circuit, rng, path = CIRCUITS[args.circuit](), np.random.default_rng(1000 + args.seed), None
+    walks = circuit.geometry.dimensions == 2
+    args.out = args.out or Path(f"data/{args.circuit}.npz")
     if args.out.suffix != ".npz":
         p.error(f"argument --out: expected a name that ends in .npz, not {args.out.name!r}")
+    if args.trajectory and not walks:
+        p.error(f"argument --trajectory: expected --circuit grid, since the {args.circuit} circuit knows no places")
     files.writable(args.out.parent)
+    if args.trajectory:
+        path = paths.read(args.trajectory, circuit.dt, args.trials, args.steps)
 
-    circuit, rng = CIRCUITS[args.circuit](), np.random.default_rng(1000 + args.seed)
     circuit = uneven(circuit, rng, args.jitter, args.jitter_shifters, args.sparse, args.balance)
     data = simulate_recording(circuit, args.seed, args.trials, args.steps, args.noise, args.stimulus,
-                              args.stimulus_every, args.stimulus_share)  # fmt: skip
+                              args.stimulus_every, args.stimulus_share, path=path)  # fmt: skip
     recordings.save(args.out, **data)
-    size = f"{args.trials} trials x {args.steps} steps of {circuit.dt * 1000:g} ms"
+    size = f"{len(data['rates'])} trials x {args.steps} steps of {circuit.dt * 1000:g} ms"
     print(f"{args.out}: {size}, {len(circuit.network.b)} neurons")
-    check = physiology(simulate, circuit, args.noise, args.seed)
-    print(f"  angular gain   {check['gain']:.3f}, linear within {100 * check['nonlinearity']:.1f} % up to 3 rad/s")
-    print(f"  bump width     {np.degrees(check['width']):.0f} deg at half maximum")
-    drift = f"{check['drift']:.4f} rad at most over 5 s, {check['drift_2s']:.4f} over 2 s"
-    print(f"  drift at rest  {drift}, 360 headings, without noise")
-    print(f"  occupancy      {check['occupancy']:.2f} of the mean where the bump is least, while it turns")
-    print(f"  diffusion      {check['diffusion']:.2e} rad^2/s at rest, with noise {args.noise:g}")
+    for line in physiology.report(simulate, circuit, args.noise, args.seed):
+        print(f"  {line}")
+    for line in physiology.field_report(data) if walks else ():
+        print(f"  {line}")
     if args.visualize:
         from nsi import figures  # matplotlib is slow to import
 
-        figures.animate(data, args.out.with_suffix(".gif"), circuit.geometry)
-        print(f"{args.out.with_suffix('.gif')}: the bump and the heading of the first trial")
+        (figures.animate_sheet if walks else figures.animate)(data, args.out.with_suffix(".gif"), circuit.geometry)
+        print(f"{args.out.with_suffix('.gif')}: the bump and the {'path' if walks else 'heading'} of the first trial")
 
 
 if __name__ == "__main__":

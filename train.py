@@ -41,7 +41,7 @@ def parse(arguments=None):
     # fmt: off
     add("--data",          type=Path,  default="data/ring.npz",  help="the recording (data/README.md has the format)")
     add("--out",           type=Path,  default="runs/separated", help="the run's folder")
-    add("--input-units",   type=count, default=100,  help="hidden units that receive the velocity")
+    add("--input-units",   type=count,               help="hidden units that receive the velocity (by the file)")
     add("--control",       action="store_true",      help="no input units: velocity drives the response units")
     add("--updates",       type=count,               help=f"gradient updates (default: {told('updates')})")
     add("--batch",         type=count,               help=f"windows per update (default: {told('batch')})")
@@ -54,7 +54,7 @@ def parse(arguments=None):
     add("--init-scale",    type=size,  default=0.03, help="initial W relative to Glorot's")
     add("--drive-penalty", type=size,  default=0.003, help="on the input units' drive to the response, fading to 0")
     add("--rotate",        action="store_true",      help="turn windows around the ring, taken to be alike all around")
-    add("--forcing",       type=share, default=0.1,  help="pull per step towards the recorded state, fading to 0")
+    add("--forcing",       type=share,               help="pull per step to the record, fading to 0 (by the file)")
     add("--alpha",         type=alpha,               help="dt / tau (default: the recording's, else 0.2)")
     add("--seed",          type=number(int, 0), default=0, help="of initial weights and windows")
     add("--rounds",        type=number(int, 0), default=3, help="of training input units and solving for the rest")
@@ -145,6 +145,7 @@ def main():
     alpha = args.alpha = args.alpha or (rec.dt / rec.tau if rec.tau else 0.2)  # the published one
     train, held_out, index = recordings.split(rec)
     session.long_enough((train, held_out), args.data, rec, args.warmup + args.window)
+    session.decide(args, shape, rec.rates.shape[-1])
     device = processes.start(args.replicas, session.choose_device(args.device))
     torch.set_flush_denormal(True)  # silent units' states decay to numbers that slow a CPU down
 

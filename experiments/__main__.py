@@ -11,7 +11,7 @@ from experiments import runs
 
 ORDER = (
     "reproduction", "connections", "findings", "limits", "perturbation", "rivals", "estimator", "answer", "speed",
-    "flies", "flies.models",
+    "grid", "flies", "flies.models",
 )  # fmt: skip
 
 

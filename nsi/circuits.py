@@ -3,22 +3,23 @@
 A ring attractor of compass neurons holds a bump of activity; what moves it with the velocity v differs. In the shifter
 circuits (after Turner-Evans et al. 2017, doi 10.7554/eLife.23496) v excites right and inhibits left shifter neurons,
 which copy the bump and send it back displaced to either side. In the gain network (the published simulation) there are
-no shifters: v multiplies a second matrix.
+no shifters: v multiplies a second matrix. Grid cells hold a bump on a torus, and the velocity has two components.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-from nsi.geometry import RING, Ring
+from nsi.geometry import RING, TORUS, Ring, Torus
 from nsi.network import Network
+from nsi.waves import third
 
 
 class Circuit(NamedTuple):
     """A network, the shape of its attractor, and its time step."""
 
     network: Network
-    geometry: Ring
+    geometry: Ring | Torus
     dt: float  # s
 
     @property
@@ -66,4 +67,34 @@ def gain(n=100, dt=0.025):
     return Circuit(Network(W, np.zeros((1, n)), np.zeros(n), 1.0, n, W_gain), RING, dt)
 
 
-CIRCUITS = {"ring": ring, "gain": gain, "holding": holding}
+def grid(n=16, shifters=None, cosine=0.2, inhibition=-0.02, amplitude=None, threshold=0.4, drive=0.04, dt=0.01,
+         tau=0.05):  # fmt: skip
+    """n x n grid cells on a hexagonal torus, then four sheets of shifters: conjunctive grid x direction cells.
+
+    Each sheet is driven by the velocity along -x, +x, -y or +y, copies the bump and sends it back displaced that way.
+    At rest they cancel, and the grid cells alone hold the bump. Weights scale as 1 / n^2.
+
+    shifters: along each side of a sheet (default: half of n; below 5 they are silent); cosine, inhibition: of the grid
+    cells' weights; amplitude: of what shifters send (default: that of a gain of 1); threshold, drive: as of `ring`.
+    """
+    shifters = n // 2 if shifters is None else shifters
+    amplitude = GRID_AMPLITUDE.get(n, 0.262) if amplitude is None else amplitude
+    cells, sheet, N, M = TORUS.places(n**2), TORUS.places(shifters**2), n**2, shifters**2
+    size = N + 4 * M
+    W, b, W_in = np.zeros((size, size)), np.zeros(size), np.zeros((2, size))
+    apart = third(cells - cells[:, None])  # (from, to, wave)
+    W[:N, :N] = (cosine * np.cos(apart).mean(-1) + inhibition) * 100 / N
+    width = 0.8 * 4 * np.pi / np.sqrt(3) / shifters
+    copy = np.exp((np.cos(third(sheet - cells[:, None])) - 1).sum(-1) * 2 / 3 / width**2)
+    back = np.sin(third(cells - sheet[:, None]))
+    for k, direction in enumerate(np.array([[-1, 0], [1, 0], [0, -1], [0, 1]])):
+        part = slice(N + k * M, N + (k + 1) * M)
+        W[:N, part] = copy / copy.sum(0)
+        W[part, :N] = amplitude * (back * (TORUS.ALL @ direction)).mean(-1) * 50 / M
+        W_in[:, part] = drive * direction[:, None]
+    b[N:] = -threshold
+    return Circuit(Network(W, W_in, b, dt / tau, N), TORUS, dt)
+
+
+GRID_AMPLITUDE = {12: 0.37, 14: 0.2907, 16: 0.265}  # by the side of the sheet; larger sheets need 0.262
+CIRCUITS = {"ring": ring, "gain": gain, "holding": holding, "grid": grid}

@@ -32,6 +32,15 @@ def correlation(fitted, true):
     return np.corrcoef(fitted, true)[0, 1]
 
 
+def per_component(measure, fitted, true):
+    """A measure of the gate, a number, or where the velocity has several components a list of one for each.
+
+    measure: called with two (n, n); fitted, true: (D, n, n).
+    """
+    each = [float(measure(a, b)) for a, b in zip(fitted, true, strict=True)]
+    return each if len(each) > 1 else each[0]
+
+
 def deviation(fitted, true, mask, geometry, places):
     """How two matrices agree on what sets a pair of neurons apart from others at the same distance.
 
@@ -52,9 +61,9 @@ def scores(net, truth, geometry, places, determined=None):
 
     truth: recordings.load_truth's; determined: (n, n) bool, uncertainty.identifiable's, or None. Returns: dict of r_W,
     r_W_near (pairs that one bump can hold), r_W_identifiable, frobenius_W (relative to the truth), r_dev, dev_slope,
-    dev_error, r_gate and r_product.
+    dev_error, r_gate and r_product, these two by `per_component`.
     """
-    result, n = {}, net.n
+    result, gates, n = {}, {}, net.n
     if "W" in truth:
         fitted, true = net.W[:n, :n], truth["W"][:n, :n]
         near = geometry.near(places)
@@ -66,9 +75,10 @@ def scores(net, truth, geometry, places, determined=None):
             result |= dict(zip(("r_dev", "dev_slope", "dev_error"), deviations, strict=True))
         result["frobenius_W"] = np.linalg.norm(fitted - true) / np.linalg.norm(true)
     if "gate" in truth and len(net.b) > n:
-        result["r_gate"] = correlation(gate(net), truth["gate"])
-        result["r_product"] = correlation(unsigned_product(net), truth["gate"][0])
-    return {name: float(value) for name, value in result.items()}
+        product = np.broadcast_to(unsigned_product(net), truth["gate"].shape)
+        gates["r_gate"] = per_component(correlation, gate(net), truth["gate"])
+        gates["r_product"] = per_component(correlation, product, truth["gate"])
+    return {name: float(value) for name, value in result.items()} | gates
 
 
 # ---- the path through the input units, as it acts ---------------------------------------------------------------

@@ -28,7 +28,7 @@ def of_network(net, rec, held_out, geometry, truth, found, warmup, window, read=
             result["coverage"] = uncertainty.coverage(found["W_unbiased"], found["W_se"], true, determined)
     result["loss"] = prediction.window_error(net, held_out, warmup, window)
     result["variance"] = float(held_out.rates[held_out.valid].var(0).mean())
-    gain = 1.0 if turning["slope"] is None else turning["slope"]
+    gain = 1.0 if turning["slope"] is None else np.array(turning["slope"])
     result["heading_error"] = prediction.heading_table(net, held_out, geometry, places, gain)
     last = result["heading_error"]["5"]
     result["heading_error_5s"] = last["error"] if last["samples"] >= prediction.FEWEST else None

@@ -1,11 +1,52 @@
 """What a physiologist would check of a simulated bump: gain, drift, diffusion, width, and where it likes to stay.
 
 The functions take the simulator, cann.simulate, for an argument: nothing here knows how a circuit is integrated.
+`report` says it all in words, of a ring or of a torus.
 """
 
 import numpy as np
 
+from nsi import ratemaps
 from nsi.stimulation import random_velocity
+
+SPEEDS, DIRECTIONS = (0.5, 1.0, 2.0, 3.0), 24  # rad/s and their number, at which the bump on a torus is moved
+
+
+def report(simulate, circuit, noise, seed=0):
+    """What `physiology` finds, in words. Yields: lines."""
+    if circuit.geometry.dimensions > 1:
+        yield from _torus_report(simulate, circuit, noise, seed)
+        return
+    check = physiology(simulate, circuit, noise, seed)
+    yield f"angular gain   {check['gain']:.3f}, linear within {100 * check['nonlinearity']:.1f} % up to 3 rad/s"
+    yield f"bump width     {np.degrees(check['width']):.0f} deg at half maximum"
+    drift = f"{check['drift']:.4f} rad at most over 5 s, {check['drift_2s']:.4f} over 2 s"
+    yield f"drift at rest  {drift}, 360 headings, without noise"
+    yield f"occupancy      {check['occupancy']:.2f} of the mean where the bump is least, while it turns"
+    yield f"diffusion      {check['diffusion']:.2e} rad^2/s at rest, with noise {noise:g}"
+
+
+def _torus_report(simulate, circuit, noise, seed):
+    check = torus_physiology(simulate, circuit, noise, seed)
+    yield f"gain           {check['gain']:.3f} of displacement per velocity, {DIRECTIONS} directions"
+    for speed, (mean, least, most) in zip(SPEEDS, check["gains"], strict=True):
+        yield f"  at {speed:g} rad/s   {mean:.3f}, {least:.3f} to {most:.3f} by direction"
+    yield f"bump width     {check['width']:.2f} rad at half maximum, of a period of 7.26"
+    drift = f"{check['drift']:.3f} rad at most over 5 s, {check['drift_mean']:.3f} on average"
+    yield f"drift at rest  {drift}, without noise"
+    yield f"diffusion      {check['diffusion']:.2e} rad^2/s at rest, with noise {noise:g}"
+
+
+def field_report(data, neurons=16):
+    """The firing fields of a recording of grid cells in a box, in words. data: cann.simulate_recording's. Yields: a
+    line."""
+    rates, position = (data[key].reshape(-1, data[key].shape[-1]) for key in ("rates", "position"))
+    some = np.linspace(0, rates.shape[-1] - 1, neurons).astype(int)
+    maps, size = ratemaps.rate_maps(rates[::2, some], position[::2])
+    repeats = [ratemaps.autocorrelogram(one) for one in maps]
+    scores, apart = [ratemaps.grid_score(r) for r in repeats], [ratemaps.spacing(r) for r in repeats]
+    apart = f"{np.nanmean(apart) * size.mean():.2f} m" if np.isfinite(apart).any() else "not to be seen"
+    yield f"grid score     {np.mean(scores):.2f}, least {np.min(scores):.2f}, of {neurons} rate maps; spacing {apart}"
 
 
 def bump_movement(simulate, circuit, velocity, start, rng=None, noise=0.0):
@@ -39,3 +80,40 @@ def physiology(simulate, circuit, noise, seed=0):
     where, _ = np.histogram(moved % (2 * np.pi), 36, (0, 2 * np.pi))
     half = rates[:, 0] > rates[:, 0].max(-1, keepdims=True) / 2
     return result | {"occupancy": where.min() / where.mean(), "width": half.mean() * 2 * np.pi}
+
+
+def torus_physiology(simulate, circuit, noise, seed=0):
+    """What a physiologist would check of a bump on a torus. All displacements are in rad, a period being 7.26.
+
+    Returns: dict with `gain` (of displacement along the velocity, least squares over all), `gains` (for each of SPEEDS
+    the mean over directions, the least and the largest), `across` (the largest displacement across the velocity,
+    relative), `drift` and `drift_mean` (over 5 s at rest without noise, from 64 places), `diffusion` (rad^2/s in each
+    direction at rest with noise, or 0) and `width` (full width at half maximum of the bump, taken for round).
+    """
+    geometry, rng = circuit.geometry, np.random.default_rng(seed)
+    places = geometry.places(circuit.network.n)
+    seconds = lambda s: round(s / circuit.dt)  # noqa: E731
+
+    def moved(velocity, since, noise=0.0):
+        """Displacement from a second `since` on to the end, (trials, 2) rad, and the last rates."""
+        start = rng.uniform(-np.pi, np.pi, (len(velocity), 2))
+        rates = simulate(circuit, velocity, start, rng, noise)[..., : circuit.network.n]
+        phases = np.unwrap(geometry.decode(rates, places), axis=1)
+        return geometry.displacement(phases[:, -1] - phases[:, seconds(since)]), rates[:, -1]
+
+    angle = np.arange(DIRECTIONS) * 2 * np.pi / DIRECTIONS + 0.13  # none of them along an axis
+    v = np.array(SPEEDS)[:, None, None] * np.stack([np.cos(angle), np.sin(angle)], -1)
+    flat = v.reshape(-1, 2)
+    far, _ = moved(np.repeat(flat[:, None], seconds(3) + 1, 1), 1)
+    far = far.reshape(v.shape) / 2
+    along, size = (far * v).sum(-1), (v**2).sum(-1)
+    gains, across = along / size, (far[..., 0] * v[..., 1] - far[..., 1] * v[..., 0]) / size
+    still = np.zeros((64, seconds(5), 2))
+    rest, rates = moved(still, 0)
+    result = {"gain": along.sum() / size.sum(), "gains": [(g.mean(), g.min(), g.max()) for g in gains]}
+    result |= {"across": np.abs(across).max(), "diffusion": 0.0}
+    result |= {"drift": np.linalg.norm(rest, axis=-1).max(), "drift_mean": np.linalg.norm(rest, axis=-1).mean()}
+    if noise:
+        result["diffusion"] = np.var(moved(still, 0, noise)[0], axis=0).mean() / 5
+    area = (rates > rates.max(-1, keepdims=True) / 2).mean() * (4 * np.pi) ** 2 / np.sqrt(12)  # of the torus' own
+    return result | {"width": 2 * np.sqrt(area / np.pi)}

@@ -45,7 +45,7 @@ def heading_error(net, rec, geometry, places, seconds=5.0, warmup=20):
 def heading_table(net, rec, geometry, places, gain=1.0, warmup=20):
     """Mean error of the predicted heading by seconds ahead, beside two predictions without a network.
 
-    rec: held-out trials; places: (n, D) rad; gain: of the integrator, turning of the activity per velocity.
+    rec: held-out trials; places: (n, D) rad; gain: of the integrator, turning of the activity per velocity, one or D.
     Returns: {"0.25": {"error", "integrator", "stay": rad or None, "samples": count}, ...}.
     """
     steps = [max(1, round(seconds / rec.dt)) for seconds in AHEAD]
@@ -71,7 +71,7 @@ def _errors(net, rec, geometry, places, ahead, every, warmup, gain=1.0):
     length, trials = int(rec.valid.sum(1).max()), len(rec.rates)
     warmup = min(warmup, length // 4)
     heading = geometry.decode(rec.rates, places)  # (trials, steps, D)
-    moved = gain * rec.dt * np.cumsum(rec.velocity, 1)[..., : heading.shape[-1]]
+    moved = rec.dt * geometry.movement(gain * rec.velocity[..., : geometry.dimensions]).cumsum(1)
     found = [{name: [] for name in ("network", "integrator", "stay")} for _ in ahead]
     for start in range(0, length - warmup - min(ahead), every):
         possible = [k for k in ahead if start + warmup + k < length]
@@ -98,11 +98,29 @@ def turning(rec, geometry, places):
     Turns over SPAN are compared, which noise of single steps drowns less than turns of one step. places: (n, D) rad.
     Returns: dict of `slope` (1 for activity that integrates rad/s), `r` (correlation) and `lag` (s, by which the
     activity comes after the velocity), at the lag within LAG where the correlation is largest, None where there is
-    none; and `heading`, the same of the given heading, where it is given. Of the first component.
+    none; and `heading`, the same of the given heading, where it is given. On a torus slope and r are lists, one for
+    each component of the velocity, at the lag of the first.
     """
-    found = turns(geometry.decode(rec.rates, places)[..., 0], rec.velocity[..., 0], rec.valid, rec.dt)
-    given = None if rec.heading is None else turns(rec.heading[..., 0], rec.velocity[..., 0], rec.valid, rec.dt)
-    return found | {"heading": given} if given and given["r"] is not None else found
+    found = _along(geometry, geometry.decode(rec.rates, places), rec)
+    if rec.heading is None or rec.heading.shape[-1] != geometry.dimensions:
+        return found
+    given = _along(geometry, rec.heading, rec)
+    return found if given["r"] is None else found | {"heading": given}
+
+
+def _along(geometry, places, rec):
+    """The turning of a course of places (trials, steps, D) rad on the velocity, by component where D > 1."""
+    known = np.isfinite(places).all(-1)
+    moved = geometry.displacement(geometry.difference(places[:, 1:], places[:, :-1]))
+    course = np.pad(np.cumsum(np.nan_to_num(moved), 1), ((0, 0), (1, 0), (0, 0)))
+    course[~known] = np.nan
+    first = turns(course[..., 0], rec.velocity[..., 0], rec.valid, rec.dt)
+    if geometry.dimensions == 1 or first["r"] is None:
+        return first
+    each = [
+        turns(course[..., d], rec.velocity[..., d], rec.valid, rec.dt, first["lag"]) for d in range(course.shape[-1])
+    ]
+    return {"slope": [one["slope"] for one in each], "r": [one["r"] for one in each], "lag": first["lag"]}
 
 
 def turns(angle, velocity, valid, dt, lag=None):

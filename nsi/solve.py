@@ -21,6 +21,7 @@ from nsi.network import Network
 SPREADS = 0.003, 0.01, 0.02, 0.04, 0.07, 0.1, 0.15, 0.2, 0.3, 0.45, 0.7, 1.0, 1.5, 2.5  # of W, relative to its r.m.s.
 INPUT_SPREADS = 0.03, 0.1, 0.3, 1.0, 3.0  # of the weights from input units, likewise
 THRESHOLD_SPREAD = 0.1
+LOOSE = 1.0  # spread about the last mean profile, relative to the r.m.s. weight, with which the next one is looked for
 ASKED = 15  # neurons that the likelihood is pooled over
 FEWEST = 2  # samples per regressor that a neuron needs, else it keeps its weights
 
@@ -54,21 +55,39 @@ def solve(net, rec, geometry, every=1, rounds=3):
     spreads = [np.array(SPREADS) * rms[0], np.array(INPUT_SPREADS) * rms[1]]
     chosen, asked = [spreads[0][6], spreads[1][2]], np.array(list(known))[:: max(1, len(known) // ASKED)]
     places, everyone = geometry.find(rec.rates[rec.valid]), np.ones((n, n), bool)
-    solved, spread_of = about.copy(), lambda chosen: np.repeat([*chosen, THRESHOLD_SPREAD], [n, q - 1 - n, 1])
-    for _ in range(rounds):
-        centre = about.copy()
-        centre[:n] = geometry.mean_profile(solved[:n], places, everyone)
-        shift = centre - about
-        left = {j: score[:, j] - G @ shift[:, j] for j, G in known.items()}  # x.T @ (residual about the centre)
-        rest = {j: square[j] - shift[:, j] @ (score[:, j] + left[j]) for j in known}
+    spread_of = lambda chosen: np.repeat([*chosen, THRESHOLD_SPREAD], [n, q - 1 - n, 1])  # noqa: E731
 
-        def evidence(chosen, left=left, rest=rest):
-            return sum(_evidence(known[j], left[j], rest[j], noise[j], spread_of(chosen)) for j in asked)
+    def profile(weights):
+        """The prior's centre: the mean profile of some weights, and the weights from input units as they are."""
+        return np.concatenate([geometry.mean_profile(weights[:n], places, everyone), about[n:]])
 
-        chosen = _climb(evidence, chosen, spreads)
+    def left(j, centre):  # x.T @ (residual about the centre)
+        return score[:, j] - known[j] @ (centre[:, j] - about[:, j])
+
+    def evidence(chosen, centre):
+        each = 0.0
+        for j in asked:
+            its, shift = left(j, centre), centre[:, j] - about[:, j]
+            rest = square[j] - shift @ (score[:, j] + its)
+            each += _evidence(known[j], its, rest, noise[j], spread_of(chosen))
+        return each
+
+    def posterior(chosen, centre):
+        weights = about.copy()
         for j, G in known.items():
             factor = cho_factor(G / noise[j] + np.diag(spread_of(chosen) ** -2.0))
-            solved[:, j] = centre[:, j] + cho_solve(factor, left[j] / noise[j])
+            weights[:, j] = centre[:, j] + cho_solve(factor, left(j, centre) / noise[j])
+        return weights
+
+    centre = profile(about)
+    for _ in range(rounds):
+        chosen = _climb(lambda chosen, centre=centre: evidence(chosen, centre), chosen, spreads)
+        # under the spread chosen the profile would hardly move: a spread near 0 holds every weight to it
+        loose = [LOOSE * size for size in rms]
+        moved = [profile(posterior(spread, centre)) for spread in (chosen, loose)]
+        centre = max([centre, *moved], key=lambda centre, chosen=chosen: evidence(chosen, centre))
+    chosen = _climb(lambda chosen: evidence(chosen, centre), chosen, spreads)
+    solved = posterior(chosen, centre)
     W, b = net.W.copy(), net.b.copy()
     W[:, :n], b[:n] = solved[:-1], solved[-1]
     return Solution(net._replace(W=W, b=b), chosen[0] / rms[0], float(np.sqrt(np.median(list(noise.values())))))

@@ -48,17 +48,21 @@ def shifter_tuning(rates, heading, velocity, bins=24, shuffles=20):
     """Which units are tuned to heading and modulated by velocity beyond what shuffled data give.
 
     Heading tuning is the variance that the mean rate per heading bin explains; velocity modulation is the correlation
-    of what it leaves with velocity. Both are compared with the same statistic after heading or velocity was shifted in
-    time by large steps, at the TUNED_ABOVE_SHUFFLED quantile over units and shifts.
+    of what it leaves with velocity, of several components the root of the sum of their squares. Both are compared with
+    the same statistic after heading or velocity was shifted in time by large steps, at the TUNED_ABOVE_SHUFFLED
+    quantile over units and shifts.
 
-    rates: (trials, steps, units); heading, velocity: (trials, steps).
-    Returns: dict of (units,) arrays: `active`, `shifter` (bool), `modulation` (correlation with velocity, signed).
+    rates: (trials, steps, units); heading, velocity: (trials, steps, D); bins: of each of D angles.
+    Returns: dict of arrays: `active`, `shifter` (units,) bool, `modulation` (D, units), correlations with velocity.
     """
     x = rates.reshape(-1, rates.shape[-1]).astype(np.float64)
     active = (x > 0.05).mean(0) > 0.005
     x = x - x.mean(0)
-    where = np.floor((heading.ravel() % (2 * np.pi)) / (2 * np.pi) * bins).astype(int) % bins
-    v = velocity.ravel() - velocity.mean()
+    angles, d = heading.reshape(len(x), -1), heading.shape[-1]
+    where = np.floor((angles % (2 * np.pi)) / (2 * np.pi) * bins).astype(int) % bins @ bins ** np.arange(d)
+    bins = bins**d
+    v = velocity.reshape(len(x), -1).T
+    v = v - v.mean(1, keepdims=True)  # (D, samples)
     total = (x**2).sum(0) + 1e-12
 
     def explained(where):
@@ -70,19 +74,19 @@ def shifter_tuning(rates, heading, velocity, bins=24, shuffles=20):
 
     means, tuning = explained(where)
     rest = x - means[where]
-    scale = np.sqrt((rest**2).sum(0) * (v**2).sum()) + 1e-12
+    scale = np.sqrt((rest**2).sum(0) * (v**2).sum(1, keepdims=True)) + 1e-12
     shifts = [len(x) * (k + 1) // (shuffles + 1) for k in range(shuffles)]
     shuffled_tuning = (
         np.quantile([explained(np.roll(where, s))[1][active] for s in shifts], TUNED_ABOVE_SHUFFLED)
         if active.any()
         else 0
     )
-    shuffled_modulation = [np.abs(np.roll(v, s) @ rest / scale)[active] for s in shifts]
+    shuffled_modulation = [np.linalg.norm(np.roll(v, s, 1) @ rest / scale, axis=0)[active] for s in shifts]
     beyond = np.quantile(shuffled_modulation, TUNED_ABOVE_SHUFFLED) if active.any() else 0
     modulation = v @ rest / scale
     return {
         "active": active,
-        "shifter": active & (tuning > shuffled_tuning) & (np.abs(modulation) > beyond),
+        "shifter": active & (tuning > shuffled_tuning) & (np.linalg.norm(modulation, axis=0) > beyond),
         "modulation": modulation,
     }
 
@@ -91,21 +95,22 @@ def shifter_measures(net, rec, geometry, places):
     """Shifters among the input units, the response units held at the record.
 
     Returns: dict with `shifter_fraction` (of the active input units), `shifter_left` and `shifter_right` (the same
-    for those that prefer either turning direction) and `active_input_units` (a count). Velocity's first component.
+    for those that prefer either turning direction; None on a torus, which has no left) and `active_input_units` (a
+    count). Of as many of the velocity's components as the geometry has dimensions.
     """
-    inputs = predict(net, rec)[..., net.n :]
+    inputs, d = predict(net, rec)[..., net.n :], geometry.dimensions
     inputs, rates, velocity = (a[rec.valid][None] for a in (inputs, rec.rates, rec.velocity))
-    heading = geometry.decode(rates, places)[0, :, 0]
-    known = np.isfinite(heading)  # silence has no heading
-    tuning = shifter_tuning(inputs[:, known], heading[None, known], velocity[:, known, 0])
+    heading = geometry.decode(rates, places)
+    known = np.isfinite(heading[0]).all(-1)  # silence has no heading
+    tuning = shifter_tuning(inputs[:, known], heading[:, known], velocity[:, known, :d], 24 if d == 1 else 10)
     count = max(1, int(tuning["active"].sum()))
-    right = tuning["modulation"] > 0
+    right = tuning["modulation"][0] > 0
+    side = lambda which: float((tuning["shifter"] & which).sum() / count) if d == 1 else None  # noqa: E731
     return {
         "shifter_fraction": float(tuning["shifter"].sum() / count),
-        "shifter_left": float((tuning["shifter"] & ~right).sum() / count),
-        "shifter_right": float((tuning["shifter"] & right).sum() / count),
+        "shifter_left": side(~right), "shifter_right": side(right),
         "active_input_units": int(tuning["active"].sum()),
-    }
+    }  # fmt: skip
 
 
 def match_units(rates, neurons):

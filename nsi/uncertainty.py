@@ -30,10 +30,10 @@ from nsi.connectivity import (
     gate,
     gate_map,
     hold,
+    per_component,
     true_effective_gate,
     true_total,
 )
-from nsi.geometry import RING
 from nsi.misfit import misfit
 from nsi.network import synaptic_state
 
@@ -41,6 +41,7 @@ RESOLVED = 1.5  # a weight is identifiable if its standard error is below this t
 LOW, HIGH = 0.1, 2.0  # predicted currents between which arctanh(r) is trusted
 CLUSTERS = 20  # at least; fewer trials are cut
 BLOCK = 25  # neurons treated at a time
+SEEN = 5000  # samples by which neurons' activities are compared
 
 
 class Estimate(NamedTuple):
@@ -61,13 +62,13 @@ class Regression(NamedTuple):
     used: torch.Tensor  # (samples, n) bool: active, so that arctanh(r) tells the current
     e: torch.Tensor  # (samples, n) float64, residuals about the coefficients, 0 where not used
     starts: np.ndarray  # (clusters,), first sample of each piece of a trial
-    order: np.ndarray  # (n,), neurons along the ring
+    order: np.ndarray  # (n,), neurons that are active together following each other
 
     def informations(self):
         """Yields: each neuron j, in order, and its information matrix, x[used[:, j]].T @ x[used[:, j]].
 
         Neighbours are active together, so each matrix is the last one with the samples added or taken away that
-        only one of the two has: a tenth of the work, for a ring.
+        only one of the two has: a tenth of the work for a ring, a third for a torus.
         """
         G, before = torch.zeros(2 * (self.x.shape[1],), dtype=torch.float64), torch.zeros_like(self.used[:, 0])
         for j in self.order:
@@ -95,7 +96,22 @@ def regress(coefficients, x, held):
     # above LOW noise does not silence a neuron; one that is silent all the same has no arctanh to offer
     used = (a > LOW) & (a < HIGH) & (r > 0) & (r < 0.9999) & torch.as_tensor(held.valid).flatten()[:, None]
     e = torch.where(used, response.inverse(r) - a, 0.0)
-    return Regression(x, used, e, starts.ravel(), RING.order(RING.find(held.rates[held.valid])))
+    return Regression(x, used, e, starts.ravel(), neighbours(used[:: max(1, len(used) // SEEN)].numpy()))
+
+
+def neighbours(active):
+    """An order of neurons in which each is followed by the one, of those left, whose active samples differ the least.
+
+    active: (samples, n) bool. Returns: (n,) indices.
+    """
+    active = active.astype(np.float32)
+    differ = active.sum(0)[:, None] + active.sum(0) - 2 * active.T @ active
+    order, left = [0], np.arange(1, len(differ))
+    while len(left):
+        closest = np.argmin(differ[order[-1], left])
+        order.append(left[closest])
+        left = np.delete(left, closest)
+    return np.array(order)
 
 
 def nuisances(net, held, rec):
@@ -219,10 +235,10 @@ def path_measures(net, rec, truth, found):
 
     truth: recordings.load_truth's; found: the arrays of connectivity.npz, or None.
     Returns: dict with, as far as there is truth, `r_gate_effective`, `gate_slope` and `gate_error` (effective gate
-    against the true circuit's own: correlation, slope of fitted on true, relative error), `r_total` and
-    `frobenius_total` (direct and even path together, against the truth's), `coverage_gate` and `coverage_total`; and
-    `direct_share`, `direct_share_se`: how much of the fitted total the unbiased estimate finds in the direct path, by
-    regression over the identifiable weights, or None without a stimulus, since then the recording cannot tell.
+    against the true circuit's own: correlation, slope of fitted on true, relative error, by `per_component`), `r_total`
+    and `frobenius_total` (direct and even path together, against the truth's), `coverage_gate` and `coverage_total`;
+    and `direct_share`, `direct_share_se`: how much of the fitted total the unbiased estimate finds in the direct path,
+    by regression over the identifiable weights, or None without a stimulus, since then the recording cannot tell.
     """
     n, result = net.n, {}
     held = hold(net, rec)
@@ -231,10 +247,13 @@ def path_measures(net, rec, truth, found):
     if "gate" in truth:
         effective = gate_map(net, held) @ net.W[n:, :n]
         true = true_effective_gate(truth, rec) if whole and "W_in" in truth else truth["gate"]
-        size = max(np.sum(true**2), 1e-30)
-        result["r_gate_effective"] = float(correlation(effective, true))
-        result["gate_slope"] = float(np.sum(effective * true) / size)
-        result["gate_error"] = float(np.sqrt(np.sum((effective - true) ** 2) / size))
+        size = lambda true: max(np.sum(true**2), 1e-30)  # noqa: E731
+        measured = {
+            "r_gate_effective": correlation,
+            "gate_slope": lambda a, b: np.sum(a * b) / size(b),
+            "gate_error": lambda a, b: np.sqrt(np.sum((a - b) ** 2) / size(b)),
+        }
+        result |= {name: per_component(measure, effective, true) for name, measure in measured.items()}
         if found is not None:
             result["coverage_gate"] = coverage(found["gate"], found["gate_se"], true, np.full(true.shape, True))
     if whole:

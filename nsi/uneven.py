@@ -10,6 +10,7 @@ from nsi import network
 
 SPEEDS = (-4, -2, -1, 0, 1, 2, 4)  # rad/s, at which a balanced circuit's currents are the even one's
 HEADINGS = 72  # places around the ring, likewise
+SHEET, FAST, DIRECTIONS = 144, (2, 4), 6  # on a torus: places, speeds besides 0, and directions
 TRUST = 1e-3  # relative singular value below which a balance is not sought
 SILENT = 0.1  # weight of states in which a neuron is silent
 
@@ -37,11 +38,16 @@ def uneven(circuit, rng, jitter=0.0, jitter_hidden=0.0, sparse=0.0, balance=Fals
 
 def travelling_states(circuit, steps=260):
     """States of the noiseless circuit while its bump travels. Returns: u (samples, M) and v (samples, D)."""
-    places, net, d = circuit.geometry.places(HEADINGS), circuit.network, circuit.geometry.dimensions
+    net, d = circuit.network, circuit.geometry.dimensions
+    places, moving = circuit.geometry.places(HEADINGS if d == 1 else SHEET), np.array(SPEEDS)[:, None]
+    if d > 1:
+        angle = np.arange(DIRECTIONS) * 2 * np.pi / DIRECTIONS
+        around = np.stack([np.cos(angle), np.sin(angle)], -1)
+        moving = np.concatenate([np.zeros((1, d)), *(speed * around for speed in FAST)])
     states, velocities = [], []
-    for speed in SPEEDS:
+    for v in moving:
         velocity = np.zeros((len(places), steps, d))
-        velocity[:, 200:] = speed
+        velocity[:, 200:] = v
         u = np.zeros((len(places), len(net.b)))
         u[:, : net.n] = circuit.geometry.bump(circuit.geometry.places(net.n), places)
         for before, _ in network.run(net, velocity, u):

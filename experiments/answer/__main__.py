@@ -39,7 +39,7 @@ def reached(path, updates, seed):
     torch.set_flush_denormal(True)
     rec = recordings.load(path)
     truth, n, places = recordings.load_truth(path, rec), rec.rates.shape[-1], RING.find(rec.rates)
-    args = train.parse(["--updates", str(updates), "--seed", str(seed)])
+    args = train.parse(["--updates", str(updates), "--seed", str(seed), "--input-units", "100"])
     alpha = rec.dt / rec.tau if rec.tau else 0.2
     scored = []
 

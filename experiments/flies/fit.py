@@ -15,6 +15,7 @@ from nsi.windows import Windows
 SETTINGS = (
     *("--data", "data/fly.npz", "--out", "runs/fly", "--overwrite", "--alpha", "0.5", "--input-units", "64"),
     *("--window", "20", "--batch", "80", "--updates", "800", "--lr", "2e-2", "--rotate", "--rounds", "0"),
+    *("--forcing", "0.1"),
     *("--bootstrap", "--replicas", "16"),
 )
 

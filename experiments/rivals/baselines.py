@@ -67,9 +67,10 @@ def force(rec, alpha, passes, g, alpha_rls, rng):
 
 
 def least_squares(rec, alpha, samples):
-    """Regress arctanh(r) on u and v * u where neurons fire. Returns: W (N, N), gate (1, N, N)."""
-    n, settled = rec.rates.shape[-1], round(3 / alpha)
+    """Regress arctanh(r) on u and v * u where neurons fire. Returns: W (N, N), gate (D, N, N)."""
+    n, d, settled = rec.rates.shape[-1], rec.velocity.shape[-1], round(3 / alpha)
     u = network.synaptic_state(rec.rates, alpha)[:, settled:].reshape(-1, n)
-    r, v = rec.rates[:, settled:].reshape(-1, n), rec.velocity[:, settled:].reshape(-1, 1)
-    solution = regress(np.concatenate([u, v * u, np.ones_like(v)], 1), r, samples)
-    return solution[:n], solution[None, n : 2 * n]
+    r, v = rec.rates[:, settled:].reshape(-1, n), rec.velocity[:, settled:].reshape(-1, d)
+    moved = [v[:, k : k + 1] * u for k in range(d)]
+    solution = regress(np.concatenate([u, *moved, np.ones_like(v[:, :1])], 1), r, samples)
+    return solution[:n], solution[n:-1].reshape(d, n, n)

@@ -86,6 +86,21 @@ def opened(out, options, mode, resumes, overwrites, config):
                 raise
 
 
+def decide(args, shape, n):
+    """Fill in the options that the file decides, and say so where it is not the usual ring.
+
+    args: train.parse's, changed in place; shape: geometry.of's; n: number of neurons.
+    Raises: BadInput where an option does not go with the shape.
+    """
+    defaults = {k: v for k, v in shape.defaults(n).items() if getattr(args, k) is None}
+    vars(args).update(defaults)
+    if args.rotate and shape.dimensions > 1:
+        raise BadInput(f"argument --rotate: turns windows around a ring, but {args.data} is of {shape.said}")
+    if shape.said != "a ring":
+        chosen = ", ".join(f"{k.replace('_', ' ')} {v:g}" for k, v in defaults.items())
+        print(f"{args.data}: {shape.said}{f'; {chosen}' if chosen else ''}")
+
+
 # ---- during the fit ---------------------------------------------------------------------------------------------
 
 

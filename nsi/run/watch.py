@@ -1,5 +1,6 @@
 """What happens beside a training's updates: a progress bar, curves, checkpoints, and signals."""
 
+import numpy as np
 from tqdm import tqdm
 
 from nsi.run import processes, tracking
@@ -80,7 +81,8 @@ class Run(Share):
     def log(self, update, model, scalars):
         one = model.networks()[0]
         scores = self.scores(one)
-        shown = {"loss": scalars["loss"]} | {k: scores[k] for k in ("r_W", "r_gate") if k in scores}
+        shown = {k: float(np.mean(scores[k])) for k in ("r_W", "r_gate") if k in scores}  # over components
+        shown = {"loss": scalars["loss"]} | shown
         self.bar.set_postfix({k: f"{v:.3f}" for k, v in shown.items()}, refresh=False)
         self.bar.update(update - self.bar.n)
         tracking.log(self.wandb, update, scalars | shown, one.W, last=self.updates)

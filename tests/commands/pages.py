@@ -27,6 +27,7 @@ SMALL = {
     "experiments.estimator": "--only forcing --circuits gain --small",
     "experiments.speed": "--small --seconds 0.1",
     "experiments.answer": "--small --updates 3",
+    "experiments.grid": f"--cases even --side 10 --shapes 1 {CIRCUIT}",
     "experiments.kills": "--kills 1 --only cann.py",
 }
 ALREADY = "python cann.py --visualize", "sh train.sh"  # run by the fixture, for all other tests

@@ -56,6 +56,7 @@ TABLES = {
     "estimator": {"estimator": "table"},
     "findings": {"findings": "table"},
     "flies": {"flies": "table"},
+    "grid": {"scores": "scores", "ahead": "ahead", "unordered": "unordered", "verdicts": "verdicts"},
     "kills": {"kills": "table"},
     "limits": {"limits": "table"},
     "perturbation": {"perturbation": "table"},
@@ -90,7 +91,7 @@ def test_results_are_of_as_many_seeds_as_the_page_says():
     assert len(rows["stimulated, separated"]["coverage"]) == 5
 
 
-@pytest.mark.parametrize("name", ["connections", "limits", "perturbation", "speed", "flies"])
+@pytest.mark.parametrize("name", ["connections", "grid", "limits", "perturbation", "speed", "flies"])
 def test_figures_stand_on_the_pages(name):
     folder = ROOT / "experiments" / name
     figures = re.findall(r"!\[[^\]]*\]\(([^)]+\.png)\)", (folder / "README.md").read_text())

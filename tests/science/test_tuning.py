@@ -22,9 +22,11 @@ def test_shifters_are_told_from_compass_neurons_and_noise(turning):
     heading, v, bump, left, right = turning
     noise = np.random.default_rng(2).random((*v.shape, 30))
     silent = np.zeros_like(noise)
-    found = tuning.shifter_tuning(np.concatenate([bump, left, right, noise, silent], -1), heading, v)
+    found = tuning.shifter_tuning(
+        np.concatenate([bump, left, right, noise, silent], -1), heading[..., None], v[..., None]
+    )
     assert found["shifter"][30:90].all()
-    assert (np.sign(found["modulation"][30:90]) == np.repeat([-1, 1], 30)).all()
+    assert (np.sign(found["modulation"][0, 30:90]) == np.repeat([-1, 1], 30)).all()
     assert not found["shifter"][90:].any()
     assert found["shifter"][:30].mean() < 0.2
     assert not found["active"][120:].any()

@@ -1,0 +1,213 @@
+"""Grid cells: is the two-dimensional attractor identified, and what is needed for it?
+
+Simulates sheets of grid cells (cann.py --circuit grid) whose animal walks in a box, and fits each as a user would, with
+nothing but the file: evenly connected, recorded passively; with connections that differ by 20 % from pair to pair,
+passively and with known current pulses; and 80 of the cells in no order, as rates and as Poisson spikes. Beside the
+fits: the control, the correlation matrix of the rates, least squares, and the circuit itself. Then asks of recordings
+of a ring, a torus, two rings, place cells and noise which of these made them (nsi/verdict.py).
+
+Writes results.json, grid.png and the page's tables. Run it from the top folder, as `python -m experiments.grid`.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+
+import cann
+from experiments import runs
+from experiments.grid import figures as pictures
+from experiments.grid import shapes
+from experiments.rivals.baselines import least_squares
+from nsi import circuits, connectivity, figures, geometry, prediction, ratemaps, recordings
+from nsi.network import Network
+from nsi.run import checkpoint, files
+from nsi.uneven import uneven
+
+FOLDER = runs.folder_of(__file__)
+CASES = {  # jitter, amplitude of pulses, how many cells are recorded (None: all), whether as spikes
+    "even": (0.0, 0.0, None, False),
+    "jitter 0.2, passive": (0.2, 0.0, None, False),
+    "jitter 0.2, pulses": (0.2, 1.0, None, False),
+    "80 cells": (0.0, 0.0, 80, False),
+    "80 cells, spikes": (0.0, 0.0, 80, True),
+}
+PEAK, SMOOTH = 30.0, 0.03  # Hz at rate 1; s
+MEASURES = ("r_W", "r_W_near", "frobenius_W", "r_dev", "dev_slope", "coverage", "identifiable_fraction", "r_gate",
+            "r_gate_effective", "gate_error", "heading_error_5s", "shifter_fraction", "seconds")  # fmt: skip
+
+
+def recording(case, seed, side, trials, steps):
+    """The arrays of a case's data file. Returns: dict, as `recordings.save` writes it."""
+    jitter, amplitude, count, spikes = CASES[case]
+    circuit = uneven(circuits.grid(side), np.random.default_rng(1000 + seed), jitter)
+    data = cann.simulate_recording(circuit, seed, trials, steps, amplitude=amplitude)
+    if count is None:
+        return data
+    rng, n = np.random.default_rng(2000 + seed), side**2
+    order = rng.permutation(n)
+    some, rest = order[: min(count, n // 2)], order[min(count, n // 2) :]
+    units = np.concatenate([some, rest, np.arange(n, len(data["true_b"]))])
+    rates = data["rates"][..., some]
+    if spikes:
+        counts = rng.poisson(rates * PEAK * data["dt"])
+        rates = gaussian_filter1d(counts / (PEAK * data["dt"]), SMOOTH / data["dt"], axis=1)
+    hidden = np.concatenate([data["rates"][..., rest], data["hidden_rates"]], -1)
+    unordered = {k: v for k, v in data.items() if k not in ("heading", "position")}  # nor is it said where the bump is
+    return unordered | {
+        "rates": rates.astype(np.float32), "hidden_rates": hidden, "true_W": data["true_W"][np.ix_(units, units)],
+        "true_W_in": data["true_W_in"][:, units], "true_b": data["true_b"][units],
+        "true_gate": data["true_gate"][:, some][:, :, some], "phases": circuit.geometry.places(n)[some],
+    }  # fmt: skip
+
+
+def measured(case, seed, folder, sizes, options):
+    """Simulate and fit one case. Returns: {estimator: {measure: value, list or None}}, and arrays to draw."""
+    side, trials, steps = sizes
+    path = folder / f"{case}-{seed}.npz"
+    data = recording(case, seed, side, trials, steps)
+    recordings.save(path, **data)
+    out = folder / f"{case}-{seed}"
+    metrics = runs.fit(path, out, "--seed", seed, *options)
+    rec = recordings.load(path)
+    shape, truth, n = geometry.of(rec), recordings.load_truth(path, rec), rec.rates.shape[-1]
+    places, everyone = shape.find(rec.rates[rec.valid]), np.ones((n, n), bool)
+    alpha, W, held_out = rec.dt / rec.tau, truth["W"][:n, :n], recordings.split(rec)[1]
+    net = checkpoint.networks(out / "model.pt")[0][0]
+    gates = connectivity.effective_gate(net, rec), connectivity.true_effective_gate(truth, rec)
+    profiles = [[shape.mean_profile(g, places, everyone) for g in gate] for gate in gates]
+    found = {"fit": {m: metrics.get(m) for m in MEASURES}}
+    found["fit"] |= {"ahead": metrics["heading_error"], "dimensions": shape.dimensions}
+    found["fit"]["r_gate_profile"] = connectivity.per_component(connectivity.correlation, *map(np.array, profiles))
+    if "phases" in data:
+        found["fit"]["phase_error"] = misplaced(places, data["phases"])
+    with np.load(out / "connectivity.npz", allow_pickle=False) as file:
+        best, known = file["W"], file["identifiable"]
+    rates = rec.rates[rec.valid]
+    correlated = np.corrcoef(rates, rowvar=False)
+    r_dev = connectivity.deviation(correlated, W, known, shape, places)[0]
+    found["correlation of the rates"] = {"r_W": connectivity.correlation(correlated, W), "r_dev": finite(r_dev)}
+    if case != "even":
+        return found, None
+    solved, gate, _ = least_squares(rec, alpha, 8000)
+    found["least squares"] = {
+        "r_W": connectivity.correlation(solved, W),
+        "r_gate": connectivity.per_component(connectivity.correlation, gate, truth["gate"]),
+    }
+    control = runs.fit(path, folder / f"{case}-{seed}-control", "--seed", seed, "--control", "--no-errors", *options)
+    found["control"] = {m: control.get(m) for m in MEASURES}
+    itself = Network(*(truth[k].astype(np.float32) for k in ("W", "W_in", "b")), alpha, n)
+    ahead = prediction.heading_table(itself, held_out, shape, places)
+    found["the circuit itself"] = {"r_W": 1.0, "heading_error_5s": ahead["5"]["error"], "ahead": ahead}
+    return found, None if seed else drawn_arrays(data, best, W, gates, shape)
+
+
+def drawn_arrays(data, fitted, true, gates, shape):
+    """What the figure shows of a recording and its fit, as lists."""
+    rates, position = (data[key].reshape(-1, data[key].shape[-1]) for key in ("rates", "position"))
+    maps, _ = ratemaps.rate_maps(rates[:, [0]], position)
+    arrays = {
+        "bump": data["rates"][0, -1], "map": maps[0], "repeats": ratemaps.autocorrelogram(maps[0]),
+        "W": [shape.profile(W)[1] for W in (true, fitted)], "W_sd": shape.profile(fitted)[2],
+        "gate": [[shape.profile(g)[1] for g in gate] for gate in gates[::-1]],
+    }  # fmt: skip
+    return {k: np.round(np.nan_to_num(v, nan=-9.0), 5).tolist() for k, v in arrays.items()}
+
+
+def misplaced(found, places):
+    """Mean distance (rad) of found phases from the true ones, the torus' symmetries and a shift left open."""
+    errors = []
+    for M in geometry.SYMMETRIES:
+        turned = found @ M.T
+        offset = np.angle(np.exp(1j * (places - turned)).mean(0))
+        errors.append(geometry.TORUS.distance(turned + offset, places).mean())
+    return float(min(errors))
+
+
+def finite(value):
+    """The value, or None (JSON has no NaN) where it is not finite."""
+    return float(value) if np.isfinite(value) else None
+
+
+def cell(values):
+    """Mean ± s.d. over seeds; of components, of their mean."""
+    known = [np.mean(v) for v in values if v is not None and np.size(v)]
+    return runs.spread(known) if known else "–"
+
+
+def scores(results):
+    """The fits and what stands beside them, as Markdown."""
+    rows = [(f"{case}: {name}", row) for case, found in results["cases"].items() for name, row in found.items()]
+    names = ("r_W", "r_W_near", "r_dev", "r_gate", "r_gate_effective", "r_gate_profile", "heading_error_5s", "coverage")
+    return runs.turned([name for name, _ in rows], {f"`{m}`": [cell(row.get(m, [])) for _, row in rows] for m in names})
+
+
+def ahead(results):
+    """Errors of the predicted phase by seconds ahead, of the evenly connected sheet, as Markdown."""
+    even = results["cases"]["even"]
+    columns = {f"{s} s": [] for s in even["fit"]["ahead"][0]}
+    mean = lambda tables, s, which: cell([t[s][which] for t in tables])  # noqa: E731
+    for seconds, column in zip(even["fit"]["ahead"][0], columns.values(), strict=True):
+        column += [mean(even[name]["ahead"], seconds, "error") for name in ("fit", "the circuit itself")]
+        column += [mean(even["fit"]["ahead"], seconds, which) for which in ("integrator", "stay")]
+    return runs.turned(["fit", "the circuit itself", "ideal integrator", "bump that stays"], columns, 5)
+
+
+def unordered(results):
+    """What comes out of 80 cells in no order, as Markdown."""
+    some = {case: found["fit"] for case, found in results["cases"].items() if case.startswith("80")}
+    names = ("phase_error", "r_gate_profile", "r_W", "heading_error_5s")
+    return runs.turned(list(some), {f"`{m}`": [cell(row.get(m, [])) for row in some.values()] for m in names})
+
+
+def verdicts(results):
+    """How often recordings of each kind were called what they are, as Markdown."""
+    rows = results["verdicts"].items()
+    said = lambda calls: ", ".join(f"{name} {calls.count(name)}" for name in dict.fromkeys(calls))  # noqa: E731
+    return runs.markdown(["made by", "should be", "verdicts"], [(k, shapes.CASES[k][0], said(v)) for k, v in rows])
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--seeds", type=int, default=2, help="how many recordings of each case")
+    p.add_argument("--cases", nargs="+", choices=[*CASES, "none"], default=list(CASES), help="which; others are kept")
+    p.add_argument("--side", type=int, default=14, help="of the sheet of grid cells")
+    p.add_argument("--trials", type=int, default=100, help="of each recording")
+    p.add_argument("--steps", type=int, default=1000, help="of each trial")
+    p.add_argument("--updates", type=int, help="of each fit (default: its own)")
+    p.add_argument("--shapes", type=int, default=5, help="recordings of each shape that a verdict is asked of")
+    p.add_argument("--workers", type=int, help="at a time (default: one per core)")
+    args = p.parse_args()
+    options = ["--updates", args.updates] if args.updates else []
+    sizes, results = (args.side, args.trials, args.steps), runs.read(FOLDER)
+    items = [(case, seed) for case in args.cases if case in CASES for seed in range(args.seeds)]
+    with tempfile.TemporaryDirectory() as folder:
+        each = runs.each(lambda item: measured(*item, Path(folder), sizes, options), items, args.workers)
+    cases = results.setdefault("cases", {})
+    for case in dict.fromkeys(case for case, _ in items):
+        cases[case] = {}
+    for (case, _), (found, arrays) in zip(items, each, strict=True):
+        for name, row in found.items():
+            for measure, value in row.items():
+                cases[case].setdefault(name, {}).setdefault(measure, []).append(value)
+        if arrays:
+            results["drawn"] = arrays
+    results["cases"] = {case: cases[case] for case in CASES if case in cases}
+    if args.shapes:
+        results["verdicts"] = {
+            name: [shapes.called(name, seed) for seed in range(args.shapes)] for name in shapes.CASES
+        }
+    runs.write(FOLDER, results)
+    tables = {"verdicts": verdicts(results), "scores": scores(results), "ahead": ahead(results)}
+    tables["unordered"] = unordered(results)
+    figures.style()
+    with files.whole(FOLDER / "grid.png") as temporary:
+        pictures.figure(results).savefig(temporary)
+    runs.page(FOLDER, **tables)
+    print("\n\n".join(tables.values()))
+
+
+if __name__ == "__main__":
+    main()
