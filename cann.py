@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nsi import connectivity, network, recordings, stimulation
+from nsi import connectivity, network, orders, recordings, stimulation
 from nsi.circuits import CIRCUITS
 from nsi.physiology import physiology
 from nsi.run import command, files
@@ -52,13 +52,13 @@ def simulate_recording(circuit, seed=0, trials=100, steps=1000, noise=0.02, ampl
 
     noise, amplitude, every, fraction: as for `simulate` and `stimulation.pulses`; sd, tau: of the random velocity.
     """
-    rng, (net, geometry, dt) = np.random.default_rng(seed), circuit
+    rng, (net, geometry, dt, _) = np.random.default_rng(seed), circuit
     n, d = net.n, geometry.dimensions
     start = rng.uniform(-np.pi, np.pi, (trials, d))
-    velocity = stimulation.random_velocity(rng, trials, steps, dt, sd, tau)
+    velocity = circuit.inputs(rng, stimulation.random_velocity(rng, trials, steps, dt, sd, tau))
     stimulus = stimulation.pulses(rng, trials, steps, n, dt, amplitude, every, fraction=fraction) if amplitude else None
     rates = simulate(circuit, velocity, start, rng, noise, stimulus)
-    heading = start[:, None] + dt * velocity.cumsum(1)
+    heading = start[:, None] + dt * circuit.turning(velocity).cumsum(1)
     data = {
         "rates": rates[..., :n],
         "velocity": velocity.astype(np.float32),
@@ -68,6 +68,7 @@ def simulate_recording(circuit, seed=0, trials=100, steps=1000, noise=0.02, ampl
         "true_W_in": net.W_in,
         "true_b": net.b,
         "true_gate": connectivity.gate(net),
+        "true_orders": orders.of_circuit(net, rates[..., :n], velocity),
         "hidden_rates": rates[..., n:],
     }
     if net.alpha < 1:  # the published fit takes the gain network, alpha 1, for one of alpha 0.2

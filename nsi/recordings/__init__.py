@@ -5,15 +5,15 @@ A recording is an `.npz` file of plain arrays (no pickles):
     rates      (trials, steps, N)   firing rates of the observed neurons, >= 0, about 1 at most
     velocity   (trials, steps, D)   rad/s, the input that moves the activity
     dt         ()                   s, one time step
-    heading    (trials, steps, D)   rad, optional, drawn in figures only
+    heading    (trials, steps, 1 or D)  rad, optional, drawn in figures only
     tau        ()                   s, optional, synaptic time constant: the fit's alpha is dt / tau
     stimulus   (trials, steps, N)   optional, a known current into the observed neurons
     lengths    (trials,)            optional, the steps that each trial really has; what follows them is padding
     animal     (trials,)            optional, names or numbers of the animals, which a bootstrap draws whole (or `fly`)
 
-A simulation adds its ground truth (`true_W`, `true_W_in`, `true_b`, `true_gate`, `hidden_rates`), and a recording may
-hold other neurons back for a test (`held_out_rates`). `load` never reads these, so that no fit can; `load_truth` and
-`load_held_out` read them for scoring alone.
+A simulation adds its ground truth (`true_W`, `true_W_in`, `true_b`, `true_gate`, `true_orders`, `hidden_rates`), and a
+recording may hold other neurons back for a test (`held_out_rates`). `load` never reads these, so that no fit can;
+`load_truth` and `load_held_out` read them for scoring alone.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ import numpy as np
 from nsi.run import files
 from nsi.run.files import BadInput, whole
 
-TRUTH = ("true_W", "true_W_in", "true_b", "true_gate", "hidden_rates")
+TRUTH = ("true_W", "true_W_in", "true_b", "true_gate", "true_orders", "hidden_rates")
 OUTLYING = 10
 
 
@@ -77,7 +77,7 @@ def load(path):
             raise BadInput(f"{path}: velocity is empty, shape {velocity.shape}; expected (trials, steps, D)")
         dt = _positive(path, file, "dt")
         tau = _positive(path, file, "tau") if "tau" in file else None
-        heading = _array(path, file, "heading", 3, like=velocity.shape, lengths=lengths) if "heading" in file else None
+        heading = _heading(path, file, velocity.shape, lengths) if "heading" in file else None
         stimulus = _array(path, file, "stimulus", 3, like=rates.shape, lengths=lengths) if "stimulus" in file else None
         named = next((key for key in ("animal", "fly") if key in file), None)
         animal = _labels(path, file, named, trials) if named else None
@@ -104,7 +104,8 @@ def load_truth(path, rec):
     """Read the ground truth that a simulation left in its file, for scoring.
 
     rec: the Recording of the same file. Returns: {"W" (M, M), "W_in" (D, M), "b" (M,), "gate" (D, N, N),
-    "hidden_rates" (trials, steps, M - N)}, each only where the file has it; observed neurons come first.
+    "orders" (K + 1, N, N), "hidden_rates" (trials, steps, M - N)}, each only where the file has it; observed neurons
+    come first.
     Raises: BadInput where a shape does not agree with the recording.
     """
     trials, steps, n = rec.rates.shape
@@ -118,6 +119,7 @@ def load_truth(path, rec):
             "W_in": (d, size),
             "b": (size,),
             "gate": (d, n, n),
+            "orders": (None, n, n),
             "hidden_rates": (trials, steps, None),
         }
         for key in TRUTH:
@@ -193,6 +195,12 @@ def _array(path, file, key, rank, like=None, dtype=np.float32, lengths=None):
     if not np.isfinite(array).all():
         raise BadInput(f"{path}: {key} has values that are not finite (NaN or infinite); expected finite numbers")
     return array
+
+
+def _heading(path, file, shape, lengths):
+    """Heading of as many phases as the velocity (trials, steps, D) has components, or of one."""
+    phases = 1 if file.header("heading")[0][-1:] == (1,) else shape[-1]
+    return _array(path, file, "heading", 3, like=(*shape[:2], phases), lengths=lengths)
 
 
 def _positive(path, file, key):
