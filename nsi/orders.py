@@ -10,6 +10,10 @@ they cause is J(v), and the orders are its regression on the powers of v, weight
 Two descriptions of a recording are read: hidden input units, and connections that the velocity multiplies directly
 (nsi/direct.py). Which one fits, its residual says, beside the noise that the recording itself shows.
 
+*Silent neurons.* A neuron that does not fire hides its current, so that a fit has it too small there, and with it every
+order. A fit is therefore read at the states in which the neuron is active, and continued to the others by a map that is
+smooth: along each direction of the states as small as they are there, by a ridge whose prior s.d. is their variance.
+
 *Intervals.* Given the input units' tuning, orders are linear in the weights onto recorded neurons, so that these have
 an unbiased estimate and standard errors (as in nsi/uncertainty.py). Where tuning is wrong, so are they. So the same is
 done once more with regressors that no tuned unit stands behind, powers of v times the states' leading directions, with
@@ -33,7 +37,9 @@ POINTS = {1: 21, 2: 9}  # of the grid along each input
 DEGREE = {1: 3, 2: 2}  # highest order
 RIDGE = 1e-2  # of the states' leading eigenvalue: directions that they hardly take are left at 0
 LEADING = 7  # of the states' directions, which regressors without tuned units are made of
-EVERY = 2  # steps: one in so many is regressed on
+EVERY = 3  # steps: one in so many is regressed on
+DIRECTIONS, SMOOTH = 11, 2.0  # of the states along which currents are continued, and power of their size in the prior
+CONTINUED = 1e-5, 1e-4  # weight of that prior, relative to the leading direction, in order 0 and in the smaller others
 SHOWN = 1.5  # mean square of an order's profile over that of its standard error, from which on it is shown
 FITS = 1.15  # residual over noise, up to which a description fits
 THERE = 5e-3  # size of a true order, relative to order 0, from which on it is scored
@@ -147,15 +153,10 @@ def read_off(net, rec, geometry):
     hidden = direct.residual(uncertainty.regress(weights, through.x, through), through.rates.shape[:2])
     other = direct.fit(rec, net.alpha, measure.powers)
     best = other.left if other.left.sd < hidden.sd else hidden
-    if best is hidden:
-        fitted = expansion(net, measure)
-        moved, errors = _of_hidden(net, rec, measure, through, weights)
-    else:
-        fitted = expansion(other.net, measure)
-        moved, errors = _of_direct(other, measure)
+    parts = _of_hidden(net, rec, measure, through, weights) if best is hidden else _of_direct(other, measure)
     fits = best.sd <= FITS * best.noise
     named = "neither" if not fits else "hidden" if best is hidden else "direct"
-    found = _judged(fitted, moved, errors, measure, geometry, geometry.find(rec.rates[rec.valid]))
+    found = _judged(parts, measure, geometry, geometry.find(rec.rates[rec.valid]))
     return found | {
         "orders_powers": measure.powers, "orders_description": np.array(named),
         "orders_residual": np.array([hidden.sd, other.left.sd]), "orders_noise": np.array(best.noise),
@@ -163,22 +164,22 @@ def read_off(net, rec, geometry):
     }  # fmt: skip
 
 
-def _judged(fitted, moved, errors, measure, geometry, places):
-    """What is written of orders. fitted, moved: (K + 1, n, n), as fitted and without bias; errors: `_regressed`'s."""
-    classical, clusters = errors
+def _judged(parts, measure, geometry, places):
+    """What is written of orders. parts: `_regressed`'s; places: (n, D) rad."""
     every = np.ones((len(places),) * 2, bool)
     mean = lambda W: geometry.mean_profile(W.astype(np.float64), places, every)  # noqa: E731
-    orders, se, profile, profile_se = (np.zeros(fitted.shape) for _ in range(4))
-    shown = np.zeros(len(fitted), bool)
-    for k, (G, unbiased) in enumerate(zip(fitted, moved, strict=True)):
-        profile[k], away = mean(G), mean(unbiased - G)
-        scatter = sum(mean(clusters[k, ..., c]) ** 2 for c in range(clusters.shape[-1]))
-        se[k] = np.sqrt(np.maximum(classical[k] ** 2, (clusters[k].astype(np.float64) ** 2).sum(-1)) + away**2)
-        profile_se[k] = np.sqrt(scatter + away**2) if np.isfinite(classical[k]).all() else np.inf
+    orders, se, profile, profile_se = (np.zeros(parts.fitted.shape) for _ in range(4))
+    shown = np.zeros(len(orders), bool)
+    for k, (G, moved) in enumerate(zip(parts.fitted, parts.moved, strict=True)):
+        profile[k], away = mean(G), mean(moved - G)
+        scatter = sum(mean(parts.clusters[k, ..., c]) ** 2 for c in range(parts.clusters.shape[-1]))
+        sampling = np.maximum(parts.classical[k] ** 2, (parts.clusters[k].astype(np.float64) ** 2).sum(-1))
+        shared = np.mean(away**2) + np.mean(parts.unseen[k])  # errors that neurons have in common
+        se[k] = np.sqrt(sampling + shared)
+        profile_se[k] = np.sqrt(scatter + shared) if np.isfinite(sampling).all() else np.inf
         shown[k] = k == 0 or np.mean(profile[k] ** 2) > SHOWN * np.mean(profile_se[k] ** 2)
-        apart = G - profile[k]
-        real = np.mean((unbiased - mean(unbiased)) ** 2 - se[k] ** 2 + away**2)  # beyond what errors scatter
-        kept = np.clip(real / max(np.mean(apart**2), 1e-30), 0, 1)
+        apart, moved_apart = G - profile[k], moved - mean(moved)
+        kept = np.clip(np.mean(moved_apart**2 - sampling) / max(np.mean(apart**2), 1e-30), 0, 1)
         orders[k] = (profile[k] + kept * apart) * shown[k]
         profile[k] *= shown[k]
     size = np.linalg.norm(orders, axis=(1, 2)) * measure.size
@@ -188,71 +189,90 @@ def _judged(fitted, moved, errors, measure, geometry, places):
     }  # fmt: skip
 
 
+class Parts(NamedTuple):
+    """Orders that are linear in regression coefficients, and their errors."""
+
+    fitted: np.ndarray  # (K + 1, n, n)
+    moved: np.ndarray  # (K + 1, n, n), by least squares, without a prior and with free regressors
+    classical: np.ndarray  # (K + 1, n, n), standard error of `moved`, residuals taken for independent
+    clusters: np.ndarray  # (K + 1, n, n, clusters), what each cluster of samples moves it by
+    unseen: np.ndarray  # (K + 1, n, n), variance of what is continued to states in which the neuron is silent
+
+
 def _of_hidden(net, rec, measure, through, weights):
-    """The unbiased orders of a network with hidden units, and their errors: `_regressed`'s."""
+    """The orders of a network with hidden units. Returns: Parts."""
     n, size, k = net.n, len(net.b), len(measure.powers)
-    rows = np.zeros((k, n, size + 1))
-    sent = np.einsum("is,gsh->gih", measure.onto, hidden_states(net, measure), optimize=True)
-    rows[:, :, n:size] = np.einsum("kg,gih->kih", measure.fit, sent)
-    rows[0, :, :n], rows[0, :, size] = measure.onto @ measure.states, measure.onto.sum(1)
     u = synaptic_state(rec.rates, net.alpha)
     V = np.linalg.eigh(measure.states.T @ measure.states)[1][:, ::-1][:, :LEADING]
     sd = np.maximum(rec.velocity[rec.valid].astype(np.float64).std(0), 1e-12)
-    terms = monomials(rec.velocity / sd, measure.powers)
-    raw = (terms[..., None] * (u @ V)[..., None, :]).reshape(*u.shape[:2], -1).astype(np.float32)
-    p, late = V.shape[1], slice(u.shape[1] - through.x.shape[1], None)
-    extra = np.concatenate([raw[..., p:], synaptic_state(raw, net.alpha)], -1)[:, late]  # u itself is there already
-    each = (measure.onto @ measure.states @ V)[None] / np.prod(sd**measure.powers, -1)[:, None, None]  # (K + 1, n, p)
-    more = np.zeros((k, n, extra.shape[-1]))
+    raw = (monomials(rec.velocity / sd, measure.powers)[..., None] * (u @ V)[..., None, :]).astype(np.float32)
+    p, raw = V.shape[1], raw.reshape(*u.shape[:2], -1)
+    late = slice(u.shape[1] - through.x.shape[1], None)
+    free = np.concatenate([raw[..., p:], synaptic_state(raw, net.alpha)], -1)[:, late]  # u itself is there already
+    terms = np.zeros((k, STATES, size + 1 + free.shape[-1]))
+    terms[0, :, :n], terms[0, :, size] = measure.states, 1
+    terms[:, :, n:size] = np.einsum("kg,gsh->ksh", measure.fit, hidden_states(net, measure), optimize=True)
     for at, order in enumerate([*range(1, k), *range(k)]):
-        more[order, :, at * p : (at + 1) * p] = each[order]
-    start = np.concatenate([weights, np.zeros((extra.shape[-1], n))])
-    held = Held(*(a[:, ::EVERY] for a in through._replace(x=np.concatenate([through.x, extra], -1))))
-    return _regressed(start, np.concatenate([rows, more], -1), held)
+        block = slice(size + 1 + at * p, size + 1 + (at + 1) * p)
+        terms[order, :, block] = measure.states @ V / np.prod(sd ** measure.powers[order])
+    start = np.concatenate([weights, np.zeros((free.shape[-1], n))])
+    held = Held(*(a[:, ::EVERY] for a in through._replace(x=np.concatenate([through.x, free], -1))))
+    return _regressed(start, terms, held, measure)
 
 
 def _of_direct(found, measure):
-    """The unbiased orders of the direct description, and their errors: `_regressed`'s."""
-    (n, p), k = found.directions.shape, len(measure.powers)
-    rows = np.zeros((k, n, k * p + 1))
+    """The orders of the direct description. Returns: Parts."""
+    p, k = found.directions.shape[1], len(measure.powers)
+    terms = np.zeros((k, STATES, k * p + 1))
     for order in range(k):
-        rows[order, :, order * p : (order + 1) * p] = (
-            measure.onto @ measure.states @ found.directions / found.size[order]
-        )
-    rows[0, :, -1] = measure.onto.sum(1)
-    return _regressed(found.coefficients, rows, found.held)
+        terms[order, :, order * p : (order + 1) * p] = measure.states @ found.directions / found.size[order]
+    terms[0, :, -1] = 1
+    return _regressed(found.coefficients, terms, found.held, measure)
 
 
-def _regressed(start, rows, held):
-    """Orders that are linear in regression coefficients, by least squares about a start.
+def _regressed(start, terms, held, measure):
+    """Orders of currents that are linear in coefficients, with least squares about these. Returns: Parts.
 
-    start: (q, n); rows: (K + 1, n, q); held: Held, with regressors x (trials, steps, q).
-    Returns: the orders (K + 1, n, n), and their errors: classical (K + 1, n, n), and what each cluster of samples
-    moves them by (K + 1, n, n, clusters).
+    start: (q, n); terms: (K + 1, STATES, q), takes coefficients to the orders of the current at each state; held: Held,
+    with regressors x (trials, steps, q).
     """
-    data = uncertainty.regress(start, held.x, held)
+    data, n = uncertainty.regress(start, held.x, held), start.shape[1]
     score, count, q = data.x.T @ data.e, data.used.sum(0), held.x.shape[-1]
-    orders = np.einsum("kiq,qj->kij", rows, start)
-    classical, clusters = np.full(orders.shape, np.inf), np.zeros((*orders.shape, len(data.starts)), np.float32)
+    shape, rest = (len(terms), n, n), terms[0] @ start
+    fitted, moved, unseen, classical = np.zeros(shape), np.zeros(shape), np.zeros(shape), np.full(shape, np.inf)
+    clusters = np.zeros((*shape, len(data.starts)), np.float32)
+    sizes, V = np.linalg.eigh(measure.states.T @ measure.states / STATES)
+    sizes, V = sizes[::-1][:DIRECTIONS], V[:, ::-1][:, :DIRECTIONS]
+    weights = np.where(np.arange(len(terms)) == 0, *CONTINUED)
+    prior, seen = (np.maximum(sizes / sizes[0], 1e-6)) ** SMOOTH, measure.onto @ measure.states @ V
     for j, G in data.informations():
+        active = (rest[:, j] > uncertainty.LOW) & (rest[:, j] < uncertainty.HIGH)
+        z = measure.states[active] @ V
+        weight = weights * sizes[0] * max(1, active.sum())
+        inverse = np.linalg.inv(z.T @ z + weight[:, None, None] * np.diag(1 / prior))  # (K + 1, p, p)
+        rows = (inverse @ z.T) @ terms[:, active]  # (K + 1, p, q), takes coefficients to orders along V
+        along = rows @ start[:, j]
+        fitted[:, :, j] = moved[:, :, j] = along @ seen.T
+        spread = np.mean(along**2 / prior, 1)  # the prior's variance, of each order
+        unseen[:, :, j] = (spread * weight)[:, None] * np.einsum("ip,kpq,iq->ki", seen, inverse, seen)
         if count[j] < 2 * q:
             continue
-        inverse = uncertainty.regularised_inverse(G)
-        step = inverse @ score[:, j]
+        rows, known = seen @ rows, uncertainty.regularised_inverse(G)
+        step = known @ score[:, j]
         left = torch.where(data.used[:, j], data.e[:, j] - data.x @ step, 0.0)[:, None]
-        orders[:, :, j] += rows @ step.numpy()
-        clusters[:, :, j] = rows @ (inverse @ data.clusters(left)[:, :, 0].T).numpy()
-        covariance = (inverse * (left.square().sum() / (count[j] - q))).numpy()
+        moved[:, :, j] += rows @ step.numpy()
+        clusters[:, :, j] = rows @ (known @ data.clusters(left)[:, :, 0].T).numpy()
+        covariance = (known * (left.square().sum() / (count[j] - q))).numpy()
         classical[:, :, j] = np.sqrt(np.maximum(np.einsum("kiq,kiq->ki", rows @ covariance, rows), 0))
-    return orders, (classical, clusters)
+    return Parts(fitted, moved, classical, clusters, unseen)
 
 
 def scores(found, truth, geometry, places):
     """What metrics.json says of orders. found: the arrays of connectivity.npz, or None; truth: recordings.load_truth's.
 
     Returns: dict of orders_powers, orders_size, orders_shown, orders_description, orders_residual, orders_noise, as
-    `read_off` has them, and, where there is truth, r_orders, orders_slope (of fitted on true) and orders_coverage (share
-    of distances where a profile's 95 % interval holds the true one): a list over orders, NaN where the truth has none.
+    `read_off` has them, and, where there is truth, r_orders, orders_slope (of fitted on true) and orders_coverage
+    (share of distances where a profile's 95 % interval holds the true one): over orders, NaN where the truth has none.
     """
     if found is None or "orders" not in found:
         return {}
