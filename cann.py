@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nsi import connectivity, network, physiology, recordings, stimulation
+from nsi import connectivity, network, orders, physiology, recordings, stimulation
 from nsi.circuits import CIRCUITS
 from nsi.recordings import paths
 from nsi.run import command, files
@@ -54,18 +54,18 @@ def simulate_recording(circuit, seed=0, trials=100, steps=1000, noise=0.02, ampl
     noise, amplitude, every, fraction: as for `simulate` and `stimulation.pulses`; sd, tau: of the random velocity;
     path: (trials, steps + 1, 2) m, which an animal with grid cells walks instead of a random one.
     """
-    rng, (net, geometry, dt) = np.random.default_rng(seed), circuit
+    rng, (net, geometry, dt, _) = np.random.default_rng(seed), circuit
     n = net.n
     if geometry.dimensions == 1:
         start = rng.uniform(-np.pi, np.pi, (trials, 1))
-        velocity = stimulation.random_velocity(rng, trials, steps, dt, sd, tau)
+        velocity = circuit.inputs(rng, stimulation.random_velocity(rng, trials, steps, dt, sd, tau))
     else:
         path = stimulation.random_walk(rng, trials, steps, dt, sd / geometry.per_metre, tau) if path is None else path
         velocity, start = geometry.per_metre * np.diff(path, axis=1) / dt, geometry.phases(path[:, 0])
         trials, steps, _ = velocity.shape
     stimulus = stimulation.pulses(rng, trials, steps, n, dt, amplitude, every, fraction=fraction) if amplitude else None
     rates = simulate(circuit, velocity, start, rng, noise, stimulus)
-    heading = start[:, None] + dt * geometry.movement(velocity).cumsum(1)
+    heading = start[:, None] + dt * circuit.turning(velocity).cumsum(1)
     data = {
         "rates": rates[..., :n],
         "velocity": velocity.astype(np.float32),
@@ -75,6 +75,7 @@ def simulate_recording(circuit, seed=0, trials=100, steps=1000, noise=0.02, ampl
         "true_W_in": net.W_in,
         "true_b": net.b,
         "true_gate": connectivity.gate(net),
+        "true_orders": orders.of_circuit(net, rates[..., :n], velocity),
         "hidden_rates": rates[..., n:],
     }
     if net.alpha < 1:  # the published fit takes the gain network, alpha 1, for one of alpha 0.2

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from model import RNN
-from nsi import check, geometry, measures, prediction, recordings, uncertainty
+from nsi import check, geometry, measures, orders, prediction, recordings, uncertainty
 from nsi.connectivity import scores
 from nsi.gradient import Gradient
 from nsi.optimiser import Adam
@@ -188,10 +188,11 @@ def main():
         solve_seconds = time.perf_counter() - spent
         if not args.no_errors:
             found = uncertainty.read_off(read, train, shape)
+            found |= {} if args.control else orders.read_off(read[0], train, shape)
             recordings.save(args.out / "connectivity.npz", **found)
         each = [measures.of_network(net, rec, held_out, shape, truth, found, args.warmup, args.window, its)
                 for net, its in zip(networks, read, strict=True)]  # fmt: skip
-        metrics = measures.valid_json(measures.of_replicas(each) | {
+        metrics = measures.valid_json(measures.of_replicas(each) | orders.scores(found, truth, shape, places) | {
             "running": running if args.replicas > 1 else running[0], "updates": args.updates, "train_seconds": seconds,
             "solve_seconds": solve_seconds, "seconds": time.perf_counter() - began, "alpha": alpha,
             "held_out_trials": index, "warnings": warnings, "shuffle_velocity": args.shuffle_velocity,
@@ -204,6 +205,8 @@ def main():
     show = {k: metrics[k] for k in ("r_W", "r_gate", "heading_error_5s", "loss", "train_seconds") if k in metrics}
     show = {k: [x for x in np.ravel(v) if x is not None] for k, v in show.items()}
     print(f"{args.out}: " + ", ".join(f"{k} {np.mean(v):.3g}" for k, v in show.items() if v))
+    for line in orders.told(found):
+        print(f"{args.out}: {line}")
     if "direct_share" in metrics:
         print(f"{args.out}: {session.told_share(metrics['direct_share'])}")
 

@@ -29,13 +29,23 @@ class Seen(NamedTuple):
     """Where the activity points, and how it turns."""
 
     angle: np.ndarray  # (trials, steps) rad, NaN in silence; of the first component
-    turning: dict  # prediction.turning's
+    turning: dict  # prediction.turning's, of the first component
 
     @classmethod
     def of(cls, rec):
         shape = geometry.of(rec)
         places = geometry.places_of(rec, shape)
-        return cls(shape.decode(rec.rates, places)[..., 0], prediction.turning(rec, shape, places))
+        heading, turning = shape.decode(rec.rates, places), prediction.turning(rec, shape, places)
+        if shape.dimensions > 1:
+            heading = prediction.course_of(shape, heading)
+            turning = of_first(turning)
+        return cls(heading[..., 0], turning)
+
+
+def of_first(turning):
+    """The first component of what prediction.turning says of several."""
+    parts = {k: of_first(v) if isinstance(v, dict) else v for k, v in turning.items()}
+    return {k: v[0] if isinstance(v, list) else v for k, v in parts.items()}
 
 
 def told(rec, path, alpha, length, bootstrap=False):
@@ -217,6 +227,10 @@ def turning(rec, seen):
     found = seen.turning
     given = found.get("heading", {"r": None})
     if unrelated(found["r"], length):
+        if rec.velocity.shape[-1] == 2:  # two inputs may move the activity by their product alone
+            both = prediction.turns(seen.angle, rec.velocity.prod(-1), rec.valid, rec.dt)
+            if not unrelated(both["r"], length):
+                return
         at = "" if found["r"] is None else f" (slope {found['slope']:.2g}, r {found['r']:.2f})"
         yield f"velocity: the recorded activity does not turn with it{at}{_why(rec, seen, length)}; {unit}"
         return

@@ -110,17 +110,21 @@ def turning(rec, geometry, places):
 
 def _along(geometry, places, rec):
     """The turning of a course of places (trials, steps, D) rad on the velocity, by component where D > 1."""
-    known = np.isfinite(places).all(-1)
-    moved = geometry.displacement(geometry.difference(places[:, 1:], places[:, :-1]))
-    course = np.pad(np.cumsum(np.nan_to_num(moved), 1), ((0, 0), (1, 0), (0, 0)))
-    course[~known] = np.nan
+    course = course_of(geometry, places)
     first = turns(course[..., 0], rec.velocity[..., 0], rec.valid, rec.dt)
     if geometry.dimensions == 1 or first["r"] is None:
         return first
-    each = [
-        turns(course[..., d], rec.velocity[..., d], rec.valid, rec.dt, first["lag"]) for d in range(course.shape[-1])
-    ]
+    pairs = zip(np.moveaxis(course, -1, 0), np.moveaxis(rec.velocity, -1, 0), strict=False)
+    each = [turns(angle, velocity, rec.valid, rec.dt, first["lag"]) for angle, velocity in pairs]
     return {"slope": [one["slope"] for one in each], "r": [one["r"] for one in each], "lag": first["lag"]}
+
+
+def course_of(geometry, places):
+    """The way that a bump has come, in the velocity's components: places (trials, steps, D) rad, added up from step to
+    step. Returns: the same, NaN where a place is."""
+    moved = geometry.displacement(geometry.difference(places[:, 1:], places[:, :-1]))
+    course = np.pad(np.cumsum(np.nan_to_num(moved), 1), ((0, 0), (1, 0), (0, 0)))
+    return np.where(np.isfinite(places).all(-1, keepdims=True), course, np.nan)
 
 
 def turns(angle, velocity, valid, dt, lag=None):

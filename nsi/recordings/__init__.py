@@ -11,9 +11,9 @@ A recording is an `.npz` file of plain arrays (no pickles):
     lengths    (trials,)            optional, the steps that each trial really has; what follows them is padding
     animal     (trials,)            optional, names or numbers of the animals, which a bootstrap draws whole (or `fly`)
 
-A simulation adds its ground truth (`true_W`, `true_W_in`, `true_b`, `true_gate`, `hidden_rates`), and a recording may
-hold other neurons back for a test (`held_out_rates`). `load` never reads these, so that no fit can; `load_truth` and
-`load_held_out` read them for scoring alone.
+A simulation adds its ground truth (`true_W`, `true_W_in`, `true_b`, `true_gate`, `true_orders`, `hidden_rates`), and a
+recording may hold other neurons back for a test (`held_out_rates`). `load` never reads these, so that no fit can;
+`load_truth` and `load_held_out` read them for scoring alone.
 """
 
 from dataclasses import dataclass, replace
@@ -23,7 +23,7 @@ import numpy as np
 from nsi.run import files
 from nsi.run.files import BadInput, whole
 
-TRUTH = ("true_W", "true_W_in", "true_b", "true_gate", "hidden_rates")
+TRUTH = ("true_W", "true_W_in", "true_b", "true_gate", "true_orders", "hidden_rates")
 OUTLYING = 10
 
 
@@ -121,7 +121,8 @@ def load_truth(path, rec):
     """Read the ground truth that a simulation left in its file, for scoring.
 
     rec: the Recording of the same file. Returns: {"W" (M, M), "W_in" (D, M), "b" (M,), "gate" (D, N, N),
-    "hidden_rates" (trials, steps, M - N)}, each only where the file has it; observed neurons come first.
+    "orders" (K + 1, N, N), "hidden_rates" (trials, steps, M - N)}, each only where the file has it; observed neurons
+    come first.
     Raises: BadInput where a shape does not agree with the recording.
     """
     trials, steps, n = rec.rates.shape
@@ -135,6 +136,7 @@ def load_truth(path, rec):
             "W_in": (d, size),
             "b": (size,),
             "gate": (d, n, n),
+            "orders": (None, n, n),
             "hidden_rates": (trials, steps, None),
         }
         for key in TRUTH:
