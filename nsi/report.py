@@ -13,7 +13,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
-from nsi import geometry, portrait, prediction
+from nsi import check, geometry, portrait, prediction
 from nsi.run import files
 
 STYLE = """
@@ -61,6 +61,9 @@ def write(out, rec, held_out, networks, found, metrics, about):
 def said(rec, found, metrics, others):
     """What the page says, by its headings. others: `beside`'s. Returns: {heading: list of sentences}."""
     one = {k: v[0] if k in SEVERAL and isinstance(v, list) else v for k, v in metrics.items()}
+    one["turning"] = check.of_first(one["turning"])
+    if isinstance(one.get("r_gate_effective"), list):  # by component of the velocity
+        one["r_gate_effective"] = float(np.mean(one["r_gate_effective"]))
     return {
         "What was found": [*predictions(one), *paths(one, found)],
         "How far to trust it": [*trust(rec, one), *null(one, others)],
@@ -71,7 +74,7 @@ def said(rec, found, metrics, others):
 
 SEVERAL = {"heading_error", "heading_error_5s", "loss", "variance", "turning", "decoding_error", "shifter_fraction",
            "active_input_units", "identifiable_fraction", "resolved_fraction", "direct_share", "direct_share_se",
-           "r_W", "r_W_identifiable", "coverage", "r_gate_effective"}  # fmt: skip
+           "r_W", "r_W_identifiable", "coverage", "coverage_total", "coverage_gate", "r_gate_effective"}  # fmt: skip
 
 
 def angle(x):
@@ -161,8 +164,10 @@ def trust(rec, m):
             f"The heading decoded from the recorded activity is {angle(m['decoding_error'])} from the one given, on "
             "average, but for an offset of each trial. Predictions are scored against the decoded one."
         )
-    if m.get("coverage") is not None:
-        yield f"Of its 95 % intervals {m['coverage']:.0%} hold the simulation's true weights."
+    kinds = {"coverage": "direct weights", "coverage_total": "total effects", "coverage_gate": "the gate"}
+    held = [f"{m[key]:.1%} of {what}" for key, what in kinds.items() if m.get(key) is not None]
+    if held:
+        yield f"The simulation's truth lies within the 95 % intervals of {', '.join(held)}."
     yield (
         "Standard errors take noise to enter the input current, and all neurons that matter to be recorded or among "
         "the hidden units. They do not notice where that fails: W is then what neurons do to each other, directly or "
