@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from model import RNN
-from nsi import geometry, measures, prediction, recordings, uncertainty
+from nsi import geometry, measures, prediction, recordings, uncertainty, units
 from nsi.connectivity import scores
 from nsi.gradient import Gradient
 from nsi.optimiser import Adam
@@ -40,7 +40,12 @@ def parse(arguments=None):
     # fmt: off
     add("--data",          type=Path,  default="data/ring.npz",  help="the recording (data/README.md has the format)")
     add("--out",           type=Path,  default="runs/separated", help="the run's folder")
-    add("--input-units",   type=count, default=100,  help="hidden units that receive the velocity")
+    add("--input-units",   type=count,               help="hidden units that receive the velocity (default: 100)")
+    add("--response-units", type=number(int, 0),     help="hidden units that do not (default: 0, unless input neurons "
+                                                     "were recorded)")
+    add("--assume",        type=units.assumptions,   help="of hidden units: excited,apart,types,inhibition or none "
+                                                     "(nsi/units.py; default: by who was recorded)")
+    add("--favour",        choices=["direct", "even", "neither"], help="which of two paths that could do the same")
     add("--control",       action="store_true",      help="no input units: velocity drives the response units")
     add("--updates",       type=count, default=1100, help="gradient updates")
     add("--batch",         type=count, default=50,   help="windows per update")
@@ -83,7 +88,8 @@ def fit(model, windows, updates, lr, beta2=0.99, schedule="onecycle", loss="matc
     watch = watch or Watch()
     optimiser = Adam([p.detach() for p in model.weights], updates, lr, beta2, schedule)
     follow = Gradient([p.detach() for p in model.weights], model.n_response, model.alpha, windows, model.driven,
-                      penalised=penalty > 0, loss=loss, held=held)  # fmt: skip
+                      penalised=penalty > 0, loss=loss, held=held, doubted=model.who.doubted,
+                      free=model.free)  # fmt: skip
     if training:
         session.restore(training, optimiser, windows.generators)
     diverged = torch.zeros((), dtype=torch.long, device=windows.rates.device)
@@ -93,6 +99,7 @@ def fit(model, windows, updates, lr, beta2=0.99, schedule="onecycle", loss="matc
         lr_now = optimiser.pace()[0]
         losses, gradients = follow(windows.draw(), fade * forcing, fade * penalty, look)
         optimiser.step(gradients)
+        units.constrain(model)
         diverged, stop = session.first_divergence(diverged, update, gradients), watch.stopping()
         if look or stop or watch.keeps(update, updates):
             session.refuse_divergence(int(diverged), "gradient", lr)
@@ -117,7 +124,7 @@ def alternate(model, windows, rec, shape, rounds, updates, lr, **loop):
     """
     for share, pace, every in [ROUND] * (rounds - 1) + [LAST]:
         fit(model, windows, updates=max(1, round(share * updates)), lr=pace * lr, held=True, **loop)
-        networks = [solve(net, rec, shape, every).net for net in model.networks()]
+        networks = [solve(net, rec, shape, every, who=model.who).net for net in model.networks()]
         model.become(networks)
     return networks
 
@@ -136,9 +143,12 @@ def main():
     device = processes.start(args.replicas, session.choose_device(args.device))
     torch.set_flush_denormal(True)  # silent units' states decay to numbers that slow a CPU down
 
-    inputs, n, d = 0 if args.control else args.input_units, rec.rates.shape[-1], rec.velocity.shape[-1]
+    n, d = rec.rates.shape[-1], rec.velocity.shape[-1]
+    who = units.choose(args, n, rec.driven)
+    inputs = len(who.driven) - n
+    print(f"{args.data}: {units.told(who)}")
     loop = {"lr": args.lr, "updates": args.updates, "beta2": args.beta2, "schedule": args.schedule, "loss": args.loss,
-            "forcing": args.forcing, "penalty": 0.0 if args.control else args.drive_penalty}  # fmt: skip
+            "forcing": args.forcing, "penalty": 0.0 if who.favoured == "neither" else args.drive_penalty}  # fmt: skip
     batches = {"warmup": args.warmup, "window": args.window, "batch": args.batch, "rotate": args.rotate}
     places = shape.find(rec.rates[rec.valid])
     progress = lambda net: scores(net, truth, shape, places)  # noqa: E731
@@ -146,7 +156,7 @@ def main():
     about = {"data_shape": list(rec.rates.shape)}
     with session.opened(args.out, options, args.wandb, args.resume, args.overwrite, about) as (state, wandb):
         generators = [torch.Generator().manual_seed(args.seed + k) for k in processes.mine(args.replicas)]
-        model = RNN(n, inputs, d, alpha, args.init_scale, generators)
+        model = RNN(n, inputs, d, alpha, args.init_scale, generators, who)
         training = session.go_on(state, model, args.replicas)
         windows = Windows(train, alpha, generators, device, bootstrap=args.bootstrap, **batches)
         done = training["updates"] if training else 0
@@ -162,7 +172,7 @@ def main():
         loop["penalty"] = 0.0
         if args.rounds and not args.control:
             generators = again(args.replicas)
-            solving = RNN(n, inputs, d, alpha, args.init_scale, generators)
+            solving = RNN(n, inputs, d, alpha, args.init_scale, generators, who)
             solving.become(trained)
             windows = Windows(train, alpha, generators, device, bootstrap=args.bootstrap, **batches)
             read = alternate(solving.to(device), windows, train, shape, args.rounds, **loop)
@@ -177,7 +187,7 @@ def main():
             about = read and read[0]
             if about is None:
                 one = again(1)
-                held = RNN(n, inputs, d, alpha, args.init_scale, one)
+                held = RNN(n, inputs, d, alpha, args.init_scale, one, who)
                 held.become(networks[:1])
                 half = loop | {"lr": args.lr / 2, "updates": max(1, args.updates // 2)}
                 fit(held.to(device), Windows(train, alpha, one, device, **batches), **half, held=True)

@@ -32,8 +32,9 @@ def of_network(net, rec, held_out, geometry, truth, found, warmup, window, W=Non
     last = result["heading_error"]["5"]
     result["heading_error_5s"] = last["error"] if last["samples"] >= prediction.FEWEST else None
     result["turning"] = turning
-    if len(net.b) > net.n:
+    if net.W_in[:, net.n :].any():
         result |= tuning.shifter_measures(net, held_out, geometry, places)
+    if len(net.b) > net.n:
         result |= uncertainty.path_measures(net, rec, truth, found)
     return result
 

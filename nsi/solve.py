@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
 
-from nsi import uncertainty
+from nsi import uncertainty, units
 from nsi.connectivity import Held, hold
 from nsi.network import Network
 
@@ -33,13 +33,17 @@ class Solution(NamedTuple):
     noise: float  # s.d. of the residual current, median over neurons
 
 
-def solve(net, rec, geometry, every=1, rounds=3):
+def solve(net, rec, geometry, every=1, rounds=3, who=None):
     """Solve for the weights and thresholds of the recorded neurons, the input units' tuning being given.
 
     net: Network, its input units trained; rec: the training trials; every: use every so-many-th step, for a quick
-    answer; rounds: how often the mean profile is taken anew. Returns: Solution.
+    answer; rounds: how often the mean profile is taken anew; who: units.Units, whose bounds the weights keep (default:
+    none). Where driven neurons were recorded the prior is about 0: there is no one profile then. Returns: Solution.
     """
     n, held = net.n, hold(net, rec)
+    who = who or units.make(n, inputs=len(net.b) - n)
+    alike, ends = not who.driven[:n].any(), np.full((1, n), np.inf)  # thresholds have no bounds
+    low, high = np.concatenate([who.low[:, :n], -ends]), np.concatenate([who.high[:, :n], ends])
     if every > 1:
         held = Held(*(a[:, ::every] for a in held))
     about = np.concatenate([net.W[:, :n], net.b[None, :n]]).astype(np.float64)
@@ -54,21 +58,25 @@ def solve(net, rec, geometry, every=1, rounds=3):
     spreads = [np.array(SPREADS) * rms[0], np.array(INPUT_SPREADS) * rms[1]]
     chosen, asked = [spreads[0][6], spreads[1][2]], np.array(list(known))[:: max(1, len(known) // ASKED)]
     places, everyone = geometry.find(rec.rates[rec.valid]), np.ones((n, n), bool)
-    solved, spread_of = about.copy(), lambda chosen: np.repeat([*chosen, THRESHOLD_SPREAD], [n, q - 1 - n, 1])
+    solved = about.copy()
+    spread_of = lambda chosen, j: np.where(  # noqa: E731
+        low[:, j] < high[:, j], np.repeat([*chosen, THRESHOLD_SPREAD], [n, q - 1 - n, 1]), 0.0
+    )
     for _ in range(rounds):
         centre = about.copy()
-        centre[:n] = geometry.mean_profile(solved[:n], places, everyone)
+        centre[:n] = geometry.mean_profile(solved[:n], places, everyone) if alike else 0.0
+        centre = centre.clip(low, high)
         shift = centre - about
         left = {j: score[:, j] - G @ shift[:, j] for j, G in known.items()}  # x.T @ (residual about the centre)
         rest = {j: square[j] - shift[:, j] @ (score[:, j] + left[j]) for j in known}
 
         def evidence(chosen, left=left, rest=rest):
-            return sum(_evidence(known[j], left[j], rest[j], noise[j], spread_of(chosen)) for j in asked)
+            return sum(_evidence(known[j], left[j], rest[j], noise[j], spread_of(chosen, j)) for j in asked)
 
         chosen = _climb(evidence, chosen, spreads)
         for j, G in known.items():
-            factor = cho_factor(G / noise[j] + np.diag(spread_of(chosen) ** -2.0))
-            solved[:, j] = centre[:, j] + cho_solve(factor, left[j] / noise[j])
+            solved[:, j] = _within(G / noise[j], left[j] / noise[j], spread_of(chosen, j), centre[:, j], low[:, j],
+                                   high[:, j])  # fmt: skip
     W, b = net.W.copy(), net.b.copy()
     W[:, :n], b[:n] = solved[:-1], solved[-1]
     return Solution(net._replace(W=W, b=b), chosen[0] / rms[0], float(np.sqrt(np.median(list(noise.values())))))
@@ -89,6 +97,22 @@ def _evidence(G, score, square, noise, spread):
     lower = np.linalg.cholesky(np.eye(len(G)) + spread[:, None] * G * spread / noise)
     z = solve_triangular(lower, spread * score, lower=True)
     return -np.log(np.diag(lower)).sum() - (square / noise - z @ z / noise**2) / 2
+
+
+def _within(G, score, spread, centre, low, high):
+    """One neuron's weights under the prior, those that would leave their bounds put on them one after the other.
+
+    G, score: x.T @ x and x.T @ residual about the centre, over the noise; spread: prior s.d., 0 where there is no
+    weight; centre, low, high: of each weight. Returns: the weights.
+    """
+    weights, spread = centre.copy(), spread.copy()
+    while True:
+        factor = cho_factor(np.eye(len(G)) + spread[:, None] * G * spread)
+        solved = weights + spread * cho_solve(factor, spread * (score - G @ (weights - centre)))
+        beyond = (spread > 0) & ((solved < low) | (solved > high))
+        if not beyond.any():
+            return solved
+        weights[beyond], spread[beyond] = solved[beyond].clip(low[beyond], high[beyond]), 0.0
 
 
 def _climb(value, chosen, grids):

@@ -93,7 +93,7 @@ def shifter_measures(net, rec, geometry, places):
     Returns: dict with `shifter_fraction` (of the active input units), `shifter_left` and `shifter_right` (the same
     for those that prefer either turning direction) and `active_input_units` (a count). Velocity's first component.
     """
-    inputs = predict(net, rec)[..., net.n :]
+    inputs = predict(net, rec)[..., net.n :][..., (net.W_in[:, net.n :] != 0).any(0)]
     inputs, rates, velocity = (a[rec.valid][None] for a in (inputs, rec.rates, rec.velocity))
     tuning = shifter_tuning(inputs, geometry.decode(rates, places)[..., 0], velocity[..., 0])
     count = max(1, int(tuning["active"].sum()))

@@ -10,13 +10,14 @@ A recording is an `.npz` file of plain arrays (no pickles):
     stimulus   (trials, steps, N)   optional, a known current into the observed neurons
     lengths    (trials,)            optional, the steps that each trial really has; what follows them is padding
     animal     (trials,)            optional, names or numbers of the animals, which a bootstrap draws whole (or `fly`)
+    driven     (N,)                 optional, which of the observed neurons receive the velocity themselves; else none
 
 A simulation adds its ground truth (`true_W`, `true_W_in`, `true_b`, `true_gate`, `hidden_rates`), and a recording may
 hold other neurons back for a test (`held_out_rates`). `load` never reads these, so that no fit can; `load_truth` and
 `load_held_out` read them for scoring alone.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -39,6 +40,7 @@ class Recording:
     stimulus: np.ndarray | None = None  # (trials, steps, N) float32
     lengths: np.ndarray | None = None  # (trials,) int, steps before the padding, which is zero
     animal: np.ndarray | None = None  # (trials,) int, which one
+    driven: np.ndarray | None = None  # (N,) bool, None where no neuron is
 
     @property
     def valid(self):
@@ -49,7 +51,7 @@ class Recording:
     def trials(self, index):
         """The same recording with only the trials of `index` (a slice or an index array)."""
         cut = {k: a if a is None else a[index] for k, a in self.arrays().items()}
-        return Recording(dt=self.dt, tau=self.tau, **cut)
+        return replace(self, **cut)
 
     def arrays(self):
         """The arrays with a trial axis, by name; absent ones are None."""
@@ -81,9 +83,10 @@ def load(path):
         stimulus = _array(path, file, "stimulus", 3, like=rates.shape, lengths=lengths) if "stimulus" in file else None
         named = next((key for key in ("animal", "fly") if key in file), None)
         animal = _labels(path, file, named, trials) if named else None
+        driven = _driven(path, file, rates.shape[-1]) if "driven" in file else None
     if tau is not None and tau < dt:
         raise BadInput(f"{path}: tau is {tau:g} s, shorter than dt = {dt:g} s; expected tau >= dt")
-    return Recording(rates, velocity, dt, heading, tau, stimulus, lengths, animal)
+    return Recording(rates, velocity, dt, heading, tau, stimulus, lengths, animal, driven)
 
 
 def split(rec):
@@ -94,7 +97,7 @@ def split(rec):
     if len(rec.rates) == 1:
         length = int(rec.valid.sum()) // 10
         cut = {k: a[0, : 10 * length].reshape(10, length, -1) for k, a in rec.arrays().items() if np.ndim(a) == 3}
-        rec = Recording(dt=rec.dt, tau=rec.tau, **cut)
+        rec = Recording(dt=rec.dt, tau=rec.tau, driven=rec.driven, **cut)
     index = np.arange(len(rec.rates))
     held_out = index[9::10] if len(index) >= 10 else index[-1:]
     return rec.trials(np.setdiff1d(index, held_out)), rec.trials(held_out), held_out
@@ -216,6 +219,14 @@ def _check_lengths(path, lengths, shape):
             f"{path}: lengths has shape {lengths.shape}, or values out of range; "
             f"expected {shape[0]} of them, from 1 to {shape[1]}, to agree with rates"
         )
+
+
+def _driven(path, file, n):
+    """Which neurons receive the velocity (n,) bool, or None where none does."""
+    driven = _array(path, file, "driven", 1, like=(n,))
+    if not np.isin(driven, (0, 1)).all():
+        raise BadInput(f"{path}: driven has values other than 0 and 1; expected for each neuron whether it is")
+    return driven.astype(bool) if driven.any() else None
 
 
 def _labels(path, file, key, trials):
