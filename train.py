@@ -144,11 +144,12 @@ def main():
     torch.set_flush_denormal(True)  # silent units' states decay to numbers that slow a CPU down
 
     n, d = rec.rates.shape[-1], rec.velocity.shape[-1]
+    session.as_begun(args)
     who = units.choose(args, n, rec.driven)
     inputs = len(who.driven) - n
     print(f"{args.data}: {units.told(who)}")
     loop = {"lr": args.lr, "updates": args.updates, "beta2": args.beta2, "schedule": args.schedule, "loss": args.loss,
-            "forcing": args.forcing, "penalty": 0.0 if who.favoured == "neither" else args.drive_penalty}  # fmt: skip
+            "forcing": args.forcing, "penalty": args.drive_penalty if who.penalised else 0.0}  # fmt: skip
     batches = {"warmup": args.warmup, "window": args.window, "batch": args.batch, "rotate": args.rotate}
     places = shape.find(rec.rates[rec.valid])
     progress = lambda net: scores(net, truth, shape, places)  # noqa: E731

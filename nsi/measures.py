@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from nsi import connectivity, prediction, tuning, uncertainty
+from nsi import connectivity, prediction, tuning, uncertainty, unrecorded
 
 
 def of_network(net, rec, held_out, geometry, truth, found, warmup, window, W=None):
@@ -36,6 +36,7 @@ def of_network(net, rec, held_out, geometry, truth, found, warmup, window, W=Non
         result |= tuning.shifter_measures(net, held_out, geometry, places)
     if len(net.b) > net.n:
         result |= uncertainty.path_measures(net, rec, truth, found)
+        result |= unrecorded.measures(net, rec, truth)
     return result
 
 

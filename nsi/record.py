@@ -38,10 +38,11 @@ def record(data, who, seed=0):
     if "stimulus" in data and (unseen < n).any():
         raise BadInput("argument --record: expected compass neurons, which the pulses reach, to be recorded")
     order, rates = np.concatenate([seen, unseen]), np.concatenate([data["rates"], data["hidden_rates"]], -1)
+    net = lambda W, W_in, b: Network(W, W_in, b, 1.0, len(seen))  # noqa: E731
     W, W_in, b = data["true_W"][np.ix_(order, order)], data["true_W_in"][:, order], data["true_b"][order]
     seen_as = {k: v for k, v in data.items() if k != "true_orders"} | {
         "rates": rates[..., seen], "hidden_rates": rates[..., unseen], "driven": (W_in[:, : len(seen)] != 0).any(0),
-        "true_W": W, "true_W_in": W_in, "true_b": b, "true_gate": connectivity.gate(Network(W, W_in, b, 1.0, len(seen))),
+        "true_W": W, "true_W_in": W_in, "true_b": b, "true_gate": connectivity.gate(net(W, W_in, b)),
     }  # fmt: skip
     if "stimulus" in data:
         seen_as["stimulus"] = np.pad(data["stimulus"], [(0, 0), (0, 0), (0, len(seen) - n)])

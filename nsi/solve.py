@@ -38,11 +38,12 @@ def solve(net, rec, geometry, every=1, rounds=3, who=None):
 
     net: Network, its input units trained; rec: the training trials; every: use every so-many-th step, for a quick
     answer; rounds: how often the mean profile is taken anew; who: units.Units, whose bounds the weights keep (default:
-    none). Where driven neurons were recorded the prior is about 0: there is no one profile then. Returns: Solution.
+    none). Weights to and from driven recorded neurons are centred on 0, those among the others on their profile.
+    Returns: Solution.
     """
     n, held = net.n, hold(net, rec)
     who = who or units.make(n, inputs=len(net.b) - n)
-    alike, ends = not who.driven[:n].any(), np.full((1, n), np.inf)  # thresholds have no bounds
+    still, ends = np.flatnonzero(~who.driven[:n]), np.full((1, n), np.inf)  # thresholds have no bounds
     low, high = np.concatenate([who.low[:, :n], -ends]), np.concatenate([who.high[:, :n], ends])
     if every > 1:
         held = Held(*(a[:, ::every] for a in held))
@@ -57,14 +58,16 @@ def solve(net, rec, geometry, every=1, rounds=3, who=None):
     rms = [max(np.sqrt(np.mean(W**2)), 1e-12) if W.size else 1.0 for W in (about[:n], about[n:-1])]
     spreads = [np.array(SPREADS) * rms[0], np.array(INPUT_SPREADS) * rms[1]]
     chosen, asked = [spreads[0][6], spreads[1][2]], np.array(list(known))[:: max(1, len(known) // ASKED)]
-    places, everyone = geometry.find(rec.rates[rec.valid]), np.ones((n, n), bool)
+    alike, places = np.ix_(still, still), geometry.find(rec.rates[rec.valid][:, still])
+    everyone = np.ones((len(still), len(still)), bool)
     solved = about.copy()
     spread_of = lambda chosen, j: np.where(  # noqa: E731
         low[:, j] < high[:, j], np.repeat([*chosen, THRESHOLD_SPREAD], [n, q - 1 - n, 1]), 0.0
     )
     for _ in range(rounds):
         centre = about.copy()
-        centre[:n] = geometry.mean_profile(solved[:n], places, everyone) if alike else 0.0
+        centre[:n] = 0.0
+        centre[alike] = geometry.mean_profile(solved[alike], places, everyone)
         centre = centre.clip(low, high)
         shift = centre - about
         left = {j: score[:, j] - G @ shift[:, j] for j, G in known.items()}  # x.T @ (residual about the centre)

@@ -6,7 +6,8 @@ So something is assumed, under these names:
 
     excited      undriven units excite driven ones, and never inhibit them
     apart        driven units do not connect to each other
-    types        hidden driven units share one threshold and one size of velocity weight, as cells of one type do
+    types        driven units share one threshold, one size of velocity weight and one sum of weights that they receive,
+                 as cells of one type do; where some of them were recorded, these set it
     inhibition   recorded undriven units act on each other through inhibition alone
 
 and one of two paths that could do the same is *favoured*, by a small penalty, fading to 0, on what the other sends:
@@ -18,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-ASSUMPTIONS = "excited", "apart", "types", "inhibition"
+ASSUMPTIONS = "excited", "apart", "types", "copies", "inhibition"
 POPULATION = 100  # response units, or input units, recorded and hidden ones together, where nobody says how many
 
 
@@ -30,6 +31,7 @@ class Units(NamedTuple):
     low: np.ndarray  # (units, units), the least that each weight of W may be, and
     high: np.ndarray  # the largest: both 0 where there is no connection
     types: bool = False
+    copies: bool = False
     favoured: str = "direct"
 
     @property
@@ -43,9 +45,23 @@ class Units(NamedTuple):
         return self.low < self.high
 
     @property
+    def penalised(self):
+        """Whether either path is favoured; without hidden units there is but one."""
+        return self.favoured != "neither" and len(self.driven) > self.n
+
+    @property
     def doubted(self):
         """Slice of the units whose drive of the recorded ones is penalised."""
         return slice(0, self.n) if self.favoured == "even" else slice(self.n, None)
+
+    def copied(self):
+        """Whose activity driven units start from: hidden ones from recorded undriven units, one each, and recorded ones
+        from hidden undriven units. Yields: senders, copies (any,) indices."""
+        index, hidden = np.arange(len(self.driven)), np.arange(len(self.driven)) >= self.n
+        for first, second in ((~hidden, hidden), (hidden, ~hidden)):
+            senders, copies = index[first & ~self.driven], index[second & self.driven]
+            if len(senders) and len(copies):
+                yield senders[np.arange(len(copies)) * len(senders) // len(copies)], copies
 
     @property
     def hidden_inputs(self):
@@ -68,7 +84,7 @@ def make(n, response=0, inputs=0, driven=None, assume=(), favoured="direct"):
     if "inhibition" in assume:
         still = ~driven[:n]
         high[:n, :n][np.ix_(still, still)] = 0
-    return Units(n, driven, low, high, "types" in assume, favoured)
+    return Units(n, driven, low, high, "types" in assume, "copies" in assume, favoured)
 
 
 def assumptions(text):
@@ -88,19 +104,16 @@ def choose(args, n, driven):
     moved = 0 if driven is None else int(driven.sum())
     still = n - moved
     few = moved <= still / 2  # then the response neurons are taken to be all there
-    if args.control:
-        args.input_units = args.response_units = 0
     if args.response_units is None:
         args.response_units = 0 if few else max(0, POPULATION - still)
     if args.input_units is None:
         args.input_units = 0 if still == 0 else max(1, POPULATION - moved)
     if args.assume is None:
-        args.assume = "" if args.control else "excited,apart"
+        args.assume = "" if args.control else "excited,apart,types"
     if args.favour is None:
         args.favour = "direct" if few else "even" if still else "neither"
     if args.control:
-        args.favour = "neither"
-        return make(n, favoured="neither")
+        return make(n)
     driven = np.zeros(n, bool) if driven is None else driven
     return make(n, args.response_units, args.input_units, driven, args.assume.split(","), args.favour)
 
@@ -121,9 +134,15 @@ def start(model):
     if who.bounded:
         W.copy_(torch.where((model.low == 0) & (model.high > 0), W.abs(), W))
         W.copy_(torch.where((model.high == 0) & (model.low < 0), -W.abs(), W))
+    inputs = torch.as_tensor(np.flatnonzero(who.hidden_inputs))
+    still = torch.as_tensor(~who.driven & (np.arange(len(who.driven)) >= who.n))
+    W[..., still] = W[..., still].abs()  # a unit that starts silent may stay so
     if who.types and W_in.shape[1] == 1:  # as many that prefer either direction
-        index = torch.as_tensor(np.flatnonzero(who.hidden_inputs))
-        W_in[..., index] = W_in[..., index].abs() * (1 - 2 * (index % 2))
+        W_in[..., inputs] = W_in[..., inputs].abs() * (1 - 2 * (torch.arange(len(inputs)) % 2))
+    if who.copies:
+        for senders, copies in who.copied():
+            W[:, :, copies] = 0.0
+            W[:, senders, copies] = 1.0
     constrain(model)
 
 
@@ -131,10 +150,17 @@ def start(model):
 def constrain(model):
     """Put a network's weights back, in place, to where its assumptions allow them; an update may have led astray."""
     W, W_in, b = (p.data for p in model.weights)
-    if model.who.bounded:
+    who = model.who
+    if who.types and who.hidden_inputs.any():
+        ours = torch.as_tensor(who.hidden_inputs)
+        known = torch.as_tensor(who.driven) & ~ours  # recorded cells of the type, if any, set what the others share
+        known = known if known.any() else ours
+        b[:, ours] = b[:, known].mean(-1, keepdim=True)
+        size = W_in[..., ours].norm(dim=-2, keepdim=True)  # (R, 1, input units)
+        shared = W_in[..., known].norm(dim=-2, keepdim=True).mean(-1, keepdim=True)
+        W_in[..., ours] *= shared / size.clamp(min=1e-12)
+        total = W[..., ours].sum(-2, keepdim=True)
+        shared = W[..., known].sum(-2, keepdim=True).mean(-1, keepdim=True)
+        W[..., ours] += (shared - total) / who.free[:, who.hidden_inputs].sum(0).max()
+    if who.bounded:
         W.clamp_(model.low, model.high)
-    if model.who.types:
-        inputs = model.who.hidden_inputs
-        size = W_in[..., inputs].norm(dim=-2, keepdim=True)  # (R, 1, input units)
-        W_in[..., inputs] *= size.mean(-1, keepdim=True) / size.clamp(min=1e-12)
-        b[:, inputs] = b[:, inputs].mean(-1, keepdim=True)

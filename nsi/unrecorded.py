@@ -19,6 +19,20 @@ TRIALS = 40  # of the training trials, enough for a match
 RIDGE = 1e-4  # of a linear map, relative to the mean variance
 
 
+def measures(net, rec, truth):
+    """What of_hidden and blocks find, as far as there are hidden neurons to compare with; truth: load_truth's."""
+    neurons, driven = truth.get("hidden_rates"), None
+    if neurons is None or not neurons.shape[-1]:
+        neurons = truth.get("held_out_rates")
+    elif "W_in" in truth and truth["W_in"].shape[-1] == net.n + neurons.shape[-1]:
+        driven = (truth["W_in"][:, net.n :] != 0).any(0)
+    if neurons is None or not neurons.shape[-1]:
+        return {}
+    result = of_hidden(net, rec, neurons, driven)
+    pairs = result.pop("pairs", None)
+    return result | (blocks(net, truth["W"], pairs) if driven is not None and pairs is not None else {})
+
+
 def of_hidden(net, rec, neurons, driven=None):
     """Hidden units against hidden neurons.
 
@@ -87,7 +101,7 @@ def agreement(networks, rec):
     networks: at least two; rec: some trials. Returns: mean correlation over pairs and networks: where the networks
     disagree, the recording does not say what the hidden neurons do.
     """
-    first, *others = ([predict(net, rec)[:, SETTLED:][rec.valid[:, SETTLED:]] for net in networks])
+    first, *others = [predict(net, rec)[:, SETTLED:][rec.valid[:, SETTLED:]] for net in networks]
     n, r = networks[0].n, []
     driven = [(net.W_in[:, n:] != 0).any(0) for net in networks]
     for other, kinds in zip(others, driven[1:], strict=True):

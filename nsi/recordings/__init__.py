@@ -107,7 +107,8 @@ def load_truth(path, rec):
     """Read the ground truth that a simulation left in its file, for scoring.
 
     rec: the Recording of the same file. Returns: {"W" (M, M), "W_in" (D, M), "b" (M,), "gate" (D, N, N),
-    "hidden_rates" (trials, steps, M - N)}, each only where the file has it; observed neurons come first.
+    "hidden_rates" (trials, steps, M - N), "held_out_rates"}, each only where the file has it; observed neurons come
+    first.
     Raises: BadInput where a shape does not agree with the recording.
     """
     trials, steps, n = rec.rates.shape
@@ -127,6 +128,10 @@ def load_truth(path, rec):
             if key in file:
                 name = key.removeprefix("true_")
                 truth[name] = _array(path, file, key, len(shapes[name]), like=shapes[name])
+        if "held_out_rates" in file:
+            truth["held_out_rates"] = _array(
+                path, file, "held_out_rates", 3, (trials, steps, None), lengths=rec.lengths
+            )
     if size is not None and size < n:
         raise BadInput(
             f"{path}: true_W has shape {truth['W'].shape}; expected at least the {n} neurons of rates, which come first"

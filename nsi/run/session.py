@@ -12,6 +12,7 @@ from nsi.run import checkpoint, files, processes, tracking
 from nsi.run.files import BadInput
 from nsi.run.watch import Run, Share
 
+BEFORE = {"response_units": 0, "assume": "", "favour": "direct"}  # what runs did before there were these options
 PASSING = "out", "resume", "overwrite", "wandb", "device"  # options that do not change what is fitted
 
 
@@ -43,6 +44,14 @@ def told(options, path):
         return kept | {"data_sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
+def as_begun(args):
+    """Have a run go on with the assumptions it was begun with, none if it is older than they are, unless some are
+    given. args: with resume, out and assume."""
+    path = args.out / "model.pt"
+    if args.resume and args.assume is None and path.exists():
+        args.assume = checkpoint.read(path)["args"].get("assume", "")
+
+
 def resume(path, options):
     """The checkpoint to continue, or None if there is none yet; it must be of a run with the same options."""
     if not path.exists():
@@ -55,7 +64,9 @@ def resume(path, options):
     done, spent = training["updates"], training["seconds"]
     if not (isinstance(done, int) and done >= 0 and isinstance(spent, float)):
         raise BadInput(f"{path}: has no count of updates and seconds; expected those of train.py")
-    before = dict.fromkeys(options, False) | state["args"]  # an option younger than the checkpoint was not given
+    before = (
+        dict.fromkeys(options, False) | BEFORE | state["args"]
+    )  # an option younger than the checkpoint was not given
     differ = [f"{k} {before[k]!r}, not {options[k]!r}" for k in options if before[k] != options[k]]
     if differ:
         raise BadInput(f"{path}: was trained with {' and '.join(differ)}; expected the same options to --resume")
