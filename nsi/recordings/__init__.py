@@ -3,7 +3,7 @@
 A recording is an `.npz` file of plain arrays (no pickles):
 
     rates      (trials, steps, N)   firing rates of the observed neurons, >= 0, about 1 at most
-    velocity   (trials, steps, D)   rad/s, the input that moves the activity
+    velocity   (trials, steps, D)   rad/s, the input that moves the activity; without it the activity's own turning
     dt         ()                   s, one time step
     heading    (trials, steps, D)   rad, optional, drawn in figures only
     tau        ()                   s, optional, synaptic time constant: the fit's alpha is dt / tau
@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from nsi.geometry import RING
 from nsi.run import files
 from nsi.run.files import BadInput, whole
 
@@ -41,6 +42,7 @@ class Recording:
     lengths: np.ndarray | None = None  # (trials,) int, steps before the padding, which is zero
     animal: np.ndarray | None = None  # (trials,) int, which one
     driven: np.ndarray | None = None  # (N,) bool, None where no neuron is
+    decoded: bool = False  # whether the velocity is the activity's own turning
 
     @property
     def valid(self):
@@ -74,10 +76,13 @@ def load(path):
             raise BadInput(f"{path}: rates has negative values (down to {rates.min():.3g}); expected firing rates >= 0")
         if rates.max() == 0:
             raise BadInput(f"{path}: rates is 0 everywhere; expected neurons that fire")
-        velocity = _array(path, file, "velocity", 3, like=(trials, steps, None), lengths=lengths)
+        dt = _positive(path, file, "dt")
+        decoded = "velocity" not in file
+        velocity = own_turning(rates, dt, lengths) if decoded else None
+        if velocity is None:
+            velocity = _array(path, file, "velocity", 3, like=(trials, steps, None), lengths=lengths)
         if velocity.size == 0:
             raise BadInput(f"{path}: velocity is empty, shape {velocity.shape}; expected (trials, steps, D)")
-        dt = _positive(path, file, "dt")
         tau = _positive(path, file, "tau") if "tau" in file else None
         heading = _array(path, file, "heading", 3, like=velocity.shape, lengths=lengths) if "heading" in file else None
         stimulus = _array(path, file, "stimulus", 3, like=rates.shape, lengths=lengths) if "stimulus" in file else None
@@ -86,7 +91,24 @@ def load(path):
         driven = _driven(path, file, rates.shape[-1]) if "driven" in file else None
     if tau is not None and tau < dt:
         raise BadInput(f"{path}: tau is {tau:g} s, shorter than dt = {dt:g} s; expected tau >= dt")
-    return Recording(rates, velocity, dt, heading, tau, stimulus, lengths, animal, driven)
+    return Recording(rates, velocity, dt, heading, tau, stimulus, lengths, animal, driven, decoded)
+
+
+def own_turning(rates, dt, lengths=None):
+    """How fast activity on a ring turns, in the place of a velocity that nobody recorded.
+
+    From one step to the next and not smoothed, so that it tells nothing of what comes after. Its direction is that of
+    the neurons' places, which activity alone leaves free. rates: (trials, steps, N); lengths: (trials,) or None.
+    Returns: (trials, steps, 1) float32 rad/s, 0 in the first step, in silence and in the padding.
+    """
+    steps = np.arange(rates.shape[1])
+    valid = steps < (np.full(len(rates), len(steps)) if lengths is None else lengths)[:, None]
+    heading = RING.decode(rates, RING.find(rates[valid]))
+    velocity = np.zeros_like(heading, np.float32)
+    velocity[:, 1:] = RING.difference(heading[:, 1:], heading[:, :-1]) / dt
+    active = valid & (rates.max(-1) > 0)
+    velocity[:, 1:][~(active[:, 1:] & active[:, :-1])] = 0
+    return velocity
 
 
 def split(rec):
@@ -97,7 +119,7 @@ def split(rec):
     if len(rec.rates) == 1:
         length = int(rec.valid.sum()) // 10
         cut = {k: a[0, : 10 * length].reshape(10, length, -1) for k, a in rec.arrays().items() if np.ndim(a) == 3}
-        rec = Recording(dt=rec.dt, tau=rec.tau, driven=rec.driven, **cut)
+        rec = Recording(dt=rec.dt, tau=rec.tau, driven=rec.driven, decoded=rec.decoded, **cut)
     index = np.arange(len(rec.rates))
     held_out = index[9::10] if len(index) >= 10 else index[-1:]
     return rec.trials(np.setdiff1d(index, held_out)), rec.trials(held_out), held_out
@@ -142,8 +164,13 @@ def load_truth(path, rec):
 def outliers(rec):
     """What may be artefacts: values beyond OUTLYING times the 99th percentile of all that are not 0.
 
-    Yields: a sentence for each of rates, velocity and stimulus that has any.
+    Yields: a sentence for each of rates, velocity and stimulus that has any, and one if the velocity is not given.
     """
+    if rec.decoded:
+        yield (
+            "velocity is not given, and the activity's own turning is taken for it, so that its sign and gain are "
+            "free, and how heading is predicted from it says little"
+        )
     for key in ("rates", "velocity", "stimulus"):
         size = np.abs(getattr(rec, key)) if getattr(rec, key) is not None else np.zeros(1)
         if size.any():
