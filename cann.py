@@ -15,6 +15,7 @@ import numpy as np
 
 from nsi import connectivity, network, orders, physiology, recordings, stimulation
 from nsi.circuits import CIRCUITS
+from nsi.record import chosen, record
 from nsi.recordings import paths
 from nsi.run import command, files
 from nsi.uneven import uneven
@@ -106,6 +107,8 @@ def main():
     p.add_argument("--jitter-shifters", type=real, default=0.0, help="the same of weights to and from shifters")
     p.add_argument("--sparse",    type=share,    default=0.0,  help="share of the weights among compass that is absent")
     p.add_argument("--balance",   action="store_true", help="uneven weights, adjusted so that the bump behaves alike")
+    p.add_argument("--record",    type=chosen,   default="compass", help="compass, shifters, half (of each), or "
+                   "how many shifters besides the compass")
     p.add_argument("--visualize", action="store_true", help="animate the first trial, beside the recording as .gif")
     # fmt: on
     args = p.parse_args()
@@ -123,6 +126,7 @@ def main():
     circuit = uneven(circuit, rng, args.jitter, args.jitter_shifters, args.sparse, args.balance)
     data = simulate_recording(circuit, args.seed, args.trials, args.steps, args.noise, args.stimulus,
                               args.stimulus_every, args.stimulus_share, path=path)  # fmt: skip
+    data = record(data, args.record, args.seed)
     recordings.save(args.out, **data)
     size = f"{len(data['rates'])} trials x {args.steps} steps of {circuit.dt * 1000:g} ms"
     print(f"{args.out}: {size}, {len(circuit.network.b)} neurons")

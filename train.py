@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from model import RNN
-from nsi import check, geometry, measures, orders, prediction, recordings, uncertainty
+from nsi import check, geometry, measures, orders, prediction, recordings, uncertainty, units
 from nsi.connectivity import scores
 from nsi.gradient import Gradient
 from nsi.optimiser import Adam
@@ -42,6 +42,10 @@ def parse(arguments=None):
     add("--data",          type=Path,  default="data/ring.npz",  help="the recording (data/README.md has the format)")
     add("--out",           type=Path,  default="runs/separated", help="the run's folder")
     add("--input-units",   type=count,               help="hidden units that receive the velocity (by the file)")
+    add("--response-units", type=number(int, 0),     help="hidden units that do not (by the file)")
+    add("--assume",        type=units.assumptions,   help="of hidden units: excited,apart,types,inhibition or none "
+                                                     "(nsi/units.py; default: by who was recorded)")
+    add("--favour",        choices=["direct", "even", "neither"], help="which of two paths that could do the same")
     add("--control",       action="store_true",      help="no input units: velocity drives the response units")
     add("--updates",       type=count,               help=f"gradient updates (default: {told('updates')})")
     add("--batch",         type=count,               help=f"windows per update (default: {told('batch')})")
@@ -88,7 +92,8 @@ def fit(model, windows, updates, lr, beta2=0.99, schedule="onecycle", loss="matc
     watch = watch or Watch()
     optimiser = Adam([p.detach() for p in model.weights], updates, lr, beta2, schedule)
     follow = Gradient([p.detach() for p in model.weights], model.n_response, model.alpha, windows, model.driven,
-                      penalised=penalty > 0, loss=loss, held=held)  # fmt: skip
+                      penalised=penalty > 0, loss=loss, held=held, doubted=model.who.doubted,
+                      free=model.free)  # fmt: skip
     if training:
         session.restore(training, optimiser, windows.generators)
     diverged = torch.zeros((), dtype=torch.long, device=windows.rates.device)
@@ -98,6 +103,7 @@ def fit(model, windows, updates, lr, beta2=0.99, schedule="onecycle", loss="matc
         lr_now = optimiser.pace()[0]
         losses, gradients = follow(windows.draw(), fade * forcing, fade * penalty, look)
         optimiser.step(gradients)
+        units.constrain(model)
         diverged, stop = session.first_divergence(diverged, update, gradients), watch.stopping()
         if look or stop or watch.keeps(update, updates):
             session.refuse_divergence(int(diverged), "gradient", lr)
@@ -127,8 +133,8 @@ def refine(model, windows, rec, shape, rounds, updates, lr, stage, bootstrap=Fal
     for k in range(rounds):
         with stage(f"round {k + 1} of {rounds}", count) as watch:
             fit(model, windows, updates=count, lr=HELD[1] * lr, held=True, penalty=0.0, watch=watch, **loop)
-        every = EVERY if k + 1 < rounds else 1
-        model.become([solve(net, part, shape, every).net for net, part in zip(model.networks(), parts, strict=True)])
+        every, pairs = EVERY if k + 1 < rounds else 1, zip(model.networks(), parts, strict=True)
+        model.become([solve(net, part, shape, every, who=model.who).net for net, part in pairs])
     solved, count = model.networks(), max(1, round(TUNED[0] * updates))
     with stage("running freely", count) as watch:
         fit(model, windows, updates=count, lr=TUNED[1] * lr, forcing=0.0, penalty=0.0, watch=watch, **loop)
@@ -149,9 +155,13 @@ def main():
     device = processes.start(args.replicas, session.choose_device(args.device))
     torch.set_flush_denormal(True)  # silent units' states decay to numbers that slow a CPU down
 
-    inputs, n, d = 0 if args.control else args.input_units, rec.rates.shape[-1], rec.velocity.shape[-1]
+    n, d = rec.rates.shape[-1], rec.velocity.shape[-1]
+    session.as_begun(args)
+    who = units.choose(args, n, rec.driven)
+    inputs = len(who.driven) - n
+    print(f"{args.data}: {units.told(who)}")
     loop = {"updates": args.updates, "lr": args.lr, "beta2": args.beta2, "schedule": args.schedule, "loss": args.loss}
-    free = {"forcing": args.forcing, "penalty": 0.0 if args.control else args.drive_penalty}
+    free = {"forcing": args.forcing, "penalty": args.drive_penalty if who.penalised else 0.0}
     batches = {"warmup": args.warmup, "window": args.window, "batch": args.batch, "rotate": args.rotate}
     places = shape.find(rec.rates[rec.valid])
     progress = lambda net: scores(net, truth, shape, places)  # noqa: E731
@@ -160,7 +170,7 @@ def main():
     with session.opened(args.out, options, args.wandb, args.resume, args.overwrite, about) as (state, wandb):
         warnings = check.told(given, args.data, alpha, args.warmup + args.window, args.bootstrap)
         generators = [torch.Generator().manual_seed(args.seed + k) for k in processes.mine(args.replicas)]
-        model = RNN(n, inputs, d, alpha, args.init_scale, generators)
+        model = RNN(n, inputs, d, alpha, args.init_scale, generators, who)
         training = session.go_on(state, model, args.replicas)
         windows = Windows(train, alpha, generators, device, bootstrap=args.bootstrap, **batches)
         done = training["updates"] if training else 0
@@ -174,7 +184,7 @@ def main():
         candidates = {"trained": trained}
         if args.rounds and not args.control:
             generators = [torch.Generator().manual_seed(args.seed + k) for k in range(args.replicas)]
-            model = RNN(n, inputs, d, alpha, args.init_scale, generators)
+            model = RNN(n, inputs, d, alpha, args.init_scale, generators, who)
             model.become(trained)
             windows = Windows(train, alpha, generators, device, bootstrap=args.bootstrap, **batches)
             stage = lambda name, count: Stage(f"{args.out.name}, {name}", count)  # noqa: E731
@@ -202,13 +212,8 @@ def main():
         tracking.summarise(wandb, metrics)
         if not args.no_report:
             session.reported(args.out, rec, held_out, networks, found, metrics, options, wandb)
-    show = {k: metrics[k] for k in ("r_W", "r_gate", "heading_error_5s", "loss", "train_seconds") if k in metrics}
-    show = {k: [x for x in np.ravel(v) if x is not None] for k, v in show.items()}
-    print(f"{args.out}: " + ", ".join(f"{k} {np.mean(v):.3g}" for k, v in show.items() if v))
-    for line in orders.told(found):
+    for line in [*session.summary(metrics), *orders.told(found)]:
         print(f"{args.out}: {line}")
-    if "direct_share" in metrics:
-        print(f"{args.out}: {session.told_share(metrics['direct_share'])}")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ class Ring:
 
     def defaults(self, n):
         """What train.py chooses for n neurons where its options do not say. Returns: dict of options."""
-        return {"input_units": 100, "forcing": 0.1}
+        return {"forcing": 0.1}
 
     def movement(self, velocity):
         """How fast a velocity moves the activity. velocity: (..., any) rad/s. Returns: (..., 1) rad/s."""

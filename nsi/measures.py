@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from nsi import connectivity, prediction, tuning, uncertainty
+from nsi import connectivity, prediction, tuning, uncertainty, unrecorded
 from nsi.geometry import decoding_error, places_of
 
 
@@ -34,9 +34,11 @@ def of_network(net, rec, held_out, geometry, truth, found, warmup, window, read=
     result["heading_error_5s"] = last["error"] if last["samples"] >= prediction.FEWEST else None
     result["turning"] = turning
     result["decoding_error"] = None if rec.heading is None else decoding_error(rec, geometry, places)
-    if len(net.b) > net.n:
+    if net.W_in[:, net.n :].any():
         result |= tuning.shifter_measures(read, held_out, geometry, places)
+    if len(net.b) > net.n:
         result |= uncertainty.path_measures(read, rec, truth, found)
+        result |= unrecorded.measures(read, rec, truth)
     return result
 
 

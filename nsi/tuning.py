@@ -98,7 +98,7 @@ def shifter_measures(net, rec, geometry, places):
     for those that prefer either turning direction; None on a torus, which has no left) and `active_input_units` (a
     count). Of as many of the velocity's components as the geometry has dimensions.
     """
-    inputs, d = predict(net, rec)[..., net.n :], geometry.dimensions
+    inputs, d = predict(net, rec)[..., net.n :][..., (net.W_in[:, net.n :] != 0).any(0)], geometry.dimensions
     inputs, rates, velocity = (a[rec.valid][None] for a in (inputs, rec.rates, rec.velocity))
     heading = geometry.decode(rates, places)
     known = np.isfinite(heading[0]).all(-1)  # silence has no heading
