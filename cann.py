@@ -13,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from nsi import connectivity, network, physiology, recordings, stimulation
+from nsi import connectivity, network, orders, physiology, recordings, stimulation
 from nsi.circuits import CIRCUITS
+from nsi.record import chosen, record
 from nsi.recordings import paths
 from nsi.run import command, files
 from nsi.uneven import uneven
@@ -54,18 +55,18 @@ def simulate_recording(circuit, seed=0, trials=100, steps=1000, noise=0.02, ampl
     noise, amplitude, every, fraction: as for `simulate` and `stimulation.pulses`; sd, tau: of the random velocity;
     path: (trials, steps + 1, 2) m, which an animal with grid cells walks instead of a random one.
     """
-    rng, (net, geometry, dt) = np.random.default_rng(seed), circuit
+    rng, (net, geometry, dt, _) = np.random.default_rng(seed), circuit
     n = net.n
     if geometry.dimensions == 1:
         start = rng.uniform(-np.pi, np.pi, (trials, 1))
-        velocity = stimulation.random_velocity(rng, trials, steps, dt, sd, tau)
+        velocity = circuit.inputs(rng, stimulation.random_velocity(rng, trials, steps, dt, sd, tau))
     else:
         path = stimulation.random_walk(rng, trials, steps, dt, sd / geometry.per_metre, tau) if path is None else path
         velocity, start = geometry.per_metre * np.diff(path, axis=1) / dt, geometry.phases(path[:, 0])
         trials, steps, _ = velocity.shape
     stimulus = stimulation.pulses(rng, trials, steps, n, dt, amplitude, every, fraction=fraction) if amplitude else None
     rates = simulate(circuit, velocity, start, rng, noise, stimulus)
-    heading = start[:, None] + dt * geometry.movement(velocity).cumsum(1)
+    heading = start[:, None] + dt * circuit.turning(velocity).cumsum(1)
     data = {
         "rates": rates[..., :n],
         "velocity": velocity.astype(np.float32),
@@ -75,6 +76,7 @@ def simulate_recording(circuit, seed=0, trials=100, steps=1000, noise=0.02, ampl
         "true_W_in": net.W_in,
         "true_b": net.b,
         "true_gate": connectivity.gate(net),
+        "true_orders": orders.of_circuit(net, rates[..., :n], velocity),
         "hidden_rates": rates[..., n:],
     }
     if net.alpha < 1:  # the published fit takes the gain network, alpha 1, for one of alpha 0.2
@@ -105,6 +107,8 @@ def main():
     p.add_argument("--jitter-shifters", type=real, default=0.0, help="the same of weights to and from shifters")
     p.add_argument("--sparse",    type=share,    default=0.0,  help="share of the weights among compass that is absent")
     p.add_argument("--balance",   action="store_true", help="uneven weights, adjusted so that the bump behaves alike")
+    p.add_argument("--record",    type=chosen,   default="compass", help="compass, shifters, half (of each), or "
+                   "how many shifters besides the compass")
     p.add_argument("--visualize", action="store_true", help="animate the first trial, beside the recording as .gif")
     # fmt: on
     args = p.parse_args()
@@ -122,6 +126,7 @@ def main():
     circuit = uneven(circuit, rng, args.jitter, args.jitter_shifters, args.sparse, args.balance)
     data = simulate_recording(circuit, args.seed, args.trials, args.steps, args.noise, args.stimulus,
                               args.stimulus_every, args.stimulus_share, path=path)  # fmt: skip
+    data = record(data, args.record, args.seed)
     recordings.save(args.out, **data)
     size = f"{len(data['rates'])} trials x {args.steps} steps of {circuit.dt * 1000:g} ms"
     print(f"{args.out}: {size}, {len(circuit.network.b)} neurons")

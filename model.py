@@ -4,18 +4,20 @@
     r[t]   = phi(a[t])                                          firing rate, phi(x) = max(0, tanh(x))
     u[t+1] = u[t] + alpha * (r[t] - u[t])                       synaptic state, alpha = dt / tau
 
-Response units come first and stand for the recorded neurons, one each; input units follow. The velocity v reaches the
-input units alone, so that it can move the response units only through W[input, response]. Without input units (the
-control) it enters the response units themselves. W[i, j] is the weight from unit i to unit j.
+Recorded units come first and stand for the recorded neurons, one each; hidden ones follow. Unless told otherwise the
+first are response units and the others input units: the velocity v reaches the input units alone, so that it can move
+the response units only through W[input, response]. Without input units (the control) it enters the response units
+themselves. W[i, j] is the weight from unit i to unit j; nsi/units.py says what else may be assumed of the weights.
 
-    loss = mean(log cosh(max(a, 0)) - a * r) + penalty * mean((u[input] @ W[input, response])^2)
+    loss = mean(log cosh(max(a, 0)) - a * r) + penalty * mean((u[hidden] @ W[hidden, recorded])^2)
 
-a is the current that the network sends to its response units and r the rate recorded there. The first term is the loss
+a is the current that the network sends to its recorded units and r the rate recorded there. The first term is the loss
 that matches phi: its gradient with respect to a is phi(a) - r, which, unlike that of a squared error, does not vanish
-where the network predicts silence. The second lets the direct path explain all that it can.
+where the network predicts silence. The second lets the direct path explain all that it can (or, with the recorded
+units' own drive in its place, the path through hidden units).
 
-Each window starts with `warmup` steps in which the response units are held at their recorded state, outside the loss,
-so that the input units find theirs; then the network runs on, its response units' state pulled towards the record by
+Each window starts with `warmup` steps in which the recorded units are held at their recorded state, outside the loss,
+so that the hidden units find theirs; then the network runs on, its recorded units' state pulled towards the record by
 the fraction `forcing` at every step. Running freely, a network is blamed for noise that nobody can foresee, and W
 takes the blame; held tightly, it never learns to keep its bump in place. So the forcing fades to 0 over the updates,
 and the penalty, which makes the bump lag behind, with it.
@@ -27,29 +29,35 @@ tests hold the two equal.
 import torch
 from torch import nn
 
-from nsi import response
+from nsi import response, units
 from nsi.network import Network
 
 
 class RNN(nn.Module):
     """The network above; its parameters carry a leading replica axis, R networks that know nothing of each other."""
 
-    def __init__(self, n_response, n_input, n_velocity=1, alpha=0.2, init_scale=0.03, generators=(None,)):
+    def __init__(self, n_response, n_input, n_velocity=1, alpha=0.2, init_scale=0.03, generators=(None,), who=None):
         """n_response, n_input, n_velocity: numbers of response units, input units and velocity components D;
         alpha: dt / tau; init_scale: size of the initial W relative to Glorot and Bengio (2010), W_in being at theirs:
         what the data do not determine keeps its start for ever, so W starts small; generators: one for each replica,
-        which draw the start.
+        which draw the start; who: units.Units, in the place of the two numbers.
         """
         super().__init__()
-        n, replicas, first = n_response + n_input, len(generators), n_response if n_input else 0
-        self.n_response, self.alpha = n_response, alpha
-        self.register_buffer("driven", (torch.arange(n) >= first).float(), persistent=False)  # where v may enter
+        self.who = who = who or units.make(n_response, inputs=n_input)
+        n, replicas, driven = len(who.driven), len(generators), torch.as_tensor(who.driven)
+        self.n_response, self.alpha = who.n, alpha
+        self.register_buffer("driven", driven.float(), persistent=False)  # where v may enter
+        self.register_buffer("low", torch.as_tensor(who.low), persistent=False)
+        self.register_buffer("high", torch.as_tensor(who.high), persistent=False)
+        free = None if who.free.all() else torch.as_tensor(who.free).float()
+        self.register_buffer("free", free, persistent=False)  # 1 where there may be a connection
         self.W = nn.Parameter(torch.empty(replicas, n, n))  # (R, units, units)
         self.W_in = nn.Parameter(torch.zeros(replicas, n_velocity, n))  # (R, D, units)
         self.b = nn.Parameter(torch.zeros(replicas, n))  # (R, units)
         for W, W_in, g in zip(self.W.data, self.W_in.data, generators, strict=True):
             nn.init.xavier_uniform_(W, gain=init_scale, generator=g)
-            W_in[:, first:] = nn.init.xavier_uniform_(torch.empty(n_velocity, n - first), generator=g)
+            W_in[:, driven] = nn.init.xavier_uniform_(torch.empty(n_velocity, int(driven.sum())), generator=g)
+        units.start(self)
 
     @property
     def weights(self):
@@ -92,7 +100,7 @@ class RNN(nn.Module):
         n = self.n_response
         a, u = self.forward(v, u_recorded, warmup, forcing, stimulus)
         each = response.LOSSES[kind](a[warmup:, ..., :n], r[warmup:])
-        drive = u[warmup:, ..., n:] @ self.W[:, n:, :n]
+        drive = u[warmup:, ..., self.who.doubted] @ self.W[:, self.who.doubted, :n]
         return (each + penalty * drive.square()).mean((0, -2, -1))
 
     def networks(self):

@@ -1,13 +1,13 @@
 """Fit an input-separated recurrent network (model.py) to a recording, and say how far to trust what comes out.
 
-The training is followed by a convex last step that refines the weights onto the response units, and by a second
-training, held at the record throughout, which prepares their standard errors (nsi/uncertainty.py). A run is a folder:
-model.pt, connectivity.npz, metrics.json and Weights & Biases' files.
+A free training comes first. Then, held at the record, the input units are trained and the weights onto the recorded
+neurons solved for in turn (nsi/solve.py): what is solved for is the answer. Of the network as trained, as solved and as
+run freely once more, the one runs that errs least. A run is a folder: model.pt, connectivity.npz, metrics.json and
+Weights & Biases' files.
 
 Only rates, velocity and stimulus enter the fit; the truth, where the recording has it, is for scores alone.
 """
 
-import sys
 import time
 from pathlib import Path
 
@@ -15,19 +15,19 @@ import numpy as np
 import torch
 
 from model import RNN
-from nsi import geometry, measures, prediction, recordings, uncertainty
+from nsi import check, geometry, measures, orders, prediction, recordings, uncertainty, units
 from nsi.connectivity import scores
 from nsi.gradient import Gradient
 from nsi.optimiser import Adam
 from nsi.run import checkpoint, command, files, processes, session, tracking
-from nsi.run.watch import Watch
+from nsi.run.watch import Stage, Watch
 from nsi.solve import solve
 from nsi.windows import Windows
 
-ROUND, LAST = (
-    (0.6, 0.4, 4),
-    (0.9, 0.3, 1),
-)  # updates and lr relative to the free training's; solve with every so-manieth step
+FREE = {"updates": 550, "batch": 25, "lr": 1e-2}  # the free training's schedule
+CONTROL = {"updates": 1100, "batch": 50, "lr": 6e-3}  # that of the control, which has nothing else
+HELD, TUNED = (0.36, 0.3), (0.2, 0.1)  # updates and lr of the trainings after it, relative to its own
+EVERY = 4  # a solution that another follows does with every so-manieth step
 
 
 def parse(arguments=None):
@@ -37,16 +37,21 @@ def parse(arguments=None):
     count, size = number(int, 1), number(float, 0)
     rate, share = number(float, 0, above=True), number(float, 0, 1)
     alpha = number(float, 0, 1, above=True)
+    told = lambda name: f"{FREE[name]:g}; control {CONTROL[name]:g}"  # noqa: E731
     # fmt: off
     add("--data",          type=Path,  default="data/ring.npz",  help="the recording (data/README.md has the format)")
     add("--out",           type=Path,  default="runs/separated", help="the run's folder")
     add("--input-units",   type=count,               help="hidden units that receive the velocity (by the file)")
+    add("--response-units", type=number(int, 0),     help="hidden units that do not (by the file)")
+    add("--assume",        type=units.assumptions,   help="of hidden units: excited,apart,types,inhibition or none "
+                                                     "(nsi/units.py; default: by who was recorded)")
+    add("--favour",        choices=["direct", "even", "neither"], help="which of two paths that could do the same")
     add("--control",       action="store_true",      help="no input units: velocity drives the response units")
-    add("--updates",       type=count, default=1100, help="gradient updates")
-    add("--batch",         type=count, default=50,   help="windows per update")
+    add("--updates",       type=count,               help=f"gradient updates (default: {told('updates')})")
+    add("--batch",         type=count,               help=f"windows per update (default: {told('batch')})")
     add("--window",        type=count, default=50,   help="steps of a window that count in the loss")
     add("--warmup",        type=number(int, 0), default=10, help="steps before them, response units held at the record")
-    add("--lr",            type=rate,  default=6e-3, help="Adam's learning rate, at the schedule's peak")
+    add("--lr",            type=rate,                help=f"Adam's learning rate, at its peak (default: {told('lr')})")
     add("--beta2",         type=number(float, 0, 0.9999), default=0.99, help="Adam's memory of squared gradients")
     add("--schedule",      choices=["onecycle", "constant"], default="onecycle", help="learning rate over the updates")
     add("--loss",          choices=["matching", "mse"], default="matching", help="mse: mean squared error of the rates")
@@ -56,19 +61,23 @@ def parse(arguments=None):
     add("--forcing",       type=share,               help="pull per step to the record, fading to 0 (by the file)")
     add("--alpha",         type=alpha,               help="dt / tau (default: the recording's, else 0.2)")
     add("--seed",          type=number(int, 0), default=0, help="of initial weights and windows")
-    add("--rounds",        type=number(int, 0), default=0,
-                                                     help="of solving for weights between trainings, instead of polish")
-    add("--no-polish",     action="store_true",      help="leave the weights as trained, without the convex last step")
+    add("--rounds",        type=number(int, 0), default=3, help="of training input units and solving for the rest")
     add("--no-errors",     action="store_true",      help="skip the standard errors, and the measures that need them")
     add("--bootstrap",     action="store_true",      help="each replica draws animals, or trials, with replacement")
     add("--replicas",      type=count, default=1,    help="networks fitted at once, with seeds seed, seed + 1, ...")
+    add("--shuffle-velocity", action="store_true",   help="a null model: fit the velocity of other trials")
+    add("--no-report",     action="store_true",      help="draw no figures and no page")
     add("--device",        choices=["auto", "cpu", "cuda"], default="auto", help="auto: a GPU where there is one")
     add("--wandb",         choices=["auto", "online", "offline", "disabled"], default="auto",
                                                      help="auto: online if a key is configured, else offline")
     add("--resume",        action="store_true",      help="continue the run in --out from its last checkpoint")
     add("--overwrite",     action="store_true",      help="fit anew where --out holds a finished run")
     # fmt: on
-    return p.parse_args(arguments)
+    args = p.parse_args(arguments)
+    for name, value in (CONTROL if args.control else FREE).items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
+    return args
 
 
 def fit(model, windows, updates, lr, beta2=0.99, schedule="onecycle", loss="matching", forcing=0.1, penalty=0.003,
@@ -83,7 +92,8 @@ def fit(model, windows, updates, lr, beta2=0.99, schedule="onecycle", loss="matc
     watch = watch or Watch()
     optimiser = Adam([p.detach() for p in model.weights], updates, lr, beta2, schedule)
     follow = Gradient([p.detach() for p in model.weights], model.n_response, model.alpha, windows, model.driven,
-                      penalised=penalty > 0, loss=loss, held=held)  # fmt: skip
+                      penalised=penalty > 0, loss=loss, held=held, doubted=model.who.doubted,
+                      free=model.free)  # fmt: skip
     if training:
         session.restore(training, optimiser, windows.generators)
     diverged = torch.zeros((), dtype=torch.long, device=windows.rates.device)
@@ -93,6 +103,7 @@ def fit(model, windows, updates, lr, beta2=0.99, schedule="onecycle", loss="matc
         lr_now = optimiser.pace()[0]
         losses, gradients = follow(windows.draw(), fade * forcing, fade * penalty, look)
         optimiser.step(gradients)
+        units.constrain(model)
         diverged, stop = session.first_divergence(diverged, update, gradients), watch.stopping()
         if look or stop or watch.keeps(update, updates):
             session.refuse_divergence(int(diverged), "gradient", lr)
@@ -109,26 +120,33 @@ def fit(model, windows, updates, lr, beta2=0.99, schedule="onecycle", loss="matc
     return time.perf_counter() - began
 
 
-def alternate(model, windows, rec, shape, rounds, updates, lr, **loop):
-    """Train the input units and solve for the response weights in turn, the response units held at the record.
+def refine(model, windows, rec, shape, rounds, updates, lr, stage, bootstrap=False, **loop):
+    """After the free training: train the input units, held at the record, and solve for the response weights in turn,
+    then run freely for a little longer.
 
-    model: RNN, freely trained, which is changed in place; windows: Windows; rec: the training trials; updates, lr: of
-    the free training, of which each round takes a share. Returns: the networks.
+    model: RNN, freely trained, which is changed in place; windows: Windows; rec: the training trials; shape: Ring;
+    updates, lr: of the free training; stage: called with a name and a count of updates, gives a Watch in a with
+    statement; bootstrap: solve for each replica on its own trials. Returns: the networks solved for, and run on.
     """
-    for share, pace, every in [ROUND] * (rounds - 1) + [LAST]:
-        fit(model, windows, updates=max(1, round(share * updates)), lr=pace * lr, held=True, **loop)
-        networks = [solve(net, rec, shape, every).net for net in model.networks()]
-        model.become(networks)
-    return networks
+    parts = [rec.trials(pool.numpy()) if bootstrap else rec for pool in windows.pools]
+    count = max(1, round(HELD[0] * updates))
+    for k in range(rounds):
+        with stage(f"round {k + 1} of {rounds}", count) as watch:
+            fit(model, windows, updates=count, lr=HELD[1] * lr, held=True, penalty=0.0, watch=watch, **loop)
+        every, pairs = EVERY if k + 1 < rounds else 1, zip(model.networks(), parts, strict=True)
+        model.become([solve(net, part, shape, every, who=model.who).net for net, part in pairs])
+    solved, count = model.networks(), max(1, round(TUNED[0] * updates))
+    with stage("running freely", count) as watch:
+        fit(model, windows, updates=count, lr=TUNED[1] * lr, forcing=0.0, penalty=0.0, watch=watch, **loop)
+    return solved, model.networks()
 
 
 def main():
     began, args = time.perf_counter(), parse()
     args.out = tracking.own_folder(args.out)
-    rec = recordings.load(args.data)
-    warnings = list(recordings.outliers(rec))
-    for warning in warnings:
-        print(f"{args.data}: {warning}", file=sys.stderr)
+    given = rec = recordings.load(args.data)
+    if args.shuffle_velocity:
+        rec = recordings.shuffled(given, args.seed)
     truth, shape = recordings.load_truth(args.data, rec), geometry.of(rec)
     alpha = args.alpha = args.alpha or (rec.dt / rec.tau if rec.tau else 0.2)  # the published one
     train, held_out, index = recordings.split(rec)
@@ -137,68 +155,65 @@ def main():
     device = processes.start(args.replicas, session.choose_device(args.device))
     torch.set_flush_denormal(True)  # silent units' states decay to numbers that slow a CPU down
 
-    inputs, n, d = 0 if args.control else args.input_units, rec.rates.shape[-1], rec.velocity.shape[-1]
-    loop = {"lr": args.lr, "updates": args.updates, "beta2": args.beta2, "schedule": args.schedule, "loss": args.loss,
-            "forcing": args.forcing, "penalty": 0.0 if args.control else args.drive_penalty}  # fmt: skip
+    n, d = rec.rates.shape[-1], rec.velocity.shape[-1]
+    session.as_begun(args)
+    who = units.choose(args, n, rec.driven)
+    inputs = len(who.driven) - n
+    print(f"{args.data}: {units.told(who)}")
+    loop = {"updates": args.updates, "lr": args.lr, "beta2": args.beta2, "schedule": args.schedule, "loss": args.loss}
+    free = {"forcing": args.forcing, "penalty": args.drive_penalty if who.penalised else 0.0}
     batches = {"warmup": args.warmup, "window": args.window, "batch": args.batch, "rotate": args.rotate}
     places = shape.find(rec.rates[rec.valid])
     progress = lambda net: scores(net, truth, shape, places)  # noqa: E731
     options, checkpoint_path = session.told(vars(args), args.data), args.out / "model.pt"
     about = {"data_shape": list(rec.rates.shape)}
     with session.opened(args.out, options, args.wandb, args.resume, args.overwrite, about) as (state, wandb):
+        warnings = check.told(given, args.data, alpha, args.warmup + args.window, args.bootstrap)
         generators = [torch.Generator().manual_seed(args.seed + k) for k in processes.mine(args.replicas)]
-        model = RNN(n, inputs, d, alpha, args.init_scale, generators)
+        model = RNN(n, inputs, d, alpha, args.init_scale, generators, who)
         training = session.go_on(state, model, args.replicas)
         windows = Windows(train, alpha, generators, device, bootstrap=args.bootstrap, **batches)
         done = training["updates"] if training else 0
         with session.watched(args.out, args.updates, done, options, wandb, progress) as watch:
-            seconds = fit(model.to(device), windows, **loop, watch=watch, training=training)
+            seconds = fit(model.to(device), windows, **loop, **free, watch=watch, training=training)
         processes.finish()
         if processes.rank():  # the first process does all but a share of the training
             return
-        several, refined, spent = processes.processes() > 1, [False] * args.replicas, time.perf_counter()
-        networks = checkpoint.networks(checkpoint_path, trained=True)[0] if several else model.networks()
-        trained, read = networks, None  # read: what connectivity.npz says, where it is not of the network that runs
-        again = lambda count: [torch.Generator().manual_seed(args.seed + k) for k in range(count)]  # noqa: E731
-        loop["penalty"] = 0.0
+        several, spent, found = processes.processes() > 1, time.perf_counter(), None
+        trained = checkpoint.networks(checkpoint_path, trained=True)[0] if several else model.networks()
+        candidates = {"trained": trained}
         if args.rounds and not args.control:
-            generators = again(args.replicas)
-            solving = RNN(n, inputs, d, alpha, args.init_scale, generators)
-            solving.become(trained)
+            generators = [torch.Generator().manual_seed(args.seed + k) for k in range(args.replicas)]
+            model = RNN(n, inputs, d, alpha, args.init_scale, generators, who)
+            model.become(trained)
             windows = Windows(train, alpha, generators, device, bootstrap=args.bootstrap, **batches)
-            read = alternate(solving.to(device), windows, train, shape, args.rounds, **loop)
-            networks, refined = prediction.better(trained, read, train, args.warmup, args.window)
-        elif not (args.control or args.no_polish):
-            after = [uncertainty.polish(net, train) for net in trained]
-            networks, refined = prediction.better(trained, after, train, args.warmup, args.window)
-        if any(refined):
+            stage = lambda name, count: Stage(f"{args.out.name}, {name}", count)  # noqa: E731
+            after = refine(model.to(device), windows, train, shape, args.rounds, **loop, stage=stage,
+                           bootstrap=args.bootstrap)  # fmt: skip
+            candidates |= zip(("solved", "tuned"), after, strict=True)
+        networks, running = prediction.best(candidates, train, args.warmup, args.window)
+        read = candidates.get("solved", trained)  # whose weights are the answer, whichever network runs
+        if set(running) != {"trained"}:
             session.keep_refined(checkpoint_path, options, trained, networks)
-        polish_seconds, found = time.perf_counter() - spent, None
+        solve_seconds = time.perf_counter() - spent
         if not args.no_errors:
-            about = read and read[0]
-            if about is None:
-                one = again(1)
-                held = RNN(n, inputs, d, alpha, args.init_scale, one)
-                held.become(networks[:1])
-                half = loop | {"lr": args.lr / 2, "updates": max(1, args.updates // 2)}
-                fit(held.to(device), Windows(train, alpha, one, device, **batches), **half, held=True)
-                about = held.networks()[0]
-            found = uncertainty.read_off(read or networks, about, train, shape)
+            found = uncertainty.read_off(read, train, shape)
+            found |= {} if args.control else orders.read_off(read[0], train, shape)
             recordings.save(args.out / "connectivity.npz", **found)
-        each = [measures.of_network(net, rec, held_out, shape, truth, found, args.warmup, args.window, best.W[:n, :n])
-                for net, best in zip(networks, read or networks, strict=True)]  # fmt: skip
-        metrics = measures.valid_json(measures.of_replicas(each) | {
-            "polished": measures.of_replicas([{"it": r} for r in refined])["it"], "updates": args.updates,
-            "train_seconds": seconds, "polish_seconds": polish_seconds, "seconds": time.perf_counter() - began,
-            "alpha": alpha, "held_out_trials": index, "warnings": warnings,
+        each = [measures.of_network(net, rec, held_out, shape, truth, found, args.warmup, args.window, its)
+                for net, its in zip(networks, read, strict=True)]  # fmt: skip
+        metrics = measures.valid_json(measures.of_replicas(each) | orders.scores(found, truth, shape, places) | {
+            "running": running if args.replicas > 1 else running[0], "updates": args.updates, "train_seconds": seconds,
+            "solve_seconds": solve_seconds, "seconds": time.perf_counter() - began, "alpha": alpha,
+            "held_out_trials": index, "warnings": warnings, "shuffle_velocity": args.shuffle_velocity,
+            "data_sha256": options["data_sha256"],
         })  # fmt: skip
         session.write_json(args.out / "metrics.json", metrics)
         tracking.summarise(wandb, metrics)
-    show = {k: metrics[k] for k in ("r_W", "r_gate", "heading_error_5s", "loss", "train_seconds") if k in metrics}
-    show = {k: [x for x in np.ravel(v) if x is not None] for k, v in show.items()}
-    print(f"{args.out}: " + ", ".join(f"{k} {np.mean(v):.3g}" for k, v in show.items() if v))
-    if "direct_share" in metrics:
-        print(f"{args.out}: {session.told_share(metrics['direct_share'])}")
+        if not args.no_report:
+            session.reported(args.out, rec, held_out, networks, found, metrics, options, wandb)
+    for line in [*session.summary(metrics), *orders.told(found)]:
+        print(f"{args.out}: {line}")
 
 
 if __name__ == "__main__":

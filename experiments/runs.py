@@ -58,7 +58,7 @@ def _called(module, function, arguments):
 
 def fit(data, out, *options):
     """Run train.py on a recording. Returns: its metrics.json as a dictionary."""
-    script("train.py", "--data", data, "--out", out, "--wandb", "disabled", *options)
+    script("train.py", "--data", data, "--out", out, "--wandb", "disabled", "--no-report", *options)
     return json.loads((Path(out) / "metrics.json").read_text())
 
 

@@ -4,6 +4,10 @@ A ring attractor of compass neurons holds a bump of activity; what moves it with
 circuits (after Turner-Evans et al. 2017, doi 10.7554/eLife.23496) v excites right and inhibits left shifter neurons,
 which copy the bump and send it back displaced to either side. In the gain network (the published simulation) there are
 no shifters: v multiplies a second matrix. Grid cells hold a bump on a torus, and the velocity has two components.
+
+Four circuits answer the velocity in a higher order. `even`: speed, whichever way, raises the bump, through neurons of
+its own, as in real flies; `saturating`: the shifters' drive levels off, so that a third order appears; `product`: the
+bump turns by v g, where g is a second input; `quadratic`: v multiplies one matrix, v^2 another.
 """
 
 from typing import NamedTuple
@@ -12,6 +16,7 @@ import numpy as np
 
 from nsi.geometry import RING, TORUS, Ring, Torus
 from nsi.network import Network
+from nsi.stimulation import random_velocity
 from nsi.waves import third
 
 
@@ -21,6 +26,19 @@ class Circuit(NamedTuple):
     network: Network
     geometry: Ring | Torus
     dt: float  # s
+    modulation: tuple | None = None  # of a second input that multiplies the velocity: s.d., and correlation time in s
+
+    def inputs(self, rng, velocity):
+        """The velocity (trials, steps, D) and, drawn at random, the second input, if any, as a further component."""
+        if self.modulation is None:
+            return velocity
+        trials, steps, _ = velocity.shape
+        second = random_velocity(rng, trials, steps, self.dt, *self.modulation)
+        return np.concatenate([velocity, second], -1)
+
+    def turning(self, inputs):
+        """How fast the heading turns. inputs: (..., D), `inputs`'s. Returns: (..., geometry.dimensions) rad/s."""
+        return self.geometry.movement(inputs) if self.modulation is None else inputs.prod(-1, keepdims=True)
 
     @property
     def tau(self):
@@ -97,4 +115,58 @@ def grid(n=16, shifters=None, cosine=0.2, inhibition=-0.02, amplitude=None, thre
 
 
 GRID_AMPLITUDE = {12: 0.37, 14: 0.2907, 16: 0.265}  # by the side of the sheet; larger sheets need 0.262
-CIRCUITS = {"ring": ring, "gain": gain, "holding": holding, "grid": grid}
+
+
+def even(n=100, shifters=50, cosine=0.1, threshold=1.0, drive=0.2, amplitude=0.15, **more):
+    """A weaker ring, and 2 * `shifters` narrow copies of the bump that speed excites and that send it back undisplaced.
+
+    One half is driven by +drive v, the other by -drive v, so that together they raise the bump by |v|, whichever way.
+    threshold: of these neurons, at the peak of what the bump sends them; amplitude: of what they send; more: `ring`'s.
+    """
+    circuit = ring(n, shifters, cosine, **more)
+    small = circuit.network
+    size, old = n + 4 * shifters, n + 2 * shifters
+    W, b, W_in = np.zeros((size, size)), np.full(size, -threshold), np.zeros((1, size))
+    W[:old, :old], b[:old], W_in[:, :old] = small.W, small.b, small.W_in
+    W[:n, old:] = small.W[:n, n:]
+    compass, copies = RING.places(n)[:, 0], np.tile(RING.places(shifters)[:, 0], 2)
+    W[old:, :n] = amplitude * np.cos(compass - copies[:, None]) * 50 / shifters
+    W_in[0, old:] = np.repeat([drive, -drive], shifters)
+    return circuit._replace(network=small._replace(W=W, W_in=W_in, b=b))
+
+
+def saturating(n=100, shifters=50, saturation=2.0, **more):
+    """The default circuit, its shifters driven by saturation * tanh(v / saturation): fast turns are undershot."""
+    circuit = ring(n, shifters, **more)
+    return circuit._replace(network=circuit.network._replace(saturation=saturation))
+
+
+def product(n=100, cosine=0.12, gain=0.006, sd=1.0, tau=0.5, dt=0.01, synapse=0.05):
+    """A ring whose velocity has two components, v and g, that turn the bump by their product alone.
+
+    gain: of the matrix that v g multiplies; sd, tau (s): of the second input g, which is no velocity and has no unit;
+    synapse: time constant, s. The attractor is a ring, not a torus, although the velocity has two components.
+    """
+    W, sine, _ = _ring_and_derivative(n, cosine)
+    net = Network(W, np.zeros((2, n)), np.zeros(n), dt / synapse, n, products=(((1, 1), gain * sine),))
+    return Circuit(net, RING, dt, (sd, tau))
+
+
+def quadratic(n=100, cosine=0.12, gain=0.006, raise_=0.0036, dt=0.01, synapse=0.05):
+    """A ring whose velocity multiplies a matrix that turns the bump, and its square one that raises it."""
+    W, sine, cos = _ring_and_derivative(n, cosine)
+    net = Network(W, np.zeros((1, n)), np.zeros(n), dt / synapse, n, gain * sine, (((2,), raise_ * cos),))
+    return Circuit(net, RING, dt)
+
+
+def _ring_and_derivative(n, cosine):
+    """Weights of a ring, and the sine and cosine of the angles, to minus from, scaled for n neurons. (n, n) each."""
+    places = RING.places(n)[:, 0]
+    sine, cos = (f(places - places[:, None]) * 100 / n for f in (np.sin, np.cos))
+    return cosine * cos - 0.03 * 100 / n, sine, cos
+
+
+CIRCUITS = {
+    "ring": ring, "gain": gain, "holding": holding, "grid": grid,
+    "even": even, "saturating": saturating, "product": product, "quadratic": quadratic,
+}  # fmt: skip

@@ -56,17 +56,16 @@ def deviation(fitted, true, mask, geometry, places):
     return correlation(a, b), (a @ b) / (b @ b), np.linalg.norm(a - b) / np.linalg.norm(b)
 
 
-def scores(net, truth, geometry, places, determined=None, W=None):
+def scores(net, truth, geometry, places, determined=None):
     """The fitted connectivity against the truth, as far as there is one.
 
-    truth: recordings.load_truth's; determined: (n, n) bool, uncertainty.identifiable's, or None; W: (n, n), the
-    estimate to score in the place of the network's own. Returns: dict of r_W, r_W_near (pairs that one bump can hold),
-    r_W_identifiable, frobenius_W (relative to the truth), r_dev, dev_slope, dev_error, r_gate and r_product, these two
-    by `per_component`.
+    truth: recordings.load_truth's; determined: (n, n) bool, uncertainty.identifiable's, or None. Returns: dict of r_W,
+    r_W_near (pairs that one bump can hold), r_W_identifiable, frobenius_W (relative to the truth), r_dev, dev_slope,
+    dev_error, r_gate and r_product, these two by `per_component`.
     """
     result, gates, n = {}, {}, net.n
     if "W" in truth:
-        fitted, true = net.W[:n, :n] if W is None else W, truth["W"][:n, :n]
+        fitted, true = net.W[:n, :n], truth["W"][:n, :n]
         near = geometry.near(places)
         result["r_W"] = correlation(fitted, true)
         result["r_W_near"] = correlation(fitted[near], true[near])

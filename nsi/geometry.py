@@ -24,7 +24,7 @@ class Ring:
 
     def defaults(self, n):
         """What train.py chooses for n neurons where its options do not say. Returns: dict of options."""
-        return {"input_units": 100, "forcing": 0.1}
+        return {"forcing": 0.1}
 
     def movement(self, velocity):
         """How fast a velocity moves the activity. velocity: (..., any) rad/s. Returns: (..., 1) rad/s."""
@@ -60,8 +60,12 @@ class Ring:
         return angles[(rank + np.argmax(turns)) % n][:, None]
 
     def decode(self, rates, places):
-        """Population-vector angle. rates: (..., n); places: (n, 1) rad. Returns: (..., 1) rad in (-pi, pi]."""
-        return np.angle(rates @ np.exp(1j * places))
+        """Population-vector angle. rates: (..., n); places: (n, 1) rad.
+
+        Returns: (..., 1) rad in (-pi, pi], NaN where no neuron fires: silence has no angle.
+        """
+        x, y = (rates @ a.astype(np.result_type(rates, np.float32)) for a in (np.cos(places), np.sin(places)))
+        return np.where(np.any(rates, -1)[..., None], np.arctan2(y, x), np.nan)
 
     def difference(self, a, b):
         """Signed smallest angle from b to a. Returns: rad in (-pi, pi], shaped like a - b."""
@@ -278,6 +282,42 @@ CLOSED = 0.25  # and their sum, relative to their length, at most this
 MOVED = 0.1  # of the leading components' change the velocity explains so much
 FOLLOWS = 0.5  # mean resultant of decoded activity and recorded heading, from which the heading is of use
 SPAN = 0.5  # s, over which movements are compared
+
+
+TOLD = 0.8  # rad, error of the heading that neurons tell, below which they tell their places
+
+
+def places_of(rec, shape):
+    """The recorded neurons' places: those that the activity spans, unless the given heading tells them better.
+
+    `find` takes neurons for evenly spaced, and may turn the ring over. Where a ring's heading is given, and the
+    headings that neurons prefer decode it within TOLD, these are their places; but where evenly spaced ones agree with
+    them, as they are or turned over, these are kept. Returns: (n, D) rad.
+    """
+    found = shape.find(rec.rates[rec.valid])
+    if shape.dimensions > 1 or rec.heading is None:
+        return found
+    some = rec.trials(slice(None, None, 1 + len(rec.rates) // 20))
+    rates, heading = some.rates[some.valid], some.heading[some.valid][:, 0]
+    bins = np.floor(heading % (2 * np.pi) / (2 * np.pi) * 36).astype(int) % 36
+    count = np.maximum(np.bincount(bins, minlength=36), 1)
+    tuning = np.stack([np.bincount(bins, x, 36) / count for x in rates.T])  # (n, bins)
+    preferred = np.angle(tuning @ np.exp(1j * (np.arange(36) + 0.5) * np.pi / 18))[:, None] % (2 * np.pi)
+    if not np.nanmean(shape.distance(shape.decode(rates, preferred), heading[:, None])) < TOLD:
+        return found
+    for even in (found, -found % (2 * np.pi)):
+        off = np.exp(1j * (even - preferred))[tuning.any(1)]
+        if np.abs(np.angle(off * off.sum().conj())).max() < max(0.2, 2 * np.pi / len(found)):
+            return even
+    return preferred
+
+
+def decoding_error(rec, shape, places):
+    """How far the decoded heading is from the given one, but for each trial's own offset. Returns: rad, mean angle."""
+    off = np.exp(1j * shape.difference(shape.decode(rec.rates, places), rec.heading[..., : shape.dimensions]))
+    off[~rec.valid] = np.nan
+    offset = np.nansum(off, 1, keepdims=True)
+    return float(np.nanmean(np.linalg.norm(np.angle(off * offset.conj()), axis=-1)))
 
 
 def of(rec):

@@ -101,13 +101,15 @@ def over_time(x):
 
 @torch.no_grad()
 def gradient(weights, n, alpha, batch, driven=1.0, *, warmup, forcing=0.0, penalty=None, loss="matching", held=False,
-             look=True, buffers=None):  # fmt: skip
+             look=True, buffers=None, doubted=None, free=None):  # fmt: skip
     """The loss of a batch of windows (see model.RNN.loss) and its gradient, summed over replicas.
 
     weights: W, W_in, b; n: units that were recorded; batch: velocity (T, ..., B, D), recorded state, recorded rates and
     known current or None (T, ..., B, n); driven: (units,) 1 where the velocity may enter, else 0; warmup: steps outside
     the loss; forcing, penalty: numbers or tensors without axes, the latter None for none; held: hold the recorded units
-    beyond the warm-up; look: whether to work out the loss itself; buffers: of the last update.
+    beyond the warm-up; look: whether to work out the loss itself; buffers: of the last update; doubted: slice of the
+    units whose drive of the recorded ones is penalised (default: the hidden); free: (units, units) 1 where there may be
+    a connection, else 0, or None.
     Returns: loss, (...) or None, and the gradients of W, W_in and b.
     """
     W, W_in, b = (p.detach() for p in weights)
@@ -129,16 +131,19 @@ def gradient(weights, n, alpha, batch, driven=1.0, *, warmup, forcing=0.0, penal
     if loss == "mse":
         seen.mul_(2 * (1 - rates[warmup:, ..., :n].square()) * (rates[warmup:, ..., :n] > 0))
     from_u = None
-    if penalty is not None:  # of the drive u[hidden] @ out, by u.T @ u and out @ out.T
-        sent, out, from_u = states[warmup:, ..., n:], W[..., n:, :n], buffers.like("from_u", a)
+    doubted = slice(n, None) if doubted is None else doubted
+    if penalty is not None:  # of the drive u[doubted] @ out, by u.T @ u and out @ out.T
+        sent, out, from_u = states[warmup:, ..., doubted], W[..., doubted, :n], buffers.like("from_u", a)
         each = penalty / count
-        torch.matmul(sent, 2 * each * out @ out.mT, out=from_u[warmup:, ..., n:])
+        torch.matmul(sent, 2 * each * out @ out.mT, out=from_u[warmup:, ..., doubted])
         flat = over_time(sent)  # (..., T * B, hidden units)
         pull = each * (flat.mT @ flat) @ out
         value = value + (pull * out).sum((-2, -1)) if look else None
     W_grad = unroll_backward(g, from_u, W, rates, states, n, *along)
     if penalty is not None:
-        W_grad[..., n:, :n] += 2 * pull
+        W_grad[..., doubted, :n] += 2 * pull
+    if free is not None:
+        W_grad *= free
     from_v1 = over_time(v1).mT @ over_time(g)  # (..., D + 1, units)
     return value, (W_grad, from_v1[..., :-1, :] * driven, from_v1[..., -1, :])
 
@@ -152,8 +157,11 @@ class Gradient:
 
     EAGER = 3  # updates before the capture, while libraries choose their kernels and the buffers are made
 
-    def __init__(self, weights, n, alpha, windows, driven=1.0, *, penalised=True, loss="matching", held=False):
-        """weights: the tensors that an optimiser changes in place, with their replica axis; windows: Windows."""
+    def __init__(self, weights, n, alpha, windows, driven=1.0, *, penalised=True, loss="matching", held=False,
+                 doubted=None, free=None):  # fmt: skip
+        """weights: the tensors that an optimiser changes in place, with their replica axis; windows: Windows; the rest
+        as for `gradient`."""
+        self.doubted, self.free = doubted, free
         self.weights, self.n, self.alpha, self.windows, self.driven = weights, n, alpha, windows, driven
         self.penalised, self.loss, self.held = penalised, loss, held
         self.captures, self.buffers = windows.rates.is_cuda, Buffers()
@@ -182,7 +190,8 @@ class Gradient:
         """The same without capture."""
         settings = {
             "warmup": self.windows.warmup, "forcing": forcing, "penalty": penalty if self.penalised else None,
-            "loss": self.loss, "held": self.held, "look": look, "buffers": self.buffers,
+            "loss": self.loss, "held": self.held, "look": look, "buffers": self.buffers, "doubted": self.doubted,
+            "free": self.free,
         }  # fmt: skip
         several = lambda weights, drawn: gradient(  # noqa: E731
             weights, self.n, self.alpha, self.windows.at(drawn), self.driven, **settings

@@ -4,27 +4,28 @@ import math
 
 import numpy as np
 
-from nsi import connectivity, prediction, tuning, uncertainty
+from nsi import connectivity, prediction, tuning, uncertainty, unrecorded
+from nsi.geometry import decoding_error, places_of
 
 
-def of_network(net, rec, held_out, geometry, truth, found, warmup, window, W=None):
+def of_network(net, rec, held_out, geometry, truth, found, warmup, window, read=None):
     """The measures of one fitted network (docs/measures.md); the truth, where there is one, is read here and only here.
 
     rec, held_out: all trials and the held-out ones; truth: recordings.load_truth's; found: the arrays of
-    connectivity.npz, or None; warmup, window: steps of the windows that `loss` is measured on; W (n, n): the estimate
-    of the weights, where it is not the network's. Returns: dict.
+    connectivity.npz, or None; warmup, window: steps of the windows that `loss` is measured on; read: Network whose
+    connections are scored, where it is not the one that runs. Returns: dict.
     """
-    places, W = geometry.find(rec.rates[rec.valid]), net.W[: net.n, : net.n] if W is None else W
+    places, read = places_of(rec, geometry), net if read is None else read
     turning = prediction.turning(rec, geometry, places)
     determined = None if found is None else found["identifiable"]
-    result = connectivity.scores(net, truth, geometry, places, determined, W)
+    result = connectivity.scores(read, truth, geometry, places, determined)
     if determined is not None:
         result["identifiable_fraction"] = float(determined.mean())
         result["resolved_fraction"] = float(found["resolved"].mean())
         if "W" in truth:
-            true = truth["W"][: net.n, : net.n]
+            true, W = (a[: net.n, : net.n] for a in (truth["W"], read.W))
             result["r_dev_resolved"] = float(connectivity.deviation(W, true, found["resolved"], geometry, places)[0])
-            result["coverage"] = coverage(found, true)
+            result["coverage"] = uncertainty.coverage(found["W_unbiased"], found["W_se"], true, determined)
     result["loss"] = prediction.window_error(net, held_out, warmup, window)
     result["variance"] = float(held_out.rates[held_out.valid].var(0).mean())
     gain = 1.0 if turning["slope"] is None else np.array(turning["slope"])
@@ -32,17 +33,13 @@ def of_network(net, rec, held_out, geometry, truth, found, warmup, window, W=Non
     last = result["heading_error"]["5"]
     result["heading_error_5s"] = last["error"] if last["samples"] >= prediction.FEWEST else None
     result["turning"] = turning
+    result["decoding_error"] = None if rec.heading is None else decoding_error(rec, geometry, places)
+    if net.W_in[:, net.n :].any():
+        result |= tuning.shifter_measures(read, held_out, geometry, places)
     if len(net.b) > net.n:
-        result |= tuning.shifter_measures(net, held_out, geometry, places)
-        result |= uncertainty.path_measures(net, rec, truth, found)
+        result |= uncertainty.path_measures(read, rec, truth, found)
+        result |= unrecorded.measures(read, rec, truth)
     return result
-
-
-def coverage(found, W):
-    """Share of the finite 95 % intervals of identifiable weights that hold the true ones W (n, n), or NaN."""
-    known = found["identifiable"] & np.isfinite(found["W_se"])
-    within = np.abs(found["W_unbiased"] - W) < 1.96 * found["W_se"]
-    return float(within[known].mean()) if known.any() else math.nan
 
 
 def of_replicas(each):

@@ -3,7 +3,9 @@
     r[t]   = phi(u[t] @ W + b + v[t] @ W_in + v[t] * (u[t] @ W_gain) + current[t])      phi(x) = max(0, tanh(x))
     u[t+1] = u[t] + alpha * (r[t] - u[t])                                               alpha = dt / tau
 
-W[i, j] is the weight from neuron i to neuron j.
+W[i, j] is the weight from neuron i to neuron j. Two things may be of higher order in v: `saturation` s puts
+s * tanh(v / s) in the place of v where it enters through W_in, and `products` of powers of v's components multiply
+further matrices, as v does W_gain.
 """
 
 from typing import NamedTuple
@@ -22,6 +24,12 @@ class Network(NamedTuple):
     alpha: float
     n: int
     W_gain: np.ndarray | None = None  # (n, n), per rad/s
+    products: tuple = ()  # of pairs: powers of v's components, (D,) int, and what their product multiplies, (n, n)
+    saturation: float | None = None  # rad/s at which the drive through W_in levels off
+
+    def drive(self, v):
+        """What the velocity v (..., D) sends into each neuron through W_in. Returns: (..., M)."""
+        return (v if self.saturation is None else self.saturation * np.tanh(v / self.saturation)) @ self.W_in
 
 
 def step(net, u, v, current=0.0):
@@ -30,9 +38,11 @@ def step(net, u, v, current=0.0):
     u: (trials, M) synaptic state; v: (trials, D) rad/s; current: (trials, M), stimulus and noise.
     Returns: r (trials, M) now, u (trials, M) a step later.
     """
-    x = u @ net.W + net.b + v @ net.W_in + current
+    x = u @ net.W + net.b + net.drive(v) + current
     if net.W_gain is not None:
         x[:, : net.n] += v[:, :1] * (u[:, : net.n] @ net.W_gain)
+    for powers, G in net.products:
+        x[:, : net.n] += np.prod(v**powers, -1, keepdims=True) * (u[:, : net.n] @ G)
     r = response.phi(x)
     return r, u + net.alpha * (r - u)
 

@@ -50,7 +50,9 @@ def field_report(data, neurons=16):
 
 
 def bump_movement(simulate, circuit, velocity, start, rng=None, noise=0.0):
-    """The bump's unwrapped heading (trials, steps) rad, and the compass rates (trials, steps, N)."""
+    """The bump's unwrapped heading (trials, steps) rad and the compass rates (trials, steps, N), other inputs at 1."""
+    further = len(circuit.network.W_in) - velocity.shape[-1]
+    velocity = np.concatenate([velocity, np.ones((*velocity.shape[:-1], further))], -1)
     rates = simulate(circuit, velocity, start, rng, noise)[..., : circuit.network.n]
     places = circuit.geometry.places(circuit.network.n)
     return np.unwrap(circuit.geometry.decode(rates, places)[..., 0]), rates

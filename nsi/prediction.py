@@ -6,7 +6,7 @@ from nsi.network import run, synaptic_state
 
 AHEAD = 0.25, 0.5, 1.0, 2.0, 5.0  # s
 FEWEST = 20  # samples that a mean error is worth
-LAG = 0.5  # s, how far apart the clocks of velocity and activity are looked for
+SPAN, LAG = 0.5, 0.75  # s, of a turn; how far apart the clocks of velocity and activity are looked for
 
 
 def predict(net, rec, warmup=None, start=0, steps=None):
@@ -65,7 +65,8 @@ def _errors(net, rec, geometry, places, ahead, every, warmup, gain=1.0):
     """Angles between predicted and recorded headings.
 
     ahead: steps of the free run, each of which is looked at; every: steps from one start to the next.
-    Returns: for each of `ahead` {"network", "integrator", "stay": (starts, trials) rad, NaN where there is none}.
+    Returns: for each of `ahead` {"network", "integrator", "stay": (starts, trials) rad, NaN where a trial has ended
+    or its neurons are silent}.
     """
     length, trials = int(rec.valid.sum(1).max()), len(rec.rates)
     warmup = min(warmup, length // 4)
@@ -81,45 +82,74 @@ def _errors(net, rec, geometry, places, ahead, every, warmup, gain=1.0):
                 continue
             end, ended = now + k, ~rec.valid[:, now + k]
             guesses = {
-                "network": geometry.decode(free[:, warmup + k], places),
+                "network": np.nan_to_num(geometry.decode(free[:, warmup + k], places)),  # silent: it errs by chance
                 "integrator": heading[:, now] + moved[:, end] - moved[:, now],
                 "stay": heading[:, now],
             }
+            unknown = ended | np.isnan(heading[:, now] + heading[:, end]).any(-1)
             for name, guess in guesses.items():
-                errors[name].append(np.where(ended, np.nan, geometry.distance(guess, heading[:, end])))
+                errors[name].append(np.where(unknown, np.nan, geometry.distance(guess, heading[:, end])))
     return [{k: np.array(v) if v else np.empty((0, trials)) for k, v in errors.items()} for errors in found]
 
 
 def turning(rec, geometry, places):
     """How the recorded activity turns with the velocity: where it does not, no fit to the velocity means anything.
 
-    places: (n, D) rad. Returns: dict of `slope` (1 for activity that integrates rad/s), `r` (correlation) and `lag`
-    (s, by which the activity comes after the velocity), at the lag within LAG where the correlation is largest. On a
-    torus slope and r are lists, one for each component of the velocity, and the correlation is their mean.
+    Turns over SPAN are compared, which noise of single steps drowns less than turns of one step. places: (n, D) rad.
+    Returns: dict of `slope` (1 for activity that integrates rad/s), `r` (correlation) and `lag` (s, by which the
+    activity comes after the velocity), at the lag within LAG where the correlation is largest, None where there is
+    none; and `heading`, the same of the given heading, where it is given. On a torus slope and r are lists, one for
+    each component of the velocity, at the lag of the first.
     """
-    heading, d = geometry.decode(rec.rates, places), geometry.dimensions
-    turned = geometry.displacement(geometry.difference(heading[:, 1:], heading[:, :-1]))
-    speed = turned / rec.dt  # (trials, steps - 1, D)
-    v, both = (
-        rec.velocity[:, :-1, :d],
-        rec.valid[:, 1:] & (rec.rates[:, 1:].max(-1) > 0) & (rec.rates[:, :-1].max(-1) > 0),
-    )
-    furthest, best = min(round(LAG / rec.dt), speed.shape[1] // 4), None
-    for lag in range(-furthest, furthest + 1):
-        late, early = (
-            slice(max(lag, 0), speed.shape[1] + min(lag, 0)),
-            slice(max(-lag, 0), speed.shape[1] - max(lag, 0)),
-        )
-        use = both[:, late] & both[:, early]
-        x, y = v[:, early][use].astype(float), speed[:, late][use].astype(float)
-        if len(x) < 3 or (np.ptp(x, 0) == 0).any() or (np.ptp(y, 0) == 0).any():
+    found = _along(geometry, geometry.decode(rec.rates, places), rec)
+    if rec.heading is None or rec.heading.shape[-1] != geometry.dimensions:
+        return found
+    given = _along(geometry, rec.heading, rec)
+    return found if given["r"] is None else found | {"heading": given}
+
+
+def _along(geometry, places, rec):
+    """The turning of a course of places (trials, steps, D) rad on the velocity, by component where D > 1."""
+    course = course_of(geometry, places)
+    first = turns(course[..., 0], rec.velocity[..., 0], rec.valid, rec.dt)
+    if geometry.dimensions == 1 or first["r"] is None:
+        return first
+    pairs = zip(np.moveaxis(course, -1, 0), np.moveaxis(rec.velocity, -1, 0), strict=False)
+    each = [turns(angle, velocity, rec.valid, rec.dt, first["lag"]) for angle, velocity in pairs]
+    return {"slope": [one["slope"] for one in each], "r": [one["r"] for one in each], "lag": first["lag"]}
+
+
+def course_of(geometry, places):
+    """The way that a bump has come, in the velocity's components: places (trials, steps, D) rad, added up from step to
+    step. Returns: the same, NaN where a place is."""
+    moved = geometry.displacement(geometry.difference(places[:, 1:], places[:, :-1]))
+    course = np.pad(np.cumsum(np.nan_to_num(moved), 1), ((0, 0), (1, 0), (0, 0)))
+    return np.where(np.isfinite(places).all(-1, keepdims=True), course, np.nan)
+
+
+def turns(angle, velocity, valid, dt, lag=None):
+    """The `slope`, `r` and `lag` of an angle's turning on a velocity, at the best lag, or at the one given (s).
+
+    angle: (trials, steps) rad, NaN where there is none; velocity: (trials, steps) rad/s; valid: (trials, steps) bool.
+    """
+    steps, valid = angle.shape[1], valid & np.isfinite(angle)
+    k = max(1, min(round(SPAN / dt), steps // 4))
+    single = np.angle(np.exp(1j * np.diff(np.where(valid, angle, 0.0).astype(float), axis=1)))
+    sums = lambda x: np.pad(np.cumsum(x, 1), ((0, 0), (1, 0)))  # noqa: E731
+    over = lambda x: sums(x)[:, k:] - sums(x)[:, :-k]  # noqa: E731
+    moved, missing = over(single), over(~(valid[:, 1:] & valid[:, :-1]))  # (trials, steps - k)
+    driven, absent = over(dt * velocity.astype(float))[:, :-1], over(~valid)[:, :-1]
+    furthest, best = min(round(LAG / dt), moved.shape[1] // 4), None
+    for by in range(-furthest, furthest + 1) if lag is None else [round(lag / dt)]:
+        late, early = (slice(max(0, s * by), moved.shape[1] - max(0, -s * by), max(1, k // 5)) for s in (1, -1))
+        use = (missing[:, late] == 0) & (absent[:, early] == 0)
+        x, y = driven[:, early][use], moved[:, late][use]
+        if len(x) < 3 or np.ptp(x) < 1e-9 or np.ptp(y) < 1e-9:
             continue
-        r = np.array([np.corrcoef(a, b)[0, 1] for a, b in zip(x.T, y.T, strict=True)])
-        if best is None or np.abs(r).mean() > np.abs(best["r"]).mean() + 1e-12:
-            best = {"slope": r * y.std(0) / x.std(0), "r": r, "lag": lag * rec.dt}
-    if best is None:
-        return {"slope": None, "r": None, "lag": None}
-    return best | {k: float(best[k][0]) if d == 1 else best[k].tolist() for k in ("slope", "r")}
+        r = np.corrcoef(x, y)[0, 1]
+        if best is None or abs(r) > abs(best["r"]) + 1e-12:
+            best = {"slope": float(r * y.std() / x.std()), "r": float(r), "lag": by * dt}
+    return best or {"slope": None, "r": None, "lag": None}
 
 
 def window_error(net, rec, warmup, window):
@@ -133,12 +163,12 @@ def window_error(net, rec, warmup, window):
     return float(np.mean(errors))
 
 
-def better(before, after, rec, warmup, window):
-    """Of each pair of networks the one that errs less, running freely on some training trials.
+def best(candidates, rec, warmup, window):
+    """Of each replica's networks the one that errs least, running freely on some training trials.
 
-    Returns: the networks, and for each whether it is of `after`.
+    candidates: {name: list of Network, one per replica}. Returns: the networks, and the name of each one's candidate.
     """
     some = rec.trials(slice(None, 20))
-    error = lambda net: window_error(net, some, warmup, window)  # noqa: E731
-    chosen = [error(new) <= error(old) for old, new in zip(before, after, strict=True)]
-    return [new if c else old for old, new, c in zip(before, after, chosen, strict=True)], chosen
+    name = [min(candidates, key=lambda name: window_error(candidates[name][k], some, warmup, window))
+            for k in range(len(next(iter(candidates.values()))))]  # fmt: skip
+    return [candidates[each][k] for k, each in enumerate(name)], name

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
 
-from nsi import uncertainty
+from nsi import uncertainty, units
 from nsi.connectivity import Held, hold
 from nsi.network import Network
 
@@ -34,13 +34,18 @@ class Solution(NamedTuple):
     noise: float  # s.d. of the residual current, median over neurons
 
 
-def solve(net, rec, geometry, every=1, rounds=3):
+def solve(net, rec, geometry, every=1, rounds=3, who=None):
     """Solve for the weights and thresholds of the recorded neurons, the input units' tuning being given.
 
     net: Network, its input units trained; rec: the training trials; every: use every so-many-th step, for a quick
-    answer; rounds: how often the mean profile is taken anew. Returns: Solution.
+    answer; rounds: how often the mean profile is taken anew; who: units.Units, whose bounds the weights keep (default:
+    none). Weights to and from driven recorded neurons are centred on 0, those among the others on their profile.
+    Returns: Solution.
     """
     n, held = net.n, hold(net, rec)
+    who = who or units.make(n, inputs=len(net.b) - n)
+    still, ends = np.flatnonzero(~who.driven[:n]), np.full((1, n), np.inf)  # thresholds have no bounds
+    low, high = np.concatenate([who.low[:, :n], -ends]), np.concatenate([who.high[:, :n], ends])
     if every > 1:
         held = Held(*(a[:, ::every] for a in held))
     about = np.concatenate([net.W[:, :n], net.b[None, :n]]).astype(np.float64)
@@ -54,12 +59,18 @@ def solve(net, rec, geometry, every=1, rounds=3):
     rms = [max(np.sqrt(np.mean(W**2)), 1e-12) if W.size else 1.0 for W in (about[:n], about[n:-1])]
     spreads = [np.array(SPREADS) * rms[0], np.array(INPUT_SPREADS) * rms[1]]
     chosen, asked = [spreads[0][6], spreads[1][2]], np.array(list(known))[:: max(1, len(known) // ASKED)]
-    places, everyone = geometry.find(rec.rates[rec.valid]), np.ones((n, n), bool)
-    spread_of = lambda chosen: np.repeat([*chosen, THRESHOLD_SPREAD], [n, q - 1 - n, 1])  # noqa: E731
+    alike, places = np.ix_(still, still), geometry.find(rec.rates[rec.valid][:, still])
+    everyone = np.ones((len(still), len(still)), bool)
+    spread_of = lambda chosen, j: np.where(  # noqa: E731
+        low[:, j] < high[:, j], np.repeat([*chosen, THRESHOLD_SPREAD], [n, q - 1 - n, 1]), 0.0
+    )
 
     def profile(weights):
-        """The prior's centre: the mean profile of some weights, and the weights from input units as they are."""
-        return np.concatenate([geometry.mean_profile(weights[:n], places, everyone), about[n:]])
+        """The prior's centre: the mean profile of some weights, and the weights from hidden units as they are."""
+        centre = about.copy()
+        centre[:n] = 0.0
+        centre[alike] = geometry.mean_profile(weights[alike], places, everyone)
+        return centre.clip(low, high)
 
     def left(j, centre):  # x.T @ (residual about the centre)
         return score[:, j] - known[j] @ (centre[:, j] - about[:, j])
@@ -69,14 +80,14 @@ def solve(net, rec, geometry, every=1, rounds=3):
         for j in asked:
             its, shift = left(j, centre), centre[:, j] - about[:, j]
             rest = square[j] - shift @ (score[:, j] + its)
-            each += _evidence(known[j], its, rest, noise[j], spread_of(chosen))
+            each += _evidence(known[j], its, rest, noise[j], spread_of(chosen, j))
         return each
 
     def posterior(chosen, centre):
         weights = about.copy()
         for j, G in known.items():
-            factor = cho_factor(G / noise[j] + np.diag(spread_of(chosen) ** -2.0))
-            weights[:, j] = centre[:, j] + cho_solve(factor, left(j, centre) / noise[j])
+            its = left(j, centre) / noise[j]
+            weights[:, j] = _within(G / noise[j], its, spread_of(chosen, j), centre[:, j], low[:, j], high[:, j])
         return weights
 
     centre = profile(about)
@@ -108,6 +119,22 @@ def _evidence(G, score, square, noise, spread):
     lower = np.linalg.cholesky(np.eye(len(G)) + spread[:, None] * G * spread / noise)
     z = solve_triangular(lower, spread * score, lower=True)
     return -np.log(np.diag(lower)).sum() - (square / noise - z @ z / noise**2) / 2
+
+
+def _within(G, score, spread, centre, low, high):
+    """One neuron's weights under the prior, those that would leave their bounds put on them one after the other.
+
+    G, score: x.T @ x and x.T @ residual about the centre, over the noise; spread: prior s.d., 0 where there is no
+    weight; centre, low, high: of each weight. Returns: the weights.
+    """
+    weights, spread = centre.copy(), spread.copy()
+    while True:
+        factor = cho_factor(np.eye(len(G)) + spread[:, None] * G * spread)
+        solved = weights + spread * cho_solve(factor, spread * (score - G @ (weights - centre)))
+        beyond = (spread > 0) & ((solved < low) | (solved > high))
+        if not beyond.any():
+            return solved
+        weights[beyond], spread[beyond] = solved[beyond].clip(low[beyond], high[beyond]), 0.0
 
 
 def _climb(value, chosen, grids):

@@ -1,8 +1,6 @@
 """What units are tuned to: maps over heading and velocity, shifters, and units matched to neurons."""
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
-from scipy.stats import binned_statistic_2d
 
 from nsi.prediction import predict
 
@@ -15,6 +13,8 @@ def tuning_maps(rates, heading, velocity, bins=(16, 36), speed=4.0):
     rates: (..., units); heading: (...) rad; velocity: (...) rad/s, drawn within +-speed.
     Returns: (units, velocity bins, heading bins), NaN where there is no data.
     """
+    from scipy.stats import binned_statistic_2d  # slow to import
+
     values = rates.reshape(-1, rates.shape[-1]).T
     limits = [[-speed, speed], [-np.pi, np.pi]]
     inside = np.abs(velocity.ravel()) < speed
@@ -98,9 +98,11 @@ def shifter_measures(net, rec, geometry, places):
     for those that prefer either turning direction; None on a torus, which has no left) and `active_input_units` (a
     count). Of as many of the velocity's components as the geometry has dimensions.
     """
-    inputs, d = predict(net, rec)[..., net.n :], geometry.dimensions
+    inputs, d = predict(net, rec)[..., net.n :][..., (net.W_in[:, net.n :] != 0).any(0)], geometry.dimensions
     inputs, rates, velocity = (a[rec.valid][None] for a in (inputs, rec.rates, rec.velocity))
-    tuning = shifter_tuning(inputs, geometry.decode(rates, places), velocity[..., :d], 24 if d == 1 else 10)
+    heading = geometry.decode(rates, places)
+    known = np.isfinite(heading[0]).all(-1)  # silence has no heading
+    tuning = shifter_tuning(inputs[:, known], heading[:, known], velocity[:, known, :d], 24 if d == 1 else 10)
     count = max(1, int(tuning["active"].sum()))
     right = tuning["modulation"][0] > 0
     side = lambda which: float((tuning["shifter"] & which).sum() / count) if d == 1 else None  # noqa: E731
@@ -116,6 +118,8 @@ def match_units(rates, neurons):
 
     rates: (..., units); neurons: (..., neurons). Returns: unit indices, neuron indices, their correlations.
     """
+    from scipy.optimize import linear_sum_assignment  # slow to import
+
     x, y = (a.reshape(-1, a.shape[-1]).astype(np.float64) for a in (rates, neurons))
     x, y = (a - a.mean(0) for a in (x, y))
     x, y = (a / (np.sqrt((a**2).sum(0)) + 1e-12) for a in (x, y))

@@ -1,21 +1,21 @@
-"""How far to trust a fit: standard errors of its weights from the data alone, and a convex refinement of them.
+"""How far to trust a fit: standard errors of its weights from the data alone.
 
 Where neuron j is active the recording gives its input current, arctanh(r_j), and with the response units held at the
 record that current is linear in what j receives:
 
     arctanh(r_j) = u @ W[:n, j] + s @ W[n:, j] + b_j + stimulus_j + noise        s: the input units' state
 
-So, the input units' tuning given, least squares on the active samples has its information matrix at hand. Three uses:
+So, the input units' tuning given, least squares on the active samples has its information matrix at hand. No prior
+enters: this estimate is noisier than the solved weights (nsi/solve.py), which the prior shrinks, but unbiased, so that
+its standard errors are honest. An interval is *this* estimate +- 1.96 of them (the device of the desparsified lasso:
+van de Geer et al. 2014, doi 10.1214/14-AOS1221). Samples are chosen by the predicted current, never by the recorded
+rate, which would favour positive noise.
 
-`polish` moves the trained response weights towards that solution, each as far as the data insist: a ridge whose
-prior, centred on the trained weight, has an s.d. of PRIOR times the r.m.s. weight.
-`estimate` drops the prior. Its estimate is noisier than the trained weights, which training shrinks towards few
-dimensions, but unbiased, so that its standard errors are honest: an interval is *this* estimate +- 1.96 of them (the
-device of the desparsified lasso: van de Geer et al. 2014, doi 10.1214/14-AOS1221).
-`identifiable` calls a weight determined if its standard error is below RESOLVED times the r.m.s. weight.
-
-Samples are chosen by the predicted current, never by the recorded rate, which would favour positive noise. Standard
-errors are the larger of the classical and the trial-clustered ones (Angrist and Pischke 2009, section 8.2).
+A standard error has three parts: the larger of the classical and the trial-clustered one (Angrist and Pischke 2009,
+section 8.2); what the input units' tuning, being fitted too, may do (nsi/misfit.py); and, of a direct weight where
+pulses tell it from the even path, the size of that path, which a fit confuses with it all the same. Without pulses the
+recording cannot tell the two apart: the interval of a direct weight is then infinite, and `total` carries the claim.
+With pulses it is the other way round, since what hidden neurons send to a silent neuron stays unknown.
 """
 
 from typing import NamedTuple
@@ -34,9 +34,9 @@ from nsi.connectivity import (
     true_effective_gate,
     true_total,
 )
+from nsi.misfit import misfit
 from nsi.network import synaptic_state
 
-PRIOR = 0.1  # s.d. of a trained weight's error that `polish` expects, relative to the r.m.s. weight
 RESOLVED = 1.5  # a weight is identifiable if its standard error is below this times the r.m.s. weight
 LOW, HIGH = 0.1, 2.0  # predicted currents between which arctanh(r) is trusted
 CLUSTERS = 20  # at least; fewer trials are cut
@@ -114,25 +114,6 @@ def neighbours(active):
     return np.array(order)
 
 
-def polish(net, rec):
-    """Refine the weights onto the response units by the ridge of the module docstring. Returns: Fit."""
-    held, n = hold(net, rec), net.n
-    trained = np.concatenate([net.W[:, :n], net.b[None, :n]])
-    variance = PRIOR**2 * np.mean(net.W[:n, :n] ** 2)
-    moved = trained.astype(np.float64)
-    data = regress(trained, held.x, held)
-    score, count = data.x.T @ data.e, data.used.sum(0)
-    noise = data.e.square().sum(0) / count.clamp(min=1)
-    for j, G in data.informations():
-        if count[j] > len(G):
-            prior = torch.full((len(G),), (noise[j] / variance).item(), dtype=torch.float64)
-            prior[-1] *= 1e-3
-            moved[:, j] += torch.linalg.solve(G + torch.diag(prior), score[:, j]).numpy()
-    W, b = net.W.copy(), net.b.copy()
-    W[:, :n], b[:n] = moved[:-1], moved[-1]
-    return net._replace(W=W, b=b)
-
-
 def nuisances(net, held, rec):
     """What else may move the current where a stimulus tells it apart from the direct path (else: nothing).
 
@@ -163,6 +144,7 @@ def estimate(net, rec):
     gates = (paths @ net.W[n:, :n]).astype(np.float64)
     se, total_se, gate_se = (np.full(a.shape, np.inf) for a in (W, total, gates))
     known = [(j, regularised_inverse(G)) for j, G in data.informations() if count[j] >= 2 * q]
+    more = misfit(net, rec, held, data, dict(known), rows, paths)
     for some in (known[i : i + BLOCK] for i in range(0, len(known), BLOCK)):  # of neurons, as memory allows
         index = [j for j, _ in some]
         steps = torch.stack([inverse @ score[:, j] for j, inverse in some], 1)  # (q, some)
@@ -185,7 +167,9 @@ def estimate(net, rec):
             se[:, j], total_se[:, j] = error(np.eye(n, size)), error(rows)
             for d, path in enumerate(paths):
                 gate_se[d, :, j] = error(np.concatenate([np.zeros((n, n)), path], 1))
-    return Estimate(W, se, total, total_se, gates, gate_se)
+    path = (even @ net.W[n:, :n]) ** 2 if rec.stimulus is not None else 0.0
+    W_se, total_se = np.sqrt(se**2 + more.W + path), np.sqrt(total_se**2 + more.total)
+    return Estimate(W, W_se, total, total_se, gates, np.sqrt(gate_se**2 + more.gate))
 
 
 def regularised_inverse(G):
@@ -198,26 +182,29 @@ def identifiable(W, se):
     return se < RESOLVED * np.sqrt(np.mean(W**2))
 
 
-def read_off(networks, about, rec, geometry):
+def read_off(networks, rec, geometry):
     """What to read off a fit: the arrays of connectivity.npz.
 
-    networks: the fitted ones, of which the first is read; about: the first one, trained on with the response units held
-    at the record, which the unbiased estimate is taken about; rec: the training trials.
+    networks: those solved for, of which the first is read; rec: the training trials.
     Returns: dict with W (n, n), the fitted weights; W_unbiased, W_se: the unbiased estimate that intervals are centred
-    on, and its standard error; total, total_se: the same of the direct path and the even path together; gate, gate_se:
-    of the effective gate (not of a control); identifiable, resolved (n, n) bool. With several networks also
-    W_replicas_se and gate_replicas_se, the s.d. over them of W and of the gate as a product of weights, which with
-    --bootstrap are standard errors too.
+    on, and its standard error; total, total_se: the same of direct and even path together, of which one is infinite
+    (see above); gate, gate_se: of the effective gate (not of a control); identifiable, resolved (n, n) bool. With
+    several networks also W_replicas_se and gate_replicas_se, the s.d. over them of W and of the gate as a product of
+    weights, which with --bootstrap are standard errors too.
     """
-    n, several = about.n, len(networks) > 1
+    about = networks[0]
+    n, several, hidden = about.n, len(networks) > 1, len(about.b) > about.n
     found = estimate(about, rec)._asdict()
-    found = {"W": networks[0].W[:n, :n], "W_unbiased": found.pop("W"), **found}
-    found["identifiable"] = identifiable(found["W"], found["W_se"])
+    found = {"W": about.W[:n, :n], "W_unbiased": found.pop("W"), **found}
+    told = rec.stimulus is not None or not hidden  # the direct path from the even one
+    found["identifiable"] = identifiable(found["W"], found["W_se" if told else "total_se"])
     places = geometry.find(rec.rates[rec.valid])
     found["resolved"] = resolved(found["W_unbiased"], found["W_se"], found["identifiable"], geometry, places)
+    if hidden:
+        found["total_se" if told else "W_se"] = np.full((n, n), np.inf)
     if several:
         found["W_replicas_se"] = np.std([net.W[:n, :n] for net in networks], 0, ddof=1)
-    if len(about.b) == n:  # no path through input units, no gate
+    if not hidden:  # no path through input units, no gate
         del found["gate"], found["gate_se"]
     elif several:
         found["gate_replicas_se"] = np.std([gate(net) for net in networks], 0, ddof=1)
@@ -237,16 +224,21 @@ def resolved(W, se, known, geometry, places):
     return known & (se < np.sqrt(max(spread, 0.0)) / 2)
 
 
+def coverage(estimate, se, true, known):
+    """Share of the finite 95 % intervals of the known entries that hold the true ones, or NaN. All (..., n, n)."""
+    known = known & np.isfinite(se)
+    return float(np.mean((np.abs(estimate - true) < 1.96 * se)[known])) if known.any() else np.nan
+
+
 def path_measures(net, rec, truth, found):
     """The path through the input units as it acts, and what it shares with the direct path.
 
     truth: recordings.load_truth's; found: the arrays of connectivity.npz, or None.
-    Returns: dict with `r_gate_effective`, `gate_slope` and `gate_error` (effective gate against the true circuit's own:
-    correlation, slope of fitted on true, relative error, by `per_component`), `r_total` and `frobenius_total` (direct
-    and even path together, against the truth's), as far as there is truth; and `direct_share`, `direct_share_se`: how
-    much of the fitted total the unbiased estimate finds in the direct path, by regression over the identifiable
-    weights, or None
-    without a stimulus, since then the recording cannot tell.
+    Returns: dict with, as far as there is truth, `r_gate_effective`, `gate_slope` and `gate_error` (effective gate
+    against the true circuit's own: correlation, slope of fitted on true, relative error, by `per_component`), `r_total`
+    and `frobenius_total` (direct and even path together, against the truth's), `coverage_gate` and `coverage_total`;
+    and `direct_share`, `direct_share_se`: how much of the fitted total the unbiased estimate finds in the direct path,
+    by regression over the identifiable weights, or None without a stimulus, since then the recording cannot tell.
     """
     n, result = net.n, {}
     held = hold(net, rec)
@@ -262,11 +254,14 @@ def path_measures(net, rec, truth, found):
             "gate_error": lambda a, b: np.sqrt(np.sum((a - b) ** 2) / size(b)),
         }
         result |= {name: per_component(measure, effective, true) for name, measure in measured.items()}
+        if found is not None:
+            result["coverage_gate"] = coverage(found["gate"], found["gate_se"], true, np.full(true.shape, True))
     if whole:
         true = true_total(truth, rec.rates, net.alpha)
         result["frobenius_total"] = float(np.linalg.norm(total - true) / np.linalg.norm(true))
         if found is not None:
             result["r_total"] = float(correlation(total[found["identifiable"]], true[found["identifiable"]]))
+            result["coverage_total"] = coverage(found["total"], found["total_se"], true, found["identifiable"])
     if found is not None:
         known = found["identifiable"] & np.isfinite(found["W_se"])
         result["direct_share"] = result["direct_share_se"] = None

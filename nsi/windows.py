@@ -3,28 +3,32 @@
 import numpy as np
 import torch
 
+from nsi import geometry
 from nsi.network import synaptic_state
+from nsi.run.files import BadInput
 
 
 class Windows:
     """Random windows of a recording, resident on the device, drawn by one generator per replica.
 
     Trials shorter than a window are left out. With `bootstrap` each replica draws from trials, or, where the recording
-    says whose they are, from animals that were themselves drawn with replacement.
+    says that they are of several animals, from animals that were themselves drawn with replacement.
     """
 
     def __init__(self, rec, alpha, generators, device="cpu", *, warmup=10, window=50, batch=50, rotate=False,
                  bootstrap=False):  # fmt: skip
         """rec: Recording; alpha: dt / tau; generators: torch Generators, one per replica; warmup, window: steps outside
-        and inside the loss; batch: windows per update and replica; rotate: turn each window around the ring."""
+        and inside the loss; batch: windows per update and replica; rotate: turn each window around the ring, whose
+        order the activity itself tells. Raises: BadInput where neurons to be turned do not lie evenly around it."""
         flat = lambda x: torch.as_tensor(x, device=device).flatten(0, 1)  # noqa: E731
         self.warmup, self.length, self.batch = warmup, warmup + window, batch
         self.trials, self.steps, _ = rec.rates.shape
-        self.generators, self.rotate = generators, rotate
+        self.generators, self.ring = generators, _around(rec, device) if rotate else None
         last = torch.as_tensor(rec.valid.sum(1)) - self.length  # step at which a trial's last window starts
         self.first = last.clamp(0, int(np.ceil(3 / alpha)))  # u[0] is a guess, soon forgotten
         self.span = last - self.first + 1  # (trials,), below 1 where no window fits
-        whole = torch.arange(self.trials) if rec.animal is None else torch.as_tensor(rec.animal)
+        several = rec.animal is not None and len(np.unique(rec.animal)) > 1
+        whole = torch.as_tensor(rec.animal) if several else torch.arange(self.trials)
         animals = [torch.nonzero((whole == k) & (self.span > 0))[:, 0] for k in whole[self.span > 0].unique()]
         resample = lambda g: [animals[k] for k in torch.randint(len(animals), (len(animals),), generator=g)]  # noqa: E731
         self.pools = [torch.cat(resample(g) if bootstrap else animals) for g in generators]
@@ -39,7 +43,7 @@ class Windows:
             trial = pool[torch.randint(len(pool), (self.batch,), generator=g)]
             step = torch.randint(self.span.max(), (self.batch,), generator=g) * self.span[trial] // self.span.max()
             drawn = [trial * self.steps + self.first[trial] + step]
-            if self.rotate:
+            if self.ring is not None:
                 drawn.append(torch.randint(self.rates.shape[-1], (self.batch,), generator=g))
             windows.append(torch.stack(drawn))
         return torch.stack(windows).to(self.rates.device, non_blocking=True)
@@ -55,6 +59,19 @@ class Windows:
         velocity, *ring = (None if x is None else pick(x) for x in (self.velocity, self.u, self.rates, self.stimulus))
         if turn:  # each window by its own number of neurons
             n = self.rates.shape[-1]
-            order = (torch.arange(n, device=start.device) + turn[0][..., None]) % n  # ([replicas,] batch, n)
+            order, rank = self.ring
+            order = order[(rank + turn[0][..., None]) % n]  # ([replicas,] batch, n)
             ring = [x if x is None else x.gather(-1, order.expand_as(x)) for x in ring]
         return velocity, *ring
+
+
+def _around(rec, device):
+    """The neurons in order around the ring, and each one's rank in it. Returns: (n,), (n,) on the device."""
+    shape = geometry.of(rec)
+    places = geometry.places_of(rec, shape)
+    order = shape.order(places)
+    apart = np.diff(places[order, 0], append=places[order[0], 0] + 2 * np.pi) * len(order) / (2 * np.pi)
+    if shape.dimensions > 1 or np.abs(apart - 1).max() > 0.5:
+        raise BadInput("argument --rotate: expected neurons that lie evenly around a ring, and these do not")
+    order = torch.as_tensor(order, device=device)
+    return order, torch.argsort(order)

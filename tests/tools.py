@@ -13,7 +13,7 @@ GOOD = {
     "velocity": np.ones((3, 40, 1), np.float32),
     "dt": 0.01,
 }
-TINY = ["--updates", "2", "--window", "10", "--batch", "4", "--input-units", "3", "--wandb", "disabled"]
+TINY = ["--updates", "2", "--window", "10", "--batch", "4", "--input-units", "3", "--wandb", "disabled", "--no-report"]
 
 
 def call(script, monkeypatch, capsys, *arguments):

@@ -21,7 +21,7 @@ import torch
 import train
 from experiments import runs
 from model import RNN
-from nsi import connectivity, recordings
+from nsi import connectivity, recordings, units
 from nsi.geometry import RING
 from nsi.run.watch import Watch
 from nsi.windows import Windows
@@ -51,7 +51,8 @@ def reached(path, updates, seed):
 
     began = time.perf_counter()
     generators = [torch.Generator().manual_seed(seed)]
-    model = RNN(n, args.input_units, rec.velocity.shape[-1], alpha, args.init_scale, generators)
+    who = units.choose(args, n, rec.driven)
+    model = RNN(n, args.input_units, rec.velocity.shape[-1], alpha, args.init_scale, generators, who)
     windows = Windows(recordings.split(rec)[0], alpha, generators, batch=args.batch)
     train.fit(model, windows, updates, args.lr, watch=Scores())
     good = [s for s in scored if s[2] >= PUBLISHED["r_W"] and s[3] >= PUBLISHED["r_gate"]]

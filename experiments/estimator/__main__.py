@@ -13,7 +13,7 @@ from experiments import runs
 
 VARIANTS = {
     "default": "",
-    "without the convex last step": "--no-polish",
+    "without rounds of solving": "--rounds 0",
     "no forcing": "--forcing 0",
     "forcing 0.2": "--forcing 0.2",
     "no drive penalty": "--drive-penalty 0",

@@ -9,13 +9,14 @@ import torch
 
 import train
 from model import RNN
+from nsi import units
 from nsi.run import command
 from nsi.windows import Windows
 
 SETTINGS = (
     *("--data", "data/fly.npz", "--out", "runs/fly", "--overwrite", "--alpha", "0.5", "--input-units", "64"),
-    *("--window", "20", "--batch", "80", "--updates", "800", "--lr", "2e-2", "--rotate", "--no-polish"),
-    *("--forcing", "0.1"),
+    *("--window", "20", "--batch", "80", "--updates", "800", "--lr", "2e-2", "--rotate", "--rounds", "0"),
+    *("--forcing", "0.1", "--assume", "none"),
     *("--bootstrap", "--replicas", "16"),
 )
 
@@ -24,8 +25,9 @@ def fitted(rec, *options, bootstrap=True):
     """Fit a recording with these settings, and options after them, without a folder. Returns: list of Network."""
     args = train.parse([*SETTINGS, *options])
     generators = [torch.Generator().manual_seed(args.seed + k) for k in range(args.replicas)]
-    n, d, inputs = rec.rates.shape[-1], rec.velocity.shape[-1], 0 if args.control else args.input_units
-    model = RNN(n, inputs, d, args.alpha, args.init_scale, generators)
+    n, d = rec.rates.shape[-1], rec.velocity.shape[-1]
+    who = units.choose(args, n, rec.driven)
+    model = RNN(n, args.input_units, d, args.alpha, args.init_scale, generators, who)
     windows = Windows(rec, args.alpha, generators, warmup=args.warmup, window=args.window, batch=args.batch,
                       rotate=args.rotate, bootstrap=bootstrap)  # fmt: skip
     penalty = 0.0 if args.control else args.drive_penalty

@@ -32,7 +32,7 @@ def deconvolved(rec, _):
 
 def together(rec, folder):
     """One baseline and gain for all wedges of a trial. folder: with the authors' files, all of them."""
-    trials = [flies.read_trial(path, together=True) for path in sorted(folder.rglob("*.mat"))]
+    trials = [flies.read_trial(path, together=True) for path in flies.select(folder)[0]]
     return recordings.Recording(**vars(rec) | {"rates": flies.assemble(trials)["rates"]})
 
 

@@ -92,7 +92,7 @@ def one_seed(circuit, seed, args, folder):
         free = prediction.predict(net, rec, warmup=20)[..., : net.n]
         maps = tuning.tuning_maps(free, heading, rec.velocity[..., 0])
         results[which] = {k: metrics[k] for k in (*MEASURES, *TRUST) if k in metrics} | {
-            "seconds": metrics["train_seconds"] + metrics["polish_seconds"],
+            "seconds": metrics["train_seconds"] + metrics["solve_seconds"],
             "selectivity": float(np.abs(tuning.direction_selectivity(maps)).mean()),
         }
         return out, net

@@ -39,7 +39,7 @@ CIRCUITS = {
 FORCE_SETTINGS = {FORCE: [(1.5, 1.0)], FORCE_TOLD: [(0.03, 1e2), (0.03, 1e3), (0.03, 1e4), (0.03, 1e5)]}
 PUBLISHED_OPTIONS = (
     "--loss mse --warmup 0 --forcing 0 --init-scale 1 --drive-penalty 0 "
-    "--lr 1e-4 --beta2 0.999 --schedule constant --batch 100 --no-polish --no-errors"
+    "--lr 1e-4 --beta2 0.999 --schedule constant --batch 100 --rounds 0 --no-errors"
 )
 MEASURES = ("r_W", "r_W_identifiable", "frobenius_W", "r_gate", "seconds")
 # figures of others on the gain network; nothing here reproduces them
@@ -57,7 +57,7 @@ def measure_trained(data, out, *options):
     """train.py with options. Returns: Network, no separate gate, seconds of its training and last step."""
     metrics = runs.fit(data, out, *options)
     net = checkpoint.networks(out / "model.pt")[0][0]
-    return net, None, metrics["train_seconds"] + metrics["polish_seconds"]
+    return net, None, metrics["train_seconds"] + metrics["solve_seconds"]
 
 
 def measure_correlation(rec):

@@ -3,27 +3,29 @@
 A recording is an `.npz` file of plain arrays (no pickles):
 
     rates      (trials, steps, N)   firing rates of the observed neurons, >= 0, about 1 at most
-    velocity   (trials, steps, D)   rad/s, the input that moves the activity
+    velocity   (trials, steps, D)   rad/s, the input that moves the activity; without it the activity's own turning
     dt         ()                   s, one time step
-    heading    (trials, steps, D)   rad, optional, drawn in figures only
+    heading    (trials, steps, D)   rad, optional, or (trials, steps, 1): places neurons and checks, no fit reads it
     tau        ()                   s, optional, synaptic time constant: the fit's alpha is dt / tau
     stimulus   (trials, steps, N)   optional, a known current into the observed neurons
     lengths    (trials,)            optional, the steps that each trial really has; what follows them is padding
     animal     (trials,)            optional, names or numbers of the animals, which a bootstrap draws whole (or `fly`)
+    driven     (N,)                 optional, which of the observed neurons receive the velocity themselves; else none
 
-A simulation adds its ground truth (`true_W`, `true_W_in`, `true_b`, `true_gate`, `hidden_rates`), and a recording may
-hold other neurons back for a test (`held_out_rates`). `load` never reads these, so that no fit can; `load_truth` and
-`load_held_out` read them for scoring alone.
+A simulation adds its ground truth (`true_W`, `true_W_in`, `true_b`, `true_gate`, `true_orders`, `hidden_rates`), and a
+recording may hold other neurons back for a test (`held_out_rates`). `load` never reads these, so that no fit can;
+`load_truth` and `load_held_out` read them for scoring alone.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from nsi.geometry import RING
 from nsi.run import files
 from nsi.run.files import BadInput, whole
 
-TRUTH = ("true_W", "true_W_in", "true_b", "true_gate", "hidden_rates")
+TRUTH = ("true_W", "true_W_in", "true_b", "true_gate", "true_orders", "hidden_rates")
 OUTLYING = 10
 
 
@@ -39,6 +41,8 @@ class Recording:
     stimulus: np.ndarray | None = None  # (trials, steps, N) float32
     lengths: np.ndarray | None = None  # (trials,) int, steps before the padding, which is zero
     animal: np.ndarray | None = None  # (trials,) int, which one
+    driven: np.ndarray | None = None  # (N,) bool, None where no neuron is
+    decoded: bool = False  # whether the velocity is the activity's own turning
 
     @property
     def valid(self):
@@ -49,7 +53,7 @@ class Recording:
     def trials(self, index):
         """The same recording with only the trials of `index` (a slice or an index array)."""
         cut = {k: a if a is None else a[index] for k, a in self.arrays().items()}
-        return Recording(dt=self.dt, tau=self.tau, **cut)
+        return replace(self, **cut)
 
     def arrays(self):
         """The arrays with a trial axis, by name; absent ones are None."""
@@ -72,18 +76,39 @@ def load(path):
             raise BadInput(f"{path}: rates has negative values (down to {rates.min():.3g}); expected firing rates >= 0")
         if rates.max() == 0:
             raise BadInput(f"{path}: rates is 0 everywhere; expected neurons that fire")
-        velocity = _array(path, file, "velocity", 3, like=(trials, steps, None), lengths=lengths)
+        dt = _positive(path, file, "dt")
+        decoded = "velocity" not in file
+        velocity = own_turning(rates, dt, lengths) if decoded else None
+        if velocity is None:
+            velocity = _array(path, file, "velocity", 3, like=(trials, steps, None), lengths=lengths)
         if velocity.size == 0:
             raise BadInput(f"{path}: velocity is empty, shape {velocity.shape}; expected (trials, steps, D)")
-        dt = _positive(path, file, "dt")
         tau = _positive(path, file, "tau") if "tau" in file else None
-        heading = _array(path, file, "heading", 3, like=velocity.shape, lengths=lengths) if "heading" in file else None
+        heading = _heading(path, file, velocity.shape, lengths) if "heading" in file else None
         stimulus = _array(path, file, "stimulus", 3, like=rates.shape, lengths=lengths) if "stimulus" in file else None
         named = next((key for key in ("animal", "fly") if key in file), None)
         animal = _labels(path, file, named, trials) if named else None
+        driven = _driven(path, file, rates.shape[-1]) if "driven" in file else None
     if tau is not None and tau < dt:
         raise BadInput(f"{path}: tau is {tau:g} s, shorter than dt = {dt:g} s; expected tau >= dt")
-    return Recording(rates, velocity, dt, heading, tau, stimulus, lengths, animal)
+    return Recording(rates, velocity, dt, heading, tau, stimulus, lengths, animal, driven, decoded)
+
+
+def own_turning(rates, dt, lengths=None):
+    """How fast activity on a ring turns, in the place of a velocity that nobody recorded.
+
+    From one step to the next and not smoothed, so that it tells nothing of what comes after. Its direction is that of
+    the neurons' places, which activity alone leaves free. rates: (trials, steps, N); lengths: (trials,) or None.
+    Returns: (trials, steps, 1) float32 rad/s, 0 in the first step, in silence and in the padding.
+    """
+    steps = np.arange(rates.shape[1])
+    valid = steps < (np.full(len(rates), len(steps)) if lengths is None else lengths)[:, None]
+    heading = RING.decode(rates, RING.find(rates[valid]))
+    velocity = np.zeros_like(heading, np.float32)
+    velocity[:, 1:] = RING.difference(heading[:, 1:], heading[:, :-1]) / dt
+    active = valid & (rates.max(-1) > 0)
+    velocity[:, 1:][~(active[:, 1:] & active[:, :-1])] = 0
+    return velocity
 
 
 def split(rec):
@@ -94,17 +119,35 @@ def split(rec):
     if len(rec.rates) == 1:
         length = int(rec.valid.sum()) // 10
         cut = {k: a[0, : 10 * length].reshape(10, length, -1) for k, a in rec.arrays().items() if np.ndim(a) == 3}
-        rec = Recording(dt=rec.dt, tau=rec.tau, **cut)
+        rec = Recording(dt=rec.dt, tau=rec.tau, driven=rec.driven, decoded=rec.decoded, **cut)
     index = np.arange(len(rec.rates))
     held_out = index[9::10] if len(index) >= 10 else index[-1:]
     return rec.trials(np.setdiff1d(index, held_out)), rec.trials(held_out), held_out
+
+
+def shuffled(rec, seed):
+    """The same recording with the velocity of other trials: what a fit finds in it, velocity does not explain.
+
+    Each trial gets that of the next in a random circle of all trials, of more than one where it is shorter; that of a
+    single trial is moved on by half of it. Returns: Recording.
+    """
+    ends, velocity = rec.valid.sum(1), np.zeros_like(rec.velocity)
+    if len(ends) == 1:
+        velocity[0, : ends[0]] = np.roll(rec.velocity[0, : ends[0]], ends[0] // 2, 0)
+    order = np.random.default_rng(seed).permutation(len(ends))
+    for k, trial in enumerate(order if len(ends) > 1 else ()):
+        others = [rec.velocity[j, : ends[j]] for j in np.roll(order, -k - 1)[:-1]]
+        length = min(ends[trial], sum(map(len, others)))
+        velocity[trial, :length] = np.concatenate(others)[:length]
+    return replace(rec, velocity=velocity)
 
 
 def load_truth(path, rec):
     """Read the ground truth that a simulation left in its file, for scoring.
 
     rec: the Recording of the same file. Returns: {"W" (M, M), "W_in" (D, M), "b" (M,), "gate" (D, N, N),
-    "hidden_rates" (trials, steps, M - N)}, each only where the file has it; observed neurons come first.
+    "orders" (K + 1, N, N), "hidden_rates" (trials, steps, M - N), "held_out_rates"}, each only where the file has it;
+    observed neurons come first.
     Raises: BadInput where a shape does not agree with the recording.
     """
     trials, steps, n = rec.rates.shape
@@ -118,12 +161,17 @@ def load_truth(path, rec):
             "W_in": (d, size),
             "b": (size,),
             "gate": (d, n, n),
+            "orders": (None, n, n),
             "hidden_rates": (trials, steps, None),
         }
         for key in TRUTH:
             if key in file:
                 name = key.removeprefix("true_")
                 truth[name] = _array(path, file, key, len(shapes[name]), like=shapes[name])
+        if "held_out_rates" in file:
+            truth["held_out_rates"] = _array(
+                path, file, "held_out_rates", 3, (trials, steps, None), lengths=rec.lengths
+            )
     if size is not None and size < n:
         raise BadInput(
             f"{path}: true_W has shape {truth['W'].shape}; expected at least the {n} neurons of rates, which come first"
@@ -134,8 +182,13 @@ def load_truth(path, rec):
 def outliers(rec):
     """What may be artefacts: values beyond OUTLYING times the 99th percentile of all that are not 0.
 
-    Yields: a sentence for each of rates, velocity and stimulus that has any.
+    Yields: a sentence for each of rates, velocity and stimulus that has any, and one if the velocity is not given.
     """
+    if rec.decoded:
+        yield (
+            "velocity is not given, and the activity's own turning is taken for it, so that its sign and gain are "
+            "free, and how heading is predicted from it says little"
+        )
     for key in ("rates", "velocity", "stimulus"):
         size = np.abs(getattr(rec, key)) if getattr(rec, key) is not None else np.zeros(1)
         if size.any():
@@ -191,8 +244,28 @@ def _array(path, file, key, rank, like=None, dtype=np.float32, lengths=None):
     if lengths is not None:
         array[np.arange(shape[1]) >= lengths[:, None]] = 0
     if not np.isfinite(array).all():
-        raise BadInput(f"{path}: {key} has values that are not finite (NaN or infinite); expected finite numbers")
+        raise BadInput(f"{path}: {key} has values that are not finite (NaN or infinite){_where(array)}")
     return array
+
+
+def _where(array):
+    """Where an array is not finite and what to do, in a clause."""
+    if array.ndim < 3:
+        return "; expected finite numbers"
+    missing = ~np.isfinite(array).all(-1)  # (trials, steps)
+    trial, step = np.argwhere(missing)[0]
+    at_end = np.array_equal(missing, np.logical_and.accumulate(missing[:, ::-1], 1)[:, ::-1])
+    remedy = "as padding is: give `lengths`" if at_end else "cut the trial there, and use `lengths`"
+    return (
+        f" at {missing.sum()} steps of {missing.any(1).sum()} trials, first at trial {trial}, step {step}; "
+        f"expected finite numbers: {remedy}"
+    )
+
+
+def _heading(path, file, shape, lengths):
+    """The heading, of as many components as the velocity, or of one: on a ring other components have no angle."""
+    one = file.header("heading")[0][-1:] == (1,)
+    return _array(path, file, "heading", 3, like=(*shape[:2], 1) if one else shape, lengths=lengths)
 
 
 def _positive(path, file, key):
@@ -216,6 +289,14 @@ def _check_lengths(path, lengths, shape):
             f"{path}: lengths has shape {lengths.shape}, or values out of range; "
             f"expected {shape[0]} of them, from 1 to {shape[1]}, to agree with rates"
         )
+
+
+def _driven(path, file, n):
+    """Which neurons receive the velocity (n,) bool, or None where none does."""
+    driven = _array(path, file, "driven", 1, like=(n,))
+    if not np.isin(driven, (0, 1)).all():
+        raise BadInput(f"{path}: driven has values other than 0 and 1; expected for each neuron whether it is")
+    return driven.astype(bool) if driven.any() else None
 
 
 def _labels(path, file, key, trials):

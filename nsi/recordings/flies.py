@@ -13,10 +13,12 @@ authors released them: github.com/DanTurner-Evans/AngularVelocityData. A file ho
                   tFrameGrab (frames,)       the same clock's ticks of the imaged frames; several make one volume
 
 *Channels.* The file name tells which line drives which indicator: 60D05 labels E-PG and 37F06 P-EN1 (the publication's
-Methods); the line after `6fx` has GCaMP6f, which is green, the one after `jRGC1ax` jRGECO1a, which is red.
+Methods); the line after `6fx` has GCaMP6f, which is green, the one after `jRGC1ax` (or `jRGECO1ax`) jRGECO1a, which is
+red. It ends in the condition (`Dark`; in `1x` and `2x` a visible scene turns with the fly) and the
+trial's number. Of the authors' whole release `select` takes one condition and the two lines above.
 *Time.* A volume is taken at its first frame, t[0] + (tFrameGrab - tVR[0]) / 1e4; volumes before the ball's first and
 after its last sample are left out. Heading is interpolated there, unwrapped; velocity is its derivative (central
-differences). All trials get the same time step, since their volumes' differ by less than 1e-4 s.
+differences). All trials get the same time step: those of another than the most have are refused, left out or resampled.
 *Scale.* Each wedge is scaled in each trial so that its 5th to 99th percentile spans 0 to 0.8, the range of the
 network's rates, and clipped at 0 and 0.96: baseline and gain of each wedge are not known otherwise.
 *Trials* differ in length by a few volumes: `lengths` says by how many, and no data are lost. `animal` names the flies.
@@ -24,6 +26,9 @@ P-EN1, scaled alike, goes to `held_out_rates`, which no fit reads.
 """
 
 import re
+import struct
+import zlib
+from collections import Counter
 
 import numpy as np
 from scipy.io import loadmat
@@ -31,7 +36,9 @@ from scipy.io.matlab import MatReadError
 
 from nsi.run.files import BadInput
 
-NAME = re.compile(r"(Fly\d+)_.*6fx(37F06|60D05)_jRGC1ax(37F06|60D05)_Dark")
+NAME = re.compile(r"(Fly\d+)_.*?6fx([A-Za-z0-9]+)_jRG(?:C|ECO)1ax([A-Za-z0-9]+)_([A-Za-z0-9.]+?)(?:_\d+)?\.mat")
+COMPASS, SHIFTERS = "60D05", "37F06"
+ALIKE = 0.01  # share by which trials' time steps may differ and still be one
 LOW, HIGH, TOP, CLIP = 5, 99, 0.8, 0.96  # percentiles, what the higher becomes, and where rates are cut off
 TICK = 1e-4  # s
 BALL = "t", "OffsetRot", "tVR", "tFrameGrab"  # of positionDat
@@ -42,11 +49,12 @@ def read_file(path):
 
     Raises: BadInput where it is not such a recording.
     """
+    _whole(path)
     try:
         file = loadmat(path, squeeze_me=True, variable_names=("GROIaveMax", "RROIaveMax", "positionDat"))
         green, red = (np.asarray(file[k], float) for k in ("GROIaveMax", "RROIaveMax"))
         ball = {k: np.ravel(file["positionDat"][k].item()).astype(float) for k in BALL}
-    except (KeyError, IndexError, TypeError, ValueError, NotImplementedError, OSError, MatReadError):
+    except (KeyError, IndexError, TypeError, ValueError, NotImplementedError, OSError, MatReadError, zlib.error):
         raise BadInput(f"{path}: expected {', '.join(('GROIaveMax', 'RROIaveMax', *BALL))} in it") from None
     frames, sizes = len(ball["tFrameGrab"]), {x.shape for x in (green, red)}
     if sizes != {(16, green.shape[-1])} or frames == 0 or frames % green.shape[-1]:
@@ -61,15 +69,32 @@ def read_file(path):
     return green, red, ball
 
 
+def _whole(path):
+    """Raise BadInput where a file is of MATLAB 7.3, or ends before its last array does."""
+    with open(path, "rb") as file:
+        head, size = file.read(128), path.stat().st_size
+        if head.startswith(b"MATLAB 7.3") or b"\x89HDF" in head:
+            raise BadInput(f"{path}: is a MATLAB 7.3 file, which is not read; in MATLAB, save it with -v7")
+        if not head.startswith(b"MATLAB 5"):
+            return
+        order, end = "<" if head[126:128] == b"IM" else ">", 128
+        while end < size:
+            file.seek(end)
+            tag = file.read(8)
+            end += 8 + (struct.unpack(order + "II", tag)[1] if len(tag) == 8 else 1)
+        if end > size:
+            raise BadInput(f"{path}: is not whole, as after a download that was cut off; expected {end} bytes or more")
+
+
 def read_trial(path, together=False):
     """One trial, aligned in time. path: of the .mat file; together: one baseline and gain for all its wedges.
 
     Returns: dict of fly (str), time (T,) s, heading (T,) rad, unwrapped, and rates and held_out_rates (T, 16).
     Raises: BadInput where it is not such a recording.
     """
-    name = NAME.match(path.name)
-    if not name or name[2] == name[3]:
-        raise BadInput(f"{path}: expected a name like Fly1_9day_6fx37F06_jRGC1ax60D05_Dark_00001.mat")
+    name = named(path)
+    if {name[2], name[3]} != {COMPASS, SHIFTERS}:
+        raise BadInput(f"{path}: is of lines {name[2]} and {name[3]}; expected {COMPASS} and {SHIFTERS}")
     green, red, ball = read_file(path)
     planes = len(ball["tFrameGrab"]) // green.shape[1]
     time = ball["t"][0] + (ball["tFrameGrab"][::planes] - ball["tVR"][0]) * TICK
@@ -81,8 +106,8 @@ def read_trial(path, together=False):
         "fly": f"{path.parent.name}_{name[1]}",
         "time": time[seen],
         "heading": np.interp(time[seen], ball["t"], np.unwrap(np.deg2rad(ball["OffsetRot"]))),
-        "rates": scaled(channel["60D05"].T[seen], together),
-        "held_out_rates": scaled(channel["37F06"].T[seen], together),
+        "rates": scaled(channel[COMPASS].T[seen], together),
+        "held_out_rates": scaled(channel[SHIFTERS].T[seen], together),
     }
 
 
@@ -104,9 +129,80 @@ def assemble(trials):
     return arrays | {"dt": dt, "lengths": lengths, "animal": np.array([t["fly"] for t in trials])}
 
 
-def read_folder(folder):
-    """All trials under a folder. Returns: dict of arrays (see recordings). Raises: BadInput."""
-    paths = sorted(folder.rglob("*.mat"))
+def named(path):
+    """What a file's name tells: fly, the green and the red line, condition. Returns: a match. Raises: BadInput."""
+    name = NAME.fullmatch(path.name)
+    if not name or name[2] == name[3]:
+        raise BadInput(f"{path}: expected a name like Fly1_9day_6fx37F06_jRGC1ax60D05_Dark_00001.mat")
+    return name
+
+
+def select(folder, condition="Dark", days=None):
+    """The files of one condition, of the lines that are read, and of some days (folders' names), or of all.
+
+    What a Mac leaves beside them (`._` files) is none. Returns: paths, and {why: count} of the files left out.
+    Raises: BadInput where none is left, or a day is not there.
+    """
+    paths, chosen, left = [p for p in sorted(folder.rglob("*.mat")) if not p.name.startswith("._")], [], Counter()
     if not paths:
         raise BadInput(f"{folder}: has no .mat files; expected the folder PEN1-EB of the authors' release")
-    return assemble([read_trial(path) for path in paths])
+    missing = set(days or ()) - {path.parent.name for path in paths}
+    if missing:
+        raise BadInput(f"{folder}: has no folder {min(missing)}; expected one for each of --days")
+    for path in paths:
+        name = named(path)
+        if days and path.parent.name not in days:
+            left["of other days"] += 1
+        elif {name[2], name[3]} != {COMPASS, SHIFTERS}:
+            left[f"of lines {name[2]} and {name[3]}"] += 1
+        elif name[4] != condition:
+            left[f"of condition {name[4]}"] += 1
+        else:
+            chosen.append(path)
+    if not chosen:
+        raise BadInput(f"{folder}: has no files of condition {condition}; it has {told(left)}")
+    return chosen, left
+
+
+def told(counts):
+    """Counts in words."""
+    return ", ".join(f"{count} {what}" for what, count in sorted(counts.items()))
+
+
+def step_of(trial):
+    """A trial's median time step, s."""
+    return float(np.median(np.diff(trial["time"])))
+
+
+def of_one_step(trials, others="refuse"):
+    """Trials of the time step that the most have, and what becomes of the others. trials: of `read_trial`.
+
+    others: "refuse"; "leave" them out; or "resample", linearly. Returns: trials, {why: count}. Raises: BadInput.
+    """
+    steps = np.array([step_of(t) for t in trials])
+    alike = np.abs(steps / steps[:, None] - 1) < ALIKE
+    usual = alike[np.argmax(alike.sum(1))]
+    dt, kinds = float(np.median(steps[usual])), Counter(f"of {s:.4f} s a step" for s in steps[~usual])
+    if kinds and others == "refuse":
+        raise BadInput(
+            f"trials of {usual.sum()} files have {dt:.4f} s a step, but {told(kinds)}; expected one time step for all: "
+            "--other-steps leave, or --other-steps resample"
+        )
+    if others == "leave":
+        return [t for t, same in zip(trials, usual, strict=True) if same], kinds
+    return [t if same else _resampled(t, dt) for t, same in zip(trials, usual, strict=True)], kinds
+
+
+def _resampled(trial, dt):
+    time = np.arange(trial["time"][0], trial["time"][-1], dt)
+    at = lambda x: np.interp(time, trial["time"], x)  # noqa: E731
+    columns = {k: np.stack([at(x) for x in trial[k].T], -1) for k in ("rates", "held_out_rates")}
+    return trial | columns | {"time": time, "heading": at(trial["heading"])}
+
+
+def read_folder(folder, condition="Dark", days=None, others="refuse"):
+    """All trials under a folder that `select` and `of_one_step` take. Returns: dict of arrays (see recordings), and
+    {why: count} of the files left out or resampled. Raises: BadInput."""
+    paths, left = select(folder, condition, days)
+    trials, changed = of_one_step([read_trial(path) for path in paths], others)
+    return assemble(trials), left + changed

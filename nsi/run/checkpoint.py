@@ -3,9 +3,9 @@
 A file of version 2 is a dictionary:
 
     version   2
-    model     W (units, units), W_in (D, units), b (units,): float32, units in the order recorded, hidden; with several
-              replicas all with a leading replica axis
-    args      the options it was trained with, alpha, control and input_units among them
+    model     W (units, units), W_in (D, units), b (units,): float32, units in the order recorded, hidden
+              response, hidden input; with several replicas all with a leading replica axis
+    args      the options it was trained with, alpha, control, input_units and response_units among them
     training  updates, seconds, moments (of Adam, for W, W_in and b), generators, and the weights as trained, where the
               last step has changed those of `model` since; wandb, the run's name there
 
@@ -73,7 +73,7 @@ def networks(path, trained=False):
     state = read(path)
     args = state["args"]
     weights = with_replicas(state.get("training", {}).get("trained") or state["model"] if trained else state["model"])
-    n = weights["b"].shape[-1] - (0 if args["control"] else args["input_units"])
+    n = weights["b"].shape[-1] - _hidden(args)
     arrays = zip(*(weights[name].numpy() for name in NAMES), strict=True)
     return [Network(*each, args["alpha"], n) for each in arrays], args
 
@@ -102,6 +102,11 @@ def upgrade(state):
     return new
 
 
+def _hidden(args):
+    """How many units stand for no recorded neuron; options of older runs name input units alone."""
+    return 0 if args["control"] else args["input_units"] + args.get("response_units", 0)
+
+
 def _inspect(path):
     """Raise ValueError where a file is damaged, claims more than it holds, or pickles more than tensors and dicts."""
     with zipfile.ZipFile(path) as file:
@@ -118,9 +123,9 @@ def _inspect(path):
 def _misfit(weights, args, version):
     """What is wrong with a checkpoint's weights, in a clause, or nothing."""
     *replicas, size, _ = weights["W"].shape
-    hidden = 0 if args["control"] else args["input_units"]
+    hidden = _hidden(args)
     if not 0 < args["alpha"] <= 1 or hidden > size - 1:
-        return f"has {args['input_units']} input units of {size} units and alpha {args['alpha']!r}; expected fewer"
+        return f"has {hidden} hidden units of {size} units and alpha {args['alpha']!r}; expected fewer"
     shapes = {
         "W": (*replicas, size, size),
         "W_in": (*replicas, weights["W_in"].shape[-2], (hidden or size) if version == 1 else size),

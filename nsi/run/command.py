@@ -45,6 +45,7 @@ def run(main):
     try:
         with files.on_interruption(files.interrupt):
             main()
+            sys.stdout.flush()  # here, since what fails when Python ends is a traceback
     except files.BadInput as error:
         print(f"{name}: {error}", file=sys.stderr)
         sys.exit(2)

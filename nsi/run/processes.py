@@ -15,13 +15,36 @@ from nsi.run.files import BadInput
 
 
 def rank():
-    """Which process this is; 0 writes the run."""
-    return int(os.environ.get("RANK", 0))
+    """Which process this is; 0 writes the run. Raises: BadInput where the environment says it by half."""
+    return _place()[0]
 
 
 def processes():
-    """How many torchrun started."""
-    return int(os.environ.get("WORLD_SIZE", 1))
+    """How many torchrun started. Raises: BadInput where the environment says it by half."""
+    return _place()[1]
+
+
+def _place():
+    """RANK and WORLD_SIZE, which torchrun sets together with where the processes meet."""
+    given = [os.environ.get(name) for name in ("RANK", "WORLD_SIZE")]
+    if given == [None, None]:
+        return 0, 1
+    try:
+        rank, size = map(int, given)
+        whole = 0 <= rank < size
+    except (TypeError, ValueError):
+        whole = False
+    if not whole:
+        _refuse("RANK", "WORLD_SIZE")
+    return rank, size
+
+
+def _refuse(*names):
+    said = [f"{name} is {os.environ[name]!r}" if name in os.environ else f"{name} is absent" for name in names]
+    raise BadInput(
+        f"the environment: {' and '.join(said)}; expected all that torchrun sets, or none of it: "
+        "`unset RANK WORLD_SIZE`"
+    )
 
 
 def start(total, device):
@@ -33,6 +56,8 @@ def start(total, device):
         return device
     if total < processes():
         raise BadInput(f"argument --replicas: expected at least one for each of {processes()} processes")
+    if not {"MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys():
+        _refuse("WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))

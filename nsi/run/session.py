@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ from nsi.run import checkpoint, files, processes, tracking
 from nsi.run.files import BadInput
 from nsi.run.watch import Run, Share
 
-PASSING = "out", "resume", "overwrite", "wandb", "device"  # options that do not change what is fitted
+BEFORE = {"response_units": 0, "assume": "", "favour": "direct"}  # what runs did before there were these options
+PASSING = "out", "resume", "overwrite", "wandb", "device", "no_report"  # options that do not change what is fitted
 
 
 # ---- before the fit ---------------------------------------------------------------------------------------------
@@ -43,6 +45,14 @@ def told(options, path):
         return kept | {"data_sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
+def as_begun(args):
+    """Have a run go on with the assumptions it was begun with, none if it is older than they are, unless some are
+    given. args: with resume, out and assume."""
+    path = args.out / "model.pt"
+    if args.resume and args.assume is None and path.exists():
+        args.assume = checkpoint.read(path)["args"].get("assume", "")
+
+
 def resume(path, options):
     """The checkpoint to continue, or None if there is none yet; it must be of a run with the same options."""
     if not path.exists():
@@ -55,7 +65,7 @@ def resume(path, options):
     done, spent = training["updates"], training["seconds"]
     if not (isinstance(done, int) and done >= 0 and isinstance(spent, float)):
         raise BadInput(f"{path}: has no count of updates and seconds; expected those of train.py")
-    before = dict.fromkeys(options, False) | state["args"]  # an option younger than the checkpoint was not given
+    before = options | BEFORE | state["args"]  # an option younger than the checkpoint has nothing to differ from
     differ = [f"{k} {before[k]!r}, not {options[k]!r}" for k in options if before[k] != options[k]]
     if differ:
         raise BadInput(f"{path}: was trained with {' and '.join(differ)}; expected the same options to --resume")
@@ -181,6 +191,31 @@ def write_json(path, value):
     """Write a value as JSON, whole or not at all."""
     with files.whole(path) as temporary:
         Path(temporary).write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def reported(out, rec, held_out, networks, found, metrics, options, run):
+    """Draw a fit's figures and its page, and show W&B the figures; what fails here has cost nothing else.
+
+    Arguments as for `report.write`; options: `told`'s; run: W&B's.
+    """
+    try:
+        from nsi import report  # matplotlib is slow to import
+
+        paths = report.write(out, rec, held_out, networks, found, metrics, options)
+    except Exception as error:
+        print(f"{out}: no report, since drawing it failed ({tracking.brief(error)})", file=sys.stderr)
+        return
+    tracking.show(run, paths)
+    print(f"{out}: report.html says what was found, how far to trust it, and what is not determined")
+
+
+def summary(metrics):
+    """The lines that a run ends with. Yields: what is measured, means over replicas; what is direct, if that is known."""
+    names = "r_W", "r_gate", "heading_error_5s", "loss", "train_seconds"
+    show = {k: [x for x in np.ravel(metrics[k]) if x is not None] for k in names if k in metrics}
+    yield ", ".join(f"{k} {np.mean(v):.3g}" for k, v in show.items() if v)
+    if "direct_share" in metrics:
+        yield told_share(metrics["direct_share"])
 
 
 def told_share(share):

@@ -7,13 +7,13 @@ and `wandb sync` uploads it later.
 import contextlib
 import netrc
 import os
+import shlex
 from pathlib import Path
 
 import numpy as np
 
 os.environ.setdefault("WANDB_SILENT", "true")
 os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # else a server that hangs delays the end
-import wandb
 
 EVERY = 25  # updates between two looks at the loss, the only ones that wait for the device
 IMAGES = 5  # pictures of W over a run
@@ -36,11 +36,13 @@ def tracked(mode, out, config, run_id=None):
         try:
             run.finish(exit_code=status)
         except Exception as error:
-            say(f"not all is uploaded ({brief(error)}); to do so, `wandb sync {Path(run.settings.sync_dir)}`")
+            say(f"not all is uploaded ({brief(error)}); to do so, `{sync(run)}`")
 
 
 def start(mode, out, config, run_id):
     """Begin a run, offline where the server refuses or does not answer, and disabled where that fails too."""
+    import wandb  # slow to import
+
     if mode == "auto":
         mode = os.environ.get("WANDB_MODE") or ("online" if key_configured() else "offline")
     os.environ.setdefault("WANDB_CACHE_DIR", str(out.absolute() / "wandb" / "cache"))  # there may be no home
@@ -48,7 +50,8 @@ def start(mode, out, config, run_id):
     for possible in dict.fromkeys((mode, "offline", "disabled")):
         try:
             run = wandb.init(
-                project="nsi", name=out.name, dir=str(out), config=config, mode=possible, id=run_id, resume="allow",
+                project=os.environ.get("WANDB_PROJECT") or "nsi", name=os.environ.get("WANDB_NAME") or out.name,
+                dir=str(out), config=config, mode=possible, id=run_id, resume="allow",
                 settings=wandb.Settings(
                     silent=True, console="off", x_disable_stats=True, x_disable_meta=True, disable_git=True,
                     init_timeout=ANSWER, login_timeout=ANSWER, finish_timeout=UPLOAD, finish_timeout_raises=True,
@@ -58,10 +61,17 @@ def start(mode, out, config, run_id):
         except Exception as error:  # its own errors, its settings', its service's
             why = f", since {possible} failed ({brief(error)})"
     if run.settings.mode == "offline":
-        say(f"offline{why}; to upload, `wandb sync {Path(run.settings.sync_dir)}`")
+        say(f"offline{why}; to upload, `{sync(run)}`")
     elif why:
         say(f"disabled{why}")
     return run
+
+
+def sync(run):
+    """The command that uploads a run: the folders of all of its parts, in the order in which they were written."""
+    last = Path(run.settings.sync_dir)
+    parts = sorted({*last.parent.glob(f"offline-run-*-{run.id}"), last}, key=lambda part: part.name.split("run-", 1)[1])
+    return " ".join(["wandb sync", *(shlex.quote(str(part)) for part in parts)])
 
 
 def brief(error):
@@ -102,6 +112,8 @@ def log(run, update, scalars, W, last):
         return
     row = dict(scalars)
     if update == last or update % max(EVERY, last // IMAGES // EVERY * EVERY) == 0:
+        import wandb
+
         row["W"] = wandb.Image(picture(W))
     with contextlib.suppress(Exception):  # a service that has died is told of at the end
         run.log(row, step=update)
@@ -111,6 +123,15 @@ def summarise(run, metrics):
     """Put the final measures into the run's summary."""
     with contextlib.suppress(Exception):
         run.summary.update(metrics)
+
+
+def show(run, paths):
+    """Add PNG files to the run, as they are."""
+    if not run.disabled:
+        import wandb
+
+        with contextlib.suppress(Exception):
+            run.log({f"figures/{path.stem}": wandb.Image(str(path)) for path in paths})
 
 
 def picture(W):

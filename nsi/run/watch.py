@@ -30,6 +30,25 @@ class Watch:
         """Write a checkpoint."""
 
 
+class Stage(Watch):
+    """The hook of a training that follows another, to be used in a with statement: a bar, and no more.
+
+    name: for the bar; updates: in all.
+    """
+
+    def __init__(self, name, updates):
+        self.bar = tqdm(total=updates, desc=name, unit="update", disable=None, leave=False)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.bar.close()
+
+    def log(self, update, model, scalars):
+        self.bar.update(update - self.bar.n)
+
+
 class Share(Watch):
     """The hook of a process that trains a share of the replicas: it hands them over when the first one writes."""
 

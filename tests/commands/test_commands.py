@@ -38,7 +38,7 @@ def test_training_leaves_two_self_describing_runs(checkout):
         assert saved["args"]["alpha"] == pytest.approx(0.2)
         metrics = json.loads((folder / "metrics.json").read_text())
         assert {"r_W", "r_W_identifiable", "identifiable_fraction", "heading_error_5s", "loss"} <= metrics.keys()
-        assert {"updates", "train_seconds", "seconds", "polished"} <= metrics.keys()
+        assert {"updates", "train_seconds", "seconds", "running"} <= metrics.keys()
         assert metrics["heading_error_5s"] is None  # trials of 1.5 s
         assert metrics["heading_error"]["0.5"]["samples"] >= 1
         with np.load(folder / "connectivity.npz", allow_pickle=False) as found:

@@ -354,5 +354,5 @@ def test_resuming_another_run_says_what_differs(checkpoint, monkeypatch, capsys)
     changed = [*arguments, "--resume", "--lr", "0.1", "--seed", "3", "--data", path.parent / "other.npz"]
     status, error = call(train, monkeypatch, capsys, *changed)
     assert status == 2
-    for difference in ("lr 0.006, not 0.1", "seed 0, not 3", "data 'mine.npz', not 'other.npz'", "data_sha256"):
+    for difference in ("lr 0.01, not 0.1", "seed 0, not 3", "data 'mine.npz', not 'other.npz'", "data_sha256"):
         assert difference in error

@@ -14,7 +14,7 @@ from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_com
 
 import train
 from nsi.run import processes, tracking
-from tests.tools import ROOT
+from tests.tools import ROOT, TINY, call
 
 
 def sweeps():
@@ -53,7 +53,7 @@ TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "
 def fitted(data, save, tmp_path):
     """Fit four replicas small, by one process or two. Returns: the checkpoint and the measures."""
     options = ["--data", save(data), "--replicas", "4", "--bootstrap", "--updates", "3", "--batch", "4"]
-    options += ["--input-units", "10", "--no-errors", "--wandb", "disabled", "--device", "cpu"]
+    options += ["--input-units", "10", "--no-errors", "--no-report", "--wandb", "disabled", "--device", "cpu"]
 
     def run(name, launcher, *more):
         command = [sys.executable, *launcher, ROOT / "train.py", *options, "--out", tmp_path / name, *more]
@@ -115,8 +115,35 @@ def test_a_checkpoint_is_cut_for_each_process_and_put_together_again(count, monk
     torch.testing.assert_close(whole, (weights, training), atol=0, rtol=0)
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"RANK": "1"}, "RANK is '1' and WORLD_SIZE is absent"),
+        ({"RANK": "0"}, "WORLD_SIZE is absent"),
+        ({"WORLD_SIZE": "2"}, "RANK is absent and WORLD_SIZE is '2'"),
+        ({"WORLD_SIZE": ""}, "WORLD_SIZE is ''"),
+        ({"RANK": "", "WORLD_SIZE": "1"}, "RANK is ''"),
+        ({"RANK": "2", "WORLD_SIZE": "2"}, "RANK is '2' and WORLD_SIZE is '2'"),
+        ({"RANK": "0", "WORLD_SIZE": "2"}, "MASTER_ADDR is absent"),
+    ],
+)
+def test_half_of_what_torchrun_sets_is_refused(given, said, data, save, tmp_path, monkeypatch, capsys):
+    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    options = ["--data", save(data), "--out", tmp_path / "run", "--replicas", "2", *TINY]
+    status, error = call(train, monkeypatch, capsys, *options)
+    assert status == 2
+    assert said in error
+    assert "`unset RANK WORLD_SIZE`" in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
 def test_one_process_has_nothing_to_share(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
+    monkeypatch.delenv("RANK", raising=False)
     weights, training = {"W": torch.rand(2, 3, 3)}, {"updates": 1}
     assert processes.gather(weights, training) == processes.scatter(weights, training, 2) == (weights, training)
     assert list(processes.mine(5)) == list(range(5))

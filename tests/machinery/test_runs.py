@@ -31,7 +31,7 @@ def run(save, tmp_path, monkeypatch, capsys):
 
 
 NAMES = {"loss", "variance", "heading_error", "heading_error_5s", "turning", "identifiable_fraction", "updates",
-         "train_seconds", "polish_seconds", "seconds", "polished", "alpha", "held_out_trials", "warnings"}  # fmt: skip
+         "train_seconds", "solve_seconds", "seconds", "running", "alpha", "held_out_trials", "warnings"}  # fmt: skip
 
 
 @pytest.mark.parametrize("control", [False, True])

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import resource
+import shlex
 import signal
 import socket
 import subprocess
@@ -22,11 +23,23 @@ from PIL import Image
 
 import cann
 import train
-from nsi import circuits, gradient, measures, recordings, uncertainty
-from nsi.run import checkpoint, files, session, watch
+from nsi import circuits, gradient, measures, recordings
+from nsi.run import checkpoint, files, session, tracking, watch
 from tests.tools import GOOD, ROOT, call
 
-SMALL = ["--updates", "12", "--batch", "4", "--window", "20", "--input-units", "6", "--wandb", "disabled"]
+SMALL = [
+    "--updates",
+    "12",
+    "--batch",
+    "4",
+    "--window",
+    "20",
+    "--input-units",
+    "6",
+    "--no-report",
+    "--wandb",
+    "disabled",
+]
 
 
 @pytest.fixture(scope="module")
@@ -67,14 +80,14 @@ def results(out):
         (signal.SIGINT, "first_divergence", 1),
         (signal.SIGTERM, "first_divergence", 7),
         (signal.SIGINT, "first_divergence", 12),
-        (signal.SIGTERM, "polish", 1),
-        (signal.SIGINT, "first_divergence", 15),  # in the second training, for the errors
+        (signal.SIGTERM, "solve", 1),
+        (signal.SIGINT, "first_divergence", 15),  # in the training of a round
         (signal.SIGTERM, "of_network", 1),
     ],
 )
 def test_interrupted_fit_goes_on_to_the_same_bytes(number, during, call_number, fitted, tmp_path, monkeypatch):
     assert fitted(tmp_path / "whole")[0] == 0
-    module = {"first_divergence": session, "polish": uncertainty, "of_network": measures}[during]
+    module = {"first_divergence": session, "solve": train, "of_network": measures}[during]
     original, calls = getattr(module, during), []
 
     def interrupted(*args):
@@ -195,7 +208,7 @@ def test_divergence_is_told_at_its_update_and_the_last_good_checkpoint_stays(fit
     monkeypatch.setattr(watch, "CHECKPOINT_EVERY", 3)
     status, error = fitted(tmp_path / "run", "--replicas", replicas)
     assert status == 2
-    assert "the fit diverged at update 7: the gradient is not finite; try a smaller --lr than 0.006" in error
+    assert "the fit diverged at update 7: the gradient is not finite; try a smaller --lr than 0.01" in error
     assert checkpoint.read(tmp_path / "run" / "model.pt")["training"]["updates"] == 6
     assert not (tmp_path / "run" / "metrics.json").exists()
 
@@ -301,6 +314,56 @@ def test_users_mode_is_heeded_and_cannot_stop_a_run(mode, said, tmp_path):
     assert heard.startswith(said)
     assert heard.count("\n") == bool(said)
     assert bool(list(tmp_path.glob("run/wandb/offline-run-*/*.wandb"))) == (mode == "offline")
+
+
+def test_a_run_in_two_parts_is_uploaded_whole(tmp_path):
+    """The command names the folders of both parts, the first one first, of this run alone."""
+    (tmp_path / "a run").mkdir()
+    track = """
+import pathlib, sys
+from nsi.run import tracking
+with tracking.tracked("offline", pathlib.Path("a run"), {}, sys.argv[1]) as run:
+    tracking.log(run, 10, {"loss": 1.0}, [[1.0]], 20)
+"""
+    for run_id in ("one", "two", "one"):
+        time.sleep(1.1)  # the folders' names tell seconds
+        said = python(tmp_path, "-c", track.replace("[[1.0]]", "__import__('numpy').eye(2)"), run_id)
+    (command,) = re.findall("`(.*)`", said)
+    folders = [Path(word) for word in shlex.split(command)[2:]]
+    assert command.startswith("wandb sync ")
+    assert [path.name.rsplit("-", 1)[1] for path in folders] == ["one", "one"]
+    assert folders == sorted(folders)
+    assert all((tmp_path / path).is_dir() for path in folders)
+
+
+def test_users_project_and_name_are_heeded(tmp_path, monkeypatch):
+    for project, name, expected in ((None, None, ("nsi", "run")), ("flies", "first", ("flies", "first"))):
+        for key, value in (("WANDB_PROJECT", project), ("WANDB_NAME", name)):
+            monkeypatch.delenv(key, raising=False)
+            if value:
+                monkeypatch.setenv(key, value)
+        seen = {}
+
+        def init(seen=seen, **options):
+            seen |= options
+            raise OSError
+
+        with monkeypatch.context() as patch:
+            patch.setattr(tracking.wandb, "init", init)
+            with pytest.raises(UnboundLocalError):
+                tracking.start("disabled", tmp_path / "run", {}, None)
+        assert (seen["project"], seen["name"]) == expected
+
+
+def test_reader_that_goes_away_is_no_traceback(tmp_path):
+    """`python cann.py | head -1`, where Python holds back what it prints until its end."""
+    script = "import sys; from nsi.run import command; command.run(lambda: print('x' * 100))"
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([sys.executable, "-c", script], stdout=writer, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    os.close(writer)
+    assert done.stderr == ""
+    assert done.returncode == 141
 
 
 def test_fit_with_a_wrong_key_and_no_home_finishes_and_keeps_secrets(ring, tmp_path):

@@ -10,7 +10,7 @@ import torch
 import cann
 import train
 from model import RNN
-from nsi import circuits, connectivity, gradient, prediction, recordings, uncertainty
+from nsi import circuits, connectivity, gradient, recordings
 from nsi.geometry import RING
 from nsi.recordings import Recording
 from nsi.run.watch import Watch
@@ -58,13 +58,6 @@ def test_truth_is_never_read(thrice, data, rec, fit, monkeypatch):
     loaded = [recordings.load(path) for path in thrice]
     fitted = [fit(one) for one in loaded]
     assert weights(fitted[0]) == weights(fitted[1]) == weights(fitted[2])
-    refined = []
-    for model, one in zip(fitted, loaded, strict=True):
-        trained = model.networks()
-        refined.append(prediction.better(trained, [uncertainty.polish(net, one) for net in trained], one, 5, 20))
-    for (net,), kept in refined[1:]:
-        assert kept == refined[0][1]
-        assert all(np.array_equal(a, b) for a, b in zip(net[:3], refined[0][0][0][:3], strict=True))
 
 
 def test_truth_changes_nothing_that_a_run_leaves(thrice, tmp_path, monkeypatch, capsys):

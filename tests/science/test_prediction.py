@@ -98,3 +98,33 @@ def test_turning_says_nothing_of_activity_that_stays():
     unrelated = moving()
     unrelated.velocity = np.roll(unrelated.velocity, 1, 0)
     assert abs(prediction.turning(unrelated, RING, RING.places(16))["slope"]) < 0.3
+
+
+def test_silence_has_no_angle_and_is_left_out(truth, rec):
+    """Trials that are silent after 2 s are scored as those that end there, not as those that stay at angle 0."""
+    assert np.isnan(RING.decode(np.zeros((2, 40)), RING.places(40))).all()
+    early = np.arange(300) < 200
+    silent = Recording(rec.rates * early[:, None], rec.velocity, rec.dt)
+    ended = Recording(silent.rates, rec.velocity * early[:, None], rec.dt, lengths=np.full(20, 200))
+    places = RING.places(40)
+    tables = [prediction.heading_table(truth, r, RING, places) for r in (silent, ended)]
+    assert tables[0]["1"]["samples"] == tables[1]["1"]["samples"] == 2 * 20
+    for k, v in tables[1]["1"].items():
+        assert tables[0]["1"][k] == pytest.approx(v, abs=1e-6)
+    assert tables[0]["5"]["error"] is None
+    nobody = truth._replace(W=0 * truth.W, W_in=0 * truth.W_in, b=truth.b - 1)  # a network that falls silent
+    assert prediction.heading_table(nobody, rec, RING, places)["1"]["error"] == pytest.approx(np.pi / 2, abs=0.4)
+
+
+def test_turning_is_found_at_any_lag_and_in_any_unit():
+    for gain, lag in ((0.9, 2), (0.9, -10), (np.pi / 180, 0)):
+        recording = moving(gain, lag)
+        found = prediction.turning(recording, RING, RING.places(16))
+        assert found["slope"] == pytest.approx(gain, rel=0.05)
+        assert found["r"] > 0.97
+        assert found["lag"] == pytest.approx(0.02 * lag, abs=0.021)
+        assert "heading" not in found
+    recording.heading = RING.decode(recording.rates, RING.places(16))
+    assert prediction.turning(recording, RING, RING.places(16))["heading"]["slope"] == pytest.approx(gain, rel=0.05)
+    recording.velocity = np.ones_like(recording.velocity)
+    assert prediction.turning(recording, RING, RING.places(16)) == {"slope": None, "r": None, "lag": None}

@@ -68,19 +68,6 @@ def test_too_little_data_is_said_to_be_so(net, passive):
     assert np.isfinite(found.W).all()
 
 
-def test_polish_moves_weights_only_as_far_as_the_data_insist(net, passive, stimulated):
-    fit, rng = as_fit(net), np.random.default_rng(0)
-    off = fit.W.copy()
-    off[:40, :40] += 0.03 * rng.normal(size=(40, 40)).astype(np.float32)
-    distance = lambda f: np.linalg.norm(f.W[:40, :40] - fit.W[:40, :40])  # noqa: E731
-    before = distance(fit._replace(W=off))
-    assert distance(uncertainty.polish(fit._replace(W=off), stimulated)) < 0.7 * before
-    assert distance(uncertainty.polish(fit._replace(W=off), passive)) < before
-    unmoved = uncertainty.polish(fit._replace(W=off), passive)
-    np.testing.assert_array_equal(unmoved.W[:, 40:], off[:, 40:])  # the input units' tuning stays
-    np.testing.assert_array_equal(unmoved.b[40:], fit.b[40:])
-
-
 def test_effective_gate_is_the_truths_in_shape(net, passive):
     gate = connectivity.effective_gate(as_fit(net), passive)
     assert gate.shape == (1, 40, 40)

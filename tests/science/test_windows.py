@@ -1,10 +1,12 @@
 """The windows that a fit draws: where they lie, whose they are, and that a turn moves all alike."""
 
 import numpy as np
+import pytest
 import torch
 
 from nsi.network import synaptic_state
 from nsi.recordings import Recording
+from nsi.run.files import BadInput
 
 
 def counted(trials):
@@ -65,3 +67,32 @@ def test_rotated_windows_turn_rates_and_states_alike(rec, windows):
     for k, turn in enumerate(turns):
         assert torch.equal(plain[1][:, k].roll(-turn, -1), turned[1][:, k])
     assert torch.equal(plain[0], turned[0])
+
+
+def test_neurons_in_any_order_are_turned_around_the_ring(rec, windows):
+    """Turned in the file's order and shuffled, or shuffled and turned: the same, up to the ring's own symmetry."""
+    order = np.random.default_rng(0).permutation(40)
+    mixed = Recording(rec.rates[..., order], rec.velocity, rec.dt)
+    some = windows(mixed, rotate=True, batch=40)
+    starts, turns = torch.zeros(40, dtype=torch.long), torch.arange(40)
+    turned = some.at(torch.stack([starts, turns]))[2].numpy()  # (steps, turns, n)
+    plain = rec.rates[0, : len(turned)]
+    way = [np.roll(plain, -k, -1)[:, order] for k in range(40)], [np.roll(plain, k, -1)[:, order] for k in range(40)]
+    errors = [[np.abs(turned[:, k] - one[k]).max() for k in range(40)] for one in way]
+    assert min(map(max, errors)) == 0
+    unturned = windows(mixed, batch=40).at(starts[None])[2].numpy()
+    np.testing.assert_array_equal(turned[:, 0], unturned[:, 0])
+
+
+def test_neurons_that_do_not_lie_evenly_are_not_turned(rec, windows):
+    bunched = np.exp(2 * np.cos(rec.heading - 2 * np.pi * np.linspace(0, 0.95, 12) ** 2) - 2).astype(np.float32)
+    with pytest.raises(BadInput, match="--rotate: expected neurons that lie evenly around a ring"):
+        windows(Recording(bunched, rec.velocity, rec.dt, heading=rec.heading), rotate=True)
+
+
+def test_one_animal_has_its_trials_drawn(rec, windows):
+    one = Recording(rec.rates, rec.velocity, rec.dt, animal=np.zeros(20, int))
+    pools = windows(one, seeds=range(3), bootstrap=True).pools
+    alike = windows(Recording(rec.rates, rec.velocity, rec.dt), seeds=range(3), bootstrap=True).pools
+    assert all(map(torch.equal, pools, alike))
+    assert len(set(pools[0].tolist())) < 20

@@ -1,0 +1,173 @@
+"""Neurons that were not recorded: how well the hidden units of a fit stand for them, and what is assumed for that.
+
+The same simulated circuit is recorded in several ways: its compass alone, its shifters alone, half of each, the compass
+and ten shifters, half or a quarter of the compass, and the compass without the velocity. train.py is fitted with its
+assumptions and without any. Hidden units are matched one to one with the hidden neurons of their kind on training
+trials and compared on held-out ones; a linear map from the recorded activity stands beside them.
+
+Writes results.json, unrecorded.png and the page's tables. Run it from the top folder, as
+`python -m experiments.unrecorded`.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from experiments import runs
+from nsi import figures
+
+FOLDER = runs.folder_of(__file__)
+RECORDED = {
+    "compass": ["--record", "compass"],
+    "shifters": ["--record", "shifters"],
+    "half of each": ["--record", "half"],
+    "compass and 10 shifters": ["--record", 10],
+    "compass, holding": ["--circuit", "holding"],
+    "compass, gain": ["--circuit", "gain"],
+}
+LESS = {"no velocity": None, "half of the compass": 2, "a quarter of the compass": 4}  # every so-many-th neuron
+FITS = {"assumed": [], "three times the updates": ["--updates", 1650], "nothing assumed": ["--assume", "none"]}
+OPTIONS = ["--rounds", 3, "--updates", 550, "--batch", 25, "--lr", 1e-2]
+HIDDEN = (
+    "r_match", "r_match_response", "r_match_input", "r2_hidden", "r2_hidden_linear", "r2_hidden_baseline",
+)  # fmt: skip
+BLOCKS = "r_W_recorded", "r_W_to_hidden", "r_W_from_hidden", "r_W_among_hidden"
+REST = "r_W", "r_W_identifiable", "r_gate_effective", "gate_error", "loss", "heading_error_5s"
+TRUST = "r_W", "r_W_identifiable", "r_total", "r_gate_effective", "coverage", "identifiable_fraction"
+
+
+def measured(name, seed, folder, sizes, updates, fits):
+    """Record the circuit one way and fit it. Returns: {fit: {measure: value or None}}."""
+    data = folder / f"{name}-{seed}.npz"
+    runs.script("cann.py", "--out", data, "--seed", seed, *sizes, *RECORDED.get(name, []))
+    if name in LESS:
+        data = less(data, LESS[name])
+        fits = {"assumed": []}
+    found = {}
+    for fit in fits:
+        out = folder / f"{name}-{seed}-{fit}"
+        metrics = runs.fit(data, out, "--seed", seed, *OPTIONS, *FITS[fit], *updates)
+        found[fit] = {m: metrics.get(m) for m in {**dict.fromkeys((*HIDDEN, *BLOCKS, *REST, *TRUST))}}
+    data.unlink()
+    return found
+
+
+def less(path, every):
+    """A recording without its velocity (every: None), or with every so-many-th compass neuron alone, the others being
+    missing from the recording as shifters are. Returns: its path."""
+    with np.load(path, allow_pickle=False) as file:
+        data = dict(file)
+    if every is None:
+        del data["velocity"]
+    else:
+        n, size = data["rates"].shape[-1], len(data["true_b"])
+        seen = np.arange(0, n, every)
+        order = np.concatenate([seen, np.setdiff1d(np.arange(size), seen)])
+        rates = np.concatenate([data["rates"], data["hidden_rates"]], -1)[..., order]
+        data |= {"rates": rates[..., : len(seen)], "hidden_rates": rates[..., len(seen) :],
+                 "true_W": data["true_W"][np.ix_(order, order)], "true_W_in": data["true_W_in"][:, order],
+                 "true_b": data["true_b"][order], "true_gate": data["true_gate"][:, seen][:, :, seen]}  # fmt: skip
+    out = path.with_name(f"less-{path.name}")
+    np.savez(out, **data)
+    path.unlink()
+    return out
+
+
+def cell(values):
+    """Mean ± s.d. over seeds of those that there are."""
+    known = [v for v in values if v is not None]
+    return runs.spread(known) if known else "–"
+
+
+def rows(results, chosen):
+    """Rows of a table: (name, {measure: values}) of the recordings `chosen` and each of their fits."""
+    return [(f"{name}: {fit}", row) for name in chosen if name in results for fit, row in results[name].items()]
+
+
+def table(results, chosen, measures):
+    """A table as Markdown. results: {recording: {fit: {measure: values}}}."""
+    some = rows(results, chosen)
+    columns = {f"`{m}`": [cell(row[m]) for _, row in some] for m in measures}
+    return runs.turned([name for name, _ in some], columns)
+
+
+def hidden(results):
+    """Hidden units against hidden neurons, as Markdown."""
+    return table(results, [name for name in RECORDED if name != "compass, gain"], HIDDEN)
+
+
+def blocks(results):
+    """The four blocks of W against the truth, as Markdown."""
+    return table(results, [name for name in RECORDED if name != "compass, gain"], BLOCKS)
+
+
+def rest(results):
+    """What the assumptions cost, or gain, of all else, as Markdown."""
+    return table(results, [name for name in RECORDED if name.startswith("compass")], REST)
+
+
+def missing(results):
+    """Recordings that lack more, as Markdown."""
+    return table(results, ["compass", *LESS], TRUST)
+
+
+def figure(results):
+    """r_match and the variance explained, recording by recording, with and without assumptions."""
+    names = [name for name in RECORDED if name in results and name != "compass, gain"]
+    drawn, axes = plt.subplots(1, 2, figsize=(9, 3.2), sharey=True)
+    colours = dict(zip(FITS, (figures.FITTED, "#d9a05b", figures.SIMPLE), strict=True))
+    for ax, measure, title in zip(axes, ("r_match", "r2_hidden"), ("correlation", "variance explained"), strict=True):
+        for k, (fit, colour) in enumerate(colours.items()):
+            values = [[v for v in results[name].get(fit, {}).get(measure, []) if v is not None] for name in names]
+            x = np.arange(len(names)) + (k - 1) * 0.27
+            ax.bar(
+                x, [np.mean(v) if v else 0 for v in values], 0.25, color=colour, label=fit if ax is axes[0] else None
+            )
+            for place, each in zip(x, values, strict=True):
+                ax.plot([place] * len(each), each, ".", color=figures.TRUE, ms=3)
+        ax.set_xticks(
+            range(len(names)), [n.replace(" and ", "\nand ").replace(" of", "\nof") for n in names], fontsize=7
+        )
+        ax.set(title=f"{title}, one to one", ylim=(-0.05, 1.02))
+    baseline = [[v for v in results[name]["assumed"]["r2_hidden_baseline"] if v is not None] for name in names]
+    axes[1].plot(range(len(names)), [np.mean(v) for v in baseline], "_", color=figures.TRUE, ms=22,
+                 label="linear map from what was recorded")  # fmt: skip
+    drawn.legend(ncols=4, loc="outside upper center", fontsize=8)
+    return drawn
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    every = [*RECORDED, *LESS]
+    p.add_argument("--seeds", type=int, default=3, help="how many")
+    p.add_argument("--recorded", nargs="+", choices=every, default=every, help="which; others are kept")
+    p.add_argument("--fits", nargs="+", choices=FITS, default=list(FITS), help="which")
+    p.add_argument("--trials", type=int, default=100, help="of each recording")
+    p.add_argument("--steps", type=int, default=1000, help="of each trial")
+    p.add_argument("--updates", type=int, help="of each fit (default: its own)")
+    p.add_argument("--workers", type=int, help="fits at a time (default: one per core)")
+    args = p.parse_args()
+    sizes, updates = ["--trials", args.trials, "--steps", args.steps], []
+    if args.updates:
+        updates = ["--updates", args.updates]
+    items = [(name, seed) for name in args.recorded for seed in range(args.seeds)]
+    with tempfile.TemporaryDirectory() as folder:
+        one = lambda item: measured(*item, Path(folder), sizes, updates, args.fits)  # noqa: E731
+        each = runs.each(one, items, args.workers)
+    results = runs.read(FOLDER)
+    for name in args.recorded:
+        found = [one for (other, _), one in zip(items, each, strict=True) if other == name]
+        results[name] = results.get(name, {}) | {
+            fit: {m: [one[fit][m] for one in found] for m in sorted(found[0][fit])} for fit in found[0]
+        }
+    results = {name: results[name] for name in every if name in results}
+    runs.write(FOLDER, results)
+    runs.page(FOLDER, hidden=hidden(results), blocks=blocks(results), rest=rest(results), missing=missing(results))
+    figure(results).savefig(FOLDER / "unrecorded.png")
+
+
+if __name__ == "__main__":
+    main()

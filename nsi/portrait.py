@@ -1,0 +1,269 @@
+"""The figures of one fit, drawn from its recording, its network and what is read off it; nsi/report.py puts them on a
+page. `draw` makes them all; one that a fit has nothing for is left out.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from nsi import figures, prediction, tuning
+from nsi.figures import FITTED, SIMPLE, TRUE
+
+SECONDS, STEPS = 8.0, 60  # of a trial that is drawn, at least
+UNITS = 40  # input units drawn
+INTERVAL = 1.96  # standard errors
+MARGINS = {f"figure.subplot.{side}": x for side, x in (
+    ("left", 0.07), ("right", 0.97), ("bottom", 0.14), ("top", 0.92), ("wspace", 0.28), ("hspace", 0.12)
+)}  # fmt: skip
+
+
+SEE = {
+    "recording": "activity of the neurons by their places in one held-out trial, with the heading decoded from it and, "
+    "where the file gives one, the heading given, shifted by a constant; below, velocity",
+    "prediction": "held-out trials, above recorded, below predicted: the network is held at the record up to the line "
+    "and then runs on velocity alone; dots are the decoded heading",
+    "error": "error of the predicted heading on held-out trials, beside an integrator of velocity with the recording's "
+    "own gain and a bump that stays; n counts samples, faint lines are replicas",
+    "connectivity": "weights from rows to columns, neurons in the order of their places; grey is what the data do not "
+    "determine. Standard errors are drawn up to the largest weight",
+    "profiles": "mean over pairs of neurons by their distance, and the 95 % interval that it has if errors of all "
+    "weights onto one neuron go together; dotted, the s.d. from pair to pair. A ring's W is a bump; a gate that moves "
+    "it to either side is odd",
+    "inputs": "mean rate of input units over velocity and heading: a shifter is tuned to both. Below, how each unit "
+    "follows velocity, and the heading that it prefers",
+}
+
+
+def draw(held_out, geometry, places, networks, found, metrics, warmup):
+    """All figures of a fit.
+
+    held_out: Recording; places: (n, D) rad; networks: the replicas; found: the
+    arrays of connectivity.npz, or None; metrics: of metrics.json; warmup: steps held at the record.
+    Returns: list of name, what to see, matplotlib Figure.
+    """
+    figures.style()
+    # a layout that is computed takes as long as all else
+    plt.rcParams.update({"figure.constrained_layout.use": False, **MARGINS})
+    net, order = networks[0], geometry.order(places)
+    seen = dict.fromkeys(SEE)
+    seen["recording"] = recording(held_out, geometry, places, order)
+    seen["prediction"] = predicted(held_out, net, geometry, places, order, warmup)
+    seen["error"] = error(metrics["heading_error"])
+    seen["connectivity"] = weights(net, found, order)
+    if found is not None:
+        seen["profiles"] = profiles(found, geometry, places, order)
+    if len(net.b) > net.n:
+        seen["inputs"] = inputs(net, held_out, geometry, places)
+    return [(name, SEE[name], figure) for name, figure in seen.items() if figure is not None]
+
+
+def recording(rec, geometry, places, order):
+    """One trial of the recording, the longest."""
+    trial = int(np.argmax(rec.valid.sum(1)))
+    steps = _shown(rec, int(rec.valid[trial].sum()))
+    figure, (top, below) = plt.subplots(2, 1, figsize=(9, 3.8), sharex=True, height_ratios=[2.6, 1])
+    angle = geometry.decode(rec.rates[trial, :steps], places)[:, 0]
+    angles = {"decoded": (angle, SIMPLE)}
+    if rec.heading is not None:
+        given = rec.heading[trial, :steps, 0]
+        offset = np.angle(np.nansum(np.exp(1j * (angle - given))))
+        angles["given"] = (given + offset, FITTED)
+    _activity(top, rec.rates[trial, :steps], rec.dt, places, order, angles)
+    top.set(xlabel="", ylabel="place (deg)")
+    top.legend(loc="upper right", markerscale=3, frameon=True, fontsize=7)
+    time = np.arange(steps) * rec.dt
+    for d in range(rec.velocity.shape[-1]):
+        below.plot(time, rec.velocity[trial, :steps, d], lw=0.8, color=(TRUE, FITTED, SIMPLE)[d % 3])
+    below.set(xlabel="s", ylabel="velocity (rad/s)", xlim=(0, steps * rec.dt))
+    return figure
+
+
+def predicted(rec, net, geometry, places, order, warmup):
+    """Recorded and predicted activity of the best, the median and the worst trial."""
+    lengths = rec.valid.sum(1)
+    settled = min(warmup + int(np.ceil(3 / net.alpha)), int(lengths.max()) // 3)
+    steps = _shown(rec, int(lengths.max()))
+    free = prediction.predict(net, rec, settled, 0, steps)[..., : net.n]
+    wrong = np.square(free - rec.rates[:, :steps])
+    wrong[~rec.valid[:, :steps]] = np.nan
+    wrong[:, :settled] = np.nan
+    wrong[lengths <= settled] = np.inf
+    with np.errstate(invalid="ignore"):
+        each = np.where(lengths > settled, np.nanmean(np.where(np.isinf(wrong), 0, wrong), (1, 2)), np.inf)
+    usable = np.argsort(each)[: np.isfinite(each).sum()]
+    chosen = dict.fromkeys(int(k) for k in usable[[0, (len(usable) - 1) // 2, -1]])
+    names = {1: ["only"], 2: ["best", "worst"], 3: ["best", "median", "worst"]}[len(chosen)]
+    figure, axes = plt.subplots(2, len(chosen), figsize=(3.6 * len(chosen) + 0.6, 4.2), squeeze=False, sharey=True)
+    for column, name, k in zip(axes.T, names, chosen, strict=True):
+        stop = min(steps, int(lengths[k]))
+        for ax, rates, of in zip(column, (rec.rates, free), ("recorded", "predicted"), strict=True):
+            shown = rates[k, :stop]
+            angles = {"decoded": (geometry.decode(shown, places)[:, 0], SIMPLE)}
+            _activity(ax, shown, rec.dt, places, order, angles, rec.rates.max())
+            ax.axvline(settled * rec.dt, color=FITTED, lw=1)
+            ax.set(title=f"{name} trial, {of}", xlabel="s" if of == "predicted" else "")
+    for ax in axes[:, 0]:
+        ax.set_ylabel("place (deg)")
+    figure.subplots_adjust(left=0.22 if len(chosen) == 1 else 0.07, wspace=0.08, hspace=0.3)
+    return figure
+
+
+def error(table):
+    """Error of the heading against seconds ahead. table: of metrics.json, or one for each replica."""
+    tables = table if isinstance(table, list) else [table]
+    ahead = [float(s) for s in tables[0]]
+    get = lambda one, key: np.array([np.nan if row[key] is None else row[key] for row in one.values()], float)  # noqa: E731
+    figure, ax = plt.subplots(figsize=(5.2, 3.4))
+    for one in tables if len(tables) > 1 else []:
+        ax.plot(ahead, get(one, "error"), color=FITTED, lw=0.6, alpha=0.4)
+    lines = {
+        "network": ("error", FITTED, "-"),
+        "integrator": ("integrator", SIMPLE, "--"),
+        "stays": ("stay", TRUE, ":"),
+    }
+    for name, (key, colour, style) in lines.items():
+        mean = np.mean([get(one, key) for one in tables], 0)
+        ax.plot(ahead, mean, style, color=colour, marker="o", ms=4, label=name)
+    ax.axhline(np.pi / 2, color="grey", lw=0.5)
+    ax.annotate("chance", (ahead[0], np.pi / 2), fontsize=7, va="bottom")
+    for x, row in zip(ahead, tables[0].values(), strict=True):
+        if row["samples"]:
+            ax.annotate(f"n {row['samples']}", (x, 1.68), fontsize=7, ha="center", color="grey")
+    ax.set(xscale="log", xlabel="seconds ahead", ylabel="error of the heading (rad)", ylim=(0, 1.75))
+    ax.set_xticks(ahead, [f"{s:g}" for s in ahead])
+    ax.minorticks_off()
+    ax.legend(fontsize=8, loc="center left")
+    figure.subplots_adjust(left=0.12)
+    return figure
+
+
+def weights(net, found, order):
+    """W, its standard error, and W as far as it is determined."""
+    n, square = net.n, np.ix_(order, order)
+    W = (net.W[:n, :n] if found is None else found["W"])[square]
+    limit = float(np.quantile(np.abs(W), 0.995)) or 1.0
+    figure, axes = plt.subplots(
+        1, 1 if found is None else 3, figsize=(4.2 if found is None else 12, 3.6), squeeze=False
+    )
+    figures.matrix(axes[0, 0], W, "W, fitted", limit)
+    if found is not None:
+        figures.error(axes[0, 1], found["W_se"][square], "standard error of W", limit)
+        axes[0, 1].set(xlabel="to neuron", ylabel="from neuron")
+        figures.matrix(axes[0, 2], np.where(found["identifiable"][square], W, np.nan), "as far as determined", limit)
+    figure.subplots_adjust(left=0.2 if found is None else 0.05, right=0.85 if found is None else 0.95)
+    return figure
+
+
+def profiles(found, geometry, places, order):
+    """Mean weight by distance, and the effective gate with its mean by distance."""
+    gated = "gate" in found
+    figure, axes = plt.subplots(1, 3 if gated else 1, figsize=(12.5 if gated else 4.6, 3.5), squeeze=False)
+    axes = axes[0]
+    known = found["identifiable"] & np.isfinite(found["W_se"])
+    _profile(axes[0], found["W_unbiased"], found["W_se"], known, geometry, places)
+    axes[0].set(ylabel="weight", title="W, over pairs that are determined")
+    if gated:
+        square = np.ix_(order, order)
+        figures.matrix(axes[1], found["gate"][0][square], "effective gate, per rad/s")
+        _profile(axes[2], found["gate"][0], found["gate_se"][0], np.isfinite(found["gate_se"][0]), geometry, places)
+        axes[2].set(ylabel="gate per rad/s", title="effective gate")
+    figure.subplots_adjust(left=0.06 if gated else 0.16, wspace=0.45)
+    return figure
+
+
+def inputs(net, rec, geometry, places):
+    """Tuning of the input units, the response units held at the record."""
+    units = prediction.predict(net, rec)[..., net.n :][rec.valid]
+    heading, velocity = geometry.decode(rec.rates[rec.valid], places)[:, 0], rec.velocity[rec.valid][:, 0]
+    known = np.isfinite(heading)
+    units, heading, velocity = units[known], heading[known], velocity[known]
+    speed = float(np.quantile(np.abs(velocity), 0.98)) or 1.0
+    active = np.flatnonzero((units > 0.05).mean(0) > 0.005)
+    figure = plt.figure(figsize=(11, 5.2))
+    grid = figure.add_gridspec(2, 2, height_ratios=[1.6, 1])
+    if len(active) == 0:
+        figure.text(0.5, 0.5, "no input unit is active", ha="center")
+        return figure
+    with np.errstate(invalid="ignore"):
+        maps = tuning.tuning_maps(units[:, active], heading, velocity, (10, 18), speed)
+    maps = np.nan_to_num(maps)
+    chosen = tuning.sort_units(maps)
+    chosen = chosen[np.linspace(0, len(chosen) - 1, min(UNITS, len(chosen))).round().astype(int)]
+    columns = 10
+    rows = int(np.ceil(len(chosen) / columns))
+    sheet = np.full((rows * 11, columns * 19), np.nan)
+    for k, unit in enumerate(chosen):
+        y, x = (rows - 1 - k // columns) * 11, k % columns * 19
+        sheet[y : y + 10, x : x + 18] = maps[unit] / (maps[unit].max() or 1)
+    ax = figure.add_subplot(grid[0, :])
+    ax.imshow(sheet, aspect="auto", origin="lower", cmap="viridis", interpolation="nearest")
+    ax.set(xticks=[], yticks=[], xlabel="heading, -180° to 180°, in each", ylabel=f"velocity,\n±{speed:.2g} rad/s")
+    ax.spines[:].set_visible(False)
+    ax.set_title(
+        f"{len(chosen)} of {len(active)} active input units ({units.shape[1]} in all): those for left, then right"
+    )
+    left, right = figure.add_subplot(grid[1, 0]), figure.add_subplot(grid[1, 1])
+    selectivity = tuning.direction_selectivity(maps)
+    left.hist(selectivity, bins=np.linspace(-1, 1, 31), color=FITTED)
+    left.set(xlabel="direction selectivity (1: right turns alone)", ylabel="units", xlim=(-1.05, 1.05))
+    right.plot(np.degrees(tuning.preferred_heading(maps)), selectivity, ".", color=FITTED, ms=5)
+    right.set(xlabel="preferred heading (deg)", ylabel="direction selectivity", xlim=(-180, 180), ylim=(-1.1, 1.1))
+    figure.subplots_adjust(hspace=0.4, bottom=0.1, wspace=0.15)
+    return figure
+
+
+# ---- parts ------------------------------------------------------------------------------------------------------
+
+
+def _shown(rec, length):
+    """How many steps of a trial of this length are drawn."""
+    return min(length, max(round(SECONDS / rec.dt), STEPS))
+
+
+def _activity(ax, rates, dt, places, order, angles, top=None):
+    """Activity over time, neurons by place, with angles (steps,) rad over it. angles: {name: (angle, colour)}."""
+    n = len(order)
+    extent = (0, len(rates) * dt, -180 / n, 360 - 180 / n)
+    rows = np.argsort(places[:, 0] % (2 * np.pi))
+    if places.shape[-1] == 1:  # each row shows the neuron that is nearest, since they may lie unevenly
+        off = np.exp(1j * (places[:, 0] - np.arange(n)[:, None] * 2 * np.pi / n))
+        rows = np.abs(np.angle(off)).argmin(1)
+    ax.imshow(rates[:, rows].T, aspect="auto", origin="lower", cmap="Greys", extent=extent, interpolation="nearest",
+              vmin=0, vmax=top or rates.max() or 1)  # fmt: skip
+    time = (np.arange(len(rates)) + 0.5) * dt
+    for name, (angle, colour) in angles.items():
+        ax.plot(time, (np.degrees(angle) + 180 / n) % 360 - 180 / n, ".", ms=2, color=colour, label=name)
+    ax.set(yticks=[0, 90, 180, 270], ylim=extent[2:], xlim=extent[:2])
+
+
+def _profile(ax, W, se, known, geometry, places):
+    """Mean of W over the known pairs by distance, with its interval and the pairs' s.d.
+
+    Weights onto one neuron come from one regression, so that their errors may all go together; those onto different
+    neurons have noise of their own.
+    """
+    n = len(W)
+    known = known & ~np.eye(n, dtype=bool)
+    apart = geometry.difference(places[None], places[:, None])  # (from, to, D)
+    signed = apart[..., 0] if geometry.dimensions == 1 else np.linalg.norm(apart, axis=-1)
+    bins = np.linspace(-np.pi if geometry.dimensions == 1 else 0, np.pi, min(n, 36) + 1)
+    which = np.clip(np.digitize(signed, bins) - 1, 0, len(bins) - 2)
+    rows = []
+    for k in range(len(bins) - 1):
+        here = known & (which == k)
+        if here.any():
+            x = W[here]
+            together = np.sqrt(np.square(np.where(here, se, 0).sum(0)).sum()) / here.sum()
+            rows.append((np.degrees(signed[here].mean()), x.mean(), x.std(), INTERVAL * together))
+    ax.axhline(0, color="grey", lw=0.5)
+    ax.set_xlabel("to minus from (deg)")
+    if not rows:
+        ax.text(0.5, 0.5, "none is determined", ha="center", transform=ax.transAxes)
+        return
+    x, mean, sd, half = np.array(rows).T
+    ax.fill_between(x, mean - half, mean + half, color=FITTED, alpha=0.2, lw=0)
+    ax.plot(x, mean, color=FITTED)
+    for side in (mean - sd, mean + sd):
+        ax.plot(x, side, color=FITTED, lw=0.5, ls=":")
+    ax.set_xticks(range(-180 if geometry.dimensions == 1 else 0, 181, 90))
+    span = np.abs(np.r_[mean - sd, mean + sd]).max() * 1.6 or 1.0
+    ax.set_ylim(-span, span)

@@ -1,0 +1,166 @@
+"""Who the units of a network are, and what is assumed of those that were not recorded.
+
+Units stand in the order recorded, hidden response, hidden input; *driven* units receive the velocity. Activity alone
+does not tell which hidden units there are: units can be swapped, scaled, split, and what one path does another can do.
+So something is assumed, under these names:
+
+    excited      undriven units excite driven ones, and never inhibit them
+    apart        driven units do not connect to each other
+    types        driven units share one threshold, one size of velocity weight and one sum of weights that they receive,
+                 as cells of one type do; where some of them were recorded, these set it
+    inhibition   recorded undriven units act on each other through inhibition alone
+
+and one of two paths that could do the same is *favoured*, by a small penalty, fading to 0, on what the other sends:
+"direct", from recorded neurons; "even", from hidden ones; or "neither".
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+ASSUMPTIONS = "excited", "apart", "types", "copies", "inhibition"
+POPULATION = 100  # response units, or input units, recorded and hidden ones together, where nobody says how many
+
+
+class Units(NamedTuple):
+    """The units of a network, the n that are recorded first."""
+
+    n: int
+    driven: np.ndarray  # (units,) bool
+    low: np.ndarray  # (units, units), the least that each weight of W may be, and
+    high: np.ndarray  # the largest: both 0 where there is no connection
+    types: bool = False
+    copies: bool = False
+    favoured: str = "direct"
+
+    @property
+    def bounded(self):
+        """Whether any weight of W is not free."""
+        return bool(np.isfinite(self.low).any() or np.isfinite(self.high).any())
+
+    @property
+    def free(self):
+        """Which connections there may be. (units, units) bool."""
+        return self.low < self.high
+
+    @property
+    def penalised(self):
+        """Whether either path is favoured; without hidden units there is but one."""
+        return self.favoured != "neither" and len(self.driven) > self.n
+
+    @property
+    def doubted(self):
+        """Slice of the units whose drive of the recorded ones is penalised."""
+        return slice(0, self.n) if self.favoured == "even" else slice(self.n, None)
+
+    def copied(self):
+        """Whose activity driven units start from: hidden ones from recorded undriven units, one each, and recorded ones
+        from hidden undriven units. Yields: senders, copies (any,) indices."""
+        index, hidden = np.arange(len(self.driven)), np.arange(len(self.driven)) >= self.n
+        for first, second in ((~hidden, hidden), (hidden, ~hidden)):
+            senders, copies = index[first & ~self.driven], index[second & self.driven]
+            if len(senders) and len(copies):
+                yield senders[np.arange(len(copies)) * len(senders) // len(copies)], copies
+
+    @property
+    def hidden_inputs(self):
+        """Which units are hidden and driven. (units,) bool."""
+        return self.driven & (np.arange(len(self.driven)) >= self.n)
+
+
+def make(n, response=0, inputs=0, driven=None, assume=(), favoured="direct"):
+    """Units of these numbers. n: recorded; response, inputs: hidden, not driven and driven; driven: (n,) bool, which
+    recorded ones are (None: none, or, without hidden units, all: the control); assume: of ASSUMPTIONS."""
+    size = n + response + inputs
+    if driven is None:
+        driven = np.full(n, size == n)
+    driven = np.concatenate([driven, np.zeros(response, bool), np.ones(inputs, bool)])
+    low, high = np.full((size, size), -np.inf, np.float32), np.full((size, size), np.inf, np.float32)
+    if "excited" in assume:
+        low[np.ix_(~driven, driven)] = 0
+    if "apart" in assume:
+        low[np.ix_(driven, driven)] = high[np.ix_(driven, driven)] = 0
+    if "inhibition" in assume:
+        still = ~driven[:n]
+        high[:n, :n][np.ix_(still, still)] = 0
+    return Units(n, driven, low, high, "types" in assume, "copies" in assume, favoured)
+
+
+def assumptions(text):
+    """An argparse type: names of ASSUMPTIONS with commas between, or none. Returns: them in their order, as a text."""
+    names = [] if text == "none" else text.split(",")
+    if set(names) - set(ASSUMPTIONS):
+        raise ValueError(text)
+    return ",".join(name for name in ASSUMPTIONS if name in names)
+
+
+def choose(args, n, driven):
+    """The units of a fit, from its options, which are filled in where they leave the choice to the recording.
+
+    args: with control, input_units, response_units, assume and favour; n: recorded; driven: (n,) bool or None.
+    Returns: Units.
+    """
+    moved = 0 if driven is None else int(driven.sum())
+    still = n - moved
+    few = moved <= still / 2  # then the response neurons are taken to be all there
+    if args.response_units is None:
+        args.response_units = 0 if few else max(0, POPULATION - still)
+    if args.input_units is None:
+        args.input_units = 0 if still == 0 else max(1, POPULATION - moved)
+    if args.assume is None:
+        args.assume = "" if args.control else "excited,apart,types"
+    if args.favour is None:
+        args.favour = "direct" if few else "even" if still else "neither"
+    if args.control:
+        return make(n)
+    driven = np.zeros(n, bool) if driven is None else driven
+    return make(n, args.response_units, args.input_units, driven, args.assume.split(","), args.favour)
+
+
+def told(who):
+    """Which units there are, in a sentence. who: Units."""
+    n, inputs = who.n, int(who.hidden_inputs.sum())
+    moved = f", {who.driven[:n].sum()} of them driven" if who.driven[:n].any() else ""
+    return f"{n} recorded neurons{moved}; {len(who.driven) - n - inputs} response and {inputs} input units hidden"
+
+
+# ---- in a network -----------------------------------------------------------------------------------------------
+
+
+def start(model):
+    """Bring the first weights of a network within their bounds: those bounded on one side by turning their sign."""
+    W, W_in, who = model.W.data, model.W_in.data, model.who
+    if who.bounded:
+        W.copy_(torch.where((model.low == 0) & (model.high > 0), W.abs(), W))
+        W.copy_(torch.where((model.high == 0) & (model.low < 0), -W.abs(), W))
+    inputs = torch.as_tensor(np.flatnonzero(who.hidden_inputs))
+    still = torch.as_tensor(~who.driven & (np.arange(len(who.driven)) >= who.n))
+    W[..., still] = W[..., still].abs()  # a unit that starts silent may stay so
+    if who.types and W_in.shape[1] == 1:  # as many that prefer either direction
+        W_in[..., inputs] = W_in[..., inputs].abs() * (1 - 2 * (torch.arange(len(inputs)) % 2))
+    if who.copies:
+        for senders, copies in who.copied():
+            W[:, :, copies] = 0.0
+            W[:, senders, copies] = 1.0
+    constrain(model)
+
+
+@torch.no_grad()
+def constrain(model):
+    """Put a network's weights back, in place, to where its assumptions allow them; an update may have led astray."""
+    W, W_in, b = (p.data for p in model.weights)
+    who = model.who
+    if who.types and who.hidden_inputs.any():
+        ours = torch.as_tensor(who.hidden_inputs)
+        known = torch.as_tensor(who.driven) & ~ours  # recorded cells of the type, if any, set what the others share
+        known = known if known.any() else ours
+        b[:, ours] = b[:, known].mean(-1, keepdim=True)
+        size = W_in[..., ours].norm(dim=-2, keepdim=True)  # (R, 1, input units)
+        shared = W_in[..., known].norm(dim=-2, keepdim=True).mean(-1, keepdim=True)
+        W_in[..., ours] *= shared / size.clamp(min=1e-12)
+        total = W[..., ours].sum(-2, keepdim=True)
+        shared = W[..., known].sum(-2, keepdim=True).mean(-1, keepdim=True)
+        W[..., ours] += (shared - total) / who.free[:, who.hidden_inputs].sum(0).max()
+    if who.bounded:
+        W.clamp_(model.low, model.high)

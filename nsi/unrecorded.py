@@ -1,0 +1,146 @@
+"""What a fit says of neurons that were not recorded, held against them where a simulation or an experiment kept them.
+
+Hidden units have no names. They are matched one to one with the hidden neurons of their kind, driven or not, so that
+the correlations of their rates on training trials add up to the most, and compared on held-out trials, the recorded
+units held at the record. What a linear map makes of the recorded activity itself stands beside it: a hidden neuron that
+copies recorded ones is predicted without any circuit.
+"""
+
+import numpy as np
+
+from nsi import recordings
+from nsi.connectivity import correlation
+from nsi.network import synaptic_state
+from nsi.prediction import predict
+from nsi.tuning import match_units
+
+SETTLED = 50  # steps of a trial that are left out: the hidden units start at rest
+TRIALS = 40  # of the training trials, enough for a match
+RIDGE = 1e-4  # of a linear map, relative to the mean variance
+
+
+def measures(net, rec, truth):
+    """What of_hidden and blocks find, as far as there are hidden neurons to compare with; truth: load_truth's."""
+    neurons, driven = truth.get("hidden_rates"), None
+    if neurons is None or not neurons.shape[-1]:
+        neurons = truth.get("held_out_rates")
+    elif "W_in" in truth and truth["W_in"].shape[-1] == net.n + neurons.shape[-1]:
+        driven = (truth["W_in"][:, net.n :] != 0).any(0)
+    if neurons is None or not neurons.shape[-1]:
+        return {}
+    result = of_hidden(net, rec, neurons, driven)
+    pairs = result.pop("pairs", None)
+    return result | (blocks(net, truth["W"], pairs) if driven is not None and pairs is not None else {})
+
+
+def of_hidden(net, rec, neurons, driven=None):
+    """Hidden units against hidden neurons.
+
+    net: Network; rec: all trials; neurons: (trials, steps, M) rates; driven: (M,) bool, which of the neurons are, or
+    None where nobody knows. Returns: dict of `r_match` (mean correlation, one to one), `r2_hidden` (variance explained
+    one to one, each neuron's scale and offset from training trials), `r2_hidden_linear` (by a linear map from the
+    hidden units of its kind) and `r2_hidden_baseline` (by one from what was recorded: u, v and v * u); r_match_response
+    and r_match_input, of either kind, where there are both; `pairs`, (units, neurons) indices among the hidden ones.
+    """
+    recorded, theirs = recordings.split(rec), recordings.split(_of(rec, neurons))
+    some = [np.arange(min(TRIALS, len(recorded[0].rates))), np.arange(len(recorded[1].rates))]
+    parts = [(a.trials(k), b.trials(k)) for a, b, k in zip(recorded[:2], theirs[:2], some, strict=True)]
+    x, seen, y = zip(*(_samples(net, *part) for part in parts), strict=True)  # each of training and held-out trials
+    units_driven = (net.W_in[:, net.n :] != 0).any(0)
+    kinds = [(np.ones(len(units_driven), bool), np.ones(neurons.shape[-1], bool), "")]
+    if driven is not None:
+        kinds = [(units_driven == kind, driven == kind, name) for kind, name in ((False, "response"), (True, "input"))]
+    pairs, r, lines, result = [], [], np.zeros_like(y[1]), {}
+    linear = np.full_like(y[1], np.nan)
+    for ours, its, name in kinds:
+        ours, its = np.flatnonzero(ours), np.flatnonzero(its)
+        if not (len(ours) and len(its)):
+            continue
+        a, b, _ = match_units(x[0][:, ours], y[0][:, its])
+        a, b = ours[a], its[b]
+        each = np.nan_to_num([correlation(p, q) for p, q in zip(x[1][:, a].T, y[1][:, b].T, strict=True)])
+        for i, j in zip(a, b, strict=True):
+            lines[:, j] = _line(x[0][:, i], y[0][:, j], x[1][:, i])
+        linear[:, its] = _map(x[0][:, ours], y[0][:, its])(x[1][:, ours])
+        pairs.append(np.stack([a, b], 1))
+        r.append(each)
+        result |= {f"r_match_{name}": float(each.mean())} if name else {}
+    if not r:
+        return {}
+    pairs, known = np.concatenate(pairs), ~np.isnan(linear[0])
+    result = {"r_match": float(np.concatenate(r).mean())} | (result if len(r) > 1 else {})
+    matched = pairs[:, 1]
+    result["r2_hidden"] = explained(lines[:, matched], y[1][:, matched])
+    result["r2_hidden_linear"] = explained(linear[:, known], y[1][:, known])
+    result["r2_hidden_baseline"] = explained(_map(seen[0], y[0])(seen[1]), y[1])
+    return result | {"pairs": pairs}
+
+
+def blocks(net, W, pairs):
+    """The four blocks of W against the truth, after the match, and with each hidden unit's scale taken out.
+
+    A hidden unit may be scaled, what it receives by c and what it sends by 1 / c, and nothing recorded changes: so
+    each one's column or row is correlated on its own. W: (M, M) the truth's; pairs: `of_hidden`'s.
+    Returns: dict of `r_W_recorded`, `r_W_to_hidden`, `r_W_from_hidden`, `r_W_among_hidden`, where both vary.
+    """
+    n = net.n
+    ours, its = n + pairs[:, 0], n + pairs[:, 1]
+    columns = [correlation(net.W[:n, i], W[:n, j]) for i, j in zip(ours, its, strict=True)]
+    rows = [correlation(net.W[i, :n], W[j, :n]) for i, j in zip(ours, its, strict=True)]
+    among = [correlation(net.W[ours, i], W[its, j]) for i, j in zip(ours, its, strict=True)]
+    mean = lambda r: float(np.nanmean(r)) if np.isfinite(r).any() else np.nan  # noqa: E731
+    return {
+        "r_W_recorded": float(correlation(net.W[:n, :n], W[:n, :n])), "r_W_to_hidden": mean(columns),
+        "r_W_from_hidden": mean(rows), "r_W_among_hidden": mean(among),
+    }  # fmt: skip
+
+
+def agreement(networks, rec):
+    """How alike the hidden units of several networks are: those of each matched one to one with the first's.
+
+    networks: at least two; rec: some trials. Returns: mean correlation over pairs and networks: where the networks
+    disagree, the recording does not say what the hidden neurons do.
+    """
+    first, *others = [predict(net, rec)[:, SETTLED:][rec.valid[:, SETTLED:]] for net in networks]
+    n, r = networks[0].n, []
+    driven = [(net.W_in[:, n:] != 0).any(0) for net in networks]
+    for other, kinds in zip(others, driven[1:], strict=True):
+        for kind in (False, True):
+            a, b = (x[:, n:][:, d == kind] for x, d in ((first, driven[0]), (other, kinds)))
+            if a.shape[1] and b.shape[1]:
+                r.append(match_units(a, b)[2])
+    return float(np.concatenate(r).mean())
+
+
+def explained(predicted, true):
+    """Share of the variance explained, summed over neurons. predicted, true: (samples, neurons)."""
+    return float(1 - np.sum((predicted - true) ** 2) / np.sum((true - true.mean(0)) ** 2))
+
+
+def _of(rec, neurons):
+    """A recording of the hidden neurons in the place of the recorded ones, to be split alike."""
+    return recordings.Recording(neurons, rec.velocity, rec.dt, lengths=rec.lengths)
+
+
+def _samples(net, rec, hidden):
+    """Rates of the hidden units, what was observed (u, v, v * u), and rates of the hidden neurons: (samples, any)."""
+    late = slice(min(SETTLED, rec.rates.shape[1] // 4), None)
+    keep = rec.valid[:, late]
+    u, v = synaptic_state(rec.rates, net.alpha)[:, late][keep], rec.velocity[:, late][keep]
+    seen = np.concatenate([u, v, *(u * v[:, d : d + 1] for d in range(v.shape[-1]))], -1)
+    return predict(net, rec)[:, late][keep][:, net.n :].astype(float), seen, hidden.rates[:, late][keep].astype(float)
+
+
+def _map(x, y):
+    """A linear map with offset from x (samples, a) to y (samples, b). Returns: a function of x."""
+    at, to = x.mean(0), y.mean(0)
+    centred = (x - at).astype(float)
+    C = centred.T @ centred / len(x)
+    B = np.linalg.solve(C + RIDGE * max(np.trace(C) / len(C), 1e-12) * np.eye(len(C)), centred.T @ (y - to) / len(x))
+    return lambda z: (z - at) @ B + to
+
+
+def _line(x, y, z):
+    """What the line that best takes x to y makes of z. x, y: (samples,); z: (any,)."""
+    slope = np.mean((x - x.mean()) * (y - y.mean())) / max(x.var(), 1e-9)
+    return y.mean() + slope * (z - x.mean())

@@ -1,0 +1,227 @@
+"""A user's recording with one ordinary mistake each: what is said of it, and that nothing is said of a clean one."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import cann
+import train
+from nsi import check, circuits, recordings
+from nsi.uneven import uneven
+from tests.tools import GOOD, ROOT, TINY, call
+
+LENGTH = 60  # steps of a window with its warm-up
+
+
+@pytest.fixture
+def said(save):
+    """What is said of a recording. Returns: a function that gives the sentences; keyword arguments as for `before`."""
+
+    def read(data, **more):
+        path = save(data)
+        rec = recordings.load(path)
+        alpha = rec.dt / rec.tau if rec.tau else 0.2
+        return list(check.before(rec, path, alpha, LENGTH, **more))
+
+    return read
+
+
+def wrapped(angle):
+    return np.angle(np.exp(1j * angle)).astype("f4")
+
+
+def rolled(steps):
+    """The velocity late by so many steps, the activity being cut where it comes round."""
+    return lambda d: {"velocity": np.roll(d["velocity"], steps, 1)}
+
+
+def padded(d, lengths=None):
+    """Trials that end early, followed by zeros."""
+    trials, steps, _ = d["rates"].shape
+    ends = np.random.default_rng(0).integers(steps // 2, steps - 20, trials)
+    live = (np.arange(steps) < ends[:, None])[..., None]
+    arrays = {k: np.where(live, d[k], 0) for k in ("rates", "velocity", "heading")}
+    return arrays | ({"lengths": ends} if lengths else {})
+
+
+def without(steps, d):
+    keep = np.delete(np.arange(d["rates"].shape[1]), steps)
+    return {k: d[k][:, keep] for k in ("rates", "velocity", "heading", "hidden_rates")}
+
+
+def changed(d, key, where, value):
+    array = d[key].copy()
+    array[where] = value
+    return {key: array}
+
+
+def exchanged(d):
+    """The velocity of three trials, exchanged."""
+    return changed(d, "velocity", [2, 5, 11], d["velocity"][[5, 11, 2]])
+
+
+MISTAKES = {
+    "deg/s": (lambda d: {"velocity": np.rad2deg(d["velocity"])}, ["0.017", "deg/s", "rad/s", "0.01745"]),
+    "per frame": (lambda d: {"velocity": d["velocity"] * d["dt"]}, ["rad per step", "rad/s: multiply it by 100"]),
+    "deg per frame": (lambda d: {"velocity": np.rad2deg(d["velocity"]) * d["dt"]}, ["deg per step", "1.745"]),
+    "heading": (lambda d: {"velocity": d["heading"]}, ["velocity: the recorded activity does not turn with it"]),
+    "wrapped": (
+        lambda d: {"velocity": np.gradient(d["heading"], d["dt"], axis=1)},
+        ["does not turn with it", "unwrap the heading"],
+    ),
+    "speed": (lambda d: {"velocity": np.abs(d["velocity"])}, ["does not turn with it", "speed without direction"]),
+    "linear": (
+        lambda d: {"velocity": np.random.default_rng(0).gamma(2, 1, d["velocity"].shape)},
+        ["does not turn with it", "r "],
+    ),
+    "other trials": (lambda d: {"velocity": np.roll(d["velocity"], 1, 0)}, ["does not turn with it", "other trials"]),
+    "three exchanged": (exchanged, ["trial 2, 5, 11 does not turn with it"]),
+    "constant": (lambda d: {"velocity": np.ones_like(d["velocity"])}, ["velocity is 1 throughout"]),
+    "second component": (
+        lambda d: {"velocity": np.concatenate([d["rates"][..., :1], d["velocity"]], -1)},
+        ["component 1 of velocity"],
+    ),
+    "50 ms late": (rolled(5), ["0.05 s before it", "earlier, 5 steps"]),
+    "200 ms late": (rolled(20), ["0.2 s before it", "earlier, 20 steps"]),
+    "500 ms late": (rolled(50), ["0.5 s before it", "50 steps"]),
+    "200 ms early": (rolled(-20), ["0.2 s after it", "later, 20 steps"]),
+    "padding": (padded, ["rates is 0 in all neurons at the end of 20 of 20 trials", "`lengths`"]),
+    "spikes/s": (lambda d: {"rates": 80 * d["rates"]}, ["spikes/s", "scale each neuron"]),
+    "tiny": (lambda d: {"rates": 0.05 * d["rates"]}, ["rates reaches 0.04", "scale each neuron"]),
+    "counts": (lambda d: {"rates": np.round(4 * d["rates"])}, ["whole numbers up to 4", "counts", "smooth"]),
+    "unequal": (lambda d: {"rates": d["rates"] * np.linspace(0.05, 1, 40)}, ["scale each neuron"]),
+    "baseline": (lambda d: {"rates": 0.7 * d["rates"] + 0.3}, ["constant baseline", "subtract it"]),
+    "dead": (lambda d: changed(d, "rates", (..., 5), 0), ["neuron 5 is 0 throughout"]),
+    "twins": (lambda d: changed(d, "rates", (..., 6), d["rates"][..., 5]), ["the same values of neuron 6 as of 5"]),
+    "cut off": (lambda d: {"rates": np.minimum(d["rates"], 0.3)}, ["as if cut off there"]),
+    "outlier": (lambda d: changed(d, "rates", (3, 20, 5), 1000), ["rates[3, 20, 5]", "remove them"]),
+    "gaps closed up": (lambda d: without(np.r_[100:160], d), ["jumps", "step 100", "`lengths`"]),
+    "one session": (
+        lambda d: {k: d[k].reshape(1, -1, d[k].shape[-1]) for k in ("rates", "velocity", "heading", "hidden_rates")},
+        ["jumps", "cut the trials there"],
+    ),
+    "short trials": (
+        lambda d: {"lengths": np.where(np.arange(20) % 19 == 0, 300, 45)},
+        ["2 of 20 trials", "hold a window of 60 steps"],
+    ),
+    "tau in ms": (lambda d: {"tau": 50.0}, ["tau is 50 s", "alpha = dt / tau is 0.0002"]),
+    "dt in ms": (lambda d: {"dt": 10.0, "tau": None}, ["dt is 10 s", "divide it by 1000"]),
+    "heading in degrees": (lambda d: {"heading": np.rad2deg(d["heading"])}, ["expected heading in rad"]),
+    "heading reversed": (lambda d: {"heading": -d["heading"]}, ["heading turns against velocity"]),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_said_with_its_remedy(name, data, said):
+    change, expected = MISTAKES[name]
+    found = said(data | change(data))
+    assert all(sentence.startswith("mine.npz: ") and "\n" not in sentence for sentence in found)
+    together = "\n".join(found)
+    assert all(words in together for words in expected), together
+    assert len(found) <= 2, together
+
+
+@pytest.mark.parametrize("name", ["deg/s", "50 ms late", "other trials", "gaps closed up", "padding", "tiny", "counts"])
+def test_it_is_said_without_a_heading_too(name, data, said):
+    change, expected = MISTAKES[name]
+    found = "\n".join(said(data | change(data) | {"heading": None}))
+    assert all(words in found for words in expected), found
+
+
+CLEAN = {
+    "ring": ({}, {}),
+    "ten trials": ({}, {"trials": 10, "steps": 1000}),
+    "stimulated": ({}, {"amplitude": 4.0}),
+    "noisy": ({}, {"noise": 0.1}),
+    "jittered": ({"jitter": 0.3}, {}),
+    "sparse": ({"sparse": 0.5}, {}),
+}
+
+
+@pytest.mark.parametrize("name", ["gain", "holding", *CLEAN])
+def test_nothing_is_said_of_a_clean_recording(name, said):
+    circuit, (change, more) = circuits.CIRCUITS.get(name, circuits.ring)(), CLEAN.get(name, ({}, {}))
+    circuit = uneven(circuit, np.random.default_rng(0), **change)
+    data = cann.simulate_recording(circuit, **{"trials": 12, "steps": 400} | more)
+    assert said(data) == []
+    assert said(data | {"heading": None}) == []
+    order = np.random.default_rng(1).permutation(data["rates"].shape[-1])
+    assert said({k: data[k] for k in ("velocity", "dt")} | {"rates": data["rates"][..., order]}) == []
+
+
+def test_nothing_is_said_of_padding_that_is_told_nor_of_two_components(data, said):
+    assert said(data | padded(data, lengths=True)) == []
+    walk = np.concatenate([data["velocity"], 5 + 0 * data["velocity"]], -1)
+    assert said(data | {"velocity": walk, "true_W_in": None, "true_gate": None}) == []
+
+
+def test_one_animal_is_said_where_animals_are_to_be_drawn(data, said):
+    one = data | {"animal": np.array(["m1"] * 20)}
+    assert said(one) == []
+    assert "--bootstrap draws trials" in said(one, bootstrap=True)[0]
+    assert said(one | {"animal": np.arange(20) % 2}, bootstrap=True) == []
+
+
+@pytest.mark.parametrize("lost", ["frames", "ends"])
+def test_missing_frames_are_refused_with_their_place(lost, save):
+    rates = GOOD["rates"].copy()
+    rates[1, slice(20, 25) if lost == "frames" else slice(30, None)] = np.nan
+    with pytest.raises(recordings.BadInput) as refused:
+        recordings.load(save(GOOD, rates=rates))
+    count, step = (5, 20) if lost == "frames" else (10, 30)
+    assert f"rates has values that are not finite (NaN or infinite) at {count} steps of 1 trials" in str(refused.value)
+    assert f"first at trial 1, step {step}" in str(refused.value)
+    assert "`lengths`" in str(refused.value)
+
+
+def test_findings_go_to_stderr_and_into_the_measures(data, save, tmp_path, monkeypatch, capsys):
+    path = save(data, velocity=np.rad2deg(data["velocity"]))
+    status, error = call(train, monkeypatch, capsys, "--data", path, "--out", tmp_path / "run", *TINY)
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert status == 0
+    assert len(metrics["warnings"]) == 1
+    assert metrics["warnings"][0] in error
+    assert metrics["turning"]["slope"] == pytest.approx(np.pi / 180, rel=0.05)
+    assert metrics["turning"]["heading"]["slope"] == pytest.approx(np.pi / 180, rel=0.01)
+    assert metrics["decoding_error"] < 0.05
+
+
+def test_alpha_and_turning_are_always_printed(data, save, capsys):
+    for keys, words in (({}, "dt 0.01 s / tau 0.05 s"), ({"tau": None}, "the file has no tau")):
+        path = save(data, **keys)
+        assert check.told(recordings.load(path), path, 0.2, LENGTH) == []
+        out, error = capsys.readouterr()
+        assert f"mine.npz: alpha 0.2 ({words})" in out
+        assert "r 1.00" in out
+        assert error == ""
+
+
+def test_flies_are_clean():
+    path = ROOT.parent / "shared" / "fly" / "epg_dark.npz"
+    if not path.exists():
+        pytest.skip("the real recordings are not here (../shared/fly)")
+    assert list(check.before(recordings.load(path), path, 0.5, LENGTH, bootstrap=True)) == []
+
+
+SHARED = ROOT.parent / "shared" / "cases" / "make_cases.py"
+FINE = {"clean", "neurons_in_any_order", "two_components_one_heading", "padded_with_lengths", "one_animal"}
+
+
+@pytest.mark.slow
+def test_cases_made_elsewhere(data, save, tmp_path):
+    if not SHARED.exists():
+        pytest.skip("the faulty files' maker is not here (../shared/cases)")
+    source = save(cann.simulate_recording(circuits.ring(), trials=30, steps=600), "source.npz")
+    subprocess.run([sys.executable, SHARED, source, tmp_path / "cases"], check=True, capture_output=True)
+    for path in sorted((tmp_path / "cases").glob("*.npz")):
+        if path.stem == "missing_frames":
+            with pytest.raises(recordings.BadInput):
+                recordings.load(path)
+            continue
+        rec = recordings.load(path)
+        found = list(check.before(rec, Path(path), rec.dt / rec.tau if rec.tau else 0.2, LENGTH))
+        assert bool(found) == (path.stem not in FINE), (path.stem, found)

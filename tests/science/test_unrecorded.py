@@ -1,0 +1,250 @@
+"""Neurons that were not recorded: who the units are, what is assumed of them, and how they are scored."""
+
+import numpy as np
+import pytest
+import torch
+
+import cann
+import train
+from model import RNN
+from nsi import connectivity, gradient, prediction, record, recordings, solve, units, unrecorded
+from nsi.circuits import CIRCUITS
+from nsi.geometry import RING
+from nsi.network import Network, run, synaptic_state
+from nsi.recordings import Recording
+from nsi.run.files import BadInput
+
+DRIVEN = np.array([False, True, True])  # of three recorded units
+
+
+@pytest.fixture
+def who():
+    """Three recorded units, two hidden response and three hidden input units, with every assumption but copies."""
+    return units.make(3, 2, 3, DRIVEN, ("excited", "apart", "types", "inhibition"), favoured="even")
+
+
+def model_of(who, replicas=2):
+    generators = [torch.Generator().manual_seed(k) for k in range(replicas)]
+    return RNN(0, 0, 1, 0.3, 1.0, generators, who).double()
+
+
+def kept(who, W, W_in, b):
+    """Whether a network keeps its assumptions, written out."""
+    still, driven = ~who.driven, who.driven
+    assert (W[..., still, :][..., driven] >= 0).all()
+    assert (W[..., driven, :][..., driven] == 0).all()
+    assert (W[..., 0, 0] <= 0).all()
+    assert (W_in[..., still] == 0).all()
+    for replica in range(len(b)):
+        theirs, ours = np.array([1, 2]), np.array([5, 6, 7])  # recorded and hidden ones of the type
+        assert np.allclose(b[replica, ours], b[replica, theirs].mean())
+        assert np.allclose(np.abs(W_in[replica, 0, ours]), np.abs(W_in[replica, 0, theirs]).mean())
+
+
+def test_units_stand_in_the_order_recorded_hidden_response_hidden_input(who):
+    assert who.driven.tolist() == [False, True, True, False, False, True, True, True]
+    assert who.hidden_inputs.tolist() == [False] * 5 + [True] * 3
+    assert units.make(3).driven.all()  # the control
+    assert units.make(3, inputs=2).driven.tolist() == [False, False, False, True, True]
+
+
+def test_a_network_starts_and_stays_within_its_assumptions(who):
+    model = model_of(who)
+    kept(who, *(p.detach().numpy() for p in model.weights))
+    g = torch.Generator().manual_seed(0)
+    for _ in range(3):
+        for p in model.weights:
+            p.data += 0.1 * torch.randn(p.shape, generator=g, dtype=p.dtype) * (model.driven if p is model.W_in else 1)
+        units.constrain(model)
+        kept(who, *(p.detach().numpy() for p in model.weights))
+
+
+def test_plain_units_are_not_constrained():
+    model = RNN(4, 3, generators=(torch.Generator().manual_seed(0),))
+    before = [p.detach().clone() for p in model.weights]
+    units.constrain(model)
+    assert model.free is None
+    assert all(torch.equal(p, q) for p, q in zip(model.weights, before, strict=True))
+
+
+@pytest.mark.parametrize("favoured", ["direct", "even"])
+@pytest.mark.parametrize("forcing", [0.0, 0.25])
+def test_gradient_is_that_of_autograd_but_for_absent_weights(who, favoured, forcing):
+    model = model_of(who._replace(favoured=favoured))
+    g = torch.Generator().manual_seed(1)
+    make = lambda n: torch.rand(9, 2, 5, n, generator=g, dtype=torch.float64)  # noqa: E731
+    v, u, r = make(1) * 2 - 1, make(3), make(3)
+    loss = model.loss(v, u, r, warmup=2, forcing=forcing, penalty=0.3)
+    W, W_in, b = torch.autograd.grad(loss.sum(), model.weights)
+    found = gradient.gradient(
+        model.weights, 3, 0.3, (v, u, r, None), model.driven, warmup=2, forcing=forcing, penalty=0.3,
+        doubted=model.who.doubted, free=model.free,
+    )  # fmt: skip
+    torch.testing.assert_close(found[0], loss.detach())
+    for mine, theirs in zip(found[1], (W * model.free, W_in * model.driven, b), strict=True):
+        torch.testing.assert_close(mine, theirs)
+    assert (W * (1 - model.free)).abs().max() > 0  # autograd would have moved them
+
+
+def test_doubted_drive_is_that_of_the_path_not_favoured(who):
+    assert who.doubted == slice(0, 3)
+    assert who._replace(favoured="direct").doubted == slice(3, None)
+    assert who.penalised
+    assert not who._replace(favoured="neither").penalised
+    assert not units.make(3).penalised
+
+
+@pytest.mark.parametrize(
+    ("driven", "response", "inputs", "favour"),
+    [
+        (np.zeros(100, bool), 0, 100, "direct"),
+        (np.ones(100, bool), 100, 0, "neither"),
+        (np.arange(100) >= 50, 50, 50, "even"),
+        (np.arange(110) >= 100, 0, 90, "direct"),
+    ],
+)
+def test_defaults_follow_from_who_was_recorded(driven, response, inputs, favour):
+    args = train.parse([])
+    who = units.choose(args, len(driven), driven if driven.any() else None)
+    assert (args.response_units, args.input_units, args.favour) == (response, inputs, favour)
+    assert len(who.driven) == len(driven) + response + inputs
+    args = train.parse(["--response-units", "3", "--input-units", "4", "--assume", "none", "--favour", "even"])
+    who = units.choose(args, len(driven), driven)
+    assert who.hidden_inputs.sum() == 4
+    assert not who.bounded
+    assert not who.types
+    assert who.doubted == slice(0, len(driven))
+
+
+def test_solving_keeps_bounds_and_absent_weights():
+    """Least squares onto a neuron with one weight that would be negative and one that is absent: the others take over,
+    as in a problem of non-negative least squares."""
+    from scipy.optimize import nnls
+
+    rng = np.random.default_rng(0)
+    x = rng.random((200, 4))
+    y = x @ np.array([1.0, -0.5, 2.0, 0.7])
+    spread = np.array([1e3, 1e3, 1e3, 0.0])
+    low, high = np.array([0.0, 0.0, 0.0, 0.0]), np.array([np.inf, np.inf, np.inf, 0.0])
+    found = solve._within(x.T @ x, x.T @ y, spread, np.zeros(4), low, high)
+    np.testing.assert_allclose(found[:3], nnls(x[:, :3], y)[0], atol=1e-5)
+    assert found[3] == 0
+
+
+def test_a_network_of_hidden_units_of_both_kinds_is_read_off(rec):
+    """Held: the recorded driven neurons' known current, and the gate through hidden driven units alone."""
+    rng, n = np.random.default_rng(0), 40
+    driven = np.r_[np.arange(n) >= 30, np.zeros(5, bool), np.ones(6, bool)]
+    W = 0.1 * rng.standard_normal((51, 51)).astype(np.float32)
+    net = Network(W, (driven * 0.1).astype(np.float32)[None], np.zeros(51, np.float32), 0.2, n)
+    held = connectivity.hold(net, rec)
+    np.testing.assert_allclose(held.known, 0.1 * held.velocity * driven[:n], rtol=1e-5)
+    moved = connectivity.gate_map(net, held)
+    assert (moved[0, :, :5] == 0).all()
+    assert np.abs(moved[0, :, 5:]).max() > 0
+    np.testing.assert_allclose(connectivity.gate(net)[0], 0.1 * W[:n, 45:] @ W[45:, :n], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("seen", ["shifters", "half", 7])
+def test_other_neurons_of_the_same_circuit_are_recorded(circuit, data, seen):
+    found = record.record(data, seen, seed=3)
+    n = found["rates"].shape[-1]
+    assert n == {"shifters": 40, "half": 40, 7: 47}[seen]
+    assert found["driven"].sum() == {"shifters": 40, "half": 20, 7: 7}[seen]
+    rates = np.concatenate([found["rates"], found["hidden_rates"]], -1)
+    before = np.concatenate([data["rates"], data["hidden_rates"]], -1)
+    assert np.array_equal(np.sort(rates.max((0, 1))), np.sort(before.max((0, 1))))
+    net = Network(found["true_W"], found["true_W_in"], found["true_b"], 0.2, n)
+    assert ((found["true_W_in"][:, :n] != 0).any(0) == found["driven"]).all()
+    u = synaptic_state(rates.astype(float), 0.2)[:, 60:90]  # the truth, in its new order, still drives the activity
+    errors = [np.abs(r - rates[:, 60 + t]) for t, (_, r) in
+              enumerate(run(net, found["velocity"][:, 60:90], u[:, 0], recorded=u, held=30))]  # fmt: skip
+    assert np.mean(errors) < 0.02
+    np.testing.assert_allclose(found["true_gate"], connectivity.gate(net))
+
+
+def test_what_cannot_be_recorded_is_refused(data):
+    gain = cann.simulate_recording(CIRCUITS["gain"](), trials=2, steps=20)
+    for seen in ("shifters", "half", 3):
+        with pytest.raises(BadInput, match="--record: expected compass"):
+            record.record(gain, seen)
+    with pytest.raises(BadInput, match="--record"):
+        record.record(data, 1000)
+    with pytest.raises(BadInput, match="pulses"):
+        record.record(data | {"stimulus": np.zeros_like(data["rates"])}, "half")
+    assert record.record(data, "compass") is data
+
+
+@pytest.mark.parametrize("seen", ["compass", "half", 7])
+def test_the_truth_matches_itself(data, seen):
+    """One to one, whatever the order of its hidden units; its blocks too, whatever the scale of each."""
+    found = record.record(data, seen)
+    n, size = found["rates"].shape[-1], len(found["true_b"])
+    rec = Recording(found["rates"], found["velocity"], found["dt"])
+    order = np.r_[np.arange(n), n + np.random.default_rng(0).permutation(size - n)]
+    scale = np.r_[np.ones(n), np.random.default_rng(1).uniform(0.5, 2, size - n)]
+    W, W_in, b = (found[f"true_{k}"].astype(np.float32) for k in ("W", "W_in", "b"))
+    net = Network(W[np.ix_(order, order)], W_in[:, order], b[order], 0.2, n)
+    measures = unrecorded.measures(net, rec, {"W": W, "W_in": W_in, "hidden_rates": found["hidden_rates"]})
+    assert measures["r_match"] > 0.98
+    assert measures["r2_hidden"] > 0.95
+    assert measures["r2_hidden_linear"] > 0.95
+    assert ("r_match_response" in measures) == (seen == "half")
+    pairs = unrecorded.of_hidden(net, rec, found["hidden_rates"], (W_in[:, n:] != 0).any(0))["pairs"]
+    assert (order[n + pairs[:, 0]] - n == pairs[:, 1]).mean() > 0.9
+    scaled = net._replace(W=net.W * scale / scale[:, None])
+    blocks = unrecorded.blocks(scaled, W, np.stack([np.arange(size - n), order[n:] - n], 1))
+    assert blocks["r_W_from_hidden"] == pytest.approx(1)
+    assert blocks["r_W_to_hidden"] == pytest.approx(1)
+    assert unrecorded.agreement([net, net._replace(W=W, W_in=W_in, b=b)], rec) == pytest.approx(1, abs=0.03)
+
+
+def test_strangers_match_nothing_and_the_record_itself_predicts_copies(data):
+    rec = Recording(data["rates"], data["velocity"], data["dt"])
+    rng, n = np.random.default_rng(0), 40
+    W = np.zeros((n + 10, n + 10), np.float32)
+    W[:n, n:] = rng.standard_normal((n, 10))
+    net = Network(W, np.zeros((1, n + 10), np.float32), np.zeros(n + 10, np.float32), 0.2, n)
+    noise = unrecorded.of_hidden(net, rec, rng.random((20, 300, 10), np.float32))
+    assert abs(noise["r_match"]) < 0.1
+    assert noise["r2_hidden_baseline"] < 0.05
+    copies = synaptic_state(data["rates"], 0.2)[..., :10] * np.float32(0.5)
+    assert unrecorded.of_hidden(net, rec, copies)["r2_hidden_baseline"] > 0.99
+
+
+def test_velocity_that_is_not_given_is_the_activity_own_turning(data, save):
+    rec = recordings.load(save(data, velocity=None))
+    assert rec.decoded
+    assert any("velocity is not given" in sentence for sentence in recordings.outliers(rec))
+    own, true = rec.velocity[:, 20:, 0].ravel(), data["velocity"][:, 19:-1, 0].ravel()
+    assert np.corrcoef(own, true)[0, 1] > 0.85
+    rates = data["rates"].copy()
+    rates[:, 100:] = rates[:, 100:, ::-1]  # what comes after changes nothing before
+    later = recordings.own_turning(rates, data["dt"])
+    places = RING.find(data["rates"])
+    assert np.isfinite(later).all()
+    heading = RING.decode(data["rates"], places)
+    np.testing.assert_allclose(rec.velocity[:, 1:], RING.difference(heading[:, 1:], heading[:, :-1]) / 0.01, atol=1e-3)
+
+
+def test_who_is_driven_is_read_and_checked(data, save):
+    driven = np.arange(40) >= 30
+    rec = recordings.load(save(data, driven=driven))
+    assert (rec.driven == driven).all()
+    assert (rec.trials(slice(2)).driven == driven).all()
+    assert recordings.load(save(data, driven=np.zeros(40, int))).driven is None
+    for wrong, said in ((np.ones(39), "driven has shape"), (np.full(40, 2), "other than 0 and 1")):
+        with pytest.raises(BadInput, match=said):
+            recordings.load(save(data, driven=wrong))
+
+
+def test_shifters_are_counted_among_driven_units(data):
+    from nsi.tuning import shifter_measures
+
+    found = record.record(data, "half")
+    n = found["rates"].shape[-1]
+    rec = Recording(found["rates"], found["velocity"], found["dt"])
+    W, W_in, b = (found[f"true_{k}"].astype(np.float32) for k in ("W", "W_in", "b"))
+    count = shifter_measures(Network(W, W_in, b, 0.2, n), rec, RING, RING.find(rec.rates))
+    assert count["active_input_units"] <= 20
+    assert prediction.predict(Network(W, W_in, b, 0.2, n), rec).shape[-1] == 80
