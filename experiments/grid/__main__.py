@@ -81,7 +81,7 @@ def measured(case, seed, folder, sizes, options):
     found = {"fit": {m: metrics.get(m) for m in MEASURES}}
     found["fit"] |= {"ahead": metrics["heading_error"], "dimensions": shape.dimensions}
     found["fit"]["r_gate_profile"] = connectivity.per_component(connectivity.correlation, *map(np.array, profiles))
-    if "phases" in data:
+    if "phases" in data and shape.dimensions == 2:
         found["fit"]["phase_error"] = misplaced(places, data["phases"])
     with np.load(out / "connectivity.npz", allow_pickle=False) as file:
         best, known = file["W"], file["identifiable"]
@@ -91,7 +91,7 @@ def measured(case, seed, folder, sizes, options):
     found["correlation of the rates"] = {"r_W": connectivity.correlation(correlated, W), "r_dev": finite(r_dev)}
     if case != "even":
         return found, None
-    solved, gate, _ = least_squares(rec, alpha, 8000)
+    solved, gate = least_squares(rec, alpha, 3000)
     found["least squares"] = {
         "r_W": connectivity.correlation(solved, W),
         "r_gate": connectivity.per_component(connectivity.correlation, gate, truth["gate"]),
@@ -101,17 +101,18 @@ def measured(case, seed, folder, sizes, options):
     itself = Network(*(truth[k].astype(np.float32) for k in ("W", "W_in", "b")), alpha, n)
     ahead = prediction.heading_table(itself, held_out, shape, places)
     found["the circuit itself"] = {"r_W": 1.0, "heading_error_5s": ahead["5"]["error"], "ahead": ahead}
-    return found, None if seed else drawn_arrays(data, best, W, gates, shape)
+    return found, None if seed else drawn_arrays(data, best, W, gates)
 
 
-def drawn_arrays(data, fitted, true, gates, shape):
+def drawn_arrays(data, fitted, true, gates):
     """What the figure shows of a recording and its fit, as lists."""
     rates, position = (data[key].reshape(-1, data[key].shape[-1]) for key in ("rates", "position"))
     maps, _ = ratemaps.rate_maps(rates[:, [0]], position)
+    profile = geometry.TORUS.profile  # these cells are in order
     arrays = {
         "bump": data["rates"][0, -1], "map": maps[0], "repeats": ratemaps.autocorrelogram(maps[0]),
-        "W": [shape.profile(W)[1] for W in (true, fitted)], "W_sd": shape.profile(fitted)[2],
-        "gate": [[shape.profile(g)[1] for g in gate] for gate in gates[::-1]],
+        "W": [profile(W)[1] for W in (true, fitted)], "W_sd": profile(fitted)[2],
+        "gate": [[profile(g)[1] for g in gate] for gate in gates[::-1]],
     }  # fmt: skip
     return {k: np.round(np.nan_to_num(v, nan=-9.0), 5).tolist() for k, v in arrays.items()}
 
