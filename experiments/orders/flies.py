@@ -1,0 +1,158 @@
+"""Real flies: does speed, whichever way, raise the bump, and does a model with order two foresee it on other flies?
+
+The bump's size A is the length of its population vector. *Rise*: regression of A, relative to its mean over the trial,
+on the ball's speed and its signed velocity, both through one exponential filter; a slope for each fly, with an interval
+over flies. *Prediction*: A at a later moment by least squares on A now, with the velocity on the way (order one), or
+also with its square (order two); fitted on all flies but one, and scored by the correlation on that one. Null models
+have the velocity of half a trial later, or of another trial.
+"""
+
+import re
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+from scipy.io import loadmat
+
+from experiments import runs
+from experiments.flies.prediction import BEFORE, HORIZONS, ahead, pieces, vector
+from nsi import recordings
+from nsi.connectivity import correlation
+
+FILTER = 0.4  # s, of the velocity before it is set against calcium
+FILTERS = 0.3, 1.0  # s, of the velocity that predicts
+BRIDGE = Path("PEN1-PB")  # the authors' files of the protocerebral bridge, a folder per day
+NULLS = "recording", "half a trial later", "another trial"
+NAME = re.compile(r"(Fly\d+)_.*6fx(37F06|60D05)_jRGC1ax(37F06|60D05)_Dark")
+
+
+def filtered(x, dt, seconds):
+    """Exponential filter along time. x: (trials, steps, ...)."""
+    y, keep = np.empty_like(x, float), np.exp(-dt / seconds)
+    y[:, 0] = x[:, 0]
+    for t in range(1, x.shape[1]):
+        y[:, t] = keep * y[:, t - 1] + (1 - keep) * x[:, t]
+    return y
+
+
+def instead(x, valid, null):
+    """The velocity (trials, steps), or that of a null model. valid: (trials, steps) bool."""
+    if null == "half a trial later":
+        return np.stack([np.concatenate([np.roll(v[k], k.sum() // 2), v[~k]]) for v, k in zip(x, valid, strict=True)])
+    return np.roll(x, 1, 0) if null == "another trial" else x
+
+
+def rise(size, velocity, valid, animal, dt):
+    """How speed and signed velocity change the bump's size, relative to its mean, per rad/s.
+
+    size, velocity: (trials, steps); valid: (trials, steps) bool; animal: (trials,).
+    Returns: {null: {"speed", "signed": (flies,)}}.
+    """
+    found = {}
+    for null in NULLS:
+        v = instead(velocity, valid, null)
+        slopes = []
+        for a, x, speed, k in zip(size, filtered(v, dt, FILTER), filtered(np.abs(v), dt, FILTER), valid, strict=True):
+            terms = np.stack([np.ones(k.sum()), speed[k], x[k]], 1)
+            slopes.append(np.linalg.lstsq(terms, a[k] / a[k].mean(), rcond=None)[0][1:])
+        each = np.array([np.mean(np.array(slopes)[animal == fly], 0) for fly in np.unique(animal)])
+        found[null] = {"speed": each[:, 0].tolist(), "signed": each[:, 1].tolist()}
+    return found
+
+
+def bridge(folder):
+    """E-PG of the protocerebral bridge: the bump's size on either side, averaged. Returns: list of trials.
+
+    Each: fly (str), dt, size (steps,) and velocity (steps,) rad/s. Glomeruli are rows L9 to L1 and R1 to R9; E-PG have
+    L8 to L1 and R1 to R8, eight to a side, 45 degrees apart.
+    """
+    trials = []
+    for path in sorted(folder.rglob("*.mat")):
+        named = NAME.match(path.name)
+        if not named:
+            continue
+        file = loadmat(path, squeeze_me=True, variable_names=("GROIaveMax", "RROIaveMax", "positionDat"))
+        ball = {
+            k: np.ravel(file["positionDat"][k].item()).astype(float) for k in ("t", "OffsetRot", "tVR", "tFrameGrab")
+        }
+        rates = np.asarray(file["GROIaveMax" if named[2] == "60D05" else "RROIaveMax"], float)  # the line's channel
+        grabs = ball["tFrameGrab"][:: len(ball["tFrameGrab"]) // rates.shape[1]][: rates.shape[1]]
+        times = ball["t"][0] + (grabs - ball["tVR"][0]) * 1e-4
+        inside = (times >= ball["t"][0]) & (times <= ball["t"][-1])
+        heading = np.interp(times[inside], ball["t"], np.unwrap(np.deg2rad(ball["OffsetRot"])))
+        low, high = np.percentile(rates, [5, 99], axis=1, keepdims=True)
+        scaled = np.clip((rates - low) / (high - low), 0, 1.2)[:, inside]
+        turn = np.exp(1j * np.arange(8) * np.pi / 4)
+        size = (np.abs(turn @ scaled[1:9]) + np.abs(turn @ scaled[9:17])) / 2
+        dt = float(np.median(np.diff(times)))
+        trials.append(
+            {"fly": path.parent.name + named[1], "dt": dt, "size": size, "velocity": np.gradient(heading, dt)}
+        )
+    return trials
+
+
+def predicted(rec, null="recording"):
+    """Correlation of the bump's later size with what is predicted, on each fly left out, at each horizon.
+
+    Returns: {"persistence", "order one", "order two": (flies, horizons)}.
+    """
+    v = instead(rec.velocity[..., 0], rec.valid, null)
+    other = recordings.Recording(rec.rates, v[..., None].astype(np.float32), rec.dt, lengths=rec.lengths)
+    cut, trial = pieces(other)
+    size, v, fly = np.abs(vector(cut.rates)), cut.velocity[..., 0], rec.animal[trial]
+    later = BEFORE + ahead(rec.dt)
+    before = [size[:, BEFORE], *(filtered(size[:, : BEFORE + 1], rec.dt, s)[:, -1] for s in FILTERS)]
+    one, two = ([filtered(x, rec.dt, s) for s in FILTERS] for x in (v, v**2))
+    found = {name: np.empty((len(np.unique(fly)), len(HORIZONS))) for name in ("persistence", "order one", "order two")}
+    for h, t in enumerate(later):
+        terms = {"persistence": before}
+        terms["order one"] = [*before, *(x[:, t] for x in one)]
+        terms["order two"] = [*terms["order one"], *(x[:, t] for x in two), *(x[:, BEFORE] for x in two)]
+        for name, columns in terms.items():
+            x = np.stack([np.ones(len(fly)), *columns], 1)
+            for k, left in enumerate(np.unique(fly)):
+                b = np.linalg.lstsq(x[fly != left], size[fly != left, t], rcond=None)[0]
+                found[name][k, h] = correlation(x[fly == left] @ b, size[fly == left, t])
+    return {name: value.tolist() for name, value in found.items()}
+
+
+def measured(path, folder=BRIDGE):
+    """All that the page says of flies. path: data/fly.npz; folder: of the bridge's files, left out where it is not."""
+    rec = recordings.load(path)
+    size, v = np.abs(vector(rec.rates)), rec.velocity[..., 0].astype(float)
+    results = {"rise": {"ellipsoid body": rise(size, v, rec.valid, rec.animal, rec.dt)}}
+    trials = bridge(folder) if Path(folder).exists() else []
+    if trials:
+        steps = max(len(t["size"]) for t in trials)
+        valid = np.arange(steps) < np.array([[len(t["size"])] for t in trials])
+        wide = lambda key: np.stack([np.pad(t[key], (0, steps - len(t[key]))) for t in trials])  # noqa: E731
+        animal = np.unique([t["fly"] for t in trials], return_inverse=True)[1]
+        dt = float(np.median([t["dt"] for t in trials]))
+        results["rise"]["protocerebral bridge"] = rise(wide("size"), wide("velocity"), valid, animal, dt)
+    results["prediction"] = predicted(rec)
+    results["prediction, null"] = {null: predicted(rec, null)["order two"] for null in NULLS[1:]}
+    return results
+
+
+def interval(values):
+    """'mean (low to high)', the 95 % interval over flies by Student's t."""
+    values = np.asarray(values, float)
+    half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    return f"{values.mean():.3f} ({values.mean() - half:.3f} to {values.mean() + half:.3f})"
+
+
+def table(results):
+    """The flies' tables as Markdown. results: the experiment's, with "flies" in it."""
+    found = results["flies"]
+    rows = [
+        [f"{place}, {null}", interval(slopes["speed"]), interval(slopes["signed"]),
+         f"{sum(x > 0 for x in slopes['speed'])} of {len(slopes['speed'])}"]
+        for place, each in found["rise"].items() for null, slopes in each.items()
+    ]  # fmt: skip
+    first = runs.markdown(["bump's size, relative, per rad/s", "speed", "signed velocity", "flies that rise"], rows)
+    named = [(name, np.array(r)) for name, r in found["prediction"].items()]
+    named += [(f"order two, velocity of {null}", np.array(r)) for null, r in found["prediction, null"].items()]
+    rows = [[name, *(f"{x:.3f}" for x in r.mean(0))] for name, r in named]
+    gain = np.array(found["prediction"]["order two"]) - np.array(found["prediction"]["order one"])
+    rows.append(["*order two minus order one*", *(f"{interval(x)}, {sum(x > 0)} of {len(x)}" for x in gain.T)])
+    return first + "\n\n" + runs.markdown(["r of predicted and recorded size", *(f"{h:g} s" for h in HORIZONS)], rows)
