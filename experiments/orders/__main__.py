@@ -13,9 +13,10 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
+import cann
 from experiments import runs
 from experiments.orders import flies
-from nsi import figures, orders, recordings
+from nsi import circuits, figures, orders, recordings
 from nsi.geometry import RING
 from nsi.run import checkpoint, files
 
@@ -29,7 +30,7 @@ WHOLE = "orders_description", "orders_residual", "orders_noise", "orders_powers"
 def measured(name, seed, folder, sizes, updates):
     """Simulate one circuit and fit it. Returns: {measure: value}, with profiles for the figure."""
     data, out = folder / f"{name}-{seed}.npz", folder / f"{name}-{seed}"
-    runs.script("cann.py", "--circuit", name, "--out", data, "--seed", seed, *sizes)
+    recordings.save(data, **cann.simulate_recording(circuits.CIRCUITS[name](), seed, *sizes))
     metrics = runs.fit(data, out, "--seed", seed, *OPTIONS, *updates)
     found = {m: metrics[m] for m in (*MEASURES, *WHOLE)}
     rec = recordings.load(data)
@@ -61,7 +62,7 @@ def there(rows):
 def found(results):
     """How the orders that are there are found, as Markdown. results: {circuit: [measured's, one per seed]}."""
     lines = []
-    for name, rows in circuits(results):
+    for name, rows in simulated(results):
         for k in there(rows):
             cells = [runs.spread([row[m][k] for row in rows]) for m in MEASURES[:3]]
             everywhere = runs.spread([row["slope_everywhere"][k] for row in rows])
@@ -74,7 +75,7 @@ def found(results):
 def absent(results):
     """The orders that are not there, and which description fits, as Markdown. results: as for `found`."""
     lines = []
-    for name, rows in circuits(results):
+    for name, rows in simulated(results):
         gone = [k for k in range(1, len(rows[0]["r_orders"])) if k not in there(rows)]
         largest = max((row["orders_size"][k] for row in rows for k in gone), default=0.0)
         shown = sum(row["orders_shown"][k] for row in rows for k in gone)
@@ -88,14 +89,14 @@ def absent(results):
     return runs.markdown([*names, "own noise, estimated"], lines)
 
 
-def circuits(results):
+def simulated(results):
     """The circuits among the results, in order. Yields: name, rows."""
     return [(name, results[name]) for name in CIRCUITS if name in results]
 
 
 def figure(results):
     """A row per circuit, of the first seed: J's profile at several inputs, then the profile of each order."""
-    rows = [(name, each[0]) for name, each in circuits(results)]
+    rows = [(name, each[0]) for name, each in simulated(results)]
     drawn, axes = plt.subplots(len(rows), 4, figsize=(11, 1.9 * len(rows) + 0.4), squeeze=False, sharex=True)
     for line, (name, row) in zip(axes, rows, strict=True):
         powers = np.array(row["orders_powers"])
@@ -119,17 +120,18 @@ def main():
     p.add_argument("--steps", type=int, default=1000, help="of each trial")
     p.add_argument("--updates", type=int, help="of each fit (default: its own)")
     p.add_argument("--flies", type=Path, default="data/fly.npz", help="left out where there is no such file")
+    p.add_argument("--bridge", type=Path, default=flies.BRIDGE, help="the authors' files of the bridge, likewise")
     args = p.parse_args()
-    sizes = ["--trials", args.trials, "--steps", args.steps]
+    sizes = args.trials, args.steps
     updates = ["--updates", args.updates] if args.updates else []
-    items = [(name, seed) for name in args.circuits for seed in range(args.seeds)]
+    items = [(name, seed) for name in args.circuits for seed in range(1, args.seeds + 1)]  # 0 was tuned on
     with tempfile.TemporaryDirectory() as folder:
         each = runs.each(lambda item: measured(*item, Path(folder), sizes, updates), items)
     results = runs.read(FOLDER)
     for name in args.circuits:
         results[name] = [row for row, (of, _) in zip(each, items, strict=True) if of == name]
     if args.flies.exists():
-        results["flies"] = flies.measured(args.flies)
+        results["flies"] = flies.measured(args.flies, args.bridge)
     write(results)
 
 

@@ -7,7 +7,6 @@ also with its square (order two); fitted on all flies but one, and scored by the
 have the velocity of half a trial later, or of another trial.
 """
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +17,12 @@ from experiments import runs
 from experiments.flies.prediction import BEFORE, HORIZONS, ahead, pieces, vector
 from nsi import recordings
 from nsi.connectivity import correlation
+from nsi.recordings.flies import BALL, NAME
 
 FILTER = 0.4  # s, of the velocity before it is set against calcium
 FILTERS = 0.3, 1.0  # s, of the velocity that predicts
 BRIDGE = Path("PEN1-PB")  # the authors' files of the protocerebral bridge, a folder per day
 NULLS = "recording", "half a trial later", "another trial"
-NAME = re.compile(r"(Fly\d+)_.*6fx(37F06|60D05)_jRGC1ax(37F06|60D05)_Dark")
 
 
 def filtered(x, dt, seconds):
@@ -72,9 +71,7 @@ def bridge(folder):
         if not named:
             continue
         file = loadmat(path, squeeze_me=True, variable_names=("GROIaveMax", "RROIaveMax", "positionDat"))
-        ball = {
-            k: np.ravel(file["positionDat"][k].item()).astype(float) for k in ("t", "OffsetRot", "tVR", "tFrameGrab")
-        }
+        ball = {k: np.ravel(file["positionDat"][k].item()).astype(float) for k in BALL}
         rates = np.asarray(file["GROIaveMax" if named[2] == "60D05" else "RROIaveMax"], float)  # the line's channel
         grabs = ball["tFrameGrab"][:: len(ball["tFrameGrab"]) // rates.shape[1]][: rates.shape[1]]
         times = ball["t"][0] + (grabs - ball["tVR"][0]) * 1e-4
