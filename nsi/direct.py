@@ -22,7 +22,7 @@ THRESHOLD_PRIOR = 0.1
 MOST = 40  # leading directions of the states that weights are given in
 LEAST = 1e-6  # of the states' leading eigenvalue
 SURE = 0.15, 0.98  # rates that show their current before any has been predicted
-EVERY = 3  # steps: one in so many is regressed on
+EVERY = 2  # steps: one in so many is regressed on
 ALIKE = 0.5  # share of the residual's variance that may change slowly, if its own noise is to be told
 
 

@@ -38,8 +38,8 @@ def measured(name, seed, folder, sizes, updates):
     net = checkpoint.networks(out / "model.pt")[0][0]
     everywhere = orders.expansion(net, orders.measure_of(rec.rates, rec.velocity, net.alpha))
     found["slope_everywhere"] = [
-        float(np.sum(G * T) / np.sum(T * T)) if r is not None else None
-        for G, T, r in zip(everywhere, true, found["r_orders"], strict=True)
+        float(np.sum(G * T) / np.sum(T * T)) if s is not None else None
+        for G, T, s in zip(everywhere, true, found["orders_slope"], strict=True)
     ]
     with np.load(out / "connectivity.npz") as file:
         kept = {"profile": file["orders_profile"], "se": file["orders_profile_se"], "true": true}
@@ -56,7 +56,13 @@ def called(powers, names=("v", "g")):
 
 def there(rows):
     """The orders beyond 0 that a circuit has. rows: its results, one per seed. Returns: list of int."""
-    return [k for k, r in enumerate(rows[0]["r_orders"]) if k and r is not None]
+    return [k for k, slope in enumerate(rows[0]["orders_slope"]) if k and slope is not None]
+
+
+def spread(values, digits=3):
+    """'mean ± s.d.' over the seeds that have a value."""
+    known = [value for value in values if value is not None]
+    return runs.spread(known, digits) if known else "–"
 
 
 def found(results):
@@ -64,10 +70,9 @@ def found(results):
     lines = []
     for name, rows in simulated(results):
         for k in there(rows):
-            cells = [runs.spread([row[m][k] for row in rows]) for m in MEASURES[:3]]
-            everywhere = runs.spread([row["slope_everywhere"][k] for row in rows])
+            cells = [spread([row[m][k] for row in rows]) for m in (*MEASURES[:3], "slope_everywhere")]
             told = f"{sum(row['orders_shown'][k] for row in rows)} of {len(rows)}"
-            lines.append([f"{name}, {called(rows[0]['orders_powers'][k])}", *cells, everywhere, told])
+            lines.append([f"{name}, {called(rows[0]['orders_powers'][k])}", *cells, told])
     names = ["circuit, order", "r", "slope", "coverage of the profile", "slope, read at all states", "shown"]
     return runs.markdown(names, lines)
 
@@ -80,13 +85,17 @@ def absent(results):
         largest = max((row["orders_size"][k] for row in rows for k in gone), default=0.0)
         shown = sum(row["orders_shown"][k] for row in rows for k in gone)
         said = sorted({row["orders_description"] for row in rows})
-        left = [runs.spread([row["orders_residual"][k] for row in rows], 4) for k in (0, 1)]
-        noise = [row["orders_noise"] for row in rows if row["orders_noise"] is not None]
-        own = runs.spread(noise, 4) if noise else "cannot tell"
+        left = [spread([row["orders_residual"][k] for row in rows], 4) for k in (0, 1)]
+        own = spread([row["orders_noise"] for row in rows], 4)
         share = f"{100 * largest:.1f} % ({shown} of {len(gone) * len(rows)})"
         lines.append([name, share, " or ".join(said), *left, own])
     names = ["circuit", "largest absent order (shown)", "fits", "left by hidden units", "by velocity times connections"]
     return runs.markdown([*names, "own noise, estimated"], lines)
+
+
+def flies_table(results):
+    """The flies' tables as Markdown. results: with "flies" in it."""
+    return flies.table(results)
 
 
 def simulated(results):
@@ -142,7 +151,7 @@ def write(results):
     with files.whole(FOLDER / "orders.png") as path:
         figure(results).savefig(path)
     tables = {"found": found(results), "absent": absent(results)}
-    runs.page(FOLDER, **tables, **({"flies": flies.table(results)} if "flies" in results else {}))
+    runs.page(FOLDER, **tables, **({"flies": flies_table(results)} if "flies" in results else {}))
 
 
 if __name__ == "__main__":
