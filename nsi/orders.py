@@ -81,7 +81,7 @@ def measure_of(rates, velocity, alpha, valid=None):
     u = synaptic_state(rates, alpha)[:, late][valid[:, late]].astype(np.float64)
     states = u[np.linspace(0, len(u) - 1, STATES).round().astype(int)]
     d = velocity.shape[-1]
-    sd = np.maximum(velocity[valid].astype(np.float64).std(0), 1e-12)
+    sd = direct.spread_of(velocity[valid])
     line = np.linspace(-REACH, REACH, POINTS.get(d, 3))
     z = np.stack(np.meshgrid(*[line] * d, indexing="ij"), -1).reshape(-1, d)
     weight = np.exp(-(z**2).sum(-1) / 2)
@@ -209,7 +209,7 @@ def _of_hidden(net, rec, measure, through, weights):
     n, size, k = net.n, len(net.b), len(measure.powers)
     u = synaptic_state(rec.rates, net.alpha)
     V = np.linalg.eigh(measure.states.T @ measure.states)[1][:, ::-1][:, :LEADING]
-    sd = np.maximum(rec.velocity[rec.valid].astype(np.float64).std(0), 1e-12)
+    sd = direct.spread_of(rec.velocity[rec.valid])
     raw = (monomials(rec.velocity / sd, measure.powers)[..., None] * (u @ V)[..., None, :]).astype(np.float32)
     p, raw = V.shape[1], raw.reshape(*u.shape[:2], -1)
     late = slice(u.shape[1] - through.x.shape[1], None)
