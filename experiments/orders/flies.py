@@ -17,10 +17,13 @@ from experiments import runs
 from experiments.flies.prediction import BEFORE, HORIZONS, ahead, pieces, vector
 from nsi import recordings
 from nsi.connectivity import correlation
+from nsi.prediction import predict
 from nsi.recordings.flies import BALL, NAME
+from nsi.run import checkpoint
 
 FILTER = 0.4  # s, of the velocity before it is set against calcium
 FILTERS = 0.3, 1.0  # s, of the velocity that predicts
+RUN = Path("runs/fly")  # networks fitted to these flies
 BRIDGE = Path("PEN1-PB")  # the authors' files of the protocerebral bridge, a folder per day
 NULLS = "recording", "half a trial later", "another trial"
 
@@ -60,10 +63,11 @@ def rise(size, velocity, valid, animal, dt):
 
 
 def bridge(folder):
-    """E-PG of the protocerebral bridge: the bump's size on either side, averaged. Returns: list of trials.
+    """The protocerebral bridge. Returns: list of trials.
 
-    Each: fly (str), dt, size (steps,) and velocity (steps,) rad/s. Glomeruli are rows L9 to L1 and R1 to R9; E-PG have
-    L8 to L1 and R1 to R8, eight to a side, 45 degrees apart.
+    Each: fly (str), dt, size (steps,) of E-PG's bump, averaged over the sides, sides (2, steps), mean of P-EN1 left and
+    right, and velocity (steps,) rad/s. Glomeruli are rows L9 to L1 and R1 to R9; E-PG have L8 to L1 and R1 to R8, eight
+    to a side, 45 degrees apart, P-EN1 L9 to L2 and R2 to R9.
     """
     trials = []
     for path in sorted(folder.rglob("*.mat")):
@@ -72,20 +76,74 @@ def bridge(folder):
             continue
         file = loadmat(path, squeeze_me=True, variable_names=("GROIaveMax", "RROIaveMax", "positionDat"))
         ball = {k: np.ravel(file["positionDat"][k].item()).astype(float) for k in BALL}
-        rates = np.asarray(file["GROIaveMax" if named[2] == "60D05" else "RROIaveMax"], float)  # the line's channel
+        both = [np.asarray(file[key], float) for key in ("GROIaveMax", "RROIaveMax")]
+        rates, shifters = both if named[2] == "60D05" else both[::-1]  # 60D05 labels E-PG, the other line P-EN1
         grabs = ball["tFrameGrab"][:: len(ball["tFrameGrab"]) // rates.shape[1]][: rates.shape[1]]
         times = ball["t"][0] + (grabs - ball["tVR"][0]) * 1e-4
         inside = (times >= ball["t"][0]) & (times <= ball["t"][-1])
         heading = np.interp(times[inside], ball["t"], np.unwrap(np.deg2rad(ball["OffsetRot"])))
-        low, high = np.percentile(rates, [5, 99], axis=1, keepdims=True)
-        scaled = np.clip((rates - low) / (high - low), 0, 1.2)[:, inside]
+        scaled, shifters = (spanned(x)[:, inside] for x in (rates, shifters))
+        sides = np.stack([shifters[:8].mean(0), shifters[10:].mean(0)])
         turn = np.exp(1j * np.arange(8) * np.pi / 4)
         size = (np.abs(turn @ scaled[1:9]) + np.abs(turn @ scaled[9:17])) / 2
         dt = float(np.median(np.diff(times)))
         trials.append(
-            {"fly": path.parent.name + named[1], "dt": dt, "size": size, "velocity": np.gradient(heading, dt)}
+            {
+                "fly": path.parent.name + named[1],
+                "dt": dt,
+                "size": size,
+                "sides": sides,
+                "velocity": np.gradient(heading, dt),
+            }
         )
     return trials
+
+
+def spanned(x):
+    """Rows scaled so that their 5th to 99th percentile spans 0 to 1, and clipped. x: (rows, steps)."""
+    low, high = np.percentile(x, [5, 99], axis=1, keepdims=True)
+    return np.clip((x - low) / (high - low), 0, 1.2)
+
+
+def arms(x, v, dt):
+    """How rates change with turning to either side, relative to their mean, per rad/s.
+
+    x: (units, steps); v: (steps,) rad/s. Returns: (units, 2), slopes on max(v, 0) and on max(-v, 0).
+    """
+    up, down = (filtered(np.maximum(s * v, 0)[None], dt, FILTER)[0] for s in (1, -1))
+    terms = np.stack([np.ones(len(v)), up, down], 1)
+    return np.linalg.lstsq(terms, (x / x.mean(1, keepdims=True)).T, rcond=None)[0][1:].T
+
+
+def both_arms(trials):
+    """Mean slopes of P-EN1 on its preferred and on the other side. Returns: {"preferred", "other": (flies,)}.
+
+    The preferred side of left and right neurons is one and the same in all flies, taken from their mean.
+    """
+    flies = np.unique([t["fly"] for t in trials])
+    each = np.array(
+        [np.mean([arms(t["sides"], t["velocity"], t["dt"]) for t in trials if t["fly"] == f], 0) for f in flies]
+    )
+    left = each[:, 0].mean(0)  # (2,), slopes of the left ones
+    order = [0, 1] if left[0] > left[1] else [1, 0]
+    preferred, other = ((each[:, 0, order[k]] + each[:, 1, order[1 - k]]) / 2 for k in (0, 1))
+    return {"preferred": preferred.tolist(), "other": other.tolist()}
+
+
+def arms_of_units(nets, rec):
+    """The same of the input units of networks held at a recording, network by network; active units, by W_in's sign."""
+    found = {"preferred": [], "other": []}
+    v = rec.velocity[..., 0].astype(float)
+    up, down = (filtered(np.maximum(s * v, 0), rec.dt, FILTER)[rec.valid] for s in (1, -1))
+    terms = np.stack([np.ones(len(up)), up, down], 1)
+    for net in nets:
+        rates = predict(net, rec)[..., net.n :][rec.valid]
+        active = rates.mean(0) > 0.01
+        slopes = np.linalg.lstsq(terms, rates[:, active] / rates[:, active].mean(0), rcond=None)[0][1:]
+        right = net.W_in[0, net.n :][active] > 0
+        found["preferred"].append(float(np.where(right, slopes[0], slopes[1]).mean()))
+        found["other"].append(float(np.where(right, slopes[1], slopes[0]).mean()))
+    return found
 
 
 def predicted(rec, null="recording"):
@@ -113,8 +171,9 @@ def predicted(rec, null="recording"):
     return {name: value.tolist() for name, value in found.items()}
 
 
-def measured(path, folder=BRIDGE):
-    """All that the page says of flies. path: data/fly.npz; folder: of the bridge's files, left out where it is not."""
+def measured(path, folder=BRIDGE, run=RUN):
+    """All that the page says of flies. path: data/fly.npz; folder: of the bridge's files, left out where it is not;
+    run: of networks fitted by experiments/flies/fit.sh, likewise."""
     rec = recordings.load(path)
     size, v = np.abs(vector(rec.rates)), rec.velocity[..., 0].astype(float)
     results = {"rise": {"ellipsoid body": rise(size, v, rec.valid, rec.animal, rec.dt)}}
@@ -126,6 +185,10 @@ def measured(path, folder=BRIDGE):
         animal = np.unique([t["fly"] for t in trials], return_inverse=True)[1]
         dt = float(np.median([t["dt"] for t in trials]))
         results["rise"]["protocerebral bridge"] = rise(wide("size"), wide("velocity"), valid, animal, dt)
+        results["arms"] = {"P-EN1, bridge": both_arms(trials)}
+    if (Path(run) / "model.pt").exists():
+        units = arms_of_units(checkpoint.networks(Path(run) / "model.pt")[0], rec)
+        results["arms"] = results.get("arms", {}) | {"input units, fitted to E-PG": units}
     results["prediction"] = predicted(rec)
     results["prediction, null"] = {null: predicted(rec, null)["order two"] for null in NULLS[1:]}
     return results
@@ -149,7 +212,13 @@ def table(results):
     first = runs.markdown(["bump's size, relative, per rad/s", "speed", "signed velocity", "flies that rise"], rows)
     named = [(name, np.array(r)) for name, r in found["prediction"].items()]
     named += [(f"order two, velocity of {null}", np.array(r)) for null, r in found["prediction, null"].items()]
+    rows = [[name, *(interval(found["arms"][name][side]) for side in ("preferred", "other"))] for name in found["arms"]]
+    arms = runs.markdown(["mean rate, relative, per rad/s", "turning to the preferred side", "to the other"], rows)
     rows = [[name, *(f"{x:.3f}" for x in r.mean(0))] for name, r in named]
     gain = np.array(found["prediction"]["order two"]) - np.array(found["prediction"]["order one"])
     rows.append(["*order two minus order one*", *(f"{interval(x)}, {sum(x > 0)} of {len(x)}" for x in gain.T)])
-    return first + "\n\n" + runs.markdown(["r of predicted and recorded size", *(f"{h:g} s" for h in HORIZONS)], rows)
+    return (
+        "\n\n".join((first, arms))
+        + "\n\n"
+        + runs.markdown(["r of predicted and recorded size", *(f"{h:g} s" for h in HORIZONS)], rows)
+    )
