@@ -46,14 +46,14 @@ def heading_table(net, rec, geometry, places, gain=1.0, warmup=20):
     """Mean error of the predicted heading by seconds ahead, beside two predictions without a network.
 
     rec: held-out trials; places: (n, D) rad; gain: of the integrator, turning of the activity per velocity.
-    Returns: {"0.25": {"error", "integrator", "stay": rad or None, "samples": count}, ...}.
+    Returns: {"0.25": {"error", "integrator", "stay": rad, or None of fewer samples than FEWEST, "samples": count}, ...}.
     """
     steps = [max(1, round(seconds / rec.dt)) for seconds in AHEAD]
     table = {}
     found = _errors(net, rec, geometry, places, steps, max(1, round(0.5 / rec.dt)), warmup, gain)
     for seconds, errors in zip(AHEAD, found, strict=True):
         count = int(np.isfinite(errors["network"]).sum())
-        mean = lambda x, count=count: float(np.nanmean(x)) if count else None  # noqa: E731
+        mean = lambda x, count=count: float(np.nanmean(x)) if count >= FEWEST else None  # noqa: E731
         table[f"{seconds:g}"] = {
             "error": mean(errors["network"]), "integrator": mean(errors["integrator"]), "stay": mean(errors["stay"]),
             "samples": count,

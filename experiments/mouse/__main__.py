@@ -68,7 +68,7 @@ def table(results):
     rows = [[name, *(runs.spread([one["heading_error"][s]["error"] for one in each]) for s in AHEAD)]
             for name, each in results.items() if name in NAMES]  # fmt: skip
     for name, key in (("*integrator, its gain the recording's*", "integrator"), ("*bump that stays*", "stay")):
-        rows.append([name, *(f"{first[s][key]:.3f}" for s in AHEAD)])
+        rows.append([name, *(runs.spread([first[s][key]]) for s in AHEAD)])
     return runs.markdown(["error, rad", *(f"{s} s" for s in AHEAD)], rows)
 
 
@@ -82,6 +82,10 @@ def asleep_table(results):
 NAMES = "recording", "velocity of other stretches", "rates reversed in time", "each cell of another stretch"
 
 
+def _row(one, key):
+    return np.array([one["heading_error"][s][key] for s in AHEAD], float)  # NaN where there are too few samples
+
+
 def draw(results):
     """Prediction, what is read off, and the pairs asleep."""
     figures.style()
@@ -89,9 +93,9 @@ def draw(results):
     ahead = [float(s) for s in AHEAD]
     each = results["recording"]
     for one in each:
-        axes[0].plot(ahead, [one["heading_error"][s]["error"] for s in AHEAD], color=figures.FITTED, lw=1)
+        axes[0].plot(ahead, _row(one, "error"), color=figures.FITTED, lw=1)
     for key, colour, style in (("integrator", figures.SIMPLE, "--"), ("stay", figures.TRUE, ":")):
-        axes[0].plot(ahead, [each[0]["heading_error"][s][key] for s in AHEAD], style, color=colour, label=key)
+        axes[0].plot(ahead, _row(each[0], key), style, color=colour, label=key)
     axes[0].plot([], [], color=figures.FITTED, label="network, each seed")
     axes[0].set(xlabel="seconds ahead", ylabel="error (rad)", ylim=(0, None), title="(a) held-out stretches")
     axes[0].legend(fontsize=7)
