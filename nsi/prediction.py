@@ -46,7 +46,7 @@ def heading_table(net, rec, geometry, places, gain=1.0, warmup=20):
     """Mean error of the predicted heading by seconds ahead, beside two predictions without a network.
 
     rec: held-out trials; places: (n, D) rad; gain: of the integrator, turning of the activity per velocity.
-    Returns: {"0.25": {"error", "integrator", "stay": rad, or None of fewer samples than FEWEST, "samples": count}, ...}.
+    Returns: {"0.25": {"error", "integrator", "stay": rad, None of fewer than FEWEST samples, "samples": count}, ...}.
     """
     steps = [max(1, round(seconds / rec.dt)) for seconds in AHEAD]
     table = {}
