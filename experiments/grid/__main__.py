@@ -88,7 +88,9 @@ def measured(case, seed, folder, sizes, options):
     rates = rec.rates[rec.valid]
     correlated = np.corrcoef(rates, rowvar=False)
     r_dev = connectivity.deviation(correlated, W, known, shape, places)[0]
-    found["correlation of the rates"] = {"r_W": connectivity.correlation(correlated, W), "r_dev": finite(r_dev)}
+    found["correlation of the rates"] = {
+        "r_W": finite(connectivity.correlation(correlated, W)), "r_dev": finite(r_dev),
+    }  # fmt: skip
     if case != "even":
         return found, None
     solved, gate = least_squares(rec, alpha, 3000)
@@ -136,6 +138,12 @@ def cell(values):
     """Mean ± s.d. over seeds; of components, of their mean."""
     known = [np.mean(v) for v in values if v is not None and np.size(v)]
     return runs.spread(known) if known else "–"
+
+
+def made(results):
+    """What the recordings were, in a sentence."""
+    each = "{seeds} of each case, {side} x {side} cells, {trials} trials of {steps} steps".format(**results["made"])
+    return f"Recordings: {each}."
 
 
 def scores(results):
@@ -196,13 +204,14 @@ def main():
         if arrays:
             results["drawn"] = arrays
     results["cases"] = {case: cases[case] for case in CASES if case in cases}
+    if items:
+        results["made"] = {"seeds": args.seeds, "side": args.side, "trials": args.trials, "steps": args.steps}
     if args.shapes:
         results["verdicts"] = {
             name: [shapes.called(name, seed) for seed in range(args.shapes)] for name in shapes.CASES
         }
     runs.write(FOLDER, results)
-    tables = {"verdicts": verdicts(results), "scores": scores(results), "ahead": ahead(results)}
-    tables["unordered"] = unordered(results)
+    tables = {f.__name__: f(results) for f in (made, scores, ahead, unordered, verdicts)}
     figures.style()
     with files.whole(FOLDER / "grid.png") as temporary:
         pictures.figure(results).savefig(temporary)
