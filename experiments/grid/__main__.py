@@ -55,7 +55,8 @@ def recording(case, seed, side, trials, steps):
         counts = rng.poisson(rates * PEAK * data["dt"])
         rates = gaussian_filter1d(counts / (PEAK * data["dt"]), SMOOTH / data["dt"], axis=1)
     hidden = np.concatenate([data["rates"][..., rest], data["hidden_rates"]], -1)
-    unordered = {k: v for k, v in data.items() if k not in ("heading", "position")}  # nor is it said where the bump is
+    unordered = {k: v for k, v in data.items() if k not in ("heading", "position", "true_orders")}
+    # nor is it said where the bump is
     return unordered | {
         "rates": rates.astype(np.float32), "hidden_rates": hidden, "true_W": data["true_W"][np.ix_(units, units)],
         "true_W_in": data["true_W_in"][:, units], "true_b": data["true_b"][units],
