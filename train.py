@@ -26,7 +26,10 @@ from nsi.windows import Windows
 
 FREE = {"updates": 550, "batch": 25, "lr": 1e-2}  # the free training's schedule
 CONTROL = {"updates": 1100, "batch": 50, "lr": 6e-3}  # that of the control, which has nothing else
-HELD, TUNED = (0.36, 0.3), (0.2, 0.1)  # updates and lr of the trainings after it, relative to its own
+HELD, TUNED = (
+    (0.36, 0.3),
+    (0.2, 0.1),
+)  # updates and lr of the trainings after it, relative to its own; lr falls by round
 EVERY = 4  # a solution that another follows does with every so-manieth step
 
 
@@ -132,7 +135,8 @@ def refine(model, windows, rec, shape, rounds, updates, lr, stage, bootstrap=Fal
     count = max(1, round(HELD[0] * updates))
     for k in range(rounds):
         with stage(f"round {k + 1} of {rounds}", count) as watch:
-            fit(model, windows, updates=count, lr=HELD[1] * lr, held=True, penalty=0.0, watch=watch, **loop)
+            pace = HELD[1] * lr * (rounds - k) / rounds
+            fit(model, windows, updates=count, lr=pace, held=True, penalty=0.0, watch=watch, **loop)
         every, pairs = EVERY if k + 1 < rounds else 1, zip(model.networks(), parts, strict=True)
         model.become([solve(net, part, shape, every, who=model.who).net for net, part in pairs])
     solved, count = model.networks(), max(1, round(TUNED[0] * updates))

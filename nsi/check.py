@@ -16,6 +16,7 @@ SHORTEST = 5.0  # s of activity, below which nothing is said of its turning
 UNRELATED = 0.12  # correlation of turning below which there is none, in a long recording; 3 / sqrt(s) in a shorter one
 GAIN, NOISY_GAIN = (0.6, 1.6), (0.5, 2.0)  # turning per velocity that may be a circuit's own, and at r below 0.9
 LATE = 0.035, 1.5  # s, and steps, beyond which clocks are apart
+GAINED = 0.02  # of the variance that is not explained: what a lag must explain beyond none
 JUMP = 0.3, 12.0  # rad, and robust s.d., beyond which single steps are jumps
 SCALE = 0.2, 1.05  # 99th percentile of a neuron's rates that the network can have
 UNEQUAL = 5.0  # ratio of the neurons' 99th percentiles
@@ -104,7 +105,9 @@ def silence(rec):
     silent = rec.valid & ~rec.rates.any(-1)
     ends = rec.valid.sum(1)
     at_end = np.array([e - np.max(np.flatnonzero(~s[:e]), initial=-1) - 1 for s, e in zip(silent, ends, strict=True)])
-    padded = np.flatnonzero(at_end >= 10)
+    still = [not v[e - k : e].any() for v, e, k in zip(rec.velocity, ends, at_end, strict=True)]
+    long = at_end >= 10
+    padded = np.flatnonzero(long if long.mean() > 0.2 else long & still)  # few cells may all be silent for a while
     if len(padded):
         yield (
             f"rates is 0 in all neurons at the end of {len(padded)} of {len(ends)} trials (trial {some(padded)}), "
@@ -239,20 +242,31 @@ def turning(rec, seen):
     slope = given["slope"] if by_heading and not GAIN[0] < abs(given["slope"]) < GAIN[1] else found["slope"]
     if not low < abs(found["slope"]) < high:
         yield _units(rec, v, found, slope, by_heading and GAIN[0] < abs(given["slope"]) < GAIN[1])
+    elif rec.heading is not None and not by_heading and _in_degrees(rec, length):
+        largest = np.abs(rec.heading).max()
+        yield f"heading reaches {largest:.3g} and turns with velocity as if it were in degrees; expected heading in rad"
     elif by_heading and not GAIN[0] < abs(given["slope"]) < GAIN[1]:
         yield (
             f"heading turns {abs(given['slope']):.3g} times as fast as velocity, and the activity "
-            f"{abs(found['slope']):.3g} times; expected heading in rad"
+            f"{abs(found['slope']):.3g} times; expected the heading of the same animal, in rad"
         )
     elif by_heading and given["slope"] < 0:
         yield f"heading turns against velocity (slope {given['slope']:.2f}); give both the same sign"
-    if abs(found["lag"]) > max(LATE[0], LATE[1] * rec.dt):
+    at_once = prediction.turns(seen.angle, rec.velocity[..., 0], rec.valid, rec.dt, 0.0)["r"] or 0.0
+    gained = (found["r"] ** 2 - at_once**2) / max(1 - found["r"] ** 2, 1e-9)
+    if abs(found["lag"]) > max(LATE[0], LATE[1] * rec.dt) and gained > GAINED:
         early = found["lag"] < 0
         yield (
             f"velocity: the recorded activity turns {abs(found['lag']):.3g} s {'before' if early else 'after'} it "
             f"(r {found['r']:.2f}); unless neurons do, their clocks are apart: move velocity "
             f"{abs(found['lag']):.3g} s {'earlier' if early else 'later'}, {round(abs(found['lag']) / rec.dt)} steps"
         )
+
+
+def _in_degrees(rec, length):
+    """Whether the given heading turns with the velocity once it is taken for degrees."""
+    angle = np.deg2rad(rec.heading[..., 0])
+    return not unrelated(prediction.turns(angle, rec.velocity[..., 0], rec.valid, rec.dt)["r"], length)
 
 
 def _units(rec, v, found, slope, by_heading):
@@ -303,7 +317,7 @@ def _strangers(rec, seen):
     each = [prediction.turns(*trial, rec.dt, seen.turning["lag"])["r"] for trial in one]
     each = np.abs(np.array([np.nan if one is None else one for one in each], float))
     strange = np.flatnonzero((each < 0.75 * np.nanmedian(each)) & (rec.valid.sum(1) * rec.dt > 2))
-    if np.nanmedian(each) > 0.9 and len(strange):
+    if np.nanmedian(each) > 0.95 and len(strange):
         yield (
             f"velocity: the recorded activity of trial {some(strange)} does not turn with it (r at most "
             f"{each[strange].max():.2f}, in the others {np.nanmedian(each):.2f}); are they paired with others' velocity"

@@ -107,7 +107,7 @@ def hold(net, rec):
     if net.W_in[:, :n].any():
         known += rec.velocity @ net.W_in[:, :n]
     if size > n:
-        inputs = Network(net.W[n:, n:], net.W_in[:, n:], net.b[n:], net.alpha, 0)
+        inputs = Network(net.W[n:, n:], net.W_in[:, n:], net.b[n:], net.alpha, 0, saturation=net.saturation)
         current = lambda t: u[:, t] @ net.W[:n, n:]  # noqa: E731
         start = np.zeros((trials, size - n), np.float32)
         for t, (s, r) in enumerate(run(inputs, rec.velocity, start, current)):

@@ -22,7 +22,7 @@ THRESHOLD_PRIOR = 0.1
 MOST = 40  # leading directions of the states that weights are given in
 LEAST = 1e-6  # of the states' leading eigenvalue
 SURE = 0.15, 0.98  # rates that show their current before any has been predicted
-EVERY = 3  # steps: one in so many is regressed on
+EVERY = 2  # steps: one in so many is regressed on
 ALIKE = 0.5  # share of the residual's variance that may change slowly, if its own noise is to be told
 
 
@@ -56,9 +56,9 @@ def fit(rec, alpha, powers):
     states = u[:, late][rec.valid[:, late]].astype(np.float64)
     sizes, directions = np.linalg.eigh(states.T @ states / len(states))
     V = directions[:, ::-1][:, : min(MOST, int((sizes > LEAST * sizes[-1]).sum()))].astype(np.float32)  # (n, p)
-    sd = np.maximum(rec.velocity[rec.valid].astype(np.float64).std(0), 1e-12)
+    sd = spread_of(rec.velocity[rec.valid])
     terms = np.prod((rec.velocity / sd)[..., None, :] ** powers, -1).astype(np.float32)  # (trials, steps, K + 1)
-    size = np.sqrt((terms[rec.valid].astype(np.float64) ** 2).mean(0))
+    size = np.maximum(np.sqrt((terms[rec.valid].astype(np.float64) ** 2).mean(0)), 1e-12)
     x = ((terms / size)[..., None] * (u @ V)[..., None, :]).reshape(*u.shape[:2], -1)[:, late]
     x = np.concatenate([x, np.ones_like(x[..., :1])], -1).astype(np.float32)
     known = np.zeros_like(rec.rates) if rec.stimulus is None else rec.stimulus
@@ -72,6 +72,12 @@ def fit(rec, alpha, powers):
     products = tuple((tuple(int(q) for q in p), g) for p, g in zip(powers[1:], G[1:], strict=True))
     net = Network(G[0], np.zeros((d, n)), about[-1], alpha, n, products=products)
     return Described(net, left, some, about, V, size)
+
+
+def spread_of(velocity):
+    """S.d. of each component, 1 where it does not vary. velocity: (samples, D). Returns: (D,)."""
+    sd = velocity.astype(np.float64).std(0)
+    return np.where(sd > 0, sd, 1.0)
 
 
 def _seen(held):

@@ -167,6 +167,34 @@ def profiles(separated, control, truth, determined, effective):
     return figure
 
 
+def orders(axes, profile, se, true, powers, chosen, names):
+    """The orders of effective connectivity, by signed distance around the ring.
+
+    axes: one for J at several inputs, and one for each order that is `chosen`, by index; profile, se, true (K + 1, n):
+    mean of each order at each distance, its standard error, and the truth or None; powers: (K + 1, D) int; names: of
+    each order.
+    """
+    degrees = np.degrees(np.arange(len(profile[0])) - len(profile[0]) // 2) * 2 * np.pi / len(profile[0])
+    for v, colour in zip((-4, -2, 0, 2, 4), plt.get_cmap("coolwarm")(np.linspace(0, 1, 5)), strict=True):
+        terms = np.prod(float(v) ** powers[:, :1], 1)  # further inputs at 1
+        axes[0].plot(degrees, terms @ profile, color=colour, label=f"v = {v}")
+        if true is not None:
+            axes[0].plot(degrees, terms @ true, color=TRUE, ls="--", lw=0.7)
+    axes[0].set_title("J(v)" if powers.shape[1] == 1 else "J(v, g = 1)")
+    for ax, k in zip(axes[1:], chosen, strict=True):
+        ax.plot(degrees, profile[k], color=FITTED, label="fitted")
+        ax.fill_between(
+            degrees, profile[k] - 1.96 * se[k], profile[k] + 1.96 * se[k], color=FITTED, alpha=0.2, lw=0,
+            label="95 % interval",
+        )  # fmt: skip
+        if true is not None:
+            ax.plot(degrees, true[k], color=TRUE, ls="--", label="true")
+        ax.set_title(f"order {names[k]}")
+    for ax in axes:
+        ax.axhline(0, color="grey", lw=0.5)
+        ax.set(xticks=range(-180, 181, 90), xlim=(-180, 180))
+
+
 def integration(time, recorded, fits, heading, trials=(0, 1, 2)):
     """Decoded heading while the networks run freely on velocity. All angles: (trials, steps) rad."""
     figure, axes = plt.subplots(1, len(trials) + 1, figsize=(13, 2.9), width_ratios=[1] * len(trials) + [0.9])

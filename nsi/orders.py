@@ -37,9 +37,11 @@ POINTS = {1: 21, 2: 9}  # of the grid along each input
 DEGREE = {1: 3, 2: 2}  # highest order
 RIDGE = 1e-2  # of the states' leading eigenvalue: directions that they hardly take are left at 0
 LEADING = 7  # of the states' directions, which regressors without tuned units are made of
-EVERY = 3  # steps: one in so many is regressed on
+ENOUGH = 50_000  # samples; of a longer recording trials are left out
+EVERY = 2  # steps: one in so many is regressed on
 DIRECTIONS, SMOOTH = 11, 2.0  # of the states along which currents are continued, and power of their size in the prior
 CONTINUED = 1e-5, 1e-4  # weight of that prior, relative to the leading direction, in order 0 and in the smaller others
+STIFFER = 100  # times that weight: how far an order moves with it counts as an error
 SHOWN = 1.5  # mean square of an order's profile over that of its standard error, from which on it is shown
 FITS = 1.15  # residual over noise, up to which a description fits
 THERE = 5e-3  # size of a true order, relative to order 0, from which on it is scored
@@ -79,7 +81,7 @@ def measure_of(rates, velocity, alpha, valid=None):
     u = synaptic_state(rates, alpha)[:, late][valid[:, late]].astype(np.float64)
     states = u[np.linspace(0, len(u) - 1, STATES).round().astype(int)]
     d = velocity.shape[-1]
-    sd = np.maximum(velocity[valid].astype(np.float64).std(0), 1e-12)
+    sd = direct.spread_of(velocity[valid])
     line = np.linspace(-REACH, REACH, POINTS.get(d, 3))
     z = np.stack(np.meshgrid(*[line] * d, indexing="ij"), -1).reshape(-1, d)
     weight = np.exp(-(z**2).sum(-1) / 2)
@@ -94,14 +96,14 @@ def measure_of(rates, velocity, alpha, valid=None):
 
 def hidden_states(net, measure):
     """The hidden units in equilibrium at each state and input. Returns: (points, STATES, M - n)."""
-    n, among = net.n, net.W[net.n :, net.n :]
+    n, among = net.n, net.W[net.n :, net.n :].astype(np.float32)
     from_state = measure.states @ net.W[:n, n:] + net.b[n:]
-    fixed = from_state + net.drive(measure.grid)[:, None, n:]
+    fixed = (from_state + net.drive(measure.grid)[:, None, n:]).astype(np.float32)
     s = response.phi(fixed)
     if among.any():
         for _ in range(100):
             before, s = s, s + 0.3 * (response.phi(fixed + s @ among) - s)
-            if np.abs(s - before).max() < 1e-6:
+            if np.abs(s - before).max() < 1e-5:
                 break
     return s
 
@@ -148,6 +150,7 @@ def read_off(net, rec, geometry):
     orders_scale (K + 1,), each monomial's r.m.s.
     """
     measure = measure_of(rec.rates, rec.velocity, net.alpha, rec.valid)
+    rec = rec.trials(slice(None, None, max(1, round(rec.valid.sum() / ENOUGH))))
     through = connectivity.hold(net, rec)
     weights = np.concatenate([net.W[:, : net.n], net.b[None, : net.n]]).astype(np.float64)
     hidden = direct.residual(uncertainty.regress(weights, through.x, through), through.rates.shape[:2])
@@ -174,7 +177,8 @@ def _judged(parts, measure, geometry, places):
         profile[k], away = mean(G), mean(moved - G)
         scatter = sum(mean(parts.clusters[k, ..., c]) ** 2 for c in range(parts.clusters.shape[-1]))
         sampling = np.maximum(parts.classical[k] ** 2, (parts.clusters[k].astype(np.float64) ** 2).sum(-1))
-        shared = np.mean(away**2) + np.mean(parts.unseen[k])  # errors that neurons have in common
+        stiffer = mean(parts.stiffer[k] - G)
+        shared = np.mean(away**2) + np.mean(stiffer**2) + np.mean(parts.unseen[k])  # what neurons have in common
         se[k] = np.sqrt(sampling + shared)
         profile_se[k] = np.sqrt(scatter + shared) if np.isfinite(sampling).all() else np.inf
         shown[k] = k == 0 or np.mean(profile[k] ** 2) > SHOWN * np.mean(profile_se[k] ** 2)
@@ -197,6 +201,7 @@ class Parts(NamedTuple):
     classical: np.ndarray  # (K + 1, n, n), standard error of `moved`, residuals taken for independent
     clusters: np.ndarray  # (K + 1, n, n, clusters), what each cluster of samples moves it by
     unseen: np.ndarray  # (K + 1, n, n), variance of what is continued to states in which the neuron is silent
+    stiffer: np.ndarray  # (K + 1, n, n), as fitted, but continued more stiffly
 
 
 def _of_hidden(net, rec, measure, through, weights):
@@ -204,7 +209,7 @@ def _of_hidden(net, rec, measure, through, weights):
     n, size, k = net.n, len(net.b), len(measure.powers)
     u = synaptic_state(rec.rates, net.alpha)
     V = np.linalg.eigh(measure.states.T @ measure.states)[1][:, ::-1][:, :LEADING]
-    sd = np.maximum(rec.velocity[rec.valid].astype(np.float64).std(0), 1e-12)
+    sd = direct.spread_of(rec.velocity[rec.valid])
     raw = (monomials(rec.velocity / sd, measure.powers)[..., None] * (u @ V)[..., None, :]).astype(np.float32)
     p, raw = V.shape[1], raw.reshape(*u.shape[:2], -1)
     late = slice(u.shape[1] - through.x.shape[1], None)
@@ -239,7 +244,8 @@ def _regressed(start, terms, held, measure):
     data, n = uncertainty.regress(start, held.x, held), start.shape[1]
     score, count, q = data.x.T @ data.e, data.used.sum(0), held.x.shape[-1]
     shape, rest = (len(terms), n, n), terms[0] @ start
-    fitted, moved, unseen, classical = np.zeros(shape), np.zeros(shape), np.zeros(shape), np.full(shape, np.inf)
+    fitted, moved, unseen, stiffer = (np.zeros(shape) for _ in range(4))
+    classical = np.full(shape, np.inf)
     clusters = np.zeros((*shape, len(data.starts)), np.float32)
     sizes, V = np.linalg.eigh(measure.states.T @ measure.states / STATES)
     sizes, V = sizes[::-1][:DIRECTIONS], V[:, ::-1][:, :DIRECTIONS]
@@ -249,8 +255,12 @@ def _regressed(start, terms, held, measure):
         active = (rest[:, j] > uncertainty.LOW) & (rest[:, j] < uncertainty.HIGH)
         z = measure.states[active] @ V
         weight = weights * sizes[0] * max(1, active.sum())
-        inverse = np.linalg.inv(z.T @ z + weight[:, None, None] * np.diag(1 / prior))  # (K + 1, p, p)
-        rows = (inverse @ z.T) @ terms[:, active]  # (K + 1, p, q), takes coefficients to orders along V
+        seen_there = z.T @ terms[:, active]  # (K + 1, p, q)
+        inverse, stiff = (
+            np.linalg.inv(z.T @ z + w[:, None, None] * np.diag(1 / prior)) for w in (weight, STIFFER * weight)
+        )
+        rows = inverse @ seen_there  # (K + 1, p, q), takes coefficients to orders along V
+        stiffer[:, :, j] = (stiff @ (seen_there @ start[:, j])[..., None])[..., 0] @ seen.T
         along = rows @ start[:, j]
         fitted[:, :, j] = moved[:, :, j] = along @ seen.T
         spread = np.mean(along**2 / prior, 1)  # the prior's variance, of each order
@@ -264,7 +274,7 @@ def _regressed(start, terms, held, measure):
         clusters[:, :, j] = rows @ (known @ data.clusters(left)[:, :, 0].T).numpy()
         covariance = (known * (left.square().sum() / (count[j] - q))).numpy()
         classical[:, :, j] = np.sqrt(np.maximum(np.einsum("kiq,kiq->ki", rows @ covariance, rows), 0))
-    return Parts(fitted, moved, classical, clusters, unseen)
+    return Parts(fitted, moved, classical, clusters, unseen, stiffer)
 
 
 def scores(found, truth, geometry, places):

@@ -6,7 +6,11 @@ from nsi.network import run, synaptic_state
 
 AHEAD = 0.25, 0.5, 1.0, 2.0, 5.0  # s
 FEWEST = 20  # samples that a mean error is worth
-SPAN, LAG = 0.5, 0.75  # s, of a turn; how far apart the clocks of velocity and activity are looked for
+SPAN, MEAN, LAG = (
+    0.5,
+    0.2,
+    0.75,
+)  # s, of a turn, and of what is averaged; how far apart the clocks of velocity and activity are looked for
 
 
 def predict(net, rec, warmup=None, start=0, steps=None):
@@ -95,11 +99,10 @@ def _errors(net, rec, geometry, places, ahead, every, warmup, gain=1.0):
 def turning(rec, geometry, places):
     """How the recorded activity turns with the velocity: where it does not, no fit to the velocity means anything.
 
-    Turns over SPAN are compared, which noise of single steps drowns less than turns of one step. places: (n, D) rad.
-    Returns: dict of `slope` (1 for activity that integrates rad/s), `r` (correlation) and `lag` (s, by which the
-    activity comes after the velocity), at the lag within LAG where the correlation is largest, None where there is
-    none; and `heading`, the same of the given heading, where it is given. On a torus slope and r are lists, one for
-    each component of the velocity, at the lag of the first.
+    places: (n, D) rad. Returns: dict of `slope` (1 for activity that integrates rad/s), `r` (correlation) and `lag`
+    (s, by which the activity comes after the velocity), at the lag within LAG where the correlation is largest, None
+    where there is none; and `heading`, the same of the given heading, where it is given. On a torus slope and r are
+    lists, one for each component of the velocity, at the lag of the first.
     """
     found = _along(geometry, geometry.decode(rec.rates, places), rec)
     if rec.heading is None or rec.heading.shape[-1] != geometry.dimensions:
@@ -130,26 +133,38 @@ def course_of(geometry, places):
 def turns(angle, velocity, valid, dt, lag=None):
     """The `slope`, `r` and `lag` of an angle's turning on a velocity, at the best lag, or at the one given (s).
 
+    Turns over SPAN, of directions averaged over MEAN, are compared: noise of single steps drowns these less than turns
+    of one step. The slope is the one that predicts the turns' directions best, whatever has gone around.
     angle: (trials, steps) rad, NaN where there is none; velocity: (trials, steps) rad/s; valid: (trials, steps) bool.
     """
     steps, valid = angle.shape[1], valid & np.isfinite(angle)
-    k = max(1, min(round(SPAN / dt), steps // 4))
-    single = np.angle(np.exp(1j * np.diff(np.where(valid, angle, 0.0).astype(float), axis=1)))
-    sums = lambda x: np.pad(np.cumsum(x, 1), ((0, 0), (1, 0)))  # noqa: E731
-    over = lambda x: sums(x)[:, k:] - sums(x)[:, :-k]  # noqa: E731
-    moved, missing = over(single), over(~(valid[:, 1:] & valid[:, :-1]))  # (trials, steps - k)
-    driven, absent = over(dt * velocity.astype(float))[:, :-1], over(~valid)[:, :-1]
+    k, width = (max(1, min(round(seconds / dt), steps // part)) for seconds, part in ((SPAN, 4), (MEAN, 8)))
+
+    def mean(x):
+        sums = np.pad(np.cumsum(x, 1), ((0, 0), (1, 0)))
+        return (sums[:, width:] - sums[:, :-width]) / width
+
+    pointing, known = mean(np.exp(1j * np.where(valid, angle, 0.0)) * valid), mean(valid * 1.0) > 1 - 1e-6
+    moved = np.angle(pointing[:, k:] * pointing[:, :-k].conj())  # (trials, steps - width - k + 1)
+    whole = mean(dt * (np.cumsum(velocity, 1, dtype=float) - velocity))
+    driven, known = whole[:, k:] - whole[:, :-k], known[:, k:] & known[:, :-k]
     furthest, best = min(round(LAG / dt), moved.shape[1] // 4), None
     for by in range(-furthest, furthest + 1) if lag is None else [round(lag / dt)]:
         late, early = (slice(max(0, s * by), moved.shape[1] - max(0, -s * by), max(1, k // 5)) for s in (1, -1))
-        use = (missing[:, late] == 0) & (absent[:, early] == 0)
+        use = known[:, late] & known[:, early]
         x, y = driven[:, early][use], moved[:, late][use]
         if len(x) < 3 or np.ptp(x) < 1e-9 or np.ptp(y) < 1e-9:
             continue
         r = np.corrcoef(x, y)[0, 1]
-        if best is None or abs(r) > abs(best["r"]) + 1e-12:
-            best = {"slope": float(r * y.std() / x.std()), "r": float(r), "lag": by * dt}
-    return best or {"slope": None, "r": None, "lag": None}
+        if best is None or abs(r) > abs(best[0]) + 1e-12:
+            best = r, by * dt, x, y
+    if best is None:
+        return {"slope": None, "r": None, "lag": None}
+    r, lag, x, y = best
+    slopes = r * y.std() / x.std() * np.geomspace(0.3, 5, 120)
+    every = max(1, len(x) // 5000)
+    slope = max(slopes, key=lambda slope: np.cos(y[::every] - slope * x[::every]).sum())
+    return {"slope": float(slope), "r": float(r), "lag": lag}
 
 
 def window_error(net, rec, warmup, window):

@@ -91,14 +91,16 @@ def solve(net, rec, geometry, every=1, rounds=3, who=None):
         return weights
 
     centre = profile(about)
-    for _ in range(rounds):
+    for k in range(rounds):
         chosen = _climb(lambda chosen, centre=centre: evidence(chosen, centre), chosen, spreads)
-        # under the spread chosen the profile would hardly move: a spread near 0 holds every weight to it
-        loose = [LOOSE * size for size in rms]
-        moved = [profile(posterior(spread, centre)) for spread in (chosen, loose)]
-        centre = max([centre, *moved], key=lambda centre, chosen=chosen: evidence(chosen, centre))
-    chosen = _climb(lambda chosen: evidence(chosen, centre), chosen, spreads)
-    solved = posterior(chosen, centre)
+        solved = posterior(chosen, centre)
+        if k + 1 < rounds and geometry.dimensions == 1:
+            centre = profile(solved)
+        elif k + 1 < rounds:
+            # a spread near 0 holds every weight to the profile, which then hardly moves; that of a torus, of few
+            # numbers, may be looked for under a loose one, while a ring's would take in what a misfit does
+            moved = [profile(solved), profile(posterior([LOOSE * size for size in rms], centre))]
+            centre = max([centre, *moved], key=lambda centre, chosen=chosen: evidence(chosen, centre))
     W, b = net.W.copy(), net.b.copy()
     W[:, :n], b[:n] = solved[:-1], solved[-1]
     return Solution(net._replace(W=W, b=b), chosen[0] / rms[0], float(np.sqrt(np.median(list(noise.values())))))

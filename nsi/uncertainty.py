@@ -244,7 +244,7 @@ def path_measures(net, rec, truth, found):
     held = hold(net, rec)
     total = net.W[:n, :n] + even_map(held, n) @ net.W[n:, :n]
     whole = {"W", "hidden_rates"} <= truth.keys() and len(truth["W"]) == n + truth["hidden_rates"].shape[-1]
-    if "gate" in truth:
+    if "gate" in truth and truth["gate"].any():  # a circuit may have none of first order
         effective = gate_map(net, held) @ net.W[n:, :n]
         true = true_effective_gate(truth, rec) if whole and "W_in" in truth else truth["gate"]
         size = lambda true: max(np.sum(true**2), 1e-30)  # noqa: E731

@@ -73,6 +73,7 @@ def simulated(path, seed, *, trials, steps, noise, observed, ring, strength, spe
         "true_b": data["true_b"][order],
         "true_gate": data["true_gate"][:, keep][:, :, keep],
     }
+    del data["true_orders"]  # of all compass neurons, not of those observed
     recordings.save(path, **data)
 
 

@@ -11,6 +11,7 @@ import math
 import os
 import signal
 import tempfile
+import time
 import zipfile
 from glob import escape
 from pathlib import Path
@@ -206,14 +207,15 @@ def interrupt(number, _):
 def postponed():
     """Put Ctrl-C and SIGTERM off for the length of the block, once.
 
-    Gives: a function that returns the signal that has come, or 0. The second signal raises Interrupted.
+    Gives: a function that returns the signal that has come, or 0. A second signal raises Interrupted, unless it comes
+    within a second: a terminal and a shell script may both pass on one Ctrl-C.
     """
     came = []
 
     def note(number, frame):
-        if came:
+        if came and time.monotonic() > came[1] + 1:
             interrupt(number, frame)
-        came.append(number)
+        came.extend((number, time.monotonic()))
 
     with on_interruption(note):
         yield lambda: came[0] if came else 0

@@ -210,7 +210,7 @@ def reported(out, rec, held_out, networks, found, metrics, options, run):
 
 
 def summary(metrics):
-    """The lines that a run ends with. Yields: what is measured, means over replicas; what is direct, if that is known."""
+    """The lines that a run ends with: what is measured, means over replicas, and what is direct, if that is known."""
     names = "r_W", "r_gate", "heading_error_5s", "loss", "train_seconds"
     show = {k: [x for x in np.ravel(metrics[k]) if x is not None] for k in names if k in metrics}
     yield ", ".join(f"{k} {np.mean(v):.3g}" for k, v in show.items() if v)

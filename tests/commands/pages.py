@@ -22,6 +22,7 @@ SMALL = {
     "experiments.connections": f"--circuits 'jitter 0.2, pulses' {CIRCUIT}",
     "experiments.findings": CIRCUIT,
     "experiments.limits": f"--factors strength {CIRCUIT}",
+    "experiments.orders": f"--circuits quadratic --flies none {CIRCUIT}",
     "experiments.perturbation": f"--amplitudes 4 {CIRCUIT}",
     "experiments.rivals": f"--samples 500 --force-passes 1 --published-updates 3 {CIRCUIT}",
     "experiments.estimator": "--only forcing --circuits gain --small",

@@ -1,7 +1,13 @@
 """The three commands, small, in a folder of their own: what they print and leave."""
 
 import json
+import os
+import shutil
+import signal
 import struct
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -127,6 +133,27 @@ def test_the_pair_can_be_fitted_again_and_nothing_else_by_accident(checkout, run
     for old, folder in zip(before, folders, strict=True):
         new = torch.load(folder / "model.pt", weights_only=True)["model"]
         assert all(torch.equal(old[k], new[k]) for k in old)
+
+
+@pytest.mark.slow
+def test_interruption_stops_both_fits(checkout, tmp_path):
+    """Ctrl-C, as a terminal sends it to the script and to all that it has started."""
+    for name in ("train.py", "model.py", "train.sh"):
+        shutil.copy(checkout / name, tmp_path)
+    shutil.copytree(ROOT / "nsi", tmp_path / "nsi", ignore=shutil.ignore_patterns("__pycache__"))
+    line = f"sh train.sh --data '{checkout}/data/ring.npz' {SMALL_PAIR} --updates 100000 --wandb disabled"
+    inside = os.environ | {"PYTHON": sys.executable, "PYTHONUNBUFFERED": "1"}
+    pair = subprocess.Popen(
+        line, shell=True, cwd=tmp_path, env=inside, start_new_session=True, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    while not all((tmp_path / "runs" / name / "model.pt").exists() for name in ("separated", "control")):
+        assert pair.poll() is None
+        time.sleep(0.1)
+    os.killpg(pair.pid, signal.SIGINT)
+    said, _ = pair.communicate(timeout=60)
+    assert pair.returncode == 130
+    assert said.count("stopped by SIGINT after update") == 2
 
 
 def test_own_recording_of_the_pages_gets_no_invented_measures(checkout, examples, run):

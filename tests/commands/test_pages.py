@@ -59,6 +59,7 @@ TABLES = {
     "grid": {"made": "made", "scores": "scores", "ahead": "ahead", "unordered": "unordered", "verdicts": "verdicts"},
     "kills": {"kills": "table"},
     "limits": {"limits": "table"},
+    "orders": {"found": "found", "absent": "absent", "flies": "flies_table"},
     "perturbation": {"perturbation": "table"},
     "reproduction": {"recovery": "table", "trust": "trust_table"},
     "rivals": {"rivals": "table"},
@@ -91,7 +92,7 @@ def test_results_are_of_as_many_seeds_as_the_page_says():
     assert len(rows["stimulated, separated"]["coverage"]) == 5
 
 
-@pytest.mark.parametrize("name", ["connections", "grid", "limits", "perturbation", "speed", "flies"])
+@pytest.mark.parametrize("name", ["connections", "grid", "limits", "orders", "perturbation", "speed", "flies"])
 def test_figures_stand_on_the_pages(name):
     folder = ROOT / "experiments" / name
     figures = re.findall(r"!\[[^\]]*\]\(([^)]+\.png)\)", (folder / "README.md").read_text())

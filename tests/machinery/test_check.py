@@ -11,6 +11,7 @@ import pytest
 import cann
 import train
 from nsi import check, circuits, recordings
+from nsi.recordings import mouse
 from nsi.uneven import uneven
 from tests.tools import GOOD, ROOT, TINY, call
 
@@ -198,6 +199,15 @@ def test_alpha_and_turning_are_always_printed(data, save, capsys):
         assert f"mine.npz: alpha 0.2 ({words})" in out
         assert "r 1.00" in out
         assert error == ""
+
+
+def test_nothing_is_said_of_a_mouse():
+    path = ROOT.parent / "shared" / "mouse" / "dataHD.mat"
+    if not path.exists():
+        pytest.skip("the mouse's recording is not here (../shared/mouse)")
+    data = mouse.read(path)[0]
+    rec = recordings.Recording(**{k: data[k] for k in ("rates", "velocity", "dt", "heading", "lengths")})
+    assert list(check.before(rec, path, 0.2, LENGTH)) == []
 
 
 def test_flies_are_clean():
