@@ -109,7 +109,7 @@ def choose(args, n, driven):
     if args.input_units is None:
         args.input_units = 0 if still == 0 else max(1, POPULATION - moved)
     if args.assume is None:
-        args.assume = "" if args.control else "excited,apart,types"
+        args.assume = "excited,apart,types" if moved and not args.control else ""
     if args.favour is None:
         args.favour = "direct" if few else "even" if still else "neither"
     if args.control:
