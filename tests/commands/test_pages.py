@@ -56,7 +56,7 @@ TABLES = {
     "estimator": {"estimator": "table"},
     "findings": {"findings": "table"},
     "flies": {"flies": "table"},
-    "grid": {"scores": "scores", "ahead": "ahead", "unordered": "unordered", "verdicts": "verdicts"},
+    "grid": {"made": "made", "scores": "scores", "ahead": "ahead", "unordered": "unordered", "verdicts": "verdicts"},
     "kills": {"kills": "table"},
     "limits": {"limits": "table"},
     "mouse": {"prediction": "table", "asleep": "asleep_table"},
