@@ -41,6 +41,7 @@ ENOUGH = 50_000  # samples; of a longer recording trials are left out
 EVERY = 2  # steps: one in so many is regressed on
 DIRECTIONS, SMOOTH = 11, 2.0  # of the states along which currents are continued, and power of their size in the prior
 CONTINUED = 1e-5, 1e-4  # weight of that prior, relative to the leading direction, in order 0 and in the smaller others
+ROOM = 5_000_000  # numbers of each order that clusters may take
 STIFFER = 100  # times that weight: how far an order moves with it counts as an error
 SHOWN = 1.5  # mean square of an order's profile over that of its standard error, from which on it is shown
 FITS = 1.15  # residual over noise, up to which a description fits
@@ -246,7 +247,8 @@ def _regressed(start, terms, held, measure):
     shape, rest = (len(terms), n, n), terms[0] @ start
     fitted, moved, unseen, stiffer = (np.zeros(shape) for _ in range(4))
     classical = np.full(shape, np.inf)
-    clusters = np.zeros((*shape, len(data.starts)), np.float32)
+    groups = min(len(data.starts), max(uncertainty.CLUSTERS, ROOM // n**2))  # of clusters, as memory allows
+    clusters = np.zeros((*shape, groups), np.float32)
     sizes, V = np.linalg.eigh(measure.states.T @ measure.states / STATES)
     sizes, V = sizes[::-1][:DIRECTIONS], V[:, ::-1][:, :DIRECTIONS]
     weights = np.where(np.arange(len(terms)) == 0, *CONTINUED)
@@ -271,7 +273,8 @@ def _regressed(start, terms, held, measure):
         step = known @ score[:, j]
         left = torch.where(data.used[:, j], data.e[:, j] - data.x @ step, 0.0)[:, None]
         moved[:, :, j] += rows @ step.numpy()
-        clusters[:, :, j] = rows @ (known @ data.clusters(left)[:, :, 0].T).numpy()
+        pulls = torch.stack([part.sum(0) for part in data.clusters(left)[:, :, 0].tensor_split(groups)], 1)
+        clusters[:, :, j] = rows @ (known @ pulls).numpy()
         covariance = (known * (left.square().sum() / (count[j] - q))).numpy()
         classical[:, :, j] = np.sqrt(np.maximum(np.einsum("kiq,kiq->ki", rows @ covariance, rows), 0))
     return Parts(fitted, moved, classical, clusters, unseen, stiffer)
