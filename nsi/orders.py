@@ -45,6 +45,7 @@ ROOM = 5_000_000  # numbers of each order that clusters may take
 STIFFER = 100  # times that weight: how far an order moves with it counts as an error
 SHOWN = 1.5  # mean square of an order's profile over that of its standard error, from which on it is shown
 FITS = 1.15  # residual over noise, up to which a description fits
+AS_WELL = 1.05  # residual over that of the better one, up to which the data do not tell two descriptions apart
 THERE = 5e-3  # size of a true order, relative to order 0, from which on it is scored
 
 
@@ -146,9 +147,9 @@ def read_off(net, rec, geometry):
     Returns: dict of arrays for connectivity.npz: orders (K + 1, n, n), per power of the input's unit; orders_se, the
     same; orders_profile, orders_profile_se, their mean at each distance in the place of every pair; orders_powers
     (K + 1, D); orders_size (K + 1,), of each order times its monomial's r.m.s. relative to order 0; orders_shown
-    (K + 1,) bool; orders_description, "hidden", "direct" or "neither"; orders_residual (2,), s.d. of the current that
-    hidden units and the direct description leave; orders_noise, of the recording's own, NaN where it cannot be told;
-    orders_scale (K + 1,), each monomial's r.m.s.
+    (K + 1,) bool; orders_description, "hidden", "direct", "either" where the data cannot tell, or "neither";
+    orders_residual (2,), s.d. of the current that hidden units and the direct description leave; orders_noise, of the
+    recording's own, NaN where it cannot be told; orders_scale (K + 1,), each monomial's r.m.s.
     """
     measure = measure_of(rec.rates, rec.velocity, net.alpha, rec.valid)
     rec = rec.trials(slice(None, None, max(1, round(rec.valid.sum() / ENOUGH))))
@@ -158,8 +159,11 @@ def read_off(net, rec, geometry):
     other = direct.fit(rec, net.alpha, measure.powers)
     best = other.left if other.left.sd < hidden.sd else hidden
     parts = _of_hidden(net, rec, measure, through, weights) if best is hidden else _of_direct(other, measure)
-    fits = best.sd <= FITS * best.noise
-    named = "neither" if not fits else "hidden" if best is hidden else "direct"
+    named = "hidden" if best is hidden else "direct"
+    if not best.sd <= FITS * best.noise:
+        named = "neither"
+    elif max(hidden.sd, other.left.sd) <= AS_WELL * best.sd:
+        named = "either"
     found = _judged(parts, measure, geometry, geometry.find(rec.rates[rec.valid]))
     return found | {
         "orders_powers": measure.powers, "orders_description": np.array(named),
@@ -319,10 +323,11 @@ def told(found):
     yield f"orders beyond 0 that these data show, relative to order 0: {', '.join(shown) or 'none'}"
     hidden, other = found["orders_residual"]
     noise, which = float(found["orders_noise"]), str(found["orders_description"])
-    left = (
-        f"s.d. of the current left by hidden units {hidden:.4f}, by a velocity that multiplies connections {other:.4f}"
-    )
+    left = f"s.d. of the current left by hidden units {hidden:.4f}, by velocity times connections {other:.4f}"
     own = f"the recording's own noise {noise:.4f}" if np.isfinite(noise) else "its own noise cannot be told"
-    say = {"hidden": "hidden units fit", "direct": "a velocity that multiplies connections fits",
-           "neither": "neither description fits, trust no order"}  # fmt: skip
+    say = {
+        "hidden": "hidden units fit", "direct": "velocity times connections fits",
+        "either": "both descriptions fit, and these data cannot tell which is right",
+        "neither": "neither description fits, trust no order",
+    }  # fmt: skip
     yield f"{say[which]}: {left}; {own}"

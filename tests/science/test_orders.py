@@ -190,3 +190,13 @@ def test_too_little_data_claim_no_order(recorded):
     assert not found["orders_shown"][1:].any()
     assert not found["orders"][1:].any()
     assert np.isinf(found["orders_profile_se"][1:]).all()
+
+
+def test_descriptions_that_leave_the_same_are_not_told_apart(recorded, monkeypatch):
+    circuit, data = recorded("even", 30, 300)
+    direct_fit = direct.fit
+    same = lambda *a: direct_fit(*a)._replace(left=direct.Residual(0.0212, 0.02))  # noqa: E731
+    monkeypatch.setattr(direct, "fit", same)
+    found = orders.read_off(circuit.network, recording(data), RING)
+    assert str(found["orders_description"]) == "either"
+    assert any("cannot tell which" in line for line in orders.told(found))
