@@ -18,6 +18,7 @@ from experiments import runs
 from experiments.orders import flies
 from nsi import circuits, figures, orders, recordings
 from nsi.geometry import RING
+from nsi.measures import valid_json
 from nsi.run import checkpoint, files
 
 FOLDER = runs.folder_of(__file__)
@@ -42,8 +43,10 @@ def measured(name, seed, folder, sizes, updates):
         for G, T, s in zip(everywhere, true, found["orders_slope"], strict=True)
     ]
     with np.load(out / "connectivity.npz") as file:
+        found["scale"] = file["orders_scale"].tolist()
         kept = {"profile": file["orders_profile"], "se": file["orders_profile_se"], "true": true}
-    found["profiles"] = {k: np.round([RING.profile(G)[1] for G in v], 7).tolist() for k, v in kept.items()}
+    profiles = {k: np.round([RING.profile(G)[1] for G in v], 7) for k, v in kept.items()}
+    found["profiles"] = valid_json(profiles)  # an interval may be infinite
     data.unlink()
     return found
 
@@ -110,9 +113,10 @@ def figure(results):
     for line, (name, row) in zip(axes, rows, strict=True):
         powers = np.array(row["orders_powers"])
         chosen = [1, 2, 3] if powers.shape[1] == 1 else [1, 3, 4]
-        profiles = {k: np.array(v) for k, v in row["profiles"].items()}
+        profiles = {k: np.array(v, float) for k, v in row["profiles"].items()}
         names = [called(p) for p in powers]
-        figures.orders(line, profiles["profile"], profiles["se"], profiles["true"], powers, chosen, names)
+        of = profiles["profile"], profiles["se"], profiles["true"], powers, np.array(row["scale"])
+        figures.orders(line, *of, chosen, names)
         line[0].set_ylabel(f"{name}\nweight")
     for ax in axes[-1]:
         ax.set_xlabel("to minus from (deg)")
