@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from model import RNN
-from nsi import geometry, measures, orders, prediction, recordings, uncertainty
+from nsi import geometry, measures, prediction, recordings, relations, uncertainty
 from nsi.connectivity import scores
 from nsi.gradient import Gradient
 from nsi.optimiser import Adam
@@ -183,11 +183,11 @@ def main():
                 fit(held.to(device), Windows(train, alpha, one, device, **batches), **half, held=True)
                 about = held.networks()[0]
             found = uncertainty.read_off(read or networks, about, train, shape)
-            found |= {} if args.control else orders.read_off((read or networks)[0], train, shape)
+            found |= {} if args.control else relations.read_off((read or networks)[0], train, shape)
             recordings.save(args.out / "connectivity.npz", **found)
         each = [measures.of_network(net, rec, held_out, shape, truth, found, args.warmup, args.window, best.W[:n, :n])
                 for net, best in zip(networks, read or networks, strict=True)]  # fmt: skip
-        metrics = measures.valid_json(measures.of_replicas(each) | orders.scores(found, truth, shape, places) | {
+        metrics = measures.valid_json(measures.of_replicas(each) | relations.scores(found, truth, shape, places) | {
             "polished": measures.of_replicas([{"it": r} for r in refined])["it"], "updates": args.updates,
             "train_seconds": seconds, "polish_seconds": polish_seconds, "seconds": time.perf_counter() - began,
             "alpha": alpha, "held_out_trials": index, "warnings": warnings,
@@ -197,7 +197,7 @@ def main():
     show = {k: metrics[k] for k in ("r_W", "r_gate", "heading_error_5s", "loss", "train_seconds") if k in metrics}
     show = {k: [x for x in np.ravel(v) if x is not None] for k, v in show.items()}
     print(f"{args.out}: " + ", ".join(f"{k} {np.mean(v):.3g}" for k, v in show.items() if v))
-    for line in orders.told(found):
+    for line in relations.told(found):
         print(f"{args.out}: {line}")
     if "direct_share" in metrics:
         print(f"{args.out}: {session.told_share(metrics['direct_share'])}")

@@ -1,7 +1,7 @@
 """Relations of higher order between input and response: are they found, sized, and told from those that are not there?
 
 Circuits whose effective connectivity J(v) = W + v G1 + v^2 G2 + ... has orders beyond the first (nsi/circuits.py), a
-recording and a fit for each seed, and what nsi/orders.py reads off. For real flies see flies.py beside this file.
+recording and a fit for each seed, and what nsi/relations.py reads off. For real flies see flies.py beside this file.
 Writes results.json, orders.png and the page's tables. Run it from the top folder, as `python -m experiments.orders`;
 with `--circuits`, the other circuits' results of the last run are kept.
 """
