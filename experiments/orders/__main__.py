@@ -54,7 +54,7 @@ def measured(name, seed, folder, sizes, updates):
 def called(powers, names=("v", "g")):
     """An order's name, as in `v g`. powers: (D,) int."""
     parts = [f"{name}{'²³'[p - 2] if p > 1 else ''}" for name, p in zip(names, powers, strict=False) if p]
-    return " ".join(parts) or "1"
+    return " ".join(parts) or "order 0"
 
 
 def there(rows):
@@ -72,7 +72,7 @@ def found(results):
     """How the orders that are there are found, as Markdown. results: {circuit: [measured's, one per seed]}."""
     lines = []
     for name, rows in simulated(results):
-        for k in there(rows):
+        for k in (0, *there(rows)):
             cells = [spread([row[m][k] for row in rows]) for m in (*MEASURES[:3], "slope_everywhere")]
             told = f"{sum(row['orders_shown'][k] for row in rows)} of {len(rows)}"
             lines.append([f"{name}, {called(rows[0]['orders_powers'][k])}", *cells, told])
