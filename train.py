@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from model import RNN
-from nsi import check, geometry, measures, orders, prediction, recordings, uncertainty, units
+from nsi import check, geometry, measures, prediction, recordings, relations, uncertainty, units
 from nsi.connectivity import scores
 from nsi.gradient import Gradient
 from nsi.optimiser import Adam
@@ -198,11 +198,11 @@ def main():
         solve_seconds = time.perf_counter() - spent
         if not args.no_errors:
             found = uncertainty.read_off(read, train, shape)
-            found |= {} if args.control else orders.read_off(read[0], train, shape)
+            found |= {} if args.control else relations.read_off(read[0], train, shape)
             recordings.save(args.out / "connectivity.npz", **found)
         each = [measures.of_network(net, rec, held_out, shape, truth, found, args.warmup, args.window, its)
                 for net, its in zip(networks, read, strict=True)]  # fmt: skip
-        metrics = measures.valid_json(measures.of_replicas(each) | orders.scores(found, truth, shape, places) | {
+        metrics = measures.valid_json(measures.of_replicas(each) | relations.scores(found, truth, shape, places) | {
             "running": running if args.replicas > 1 else running[0], "updates": args.updates, "train_seconds": seconds,
             "solve_seconds": solve_seconds, "seconds": time.perf_counter() - began, "alpha": alpha,
             "held_out_trials": index, "warnings": warnings, "shuffle_velocity": args.shuffle_velocity,
@@ -212,7 +212,7 @@ def main():
         tracking.summarise(wandb, metrics)
         if not args.no_report:
             session.reported(args.out, rec, held_out, networks, found, metrics, options, wandb)
-    for line in [*session.summary(metrics), *orders.told(found)]:
+    for line in [*session.summary(metrics), *relations.told(found)]:
         print(f"{args.out}: {line}")
 
 

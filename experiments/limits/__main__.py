@@ -15,7 +15,7 @@ import numpy as np
 
 import cann
 from experiments import runs
-from nsi import figures, recordings
+from nsi import figures, recordings, stimulation
 from nsi.circuits import ring as circuit_of
 from nsi.run import files
 
@@ -39,8 +39,8 @@ FACTORS = {
     "input_units": Factor("input units", 100, (4, 10, 30, 100, 300)),
     "ring": Factor("compass neurons, and as many shifters", 100, (32, 64, 100, 200)),
     "strength": Factor("cosine of the ring's weights\n(bump's width)", 0.12, (0.1, 0.12, 0.15), "linear"),
-    "speed": Factor("velocity, s.d. (rad/s)", cann.VELOCITY_SD, (0.5, 1, 2, 4)),
-    "memory": Factor("velocity, correlation time (s)", cann.VELOCITY_TAU, (0.03, 0.112, 0.5)),
+    "speed": Factor("velocity, s.d. (rad/s)", stimulation.VELOCITY_SD, (0.5, 1, 2, 4)),
+    "memory": Factor("velocity, correlation time (s)", stimulation.VELOCITY_TAU, (0.03, 0.112, 0.5)),
 }
 OF_THE_FIT = ("alpha", "input_units")  # the other factors are the recording's
 
