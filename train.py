@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from model import RNN
-from nsi import geometry, measures, prediction, recordings, uncertainty, units
+from nsi import geometry, measures, prediction, recordings, uncertainty, units, unrecorded
 from nsi.connectivity import scores
 from nsi.gradient import Gradient
 from nsi.optimiser import Adam
@@ -43,8 +43,8 @@ def parse(arguments=None):
     add("--input-units",   type=count,               help="hidden units that receive the velocity (default: 100)")
     add("--response-units", type=number(int, 0),     help="hidden units that do not (default: 0, unless input neurons "
                                                      "were recorded)")
-    add("--assume",        type=units.assumptions,   help="of hidden units: excited,apart,types,inhibition or none "
-                                                     "(nsi/units.py; default: by who was recorded)")
+    add("--assume",        type=units.assumptions,   help="some of excited,apart,types,copies,inhibition, "
+                                                     "or none (nsi/units.py; default: by who was recorded)")
     add("--favour",        choices=["direct", "even", "neither"], help="which of two paths that could do the same")
     add("--control",       action="store_true",      help="no input units: velocity drives the response units")
     add("--updates",       type=count, default=1100, help="gradient updates")
@@ -147,7 +147,7 @@ def main():
     session.as_begun(args)
     who = units.choose(args, n, rec.driven)
     inputs = len(who.driven) - n
-    print(f"{args.data}: {units.told(who)}")
+    print(f"{args.data}: {units.told(who, args.assume)}")
     loop = {"lr": args.lr, "updates": args.updates, "beta2": args.beta2, "schedule": args.schedule, "loss": args.loss,
             "forcing": args.forcing, "penalty": args.drive_penalty if who.penalised else 0.0}  # fmt: skip
     batches = {"warmup": args.warmup, "window": args.window, "batch": args.batch, "rotate": args.rotate}
@@ -201,6 +201,7 @@ def main():
             "polished": measures.of_replicas([{"it": r} for r in refined])["it"], "updates": args.updates,
             "train_seconds": seconds, "polish_seconds": polish_seconds, "seconds": time.perf_counter() - began,
             "alpha": alpha, "held_out_trials": index, "warnings": warnings,
+            "hidden_agreement": unrecorded.agreement(networks, held_out),
         })  # fmt: skip
         session.write_json(args.out / "metrics.json", metrics)
         tracking.summarise(wandb, metrics)

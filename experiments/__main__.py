@@ -10,8 +10,8 @@ import sys
 from experiments import runs
 
 ORDER = (
-    "reproduction", "connections", "findings", "limits", "perturbation", "rivals", "estimator", "answer", "speed",
-    "flies", "flies.models",
+    "reproduction", "connections", "unrecorded", "findings", "limits", "perturbation", "rivals", "estimator", "answer",
+    "speed", "flies", "flies.models",
 )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ SMALL = {
     "experiments.flies.models": "--updates 3",
     "experiments.reproduction": f"--circuits ring --least-squares-samples 2000 {CIRCUIT}",
     "experiments.connections": f"--circuits 'jitter 0.2, pulses' {CIRCUIT}",
+    "experiments.unrecorded": f"--recorded shifters --fits assumed {CIRCUIT}",
     "experiments.findings": CIRCUIT,
     "experiments.limits": f"--factors strength {CIRCUIT}",
     "experiments.perturbation": f"--amplitudes 4 {CIRCUIT}",

@@ -22,7 +22,6 @@ def nan(array):
     ("changes", "expected"),
     [
         ({"rates": None}, "no key 'rates'"),
-        ({"rates": None}, "no key 'rates'"),
         ({"dt": None}, "no key 'dt'"),
         ({"rates": GOOD["rates"][0]}, "rates has shape (40, 4); expected 3 axes (trials, steps, N)"),
         ({"velocity": GOOD["velocity"][..., 0]}, "velocity has shape (3, 40); expected 3 axes (trials, steps, D)"),
