@@ -19,8 +19,7 @@ from nsi.connectivity import Held, hold
 from nsi.network import Network
 
 SPREADS = 0.003, 0.01, 0.02, 0.04, 0.07, 0.1, 0.15, 0.2, 0.3, 0.45, 0.7, 1.0, 1.5, 2.5  # of W, relative to its r.m.s.
-INPUT_SPREADS = 0.03, 0.1, 0.3, 1.0, 3.0  # of the weights from input units, likewise; those of one type, which
-ALIKE = 2  # overlap and are told apart only together, stay near the trained ones: only so many of these spreads
+INPUT_SPREADS = 0.03, 0.1, 0.3, 1.0, 3.0  # of the weights from input units, likewise
 THRESHOLD_SPREAD = 0.1
 ASKED = 15  # neurons that the likelihood is pooled over
 FEWEST = 2  # samples per regressor that a neuron needs, else it keeps its weights
@@ -57,8 +56,10 @@ def solve(net, rec, geometry, every=1, rounds=3, who=None):
         return Solution(net, np.nan, np.nan)
     noise = {j: _noise(G, score[:, j], square[j], count[j]) for j, G in known.items()}
     rms = [max(np.sqrt(np.mean(W**2)), 1e-12) if W.size else 1.0 for W in (about[:n], about[n:-1])]
-    spreads = [np.array(SPREADS) * rms[0], np.array(INPUT_SPREADS[: ALIKE if who.types else None]) * rms[1]]
-    chosen, asked = [spreads[0][6], spreads[1][1]], np.array(list(known))[:: max(1, len(known) // ASKED)]
+    # units of one type overlap, and are told apart only together: what they send stays near the trained weights
+    inputs = np.array(INPUT_SPREADS[:1] if who.types else INPUT_SPREADS)
+    spreads = [np.array(SPREADS) * rms[0], inputs * rms[1]]
+    chosen, asked = [spreads[0][6], spreads[1][len(inputs) // 2]], np.array(list(known))[:: max(1, len(known) // ASKED)]
     alike, places = np.ix_(still, still), geometry.find(rec.rates[rec.valid][:, still])
     everyone = np.ones((len(still), len(still)), bool)
     solved = about.copy()
