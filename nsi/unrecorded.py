@@ -30,7 +30,8 @@ def measures(net, rec, truth):
         return {}
     result = of_hidden(net, rec, neurons, driven)
     pairs = result.pop("pairs", None)
-    return result | (blocks(net, truth["W"], pairs) if driven is not None and pairs is not None else {})
+    whole = driven is not None and pairs is not None and len(truth.get("W", ())) == net.n + len(driven)
+    return result | (blocks(net, truth["W"], pairs) if whole else {})
 
 
 def of_hidden(net, rec, neurons, driven=None):
