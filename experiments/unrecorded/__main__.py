@@ -120,6 +120,7 @@ def figure(results):
     names = [name for name in RECORDED if name in results and name != "compass, gain"]
     drawn, axes = plt.subplots(1, 2, figsize=(9, 3.2), sharey=True)
     colours = dict(zip(FITS, (figures.FITTED, "#d9a05b", figures.SIMPLE), strict=True))
+    colours = {fit: c for fit, c in colours.items() if any(fit in results[name] for name in names)}
     for ax, measure, title in zip(axes, ("r_match", "r2_hidden"), ("correlation", "variance explained"), strict=True):
         for k, (fit, colour) in enumerate(colours.items()):
             values = [[v for v in results[name].get(fit, {}).get(measure, []) if v is not None] for name in names]
