@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from model import RNN
-from nsi import check, geometry, measures, prediction, recordings, relations, uncertainty, units
+from nsi import check, geometry, measures, prediction, recordings, relations, uncertainty, units, unrecorded
 from nsi.connectivity import scores
 from nsi.gradient import Gradient
 from nsi.optimiser import Adam
@@ -161,7 +161,7 @@ def main():
     session.as_begun(args)
     who = units.choose(args, n, rec.driven)
     inputs = len(who.driven) - n
-    print(f"{args.data}: {units.told(who)}")
+    print(f"{args.data}: {units.told(who, args.assume)}")
     loop = {"updates": args.updates, "lr": args.lr, "beta2": args.beta2, "schedule": args.schedule, "loss": args.loss}
     free = {"forcing": args.forcing, "penalty": args.drive_penalty if who.penalised else 0.0}
     batches = {"warmup": args.warmup, "window": args.window, "batch": args.batch, "rotate": args.rotate}
@@ -206,7 +206,7 @@ def main():
             "running": running if args.replicas > 1 else running[0], "updates": args.updates, "train_seconds": seconds,
             "solve_seconds": solve_seconds, "seconds": time.perf_counter() - began, "alpha": alpha,
             "held_out_trials": index, "warnings": warnings, "shuffle_velocity": args.shuffle_velocity,
-            "data_sha256": options["data_sha256"],
+            "data_sha256": options["data_sha256"], "hidden_agreement": unrecorded.agreement(networks, held_out),
         })  # fmt: skip
         session.write_json(args.out / "metrics.json", metrics)
         tracking.summarise(wandb, metrics)

@@ -22,6 +22,7 @@ SMALL = {
     "experiments.mouse": "--updates 3 --seeds 1",
     "experiments.reproduction": f"--circuits ring --least-squares-samples 2000 {CIRCUIT}",
     "experiments.connections": f"--circuits 'jitter 0.2, pulses' {CIRCUIT}",
+    "experiments.unrecorded": f"--recorded shifters --fits assumed {CIRCUIT}",
     "experiments.findings": CIRCUIT,
     "experiments.limits": f"--factors strength {CIRCUIT}",
     "experiments.orders": f"--circuits quadratic --flies none {CIRCUIT}",

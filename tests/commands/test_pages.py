@@ -64,6 +64,7 @@ TABLES = {
     "perturbation": {"perturbation": "table"},
     "reproduction": {"recovery": "table", "trust": "trust_table"},
     "rivals": {"rivals": "table"},
+    "unrecorded": {"hidden": "hidden", "blocks": "blocks", "rest": "rest", "missing": "missing"},
     "speed": {"comparison": "comparison", "growth": "growth"},
 }
 
@@ -93,7 +94,10 @@ def test_results_are_of_as_many_seeds_as_the_page_says():
     assert len(rows["stimulated, separated"]["coverage"]) == 5
 
 
-@pytest.mark.parametrize("name", ["connections", "grid", "limits", "mouse", "orders", "perturbation", "speed", "flies"])
+@pytest.mark.parametrize(
+    "name",
+    ["connections", "grid", "limits", "mouse", "orders", "perturbation", "speed", "flies", "unrecorded"],
+)
 def test_figures_stand_on_the_pages(name):
     folder = ROOT / "experiments" / name
     figures = re.findall(r"!\[[^\]]*\]\(([^)]+\.png)\)", (folder / "README.md").read_text())
