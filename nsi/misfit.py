@@ -15,7 +15,8 @@ import torch
 
 from nsi.connectivity import hold, onto_state
 
-DRAWS = 6
+DRAWS = 4
+STRIDE = 2  # steps: what a wrong tuning does changes slowly, so that every other step tells it
 PART = {"W": 1.0, "total": 1.5, "gate": 0.5}  # of that variance: set on six circuits, tested on others
 NUDGE = 0.02  # relative to the r.m.s. weight: small enough for the answer to be in proportion
 
@@ -39,19 +40,22 @@ def misfit(net, rec, held, data, inverses, rows, paths, generator=0):
     found = Misfit(*(np.zeros((*a, n, n)) for a in ((), (), (len(paths),))))
     if size == n or not some:
         return found
-    shape, used = held.rates.shape[:2], data.used[:, some]
+    shape = held.rates.shape[:2]
+    thin = lambda a: a.reshape(*shape, -1)[:, ::STRIDE].reshape(-1, a.shape[-1])  # noqa: E731
+    x, used, trials = thin(data.x), thin(data.used[:, some]), shape[0]
     score = data.x.T @ data.e[:, some]
     step = torch.stack([inverses[j] @ score[:, k] for k, j in enumerate(some)], 1)
-    seen = _neighbours(torch.where(used, data.e[:, some] - data.x @ step, 0.0), used, shape)
+    seen = _neighbours(torch.where(used, thin(data.e[:, some]) - x @ step, 0.0), used, trials)
     rng, sent, shown = np.random.default_rng(generator), net.W[n:, some], 0.0
     for _ in range(DRAWS):
         other = nudged(net, rng)
         run = hold(other, rec)
         apart = run.x[..., n:size] - held.x[..., n:size]  # of the input units' states
-        current = torch.where(used, torch.as_tensor(apart.reshape(-1, size - n) @ sent).double(), 0.0)
-        score = data.x.T @ current
+        current = torch.as_tensor(apart[:, ::STRIDE].reshape(-1, size - n) @ sent).double()
+        current = torch.where(used, current, 0.0)
+        score = STRIDE * x.T @ current
         step = torch.stack([inverses[j] @ score[:, k] for k, j in enumerate(some)], 1)
-        shown += _neighbours(torch.where(used, current - data.x @ step, 0.0), used, shape)
+        shown += _neighbours(torch.where(used, current - x @ step, 0.0), used, trials)
         step = step[:size].numpy()
         even = onto_state(held.x[held.valid][:, :n], apart[held.valid])
         found.W[:, some] += step[:n] ** 2
@@ -72,8 +76,8 @@ def nudged(net, rng):
     return net._replace(W=W, W_in=W_in, b=b)
 
 
-def _neighbours(e, used, shape):
-    """Mean product of residuals one step apart, pooled over neurons. e, used: (trials * steps, neurons)."""
-    e, used = (a.reshape(*shape, -1) for a in (e, used))
+def _neighbours(e, used, trials):
+    """Mean product of neighbouring residuals, pooled over neurons. e, used: (trials * steps, neurons)."""
+    e, used = (a.reshape(trials, -1, a.shape[-1]) for a in (e, used))
     both = used[:, 1:] & used[:, :-1]
     return float((e[:, 1:] * e[:, :-1] * both).sum() / both.sum().clamp(min=1))
