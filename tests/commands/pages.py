@@ -24,7 +24,7 @@ SMALL = {
     "experiments.limits": f"--factors strength {CIRCUIT}",
     "experiments.orders": f"--circuits quadratic --flies none {CIRCUIT}",
     "experiments.perturbation": f"--amplitudes 4 {CIRCUIT}",
-    "experiments.rivals": f"--samples 500 --force-passes 1 --published-updates 3 {CIRCUIT}",
+    "experiments.rivals": f"--samples 500 --force-passes 1 --lint-updates 3 --published-updates 3 {CIRCUIT}",
     "experiments.estimator": "--only forcing --circuits gain --small",
     "experiments.speed": "--small --seconds 0.1",
     "experiments.answer": "--small --updates 3",
