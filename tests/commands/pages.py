@@ -19,7 +19,7 @@ SMALL = {
     "experiments.flies.read": "",
     "experiments.flies.models": "--updates 3",
     "experiments.reproduction": f"--circuits ring --least-squares-samples 2000 {CIRCUIT}",
-    "experiments.connections": f"--circuits 'jitter 0.2, pulses' {CIRCUIT}",
+    "experiments.connections": f"--circuits 'jitter 0.2, pulses' --lint-updates 3 {CIRCUIT}",
     "experiments.findings": CIRCUIT,
     "experiments.limits": f"--factors strength {CIRCUIT}",
     "experiments.orders": f"--circuits quadratic --flies none {CIRCUIT}",

@@ -52,7 +52,7 @@ def test_named_modules_and_files_are_there(page):
 
 TABLES = {
     "answer": {"answer": "table"},
-    "connections": {"deviations": "deviations", "scores": "scores"},
+    "connections": {"deviations": "deviations", "scores": "scores", "rivals": "rivals"},
     "estimator": {"estimator": "table"},
     "findings": {"findings": "table"},
     "flies": {"flies": "table"},
