@@ -20,6 +20,7 @@ SMALL = {
     "experiments.flies.models": "--updates 3",
     "experiments.reproduction": f"--circuits ring --least-squares-samples 2000 {CIRCUIT}",
     "experiments.connections": f"--circuits 'jitter 0.2, pulses' --lint-updates 3 {CIRCUIT}",
+    "experiments.coverage": f"--circuits 'even, passive' {CIRCUIT}",
     "experiments.findings": CIRCUIT,
     "experiments.limits": f"--factors strength {CIRCUIT}",
     "experiments.orders": f"--circuits quadratic --flies none {CIRCUIT}",
