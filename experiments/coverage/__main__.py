@@ -110,7 +110,7 @@ def figure(results):
                 ax.plot(np.mean(values), y, "o", ms=6, color=colour, zorder=3)
         ax.plot([], [], "o", ms=6, color=colour, label=INTERVALS[measure])
     ax.set_yticks(rows, list(results))
-    ax.invert_yaxis()
+    ax.set_ylim(len(results) - 0.5, -0.5)
     ax.grid(axis="y", color="#efefef", lw=0.6)
     ax.set_axisbelow(True)
     ax.set(xlabel="share of 95 % intervals that hold the true value", xlim=(min(0.8, ax.get_xlim()[0]), 1.005))

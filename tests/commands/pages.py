@@ -22,7 +22,7 @@ SMALL = {
     "experiments.connections": f"--circuits 'jitter 0.2, pulses' --lint-updates 3 {CIRCUIT}",
     "experiments.coverage": f"--circuits 'even, passive' {CIRCUIT}",
     "experiments.findings": CIRCUIT,
-    "experiments.limits": f"--factors strength {CIRCUIT}",
+    "experiments.limits": f"--factors strength recorded {CIRCUIT}",
     "experiments.orders": f"--circuits quadratic --flies none {CIRCUIT}",
     "experiments.perturbation": f"--amplitudes 4 {CIRCUIT}",
     "experiments.rivals": f"--samples 500 --force-passes 1 --lint-updates 3 --published-updates 3 {CIRCUIT}",

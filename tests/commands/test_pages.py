@@ -59,7 +59,7 @@ TABLES = {
     "flies": {"flies": "table"},
     "grid": {"scores": "scores", "ahead": "ahead", "unordered": "unordered", "verdicts": "verdicts"},
     "kills": {"kills": "table"},
-    "limits": {"limits": "table"},
+    "limits": {"limits": "table", "single": "single"},
     "orders": {"found": "found", "absent": "absent", "flies": "flies_table"},
     "perturbation": {"perturbation": "table"},
     "reproduction": {"recovery": "table", "trust": "trust_table"},
