@@ -22,8 +22,12 @@ lint: environment
 test: lint
 	$(BIN)/python -m pytest -m "not slow"
 
-check: lint
+check: lint .venv/pynapple
 	$(BIN)/python -m pytest
+
+.venv/pynapple: environment docs/requirements-pynapple.txt
+	$(BIN)/pip install --quiet -r requirements.txt -r docs/requirements-pynapple.txt
+	touch $@
 
 pages: all
 	$(BIN)/python -m experiments

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from model import RNN
-from nsi import check, geometry, measures, orders, prediction, recordings, uncertainty, units
+from nsi import check, geometry, measures, prediction, recordings, relations, uncertainty, units, unrecorded
 from nsi.connectivity import scores
 from nsi.gradient import Gradient
 from nsi.optimiser import Adam
@@ -46,8 +46,7 @@ def parse(arguments=None):
     add("--out",           type=Path,  default="runs/separated", help="the run's folder")
     add("--input-units",   type=count,               help="hidden units that receive the velocity (by the file)")
     add("--response-units", type=number(int, 0),     help="hidden units that do not (by the file)")
-    add("--assume",        type=units.assumptions,   help="of hidden units: excited,apart,types,inhibition or none "
-                                                     "(nsi/units.py; default: by who was recorded)")
+    add("--assume",        type=units.assumptions,   help="of hidden units, e.g. excited,apart,types (nsi/units.py)")
     add("--favour",        choices=["direct", "even", "neither"], help="which of two paths that could do the same")
     add("--control",       action="store_true",      help="no input units: velocity drives the response units")
     add("--updates",       type=count,               help=f"gradient updates (default: {told('updates')})")
@@ -116,8 +115,8 @@ def fit(model, windows, updates, lr, beta2=0.99, schedule="onecycle", loss="matc
             session.refuse_divergence(0 if np.isfinite(scalars["loss"]) else update, "loss", lr)
             watch.log(update, model, scalars)
         if stop or watch.keeps(update, updates):
-            spent = {"seconds": time.perf_counter() - began, "generators": [g.get_state() for g in windows.generators]}
-            watch.keep(model, optimiser.state() | spent)
+            states = [g.get_state() for g in windows.generators]
+            watch.keep(model, optimiser.state() | {"seconds": time.perf_counter() - began, "generators": states})
         if stop:
             raise files.Interrupted(stop, f" after update {update} of {updates}")
     return time.perf_counter() - began
@@ -135,10 +134,10 @@ def refine(model, windows, rec, shape, rounds, updates, lr, stage, bootstrap=Fal
     count = max(1, round(HELD[0] * updates))
     for k in range(rounds):
         with stage(f"round {k + 1} of {rounds}", count) as watch:
-            pace = HELD[1] * lr * (rounds - k) / rounds
-            fit(model, windows, updates=count, lr=pace, held=True, penalty=0.0, watch=watch, **loop)
-        every, pairs = EVERY if k + 1 < rounds else 1, zip(model.networks(), parts, strict=True)
-        model.become([solve(net, part, shape, every, who=model.who).net for net, part in pairs])
+            slower = HELD[1] * lr * (1 - k / rounds)
+            fit(model, windows, updates=count, lr=slower, held=True, penalty=0.0, watch=watch, **loop)
+        every, each = EVERY if k + 1 < rounds else 1, zip(model.networks(), parts, strict=True)
+        model.become([solve(net, part, shape, every, who=model.who).net for net, part in each])
     solved, count = model.networks(), max(1, round(TUNED[0] * updates))
     with stage("running freely", count) as watch:
         fit(model, windows, updates=count, lr=TUNED[1] * lr, forcing=0.0, penalty=0.0, watch=watch, **loop)
@@ -148,9 +147,8 @@ def refine(model, windows, rec, shape, rounds, updates, lr, stage, bootstrap=Fal
 def main():
     began, args = time.perf_counter(), parse()
     args.out = tracking.own_folder(args.out)
-    given = rec = recordings.load(args.data)
-    if args.shuffle_velocity:
-        rec = recordings.shuffled(given, args.seed)
+    given = recordings.load(args.data)
+    rec = recordings.shuffled(given, args.seed) if args.shuffle_velocity else given
     truth, shape = recordings.load_truth(args.data, rec), geometry.of(rec)
     alpha = args.alpha = args.alpha or (rec.dt / rec.tau if rec.tau else 0.2)  # the published one
     train, held_out, index = recordings.split(rec)
@@ -163,21 +161,19 @@ def main():
     session.as_begun(args)
     who = units.choose(args, n, rec.driven)
     inputs = len(who.driven) - n
-    print(f"{args.data}: {units.told(who)}")
+    print(f"{args.data}: {units.told(who, args.assume)}")
     loop = {"updates": args.updates, "lr": args.lr, "beta2": args.beta2, "schedule": args.schedule, "loss": args.loss}
     free = {"forcing": args.forcing, "penalty": args.drive_penalty if who.penalised else 0.0}
     batches = {"warmup": args.warmup, "window": args.window, "batch": args.batch, "rotate": args.rotate}
     places = shape.find(rec.rates[rec.valid])
-    progress = lambda net: scores(net, truth, shape, places)  # noqa: E731
     options, checkpoint_path = session.told(vars(args), args.data), args.out / "model.pt"
-    about = {"data_shape": list(rec.rates.shape)}
-    with session.opened(args.out, options, args.wandb, args.resume, args.overwrite, about) as (state, wandb):
+    with session.opened(args.out, options, args.wandb, args.resume, args.overwrite, rec.rates.shape) as (state, wandb):
         warnings = check.told(given, args.data, alpha, args.warmup + args.window, args.bootstrap)
         generators = [torch.Generator().manual_seed(args.seed + k) for k in processes.mine(args.replicas)]
         model = RNN(n, inputs, d, alpha, args.init_scale, generators, who)
         training = session.go_on(state, model, args.replicas)
         windows = Windows(train, alpha, generators, device, bootstrap=args.bootstrap, **batches)
-        done = training["updates"] if training else 0
+        progress, done = lambda net: scores(net, truth, shape, places), training["updates"] if training else 0
         with session.watched(args.out, args.updates, done, options, wandb, progress) as watch:
             seconds = fit(model.to(device), windows, **loop, **free, watch=watch, training=training)
         processes.finish()
@@ -192,8 +188,8 @@ def main():
             model.become(trained)
             windows = Windows(train, alpha, generators, device, bootstrap=args.bootstrap, **batches)
             stage = lambda name, count: Stage(f"{args.out.name}, {name}", count)  # noqa: E731
-            after = refine(model.to(device), windows, train, shape, args.rounds, **loop, stage=stage,
-                           bootstrap=args.bootstrap)  # fmt: skip
+            own = {"stage": stage, "bootstrap": args.bootstrap}
+            after = refine(model.to(device), windows, train, shape, args.rounds, **loop, **own)
             candidates |= zip(("solved", "tuned"), after, strict=True)
         networks, running = prediction.best(candidates, train, args.warmup, args.window)
         read = candidates.get("solved", trained)  # whose weights are the answer, whichever network runs
@@ -202,21 +198,21 @@ def main():
         solve_seconds = time.perf_counter() - spent
         if not args.no_errors:
             found = uncertainty.read_off(read, train, shape)
-            found |= {} if args.control else orders.read_off(read[0], train, shape)
+            found |= {} if args.control else relations.read_off(read[0], train, shape)
             recordings.save(args.out / "connectivity.npz", **found)
         each = [measures.of_network(net, rec, held_out, shape, truth, found, args.warmup, args.window, its)
                 for net, its in zip(networks, read, strict=True)]  # fmt: skip
-        metrics = measures.valid_json(measures.of_replicas(each) | orders.scores(found, truth, shape, places) | {
+        metrics = measures.valid_json(measures.of_replicas(each) | relations.scores(found, truth, shape, places) | {
             "running": running if args.replicas > 1 else running[0], "updates": args.updates, "train_seconds": seconds,
             "solve_seconds": solve_seconds, "seconds": time.perf_counter() - began, "alpha": alpha,
             "held_out_trials": index, "warnings": warnings, "shuffle_velocity": args.shuffle_velocity,
-            "data_sha256": options["data_sha256"],
+            "data_sha256": options["data_sha256"], "hidden_agreement": unrecorded.agreement(networks, held_out),
         })  # fmt: skip
         session.write_json(args.out / "metrics.json", metrics)
         tracking.summarise(wandb, metrics)
         if not args.no_report:
             session.reported(args.out, rec, held_out, networks, found, metrics, options, wandb)
-    for line in [*session.summary(metrics), *orders.told(found)]:
+    for line in [*session.summary(metrics), *relations.told(found)]:
         print(f"{args.out}: {line}")
 
 

@@ -1,6 +1,7 @@
 """Remake every experiment, its page and its figure, one after the other: `python -m experiments`, or `make pages`.
 
-Those of real flies need data/fly.npz (`python -m experiments.flies.read FOLDER`) and are left out without it.
+Those of real animals need data/fly.npz and data/mouse.npz (`python -m experiments.flies.read FOLDER`,
+`python -m experiments.mouse.read FILE`), and are left out without them.
 """
 
 import shutil
@@ -10,8 +11,8 @@ import sys
 from experiments import runs
 
 ORDER = (
-    "reproduction", "connections", "coverage", "findings", "limits", "orders", "perturbation", "rivals", "estimator",
-    "answer", "speed", "grid", "flies", "flies.models",
+    "reproduction", "connections", "coverage", "unrecorded", "findings", "limits", "orders", "perturbation", "rivals",
+    "estimator", "answer", "speed", "grid", "flies", "flies.models", "mouse",
 )  # fmt: skip
 
 
@@ -19,8 +20,9 @@ def main():
     for picture in (runs.ROOT / "runs" / "figures").glob("*.png"):  # the notebook's
         shutil.copy(picture, runs.ROOT / "experiments" / "reproduction")
     for name in ORDER:
-        if name.startswith("flies") and not (runs.ROOT / "data" / "fly.npz").exists():
-            print(f"{name}: left out, there is no data/fly.npz")
+        needed = {"flies": "fly.npz", "mouse": "mouse.npz"}.get(name.split(".")[0])
+        if needed and not (runs.ROOT / "data" / needed).exists():
+            print(f"{name}: left out, there is no data/{needed}")
             continue
         print(f"{name}:", flush=True)
         subprocess.run([sys.executable, "-m", f"experiments.{name}"], cwd=runs.ROOT, check=True)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from nsi import response, solve, uncertainty
+from nsi import orders, response, solve, uncertainty
 from nsi.connectivity import Held
 from nsi.network import Network, synaptic_state
 
@@ -56,7 +56,7 @@ def fit(rec, alpha, powers):
     states = u[:, late][rec.valid[:, late]].astype(np.float64)
     sizes, directions = np.linalg.eigh(states.T @ states / len(states))
     V = directions[:, ::-1][:, : min(MOST, int((sizes > LEAST * sizes[-1]).sum()))].astype(np.float32)  # (n, p)
-    sd = spread_of(rec.velocity[rec.valid])
+    sd = orders.spread_of(rec.velocity[rec.valid])
     terms = np.prod((rec.velocity / sd)[..., None, :] ** powers, -1).astype(np.float32)  # (trials, steps, K + 1)
     size = np.maximum(np.sqrt((terms[rec.valid].astype(np.float64) ** 2).mean(0)), 1e-12)
     x = ((terms / size)[..., None] * (u @ V)[..., None, :]).reshape(*u.shape[:2], -1)[:, late]
@@ -72,12 +72,6 @@ def fit(rec, alpha, powers):
     products = tuple((tuple(int(q) for q in p), g) for p, g in zip(powers[1:], G[1:], strict=True))
     net = Network(G[0], np.zeros((d, n)), about[-1], alpha, n, products=products)
     return Described(net, left, some, about, V, size)
-
-
-def spread_of(velocity):
-    """S.d. of each component, 1 where it does not vary. velocity: (samples, D). Returns: (D,)."""
-    sd = velocity.astype(np.float64).std(0)
-    return np.where(sd > 0, sd, 1.0)
 
 
 def _seen(held):

@@ -167,12 +167,12 @@ def profiles(separated, control, truth, determined, effective):
     return figure
 
 
-def orders(axes, profile, se, true, powers, chosen, names):
+def orders(axes, profile, se, true, powers, scale, chosen, names):
     """The orders of effective connectivity, by signed distance around the ring.
 
     axes: one for J at several inputs, and one for each order that is `chosen`, by index; profile, se, true (K + 1, n):
-    mean of each order at each distance, its standard error, and the truth or None; powers: (K + 1, D) int; names: of
-    each order.
+    mean of each order at each distance, its standard error, and the truth or None; powers: (K + 1, D) int; scale:
+    (K + 1,), each monomial's r.m.s., so that an order that is hardly there is drawn as small as it is; names: of each.
     """
     degrees = np.degrees(np.arange(len(profile[0])) - len(profile[0]) // 2) * 2 * np.pi / len(profile[0])
     for v, colour in zip((-4, -2, 0, 2, 4), plt.get_cmap("coolwarm")(np.linspace(0, 1, 5)), strict=True):
@@ -189,7 +189,9 @@ def orders(axes, profile, se, true, powers, chosen, names):
         )  # fmt: skip
         if true is not None:
             ax.plot(degrees, true[k], color=TRUE, ls="--", label="true")
-        ax.set_title(f"order {names[k]}")
+        least = 0.04 * np.abs(profile[0]).max() / scale[k]
+        low, high = ax.get_ylim()
+        ax.set(title=f"order {names[k]}", ylim=(min(low, -least), max(high, least)))
     for ax in axes:
         ax.axhline(0, color="grey", lw=0.5)
         ax.set(xticks=range(-180, 181, 90), xlim=(-180, 180))

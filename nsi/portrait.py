@@ -92,13 +92,14 @@ def predicted(rec, net, geometry, places, order, warmup):
     usable = np.argsort(each)[: np.isfinite(each).sum()]
     chosen = dict.fromkeys(int(k) for k in usable[[0, (len(usable) - 1) // 2, -1]])
     names = {1: ["only"], 2: ["best", "worst"], 3: ["best", "median", "worst"]}[len(chosen)]
+    brightest = float(np.quantile(rec.rates[rec.valid], 0.998)) or float(rec.rates.max())
     figure, axes = plt.subplots(2, len(chosen), figsize=(3.6 * len(chosen) + 0.6, 4.2), squeeze=False, sharey=True)
     for column, name, k in zip(axes.T, names, chosen, strict=True):
         stop = min(steps, int(lengths[k]))
         for ax, rates, of in zip(column, (rec.rates, free), ("recorded", "predicted"), strict=True):
             shown = rates[k, :stop]
             angles = {"decoded": (geometry.decode(shown, places)[:, 0], SIMPLE)}
-            _activity(ax, shown, rec.dt, places, order, angles, rec.rates.max())
+            _activity(ax, shown, rec.dt, places, order, angles, brightest)
             ax.axvline(settled * rec.dt, color=FITTED, lw=1)
             ax.set(title=f"{name} trial, {of}", xlabel="s" if of == "predicted" else "")
     for ax in axes[:, 0]:

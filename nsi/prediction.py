@@ -6,11 +6,7 @@ from nsi.network import run, synaptic_state
 
 AHEAD = 0.25, 0.5, 1.0, 2.0, 5.0  # s
 FEWEST = 20  # samples that a mean error is worth
-SPAN, MEAN, LAG = (
-    0.5,
-    0.2,
-    0.75,
-)  # s, of a turn, and of what is averaged; how far apart the clocks of velocity and activity are looked for
+SPANS, LAG = (0.5, 0.125), 0.75  # s, of turns; how far apart the clocks of velocity and activity are looked for
 
 
 def predict(net, rec, warmup=None, start=0, steps=None):
@@ -50,14 +46,14 @@ def heading_table(net, rec, geometry, places, gain=1.0, warmup=20):
     """Mean error of the predicted heading by seconds ahead, beside two predictions without a network.
 
     rec: held-out trials; places: (n, D) rad; gain: of the integrator, turning of the activity per velocity, one or D.
-    Returns: {"0.25": {"error", "integrator", "stay": rad or None, "samples": count}, ...}.
+    Returns: {"0.25": {"error", "integrator", "stay": rad, None of fewer than FEWEST samples, "samples": count}, ...}.
     """
     steps = [max(1, round(seconds / rec.dt)) for seconds in AHEAD]
     table = {}
     found = _errors(net, rec, geometry, places, steps, max(1, round(0.5 / rec.dt)), warmup, gain)
     for seconds, errors in zip(AHEAD, found, strict=True):
         count = int(np.isfinite(errors["network"]).sum())
-        mean = lambda x, count=count: float(np.nanmean(x)) if count else None  # noqa: E731
+        mean = lambda x, count=count: float(np.nanmean(x)) if count >= FEWEST else None  # noqa: E731
         table[f"{seconds:g}"] = {
             "error": mean(errors["network"]), "integrator": mean(errors["integrator"]), "stay": mean(errors["stay"]),
             "samples": count,
@@ -133,12 +129,31 @@ def course_of(geometry, places):
 def turns(angle, velocity, valid, dt, lag=None):
     """The `slope`, `r` and `lag` of an angle's turning on a velocity, at the best lag, or at the one given (s).
 
-    Turns over SPAN, of directions averaged over MEAN, are compared: noise of single steps drowns these less than turns
-    of one step. The slope is the one that predicts the turns' directions best, whatever has gone around.
+    Turns over SPANS are compared, of directions averaged over less than half of each: noise of single steps drowns
+    these less than turns of one step. Of two spans the one counts that correlates more, since fast turns go around in
+    the longer one. The slope is the one that predicts the turns' directions best.
     angle: (trials, steps) rad, NaN where there is none; velocity: (trials, steps) rad/s; valid: (trials, steps) bool.
     """
-    steps, valid = angle.shape[1], valid & np.isfinite(angle)
-    k, width = (max(1, min(round(seconds / dt), steps // part)) for seconds, part in ((SPAN, 4), (MEAN, 8)))
+    best = None
+    for span in SPANS:
+        found = _turns(angle, velocity, valid & np.isfinite(angle), dt, span, lag)
+        if best is None or (found and abs(found[0]) > abs(best[0])):
+            best = found
+        if best and abs(best[0]) > 0.95:
+            break
+    if best is None:
+        return {"slope": None, "r": None, "lag": None}
+    r, lag, x, y = best
+    slopes = r * y.std() / x.std() * np.geomspace(0.3, 5, 120)
+    every = max(1, len(x) // 5000)
+    slope = max(slopes, key=lambda slope: np.cos(y[::every] - slope * x[::every]).sum())
+    return {"slope": float(slope), "r": float(r), "lag": lag}
+
+
+def _turns(angle, velocity, valid, dt, span, lag):
+    """The correlation, the lag (s), and the turns that velocity and angle say, at the best lag; or None."""
+    steps = angle.shape[1]
+    k, width = (max(1, min(round(seconds / dt), steps // part)) for seconds, part in ((span, 4), (0.4 * span, 8)))
 
     def mean(x):
         sums = np.pad(np.cumsum(x, 1), ((0, 0), (1, 0)))
@@ -158,13 +173,7 @@ def turns(angle, velocity, valid, dt, lag=None):
         r = np.corrcoef(x, y)[0, 1]
         if best is None or abs(r) > abs(best[0]) + 1e-12:
             best = r, by * dt, x, y
-    if best is None:
-        return {"slope": None, "r": None, "lag": None}
-    r, lag, x, y = best
-    slopes = r * y.std() / x.std() * np.geomspace(0.3, 5, 120)
-    every = max(1, len(x) // 5000)
-    slope = max(slopes, key=lambda slope: np.cos(y[::every] - slope * x[::every]).sum())
-    return {"slope": float(slope), "r": float(r), "lag": lag}
+    return best
 
 
 def window_error(net, rec, warmup, window):

@@ -57,8 +57,10 @@ def solve(net, rec, geometry, every=1, rounds=3, who=None):
         return Solution(net, np.nan, np.nan)
     noise = {j: _noise(G, score[:, j], square[j], count[j]) for j, G in known.items()}
     rms = [max(np.sqrt(np.mean(W**2)), 1e-12) if W.size else 1.0 for W in (about[:n], about[n:-1])]
-    spreads = [np.array(SPREADS) * rms[0], np.array(INPUT_SPREADS) * rms[1]]
-    chosen, asked = [spreads[0][6], spreads[1][2]], np.array(list(known))[:: max(1, len(known) // ASKED)]
+    # units of one type overlap, and are told apart only together: what they send stays near the trained weights
+    inputs = np.array(INPUT_SPREADS[:1] if who.types else INPUT_SPREADS)
+    spreads = [np.array(SPREADS) * rms[0], inputs * rms[1]]
+    chosen, asked = [spreads[0][6], spreads[1][len(inputs) // 2]], np.array(list(known))[:: max(1, len(known) // ASKED)]
     alike, places = np.ix_(still, still), geometry.find(rec.rates[rec.valid][:, still])
     everyone = np.ones((len(still), len(still)), bool)
     spread_of = lambda chosen, j: np.where(  # noqa: E731

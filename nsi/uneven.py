@@ -46,8 +46,8 @@ def travelling_states(circuit, steps=260):
         moving = np.concatenate([np.zeros((1, d)), *(speed * around for speed in FAST)])
     states, velocities = [], []
     for v in moving:
-        velocity = np.zeros((len(places), steps, d))
-        velocity[:, 200:] = v
+        velocity = np.ones((len(places), steps, len(net.W_in)))  # further inputs at 1
+        velocity[:, :200, :d], velocity[:, 200:, :d] = 0, v
         u = np.zeros((len(places), len(net.b)))
         u[:, : net.n] = circuit.geometry.bump(circuit.geometry.places(net.n), places)
         for before, _ in network.run(net, velocity, u):
@@ -61,7 +61,7 @@ def _balanced(circuit, W):
     """W with each changed neuron's existing incoming weights adjusted, by least squares relative to their sizes."""
     net = circuit.network
     u, v = travelling_states(circuit)
-    current = u @ net.W + net.b + v @ net.W_in
+    current = u @ net.W + net.b + net.drive(v)
     weight = np.where(current > -0.15, 1.0, SILENT)  # (samples, M)
     balanced = W.copy()
     for j in np.flatnonzero((W != net.W).any(0)):

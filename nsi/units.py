@@ -8,6 +8,8 @@ So something is assumed, under these names:
     apart        driven units do not connect to each other
     types        driven units share one threshold, one size of velocity weight and one sum of weights that they receive,
                  as cells of one type do; where some of them were recorded, these set it
+    copies       driven units start as copies of one undriven unit each, hidden ones of recorded ones and recorded ones
+                 of hidden ones: what the data do not say stays so
     inhibition   recorded undriven units act on each other through inhibition alone
 
 and one of two paths that could do the same is *favoured*, by a small penalty, fading to 0, on what the other sends:
@@ -109,7 +111,8 @@ def choose(args, n, driven):
     if args.input_units is None:
         args.input_units = 0 if still == 0 else max(1, POPULATION - moved)
     if args.assume is None:
-        args.assume = "" if args.control else "excited,apart,types"
+        usual = "excited,apart,types" + (",copies" if args.response_units else "")
+        args.assume = usual if moved and not args.control else ""
     if args.favour is None:
         args.favour = "direct" if few else "even" if still else "neither"
     if args.control:
@@ -118,11 +121,12 @@ def choose(args, n, driven):
     return make(n, args.response_units, args.input_units, driven, args.assume.split(","), args.favour)
 
 
-def told(who):
-    """Which units there are, in a sentence. who: Units."""
+def told(who, assume):
+    """Which units there are and what is assumed of them, in a line. who: Units; assume: the text of the option."""
     n, inputs = who.n, int(who.hidden_inputs.sum())
     moved = f", {who.driven[:n].sum()} of them driven" if who.driven[:n].any() else ""
-    return f"{n} recorded neurons{moved}; {len(who.driven) - n - inputs} response and {inputs} input units hidden"
+    hidden = f"{len(who.driven) - n - inputs} response and {inputs} input units hidden"
+    return f"{n} recorded neurons{moved}; {hidden}; assumed of these: {assume.replace(',', ', ') or 'nothing'}"
 
 
 # ---- in a network -----------------------------------------------------------------------------------------------
@@ -161,6 +165,6 @@ def constrain(model):
         W_in[..., ours] *= shared / size.clamp(min=1e-12)
         total = W[..., ours].sum(-2, keepdim=True)
         shared = W[..., known].sum(-2, keepdim=True).mean(-1, keepdim=True)
-        W[..., ours] += (shared - total) / who.free[:, who.hidden_inputs].sum(0).max()
+        W[..., ours] += (shared - total) / max(1, who.free[:, who.hidden_inputs].sum(0).max())
     if who.bounded:
         W.clamp_(model.low, model.high)

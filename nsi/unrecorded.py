@@ -30,7 +30,8 @@ def measures(net, rec, truth):
         return {}
     result = of_hidden(net, rec, neurons, driven)
     pairs = result.pop("pairs", None)
-    return result | (blocks(net, truth["W"], pairs) if driven is not None and pairs is not None else {})
+    whole = driven is not None and pairs is not None and len(truth.get("W", ())) == net.n + len(driven)
+    return result | (blocks(net, truth["W"], pairs) if whole else {})
 
 
 def of_hidden(net, rec, neurons, driven=None):
@@ -98,9 +99,11 @@ def blocks(net, W, pairs):
 def agreement(networks, rec):
     """How alike the hidden units of several networks are: those of each matched one to one with the first's.
 
-    networks: at least two; rec: some trials. Returns: mean correlation over pairs and networks: where the networks
-    disagree, the recording does not say what the hidden neurons do.
+    networks: replicas, each from its own start; rec: some trials. Returns: mean correlation over pairs and networks, or
+    None for one network: where networks disagree, the recording does not say what the hidden neurons do.
     """
+    if len(networks) < 2 or len(networks[0].b) == networks[0].n:
+        return None
     first, *others = [predict(net, rec)[:, SETTLED:][rec.valid[:, SETTLED:]] for net in networks]
     n, r = networks[0].n, []
     driven = [(net.W_in[:, n:] != 0).any(0) for net in networks]

@@ -90,7 +90,7 @@ def by_velocity(rates, velocity, dt, valid, directions, rng):
         mean, change = (early + late) / 2, late - early
         X = (driven[:, :, None] * mean[:, None]).reshape(len(mean), -1)
         A = np.linalg.lstsq(X, change)[0]
-        explained = 1 - ((change - X @ A) ** 2).sum() / (change**2).sum()
+        explained = 1 - ((change - X @ A) ** 2).sum() / max((change**2).sum(), 1e-30)
         if best is None or explained > best[0]:
             best = explained, A
     if best is None:
@@ -98,7 +98,7 @@ def by_velocity(rates, velocity, dt, valid, directions, rng):
     turns = [(a - a.T) / 2 for a in np.split(best[1], velocity.shape[-1])]
     mixtures = np.tensordot(rng.standard_normal((100, len(turns))), turns, 1)
     values, vectors = np.linalg.eigh(1j * mixtures)
-    apart = np.diff(values).min(1) / np.abs(values).max(1)
+    apart = np.diff(values).min(1) / np.maximum(np.abs(values).max(1), 1e-30)
     values, vectors = values[np.argmax(apart)], vectors[np.argmax(apart)]
     planes = vectors[:, np.argsort(-values)[: len(values) // 2]]  # of each pair, the one with a positive eigenvalue
     k = np.stack([np.einsum("iw,ij,jw->w", planes.conj(), 1j * a, planes).real for a in turns], 1)

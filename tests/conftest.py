@@ -97,3 +97,26 @@ def fly_trial():
         return {"GROIaveMax": bump(0.7) + noise[0], "RROIaveMax": bump(0) + noise[1], "positionDat": ball}, rotation, t
 
     return make
+
+
+@pytest.fixture(scope="session")
+def mouse_session():
+    """A session in the layout of the mouse's file: twelve cells on a ring, tracked every 25.6 ms, with a gap.
+
+    Returns: a function that gives the file's arrays, and the heading (bins,) rad, unwrapped.
+    """
+
+    def make(bins=24000, seed=0):
+        rng = np.random.default_rng(seed)
+        time = 100 + np.arange(bins) * 0.01
+        time[bins // 2 :] += 3.0  # the tracking was lost
+        heading = 3 * np.sin(0.7 * (time - 100)) + 0.4 * (time - 100)
+        held = 100 + np.floor((time - 100) / 0.0256) * 0.0256
+        tracked = 3 * np.sin(0.7 * (held - 100)) + 0.4 * (held - 100)
+        rate = lambda angle: 40 * np.exp(3 * (np.cos(angle[:, None] - np.arange(12) * np.pi / 6) - 1))  # noqa: E731
+        asleep = np.cumsum(rng.normal(0, 0.1, bins // 2))
+        spikes = lambda angle: rng.poisson(rate(angle) * 0.01).astype(np.uint8)  # noqa: E731
+        arrays = {"Qrun": spikes(heading), "Qrem": spikes(asleep), "Qsws": spikes(3 * asleep)}
+        return arrays | {"angRun": np.stack([held, tracked % (2 * np.pi)], -1)}, heading
+
+    return make

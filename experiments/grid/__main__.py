@@ -55,7 +55,8 @@ def recording(case, seed, side, trials, steps):
         counts = rng.poisson(rates * PEAK * data["dt"])
         rates = gaussian_filter1d(counts / (PEAK * data["dt"]), SMOOTH / data["dt"], axis=1)
     hidden = np.concatenate([data["rates"][..., rest], data["hidden_rates"]], -1)
-    unordered = {k: v for k, v in data.items() if k not in ("heading", "position")}  # nor is it said where the bump is
+    unordered = {k: v for k, v in data.items() if k not in ("heading", "position", "true_orders")}
+    # nor is it said where the bump is
     return unordered | {
         "rates": rates.astype(np.float32), "hidden_rates": hidden, "true_W": data["true_W"][np.ix_(units, units)],
         "true_W_in": data["true_W_in"][:, units], "true_b": data["true_b"][units],
@@ -88,7 +89,9 @@ def measured(case, seed, folder, sizes, options):
     rates = rec.rates[rec.valid]
     correlated = np.corrcoef(rates, rowvar=False)
     r_dev = connectivity.deviation(correlated, W, known, shape, places)[0]
-    found["correlation of the rates"] = {"r_W": connectivity.correlation(correlated, W), "r_dev": finite(r_dev)}
+    found["correlation of the rates"] = {
+        "r_W": finite(connectivity.correlation(correlated, W)), "r_dev": finite(r_dev),
+    }  # fmt: skip
     if case != "even":
         return found, None
     solved, gate = least_squares(rec, alpha, 3000)
@@ -136,6 +139,12 @@ def cell(values):
     """Mean ± s.d. over seeds; of components, of their mean."""
     known = [np.mean(v) for v in values if v is not None and np.size(v)]
     return runs.spread(known) if known else "–"
+
+
+def made(results):
+    """What the recordings were, in a sentence."""
+    each = "{seeds} of each case, {side} x {side} cells, {trials} trials of {steps} steps".format(**results["made"])
+    return f"Recordings: {each}."
 
 
 def scores(results):
@@ -196,13 +205,14 @@ def main():
         if arrays:
             results["drawn"] = arrays
     results["cases"] = {case: cases[case] for case in CASES if case in cases}
+    if items:
+        results["made"] = {"seeds": args.seeds, "side": args.side, "trials": args.trials, "steps": args.steps}
     if args.shapes:
         results["verdicts"] = {
             name: [shapes.called(name, seed) for seed in range(args.shapes)] for name in shapes.CASES
         }
     runs.write(FOLDER, results)
-    tables = {"verdicts": verdicts(results), "scores": scores(results), "ahead": ahead(results)}
-    tables["unordered"] = unordered(results)
+    tables = {f.__name__: f(results) for f in (made, scores, ahead, unordered, verdicts)}
     figures.style()
     with files.whole(FOLDER / "grid.png") as temporary:
         pictures.figure(results).savefig(temporary)

@@ -1,7 +1,7 @@
 """Relations of higher order between input and response: are they found, sized, and told from those that are not there?
 
 Circuits whose effective connectivity J(v) = W + v G1 + v^2 G2 + ... has orders beyond the first (nsi/circuits.py), a
-recording and a fit for each seed, and what nsi/orders.py reads off. For real flies see flies.py beside this file.
+recording and a fit for each seed, and what nsi/relations.py reads off. For real flies see flies.py beside this file.
 Writes results.json, orders.png and the page's tables. Run it from the top folder, as `python -m experiments.orders`;
 with `--circuits`, the other circuits' results of the last run are kept.
 """
@@ -18,6 +18,7 @@ from experiments import runs
 from experiments.orders import flies
 from nsi import circuits, figures, orders, recordings
 from nsi.geometry import RING
+from nsi.measures import valid_json
 from nsi.run import checkpoint, files
 
 FOLDER = runs.folder_of(__file__)
@@ -42,8 +43,10 @@ def measured(name, seed, folder, sizes, updates):
         for G, T, s in zip(everywhere, true, found["orders_slope"], strict=True)
     ]
     with np.load(out / "connectivity.npz") as file:
+        found["scale"] = file["orders_scale"].tolist()
         kept = {"profile": file["orders_profile"], "se": file["orders_profile_se"], "true": true}
-    found["profiles"] = {k: np.round([RING.profile(G)[1] for G in v], 7).tolist() for k, v in kept.items()}
+    profiles = {k: np.round([RING.profile(G)[1] for G in v], 7) for k, v in kept.items()}
+    found["profiles"] = valid_json(profiles)  # an interval may be infinite
     data.unlink()
     return found
 
@@ -51,7 +54,7 @@ def measured(name, seed, folder, sizes, updates):
 def called(powers, names=("v", "g")):
     """An order's name, as in `v g`. powers: (D,) int."""
     parts = [f"{name}{'²³'[p - 2] if p > 1 else ''}" for name, p in zip(names, powers, strict=False) if p]
-    return " ".join(parts) or "1"
+    return " ".join(parts) or "order 0"
 
 
 def there(rows):
@@ -69,7 +72,7 @@ def found(results):
     """How the orders that are there are found, as Markdown. results: {circuit: [measured's, one per seed]}."""
     lines = []
     for name, rows in simulated(results):
-        for k in there(rows):
+        for k in (0, *there(rows)):
             cells = [spread([row[m][k] for row in rows]) for m in (*MEASURES[:3], "slope_everywhere")]
             told = f"{sum(row['orders_shown'][k] for row in rows)} of {len(rows)}"
             lines.append([f"{name}, {called(rows[0]['orders_powers'][k])}", *cells, told])
@@ -110,9 +113,10 @@ def figure(results):
     for line, (name, row) in zip(axes, rows, strict=True):
         powers = np.array(row["orders_powers"])
         chosen = [1, 2, 3] if powers.shape[1] == 1 else [1, 3, 4]
-        profiles = {k: np.array(v) for k, v in row["profiles"].items()}
+        profiles = {k: np.array(v, float) for k, v in row["profiles"].items()}
         names = [called(p) for p in powers]
-        figures.orders(line, profiles["profile"], profiles["se"], profiles["true"], powers, chosen, names)
+        of = profiles["profile"], profiles["se"], profiles["true"], powers, np.array(row["scale"])
+        figures.orders(line, *of, chosen, names)
         line[0].set_ylabel(f"{name}\nweight")
     for ax in axes[-1]:
         ax.set_xlabel("to minus from (deg)")

@@ -18,6 +18,7 @@ import numpy as np
 
 from experiments import runs
 from nsi import figures
+from nsi.run import files
 
 FOLDER = runs.folder_of(__file__)
 RECORDED = {
@@ -119,18 +120,17 @@ def figure(results):
     names = [name for name in RECORDED if name in results and name != "compass, gain"]
     drawn, axes = plt.subplots(1, 2, figsize=(9, 3.2), sharey=True)
     colours = dict(zip(FITS, (figures.FITTED, "#d9a05b", figures.SIMPLE), strict=True))
+    colours = {fit: c for fit, c in colours.items() if any(fit in results[name] for name in names)}
     for ax, measure, title in zip(axes, ("r_match", "r2_hidden"), ("correlation", "variance explained"), strict=True):
         for k, (fit, colour) in enumerate(colours.items()):
             values = [[v for v in results[name].get(fit, {}).get(measure, []) if v is not None] for name in names]
             x = np.arange(len(names)) + (k - 1) * 0.27
-            ax.bar(
-                x, [np.mean(v) if v else 0 for v in values], 0.25, color=colour, label=fit if ax is axes[0] else None
-            )
+            height = [np.mean(v) if v else 0 for v in values]
+            ax.bar(x, height, 0.25, color=colour, label=fit if ax is axes[0] else None)
             for place, each in zip(x, values, strict=True):
                 ax.plot([place] * len(each), each, ".", color=figures.TRUE, ms=3)
-        ax.set_xticks(
-            range(len(names)), [n.replace(" and ", "\nand ").replace(" of", "\nof") for n in names], fontsize=7
-        )
+        short = [n.replace(" and ", "\nand ").replace(" of", "\nof").replace(", ", ",\n") for n in names]
+        ax.set_xticks(range(len(names)), short, fontsize=7)
         ax.set(title=f"{title}, one to one", ylim=(-0.05, 1.02))
     baseline = [[v for v in results[name]["assumed"]["r2_hidden_baseline"] if v is not None] for name in names]
     axes[1].plot(range(len(names)), [np.mean(v) for v in baseline], "_", color=figures.TRUE, ms=22,
@@ -166,7 +166,10 @@ def main():
     results = {name: results[name] for name in every if name in results}
     runs.write(FOLDER, results)
     runs.page(FOLDER, hidden=hidden(results), blocks=blocks(results), rest=rest(results), missing=missing(results))
-    figure(results).savefig(FOLDER / "unrecorded.png")
+    figures.style()
+    with files.whole(FOLDER / "unrecorded.png") as temporary:
+        figure(results).savefig(temporary)
+    print("\n\n".join((hidden(results), blocks(results), rest(results), missing(results))))
 
 
 if __name__ == "__main__":

@@ -73,10 +73,10 @@ def resume(path, options):
 
 
 @contextlib.contextmanager
-def opened(out, options, mode, resumes, overwrites, config):
+def opened(out, options, mode, resumes, overwrites, shape):
     """A run's folder, its own for the length of the block. Gives: the checkpoint to continue, or None; W&B's run.
 
-    out: folder; options: `told`'s; mode: of --wandb; config: what W&B is told besides. Processes but the first get
+    out: folder; options: `told`'s; mode: of --wandb; shape: of the rates. Processes but the first get
     no run. Raises: BadInput where another run is in it, or a finished one is and neither is to go on nor to go.
     """
     if processes.rank():
@@ -87,7 +87,7 @@ def opened(out, options, mode, resumes, overwrites, config):
     with files.alone(out):
         state = resume(out / "model.pt", options) if resumes else None
         before = state["training"].get("wandb") if state else None
-        with tracking.tracked(mode, out, options | {"out": out.name} | config, before) as run:
+        with tracking.tracked(mode, out, options | {"out": out.name, "data_shape": list(shape)}, before) as run:
             try:
                 yield state, run
             except files.Interrupted as stop:

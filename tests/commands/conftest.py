@@ -51,8 +51,14 @@ def checkout(tmp_path_factory, run):
 @pytest.fixture(scope="session")
 def examples(checkout, run):
     """The pages' Python examples, run where r (trials, steps, N) and v (trials, steps) are someone's. Returns: them."""
-    found = [code for page in PAGES for code in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)]
+    found = [
+        code
+        for page in PAGES
+        for code in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+        if "pynapple" not in code
+    ]  # these have a test of their own
     arrays = "import numpy as np\nr = np.random.default_rng(0).random((3, 80, 16))\nv = r[..., 0] - 0.5\n"
+    arrays += "session = np.arange(800) / 50, r[0, :1].repeat(800, 0), np.linspace(0, 9, 800)\n"
     for k, code in enumerate(found):
         (checkout / f"example{k}.py").write_text(arrays + code)
         run(checkout, f"python example{k}.py")
@@ -77,7 +83,13 @@ def flies(checkout, fly_trial):
 
 
 @pytest.fixture(scope="session")
-def outcomes(checkout, examples, flies, run):
+def mouse(checkout, mouse_session):
+    """A file like that of the mouse's head-direction cells, where the page has it."""
+    savemat(checkout / "dataHD.mat", mouse_session()[0])
+
+
+@pytest.fixture(scope="session")
+def outcomes(checkout, examples, flies, mouse, run):
     """The pages' commands run small, two at a time, those first that others read. Returns: {command: error or None}."""
     locks = defaultdict(threading.Lock)  # of the folders and pages that are written
 

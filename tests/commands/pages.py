@@ -18,9 +18,12 @@ SMALL = {
     "experiments.flies": FLIES,
     "experiments.flies.read": "",
     "experiments.flies.models": "--updates 3",
+    "experiments.mouse.read": "",
+    "experiments.mouse": "--updates 3 --seeds 1",
     "experiments.reproduction": f"--circuits ring --least-squares-samples 2000 {CIRCUIT}",
     "experiments.connections": f"--circuits 'jitter 0.2, pulses' --lint-updates 3 {CIRCUIT}",
     "experiments.coverage": f"--circuits 'even, passive' {CIRCUIT}",
+    "experiments.unrecorded": f"--recorded shifters --fits assumed {CIRCUIT}",
     "experiments.findings": CIRCUIT,
     "experiments.limits": f"--factors strength recorded {CIRCUIT}",
     "experiments.orders": f"--circuits quadratic --flies none {CIRCUIT}",
@@ -34,7 +37,12 @@ SMALL = {
 }
 ALREADY = "python cann.py --visualize", "sh train.sh"  # run by the fixture, for all other tests
 BY_HAND = "git ", "cd ", "make", ". ", "pip ", "python -m venv", "wandb "  # what sets up, or needs an account
-MAKES = "cann.py", "experiments.flies.read", "experiments/flies/fit.sh"  # what other commands read
+MAKES = (
+    "cann.py",
+    "experiments.flies.read",
+    "experiments.mouse.read",
+    "experiments/flies/fit.sh",
+)  # what other commands read
 
 
 def commands(page):

@@ -57,13 +57,15 @@ TABLES = {
     "estimator": {"estimator": "table"},
     "findings": {"findings": "table"},
     "flies": {"flies": "table"},
-    "grid": {"scores": "scores", "ahead": "ahead", "unordered": "unordered", "verdicts": "verdicts"},
+    "grid": {"made": "made", "scores": "scores", "ahead": "ahead", "unordered": "unordered", "verdicts": "verdicts"},
     "kills": {"kills": "table"},
     "limits": {"limits": "table", "single": "single"},
+    "mouse": {"prediction": "table", "asleep": "asleep_table"},
     "orders": {"found": "found", "absent": "absent", "flies": "flies_table"},
     "perturbation": {"perturbation": "table"},
     "reproduction": {"recovery": "table", "trust": "trust_table"},
     "rivals": {"rivals": "table"},
+    "unrecorded": {"hidden": "hidden", "blocks": "blocks", "rest": "rest", "missing": "missing"},
     "speed": {"comparison": "comparison", "growth": "growth"},
 }
 
@@ -94,7 +96,8 @@ def test_results_are_of_as_many_seeds_as_the_page_says():
 
 
 @pytest.mark.parametrize(
-    "name", ["connections", "coverage", "grid", "limits", "orders", "perturbation", "speed", "flies"]
+    "name",
+    ["connections", "coverage", "grid", "limits", "mouse", "orders", "perturbation", "speed", "flies", "unrecorded"],
 )
 def test_figures_stand_on_the_pages(name):
     folder = ROOT / "experiments" / name

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from experiments.flies import __main__ as flies
+from experiments.orders import flies as orders
 from nsi.geometry import RING
 from nsi.network import Network
 from nsi.recordings import Recording
@@ -70,3 +71,36 @@ def test_connectome_profile():
     r, ratio = flies.match(direct - 0.01 * delta7, direct, delta7)
     assert r > 0.999
     assert ratio == pytest.approx(0.01, rel=0.1)
+
+
+def test_bump_that_rises_with_speed_is_said_to_whichever_way_it_turns():
+    rng = np.random.default_rng(0)
+    v = orders.filtered(rng.standard_normal((6, 600)), 0.1, 0.5) * 2
+    size = 2 + 0.6 * orders.filtered(np.abs(v), 0.1, orders.FILTER) - 0.2 * orders.filtered(v, 0.1, orders.FILTER)
+    valid, animal = np.ones(v.shape, bool), np.arange(6) // 2
+    found = orders.rise(size, v, valid, animal, 0.1)
+    mean = size.mean(1).reshape(3, 2)
+    np.testing.assert_allclose(found["recording"]["speed"], (0.6 / mean).mean(1))
+    np.testing.assert_allclose(found["recording"]["signed"], (-0.2 / mean).mean(1))
+    assert np.abs(found["another trial"]["speed"]).max() < 0.5 * np.min(found["recording"]["speed"])
+
+
+def test_arms_of_a_v_are_those_it_has():
+    v = 3 * np.sin(np.arange(4000) / 37)[None]
+    up, down = (orders.filtered(np.maximum(s * v, 0), 0.1, orders.FILTER)[0] for s in (1, -1))
+    rates = np.stack([1 + 0.5 * up + 0.2 * down, 1 + 0.3 * down])
+    arms = orders.arms(rates, v[0], 0.1)
+    np.testing.assert_allclose(arms * rates.mean(1, keepdims=True), [[0.5, 0.2], [0, 0.3]], atol=1e-9)
+
+
+def test_order_two_foresees_a_bump_that_speed_raises_and_nothing_else_does():
+    rng, animal = np.random.default_rng(1), np.arange(9) // 3
+    v = orders.filtered(rng.standard_normal((9, 400)), 0.1, 0.3) * 3
+    size = 0.4 + 0.2 * orders.filtered(v**2, 0.1, 0.5) / np.mean(v**2)
+    bump = np.maximum(0, np.cos(RING.places(16)[:, 0] - rng.uniform(0, 6, (9, 1, 1)))) * size[..., None]
+    rec = Recording(
+        bump.astype(np.float32), v[..., None].astype(np.float32), 0.1, lengths=np.full(9, 400), animal=animal
+    )
+    found, null = orders.predicted(rec), orders.predicted(rec, "another trial")
+    assert (np.array(found["order two"]) > np.array(found["order one"]) + 0.2).all()
+    assert (np.mean(null["order two"], 0) < np.mean(found["order two"], 0) - 0.2).all()

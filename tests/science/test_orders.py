@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import cann
-from nsi import circuits, connectivity, direct, network, orders, recordings
+from nsi import circuits, connectivity, direct, network, orders, recordings, relations
 from nsi.geometry import RING
 
 N = 40
@@ -126,8 +126,8 @@ def read(recorded):
     def once(name, net=None, trials=30, steps=300):
         circuit, data = recorded(name, trials, steps)
         rec, places = recording(data), RING.places(N)
-        found = orders.read_off(net or circuit.network, rec, RING)
-        return found, orders.scores(found, {"orders": data["true_orders"]}, RING, places)
+        found = relations.read_off(net or circuit.network, rec, RING)
+        return found, relations.scores(found, {"orders": data["true_orders"]}, RING, places)
 
     return once
 
@@ -166,7 +166,7 @@ def test_a_network_without_the_order_is_told_apart_from_one_with_it(recorded, re
     W[N + 40 :, :N] = 0
     found, _ = read("even", net._replace(W=W))
     assert str(found["orders_description"]) == "neither"
-    assert any("trust no order" in line for line in orders.told(found))
+    assert any("trust no order" in line for line in relations.told(found))
 
 
 def test_what_changes_slowly_is_told_apart_from_noise():
@@ -186,7 +186,17 @@ def test_what_changes_slowly_is_told_apart_from_noise():
 
 def test_too_little_data_claim_no_order(recorded):
     circuit, data = recorded("ring", 2, 40)
-    found = orders.read_off(circuit.network, recording(data), RING)
+    found = relations.read_off(circuit.network, recording(data), RING)
     assert not found["orders_shown"][1:].any()
     assert not found["orders"][1:].any()
     assert np.isinf(found["orders_profile_se"][1:]).all()
+
+
+def test_descriptions_that_leave_the_same_are_not_told_apart(recorded, monkeypatch):
+    circuit, data = recorded("even", 30, 300)
+    direct_fit = direct.fit
+    same = lambda *a: direct_fit(*a)._replace(left=direct.Residual(0.0212, 0.02))  # noqa: E731
+    monkeypatch.setattr(direct, "fit", same)
+    found = relations.read_off(circuit.network, recording(data), RING)
+    assert str(found["orders_description"]) == "either"
+    assert any("cannot tell which" in line for line in relations.told(found))

@@ -175,6 +175,14 @@ def test_what_is_no_torus_is_said_to_be_none(walk):
     assert geometry.of(Recording(ring, walk[0][..., :1], 0.01)) is RING
 
 
+def test_recordings_that_say_nothing_are_of_a_ring():
+    rng = np.random.default_rng(0)
+    still, random = np.zeros((3, 60, 2), np.float32), rng.random((3, 60, 9), np.float32)
+    for rates, v in ((random, still), (0 * random + 0.5, still + 1), (random[:, :20], still[:, :20] + 1),
+                     (random[:, :4], still[:, :4]), (random[..., :7], rng.normal(size=still.shape))):  # fmt: skip
+        assert geometry.of(Recording(rates, v.astype(np.float32), 0.01)).dimensions == 1
+
+
 def test_gate_is_scored_by_component():
     rng = np.random.default_rng(0)
     gate = rng.normal(size=(2, 9, 9))

@@ -1,0 +1,159 @@
+"""A second species: what a fit to a mouse's head-direction cells and its turning predicts, awake and asleep.
+
+*Prediction*: on held-out stretches, as metrics.json has it: held at the record, then running on velocity alone, beside
+an integrator with the recording's own gain and a bump that stays.
+*Null models*: velocity of other stretches; rates reversed in time; each cell's rates of another stretch.
+*Asleep*: the network fitted awake runs without velocity from states in which no two cells agree (each cell's state is
+drawn from its own awake states, independently), until its bump has formed. Which pairs are active together there,
+against the pairs' correlations in REM and slow-wave sleep, which no fit reads. The baseline is the pairs' correlations
+awake. Writes results.json, mouse.png and the tables. Run it from the top folder, as `python -m experiments.mouse`.
+"""
+
+import tempfile
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from experiments import runs
+from nsi import connectivity, figures, geometry, network, recordings
+from nsi.run import checkpoint, command
+
+AHEAD = "0.25", "0.5", "1", "2"
+STARTS, SECONDS, KEPT = 1500, 4.0, 1.0  # random states; s that the network runs, of which the last are kept
+
+
+def nulls(rec, rng):
+    """Recordings that lack what a fit is to find. Returns: {name: Recording}."""
+    backward, apart = rec.rates.copy(), rec.rates.copy()
+    for k, length in enumerate(rec.valid.sum(1)):
+        backward[k, :length] = rec.rates[k, :length][::-1]
+    whole = np.flatnonzero(rec.valid.all(1))
+    for cell in range(rec.rates.shape[-1]):
+        apart[whole, :, cell] = rec.rates[rng.permutation(whole), :, cell]
+    changed = {"rates reversed in time": backward, "each cell of another stretch": apart}
+    return {"velocity of other stretches": recordings.shuffled(rec, 0)} | {
+        name: recordings.Recording(**vars(rec) | {"rates": rates, "heading": None}) for name, rates in changed.items()
+    }
+
+
+def pairs(rates):
+    """Correlations of all pairs of cells. rates: (..., cells). Returns: (pairs,)."""
+    C = np.corrcoef(rates.reshape(-1, rates.shape[-1]), rowvar=False)
+    return np.nan_to_num(C[np.triu_indices(len(C), 1)])
+
+
+def alone(net, rec, rng):
+    """Rates of a network that runs without velocity from states in which no two cells agree. (starts, steps, n)."""
+    u = network.synaptic_state(rec.rates, net.alpha)[rec.valid]
+    start = np.zeros((STARTS, len(net.b)), np.float32)
+    start[:, : net.n] = np.stack([rng.choice(u[:, cell], STARTS) for cell in range(net.n)], -1)
+    steps = round(SECONDS / rec.dt)
+    velocity = np.zeros((STARTS, steps, rec.velocity.shape[-1]), np.float32)
+    rates = [r[:, : net.n] for _, r in network.run(net, velocity, start)]
+    return np.stack(rates[-round(KEPT / rec.dt) :], 1)
+
+
+def profile(found, places):
+    """Mean of a matrix (n, n) by the signed distance of its pairs, in bins of 30 degrees. Returns: list of 12."""
+    apart = geometry.RING.difference(places.T, places)
+    which = np.floor((apart + np.pi) / (np.pi / 6)).astype(int) % 12
+    off = ~np.eye(len(found), dtype=bool)
+    return [float(found[(which == k) & off].mean()) if ((which == k) & off).any() else None for k in range(12)]
+
+
+def table(results):
+    """Prediction, as Markdown. results: of results.json."""
+    first = results["recording"][0]["heading_error"]
+    rows = [[name, *(runs.spread([one["heading_error"][s]["error"] for one in each]) for s in AHEAD)]
+            for name, each in results.items() if name in NAMES]  # fmt: skip
+    for name, key in (("*integrator, its gain the recording's*", "integrator"), ("*bump that stays*", "stay")):
+        rows.append([name, *(runs.spread([first[s][key]]) for s in AHEAD)])
+    return runs.markdown(["error, rad", *(f"{s} s" for s in AHEAD)], rows)
+
+
+def asleep_table(results):
+    """Pairs asleep, as Markdown."""
+    names = [name for name in ("awake", *NAMES) if name in results["asleep"]]
+    rows = [[name, *(runs.spread(results["asleep"][name][sleep]) for sleep in ("REM", "SWS"))] for name in names]
+    return runs.markdown(["r with the pairs' correlations in", "REM", "slow-wave sleep"], rows)
+
+
+NAMES = "recording", "velocity of other stretches", "rates reversed in time", "each cell of another stretch"
+
+
+def _row(one, key):
+    return np.array([one["heading_error"][s][key] for s in AHEAD], float)  # NaN where there are too few samples
+
+
+def draw(results):
+    """Prediction, what is read off, and the pairs asleep."""
+    figures.style()
+    figure, axes = plt.subplots(1, 4, figsize=(13.5, 3.1))
+    ahead = [float(s) for s in AHEAD]
+    each = results["recording"]
+    for one in each:
+        axes[0].plot(ahead, _row(one, "error"), color=figures.FITTED, lw=1)
+    for key, colour, style in (("integrator", figures.SIMPLE, "--"), ("stay", figures.TRUE, ":")):
+        axes[0].plot(ahead, _row(each[0], key), style, color=colour, label=key)
+    axes[0].plot([], [], color=figures.FITTED, label="network, each seed")
+    axes[0].set(xlabel="seconds ahead", ylabel="error (rad)", ylim=(0, None), title="(a) held-out stretches")
+    axes[0].legend(fontsize=7)
+    distance = np.arange(-165, 180, 30)
+    for name, colour in (("W", figures.FITTED), ("gate", figures.SIMPLE)):
+        x = np.array([results["profiles"][name]], float)[0]
+        axes[1].plot(distance, x / np.nanmax(np.abs(x)), "o-", ms=3, color=colour, label=f"{name}, scaled to 1")
+    axes[1].axhline(0, color="grey", lw=0.5)
+    axes[1].set(xlabel="to minus from (deg)", xticks=range(-180, 181, 90), title="(b) what is read off, effective")
+    axes[1].legend(fontsize=7)
+    for ax, sleep, letter in zip(axes[2:], ("REM", "SWS"), "cd", strict=True):
+        for name, colour in (("awake", figures.SIMPLE), ("network", figures.FITTED)):
+            ax.plot(results["pairs"][name], results["pairs"][sleep], ".", ms=3, color=colour, label=name, alpha=0.7)
+        ax.set(xlabel="correlation of a pair, awake or network", ylabel=sleep, title=f"({letter}) pairs in {sleep}")
+        ax.legend(fontsize=7, markerscale=3)
+    return figure
+
+
+def main():
+    p = command.Parser("Fit a mouse's head-direction cells, and test the fit awake and asleep.")
+    p.add_argument("--data", type=Path, default="data/mouse.npz", help="as experiments.mouse.read writes")
+    p.add_argument("--seeds", type=int, default=3, help="fits of the recording; null models are fitted once")
+    p.add_argument("--updates", type=int, default=1100, help="of every fit")
+    args = p.parse_args()
+    rec, rng, folder = recordings.load(args.data), np.random.default_rng(0), runs.folder_of(__file__)
+    with np.load(args.data.with_name("asleep.npz")) as file:
+        slept = {name: pairs(file[name]) for name in ("REM", "SWS")}
+    awake = pairs(rec.rates[rec.valid])
+    match = lambda found: {name: [float(np.corrcoef(found, x)[0, 1])] for name, x in slept.items()}  # noqa: E731
+    results = {"asleep": {"awake": match(awake)}}
+    with tempfile.TemporaryDirectory() as temporary:
+        for name, one in {"recording": rec, **nulls(rec, rng)}.items():
+            path = Path(temporary) / "mouse.npz"
+            arrays = {k: v for k, v in vars(one).items() if v is not None}
+            recordings.save(path, **arrays)
+            results[name], results["asleep"][name] = [], {"REM": [], "SWS": []}
+            for seed in range(args.seeds if one is rec else 1):
+                out = Path(temporary) / f"{name} {seed}"
+                more = () if (one is rec and seed == 0) else ("--no-errors",)
+                metrics = runs.fit(path, out, "--seed", seed, "--updates", args.updates, *more)
+                keys = ("heading_error", "loss", "variance", "turning", "decoding_error", "identifiable_fraction")
+                results[name].append({k: metrics[k] for k in keys if k in metrics})
+                (net,), _ = checkpoint.networks(out / "model.pt")
+                found = pairs(alone(net, one, rng))
+                for sleep, r in match(found).items():
+                    results["asleep"][name][sleep] += r
+                if one is rec and seed == 0:
+                    places = geometry.places_of(rec, geometry.RING)
+                    gate = connectivity.effective_gate(net, rec)[0]
+                    results["profiles"] = {"W": profile(net.W[: net.n, : net.n], places), "gate": profile(gate, places)}
+                    results["pairs"] = {k: np.round(v, 4).tolist() for k, v in
+                                        {"awake": awake, "network": found, **slept}.items()}  # fmt: skip
+                print(f"  {name}, seed {seed}", flush=True)
+    runs.write(folder, results)
+    draw(results).savefig(folder / "mouse.png")
+    runs.page(folder, prediction=table(results), asleep=asleep_table(results))
+    print(table(results), asleep_table(results), sep="\n\n")
+
+
+if __name__ == "__main__":
+    command.run(main)
