@@ -149,9 +149,19 @@ def cell(values, digits=3):
     return runs.spread(known, digits) if known else "–"
 
 
+def made(results):
+    """What runs the results are of, as a sentence."""
+    return runs.made(results)
+
+
+def all_of(results):
+    """The circuits there are results of. results: with "made" beside them. Returns: {circuit: its row}."""
+    return {name: results[name] for name in CIRCUITS if name in results}
+
+
 def uneven(results):
     """The circuits whose weights deviate from their profile. results: {circuit: {estimator: {measure: values}}}."""
-    return {name: row for name, row in results.items() if name.startswith(("jitter", "sparse"))}
+    return {name: row for name, row in all_of(results).items() if name.startswith(("jitter", "sparse"))}
 
 
 def deviations(results):
@@ -166,13 +176,14 @@ def deviations(results):
 
 def scores(results):
     """The measures of this project's fits, as Markdown. results: as for `uneven`."""
-    columns = {f"`{m}`": [cell(row[PROJECT][m], DIGITS.get(m, 3)) for row in results.values()] for m in SCORES}
-    return runs.turned(list(results), columns)
+    some = all_of(results)
+    columns = {f"`{m}`": [cell(row[PROJECT][m], DIGITS.get(m, 3)) for row in some.values()] for m in SCORES}
+    return runs.turned(list(some), columns)
 
 
 def rivals(results):
     """The measures that every estimator has, as Markdown. results: as for `uneven`."""
-    rows = [(f"{circuit}: {name}", row[name]) for circuit, row in results.items() for name in ESTIMATORS]
+    rows = [(f"{circuit}: {name}", row[name]) for circuit, row in all_of(results).items() for name in ESTIMATORS]
     columns = {f"`{m}`": [cell(row[m], DIGITS.get(m, 3)) for _, row in rows] for m in COMPARED}
     return runs.turned([name for name, _ in rows], columns)
 
@@ -198,7 +209,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--seeds", type=int, default=2, help="how many")
     p.add_argument("--circuits", nargs="+", choices=CIRCUITS, default=list(CIRCUITS), help="which; others are kept")
-    p.add_argument("--trials", type=int, default=100, help="of each recording whose name does not say")
+    p.add_argument("--trials", type=int, default=100, help="of recordings whose name does not say")
     p.add_argument("--steps", type=int, default=1000, help="of each trial")
     p.add_argument("--updates", type=int, help="of each fit (default: its own)")
     p.add_argument("--lint-updates", type=int, default=400, help="of LINT, for each rank tried")
@@ -216,13 +227,14 @@ def main():
             for estimator, row in found.items():
                 for measure, value in row.items():
                     results[name].setdefault(estimator, {}).setdefault(measure, []).append(value)
-        results = {name: results[name] for name in CIRCUITS if name in results}
-        runs.write(FOLDER, results)
+        results["made"] = results.get("made", {}) | dict.fromkeys(args.circuits, runs.size(args))
+        runs.write(FOLDER, {"made": results["made"]} | all_of(results))
     figures.style()
     with files.whole(FOLDER / "connections.png") as temporary:
         figure(results).savefig(temporary)
-    runs.page(FOLDER, deviations=deviations(results), scores=scores(results), rivals=rivals(results))
-    print("\n\n".join((deviations(results), scores(results), rivals(results))))
+    tables = {f.__name__: f(results) for f in (made, deviations, scores, rivals)}
+    runs.page(FOLDER, **tables)
+    print("\n\n".join(tables.values()))
 
 
 if __name__ == "__main__":

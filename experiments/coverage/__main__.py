@@ -80,12 +80,22 @@ def known(values):
     return [value for value in values if value is not None]
 
 
+def made(results):
+    """What runs the results are of, as a sentence."""
+    return runs.made(results)
+
+
+def all_of(results):
+    """The circuits there are results of. results: with "made" beside them. Returns: {circuit: its row}."""
+    return {name: results[name] for name in CASES if name in results}
+
+
 def coverage(results):
     """Coverage by circuit as Markdown, mean ± s.d. over seeds; in bold, means out of the band.
 
     results: {circuit: {measure: values over seeds}}.
     """
-    columns = {}
+    columns, results = {}, all_of(results)
     for measure in MEASURES:
         cells = [runs.spread(known(row[measure])) if known(row[measure]) else "–" for row in results.values()]
         if measure in INTERVALS:
@@ -98,6 +108,7 @@ def coverage(results):
 
 def figure(results):
     """Coverage by circuit, recordings as faint dots, their mean as a full one. results: as for `coverage`."""
+    results = all_of(results)
     drawn, ax = plt.subplots(figsize=(7.5, 0.9 + 0.27 * len(results)))
     ax.axvspan(*BAND, color="#e6e6e6", lw=0, zorder=0)
     ax.axvline(0.95, color="grey", lw=0.8, ls=":", zorder=1)
@@ -136,13 +147,13 @@ def main():
         found = dict(zip(items, each, strict=True))
         for name in args.circuits:
             results[name] = {m: [found[name, seed][m] for seed in range(args.seeds)] for m in MEASURES}
-        results = {name: results[name] for name in CASES if name in results}
-        runs.write(FOLDER, results)
+        results["made"] = results.get("made", {}) | dict.fromkeys(args.circuits, runs.size(args))
+        runs.write(FOLDER, {"made": results["made"]} | all_of(results))
     figures.style()
     with files.whole(FOLDER / "coverage.png") as temporary:
         figure(results).savefig(temporary)
-    runs.page(FOLDER, coverage=coverage(results))
-    print(coverage(results))
+    runs.page(FOLDER, made=made(results), coverage=coverage(results))
+    print(f"{made(results)}\n\n{coverage(results)}")
 
 
 if __name__ == "__main__":

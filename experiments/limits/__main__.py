@@ -163,10 +163,10 @@ def curve(ax, x, rows, measure, **look):
         ax.plot([place] * len(values), values, "o", ms=4.5, mew=0, alpha=0.3, color=line.get_color())
 
 
-def figure(results, factors=FACTORS, measures=MEASURES):
+def figure(results, factors=FACTORS, measures=MEASURES, columns=3):
     """A panel per factor. results: {factor: {value: {measure: values over seeds}}}; factors, measures: those drawn."""
     results = {name: rows for name, rows in results.items() if name in factors}
-    columns = min(4 if len(factors) == 4 else 3, len(results))
+    columns = min(columns, len(results))
     drawn, axes = plt.subplots(
         -(-len(results) // columns), columns, figsize=(3.5 * columns, 0.5 + 2.3 * -(-len(results) // columns)),
         sharey=True, squeeze=False,
@@ -186,6 +186,11 @@ def figure(results, factors=FACTORS, measures=MEASURES):
     axes[0, 0].set_ylim(min(0, axes[0, 0].get_ylim()[0]), 1.04)
     drawn.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(measures) + 1)
     return drawn
+
+
+def made(results):
+    """What runs the results are of, as a sentence."""
+    return runs.made(results)
 
 
 def table(results, factors=FACTORS, measures=MEASURES):
@@ -255,15 +260,15 @@ def main():
     results = runs.read(FOLDER)
     if not args.draw:
         results |= measure(args)
-        results = {name: results[name] for name in ALL if name in results}
-        runs.write(FOLDER, results)
+        results["made"] = results.get("made", {}) | dict.fromkeys(args.factors, runs.size(args))
+        runs.write(FOLDER, {name: results[name] for name in ("made", *ALL) if name in results})
     figures.style()
     with files.whole(FOLDER / "limits.png") as temporary:
         figure(results).savefig(temporary)
     with files.whole(FOLDER / "single.png") as temporary:
-        figure(results, SINGLE, SHOWN).savefig(temporary)
-    runs.page(FOLDER, limits=table(results), single=single(results))
-    print(table(results) + "\n\n" + single(results))
+        figure(results, SINGLE, SHOWN, 2).savefig(temporary)
+    runs.page(FOLDER, made=made(results), limits=table(results), single=single(results))
+    print("\n\n".join((made(results), table(results), single(results))))
 
 
 if __name__ == "__main__":

@@ -52,14 +52,14 @@ def test_named_modules_and_files_are_there(page):
 
 TABLES = {
     "answer": {"answer": "table"},
-    "connections": {"deviations": "deviations", "scores": "scores", "rivals": "rivals"},
-    "coverage": {"coverage": "coverage"},
+    "connections": {"made": "made", "deviations": "deviations", "scores": "scores", "rivals": "rivals"},
+    "coverage": {"made": "made", "coverage": "coverage"},
     "estimator": {"estimator": "table"},
     "findings": {"findings": "table"},
     "flies": {"flies": "table"},
     "grid": {"made": "made", "scores": "scores", "ahead": "ahead", "unordered": "unordered", "verdicts": "verdicts"},
     "kills": {"kills": "table"},
-    "limits": {"limits": "table", "single": "single"},
+    "limits": {"made": "made", "limits": "table", "single": "single"},
     "mouse": {"prediction": "table", "asleep": "asleep_table"},
     "orders": {"found": "found", "absent": "absent", "flies": "flies_table"},
     "perturbation": {"perturbation": "table"},
