@@ -10,48 +10,48 @@ SETTINGS = {name: FACTORS[name].default for name in ("noise", "observed", "stren
 SMALL = SETTINGS | {"ring": 40, "trials": 2, "steps": 60}
 
 
-def test_noise_on_the_rates_and_pulses_leave_the_circuit_as_it_was(tmp_path):
-    quiet, noisy = tmp_path / "quiet.npz", tmp_path / "noisy.npz"
-    simulated(quiet, 0, **SMALL | UNEVEN)
-    simulated(noisy, 0, **SMALL | UNEVEN | {"measurement": 0.05})
-    a, b = recordings.load(quiet), recordings.load(noisy)
-    apart = (b.rates - a.rates)[a.rates > 0.3]
-    assert apart.std() == pytest.approx(0.05, rel=0.1)
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """An uneven circuit's recording with pulses: its file, itself and its truth."""
+    return read(tmp_path_factory.mktemp("whole") / "recording.npz")
+
+
+def read(path, **changes):
+    simulated(path, 0, **SMALL | UNEVEN | changes)
+    rec = recordings.load(path)
+    return path, rec, recordings.load_truth(path, rec)
+
+
+def test_noise_on_the_rates_leaves_the_circuit_as_it_was(whole, tmp_path):
+    (_, a, true), (_, b, also) = whole, read(tmp_path / "noisy.npz", measurement=0.05)
+    assert (b.rates - a.rates)[a.rates > 0.3].std() == pytest.approx(0.05, rel=0.1)
     assert b.rates.min() == 0
     np.testing.assert_array_equal(a.stimulus, b.stimulus)
-    true = [recordings.load_truth(path, rec) for path, rec in ((quiet, a), (noisy, b))]
-    np.testing.assert_array_equal(true[0]["W"], true[1]["W"])
-    np.testing.assert_array_equal(true[0]["hidden_rates"], true[1]["hidden_rates"])
+    np.testing.assert_array_equal(true["W"], also["W"])
+    np.testing.assert_array_equal(true["hidden_rates"], also["hidden_rates"])
 
 
-def test_neurons_not_recorded_take_their_pulses_with_them(tmp_path):
-    whole, part = tmp_path / "whole.npz", tmp_path / "part.npz"
-    simulated(whole, 0, **SMALL | UNEVEN)
-    simulated(part, 0, **SMALL | UNEVEN | {"observed": 0.5})
-    a, b = recordings.load(whole), recordings.load(part)
+def test_neurons_not_recorded_take_their_pulses_with_them(whole, tmp_path):
+    (_, a, true), (_, b, also) = whole, read(tmp_path / "part.npz", observed=0.5)
     assert b.rates.shape[-1] == b.stimulus.shape[-1] == 20
-    keep = [int(np.flatnonzero((a.rates == b.rates[..., [k]]).all((0, 1)))[0]) for k in range(20)]
+    keep = [int(np.flatnonzero(np.diag(true["W"])[:40] == w)[0]) for w in np.diag(also["W"])[:20]]
+    np.testing.assert_array_equal(a.rates[..., keep], b.rates)
     np.testing.assert_array_equal(a.stimulus[..., keep], b.stimulus)
-    W = [recordings.load_truth(path, rec)["W"] for path, rec in ((whole, a), (part, b))]
-    np.testing.assert_array_equal(W[0][np.ix_(keep, keep)], W[1][:20, :20])
+    np.testing.assert_array_equal(true["W"][np.ix_(keep, keep)], also["W"][:20, :20])
 
 
-def test_false_claims_are_those_of_the_wrong_side(tmp_path):
-    path = tmp_path / "recording.npz"
-    simulated(path, 0, **SMALL | UNEVEN)
-    W = recordings.load_truth(path, recordings.load(path))["W"][:40, :40]
-    pairs = ~np.eye(40, dtype=bool)
+def test_false_claims_are_those_of_the_wrong_side(whole, tmp_path):
+    path, W, pairs = whole[0], whole[2]["W"][:40, :40], ~np.eye(40, dtype=bool)
 
-    def share(W, se):
-        found = {"W_unbiased": W, "W_se": np.full_like(W, se), "resolved": pairs, "identifiable": pairs}
+    def share(W, se, resolved=pairs):
+        found = {"W_unbiased": W, "W_se": np.full_like(W, se), "resolved": resolved, "identifiable": pairs}
         np.savez(tmp_path / "connectivity.npz", **found)
         return false_claims(path, tmp_path)
 
     assert share(W, 1e-9) == 0
     assert share(-W, 1e-9) > 0.99
     assert share(-W, 1e3) == 0
-    pairs = np.zeros_like(pairs)
-    assert share(W, 1e-9) is None
+    assert share(W, 1e-9, np.zeros_like(pairs)) is None
 
 
 def test_every_factor_has_its_default_among_its_values():
