@@ -1,7 +1,8 @@
 """LINT: a low-rank recurrent network trained on neurons' trajectories.
 
-Valente, Pillow and Ostojic 2022, doi 10.48550/arXiv.2206.08803 (NeurIPS 35). Each recorded neuron is a unit, and the
-weights have rank R:
+Valente, Pillow and Ostojic 2022, Extracting computational mechanisms from neural data using low-rank RNNs, Advances in
+Neural Information Processing Systems 35, pages 24072 to 24086. Each recorded neuron is a unit, and the weights have
+rank R:
 
     r[t] = phi(u[t] @ m @ n.T + b + v[t] @ W_in + stimulus[t])       W = m n^T        m, n: (N, R)
     u[t+1] = u[t] + alpha * (r[t] - u[t])
