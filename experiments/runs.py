@@ -100,6 +100,23 @@ def turned(names, columns, width=4):
     )
 
 
+def size(args):
+    """The size of a run in words, from its options: seeds, trials, steps, and updates where they are not train.py's."""
+    many = "recording" if args.seeds == 1 else "recordings"
+    fits = f", fits of {args.updates} updates only" if args.updates else ""
+    return f"{args.seeds} {many} of {args.trials} trials of {args.steps} steps{fits}"
+
+
+def made(results):
+    """What runs the results are of, as a sentence. results: with "made", {name of a row: `size`}."""
+    sizes = {}
+    for name, text in results["made"].items():
+        sizes.setdefault(text, []).append(name)
+    if len(sizes) == 1 and len(results["made"]) == len(results) - 1:
+        return f"Each: {next(iter(sizes))}."
+    return "; ".join(f"*{'*, *'.join(names)}*: {text}" for text, names in sizes.items()) + "."
+
+
 def folder_of(script):
     """The folder of an experiment's __main__.py."""
     return Path(script).resolve().parent

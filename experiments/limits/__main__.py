@@ -1,8 +1,10 @@
 """When does it break? One factor at a time away from the defaults of cann.py and train.py.
 
 Factors of the circuit, of its recording and of the fit; for each value and seed a recording and a separated fit to it.
-Writes results.json, limits.png and the page's table. Run it from the top folder, as
-`python -m experiments.limits`; with `--factors`, the other factors' results of the last run are kept.
+A second set, SINGLE, asks for single connections: it departs from an uneven circuit (jitter 0.2) with known pulses,
+since only there anything sets a pair apart, and counts false claims too. Writes results.json, limits.png, single.png
+and the page's tables. Run it from the top folder, as `python -m experiments.limits`; with `--factors`, the other
+factors' results of the last run are kept.
 """
 
 import argparse
@@ -17,11 +19,16 @@ import cann
 from experiments import runs
 from nsi import figures, recordings, stimulation
 from nsi.circuits import ring as circuit_of
+from nsi.geometry import RING
 from nsi.run import files
+from nsi.uneven import uneven
 
 FOLDER = runs.folder_of(__file__)
 MEASURES = ("r_W_identifiable", "r_gate", "identifiable_fraction")
-COLOURS = dict(zip(MEASURES, (figures.FITTED, figures.SIMPLE, figures.TRUE), strict=True))
+OF_SINGLE = ("r_dev", "r_dev_resolved", "resolved_fraction", "coverage", "coverage_gate", "false_claims")
+COLOURS = dict(zip(MEASURES, (figures.FITTED, figures.SIMPLE, figures.TRUE), strict=True)) | {
+    "r_dev": figures.FITTED, "resolved_fraction": figures.TRUE, "coverage": "#d9a05b", "false_claims": figures.SIMPLE,
+}  # fmt: skip
 
 
 class Factor(NamedTuple):
@@ -42,6 +49,15 @@ FACTORS = {
     "speed": Factor("velocity, s.d. (rad/s)", stimulation.VELOCITY_SD, (0.5, 1, 2, 4)),
     "memory": Factor("velocity, correlation time (s)", stimulation.VELOCITY_TAU, (0.03, 0.112, 0.5)),
 }
+SINGLE = {
+    "jitter": Factor("relative s.d. of single weights", 0.2, (0.05, 0.1, 0.2, 0.4)),
+    "sparse": Factor("share of the weights that is absent", 0, (0, 0.3, 0.6), "linear"),
+    "measurement": Factor("noise on the rates, s.d.", 0, (0, 0.01, 0.03, 0.1), "linear"),
+    "recorded": Factor("share of the uneven ring recorded", 1, (0.5, 0.75, 1), "linear"),
+}
+ALL = FACTORS | SINGLE
+UNEVEN = {"jitter": 0.2, "sparse": 0, "measurement": 0, "amplitude": 4.0}  # what SINGLE departs from
+SHOWN = "r_dev", "resolved_fraction", "coverage", "false_claims"  # in its figure
 OF_THE_FIT = ("alpha", "input_units")  # the other factors are the recording's
 
 
@@ -52,15 +68,20 @@ def bump_width(strength):
     return 360 * np.mean(rates > rates.max() / 2)
 
 
-def simulated(path, seed, *, trials, steps, noise, observed, ring, strength, speed, memory):
+def simulated(path, seed, *, trials, steps, noise, observed, ring, strength, speed, memory, jitter=0.0, sparse=0.0,
+              measurement=0.0, amplitude=0.0):  # fmt: skip
     """Simulate and write a recording with its ground truth; at the defaults, the one that cann.py writes.
 
     noise: s.d. of the input current per step; observed: share of the compass neurons that are in `rates`, chosen at
     random, the others being the first of the hidden ones; ring: compass neurons; strength: of the cosine of their W;
-    speed: s.d. of the velocity, rad/s; memory: its correlation time, s.
+    speed: s.d. of the velocity, rad/s; memory: its correlation time, s; jitter, sparse: as of nsi.uneven, balanced;
+    measurement: s.d. of noise on the rates, which are then cut off at 0; amplitude: of pulses, which reach neurons that
+    are not observed too, untold.
     """
+    changes = np.random.default_rng(1000 + seed)
     circuit = circuit_of(ring, ring // 2, cosine=strength)
-    data = cann.simulate_recording(circuit, seed, trials, steps, noise, sd=speed, tau=memory)
+    circuit = uneven(circuit, changes, jitter, sparse=sparse, balance=bool(jitter or sparse))
+    data = cann.simulate_recording(circuit, seed, trials, steps, noise, amplitude, sd=speed, tau=memory)
     rng, size = np.random.default_rng(seed + 1), len(circuit.network.b)
     keep = np.sort(rng.permutation(ring)[: round(observed * ring)])
     order, n = np.concatenate([keep, np.setdiff1d(np.arange(size), keep)]), len(keep)
@@ -73,6 +94,11 @@ def simulated(path, seed, *, trials, steps, noise, observed, ring, strength, spe
         "true_b": data["true_b"][order],
         "true_gate": data["true_gate"][:, keep][:, :, keep],
     }
+    if measurement:
+        noisy = data["rates"] + measurement * rng.standard_normal(data["rates"].shape)
+        data["rates"] = noisy.clip(0).astype(np.float32)
+    if amplitude:
+        data["stimulus"] = data["stimulus"][..., keep]
     del data["true_orders"]  # of all compass neurons, not of those observed
     recordings.save(path, **data)
 
@@ -90,8 +116,29 @@ def measured(settings, seed, folder, steps, options=()):
             raise
         print(error)
         metrics = {}
+    if metrics:
+        metrics["false_claims"] = false_claims(data, folder)
     data.unlink()
-    return {measure: finite(metrics.get(measure)) for measure in MEASURES}
+    return {measure: finite(metrics.get(measure)) for measure in (*MEASURES, *OF_SINGLE)}
+
+
+def false_claims(data, folder):
+    """Share of the resolved pairs whose weight is claimed to lie on the wrong side of the mean at its distance.
+
+    Claimed: the unbiased estimate lies more than 1.96 standard errors from its mean profile over identifiable pairs;
+    wrong: the true weight lies on the other side of its own. data: the recording; folder: of the fit. Returns: the
+    share, or None where no pair is resolved.
+    """
+    rec = recordings.load(data)
+    n, places = rec.rates.shape[-1], RING.find(rec.rates[rec.valid])
+    true = recordings.load_truth(data, rec)["W"][:n, :n].astype(float)
+    with np.load(folder / "connectivity.npz", allow_pickle=False) as file:
+        W, se, pairs, known = (file[key] for key in ("W_unbiased", "W_se", "resolved", "identifiable"))
+    if not pairs.any():
+        return None
+    known = known & ~np.eye(n, dtype=bool)
+    fitted, true = ((a - RING.mean_profile(a, places, known))[pairs] for a in (W, true))
+    return float(np.mean((np.abs(fitted) > 1.96 * se[pairs]) & (fitted * true < 0)))
 
 
 def finite(value):
@@ -116,9 +163,10 @@ def curve(ax, x, rows, measure, **look):
         ax.plot([place] * len(values), values, "o", ms=4.5, mew=0, alpha=0.3, color=line.get_color())
 
 
-def figure(results):
-    """A panel per factor. results: {factor: {value: {measure: values over seeds}}}."""
-    columns = min(3, len(results))
+def figure(results, factors=FACTORS, measures=MEASURES, columns=3):
+    """A panel per factor. results: {factor: {value: {measure: values over seeds}}}; factors, measures: those drawn."""
+    results = {name: rows for name, rows in results.items() if name in factors}
+    columns = min(columns, len(results))
     drawn, axes = plt.subplots(
         -(-len(results) // columns), columns, figsize=(3.5 * columns, 0.5 + 2.3 * -(-len(results) // columns)),
         sharey=True, squeeze=False,
@@ -127,60 +175,83 @@ def figure(results):
         ax.set_axis_off()
     for ax, (name, rows) in zip(axes.flat, results.items(), strict=False):
         values = [float(value) for value in rows]
-        for measure in MEASURES:
+        for measure in measures:
             curve(ax, values, rows.values(), measure, color=COLOURS[measure], label=measure)
-        ax.axvline(FACTORS[name].default, color="grey", ls=":", lw=1, zorder=0, label="default")
-        ax.set(xlabel=FACTORS[name].label, xscale=FACTORS[name].scale)
+        ax.axvline(factors[name].default, color="grey", ls=":", lw=1, zorder=0, label="default")
+        ax.set(xlabel=factors[name].label, xscale=factors[name].scale)
         ax.set_xticks(values, [f"{v:g}\n({bump_width(v):.0f}°)" if name == "strength" else f"{v:g}" for v in values])
         ax.minorticks_off()
     for ax in axes[:, 0]:
         ax.set_ylabel("correlation, or share")
     axes[0, 0].set_ylim(min(0, axes[0, 0].get_ylim()[0]), 1.04)
-    drawn.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(MEASURES) + 1)
+    drawn.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(measures) + 1)
     return drawn
 
 
-def table(results):
+def made(results):
+    """What runs the results are of, as a sentence."""
+    return runs.made(results)
+
+
+def table(results, factors=FACTORS, measures=MEASURES):
     """The results as Markdown, means and s.d. over seeds, the default in bold. results: as for `figure`."""
     rows = []
-    for name, values in results.items():
-        for value, row in values.items():
-            shown = f"**{value}**" if float(value) == FACTORS[name].default else value
-            label = FACTORS[name].label.replace("\n", " ")
-            rows.append([label, shown, *(runs.spread(known(row[m])) if known(row[m]) else "–" for m in MEASURES)])
-    return runs.markdown(["factor", "value", *(f"`{m}`" for m in MEASURES)], rows)
+    for name in (name for name in factors if name in results):
+        for value, row in results[name].items():
+            shown = f"**{value}**" if float(value) == factors[name].default else value
+            label = factors[name].label.replace("\n", " ")
+            rows.append([label, shown, *(runs.spread(known(row[m])) if known(row[m]) else "–" for m in measures)])
+    return runs.markdown(["factor", "value", *(f"`{m}`" for m in measures)], rows)
+
+
+def single(results):
+    """The same of single connections. results: as for `figure`."""
+    return table(results, SINGLE, OF_SINGLE)
 
 
 def measure(args):
-    """Simulate and fit every value of the chosen factors, the default once. Returns: as `figure` takes them."""
-    defaults = {name: factor.default for name, factor in FACTORS.items()} | {"trials": args.trials}
-    label = lambda name, value: "default" if value == defaults[name] else f"{name} {value:g}"  # noqa: E731
-    points = {label(name, value): defaults | {name: value} for name in args.factors for value in FACTORS[name].values}
+    """Simulate and fit every value of the chosen factors, the defaults once. Returns: as `figure` takes them."""
+    even = {name: factor.default for name, factor in FACTORS.items()} | {"trials": args.trials}
+    points = {}  # {name of a point: its settings}
+
+    def point(name, value):
+        base, key = (even, name) if name in FACTORS else (even | UNEVEN, "observed" if name == "recorded" else name)
+        whose = "default" if name in FACTORS else "uneven"
+        label = whose if value == base[key] else f"{name} {value:g}"
+        points[label] = base | {key: value}
+        return label
+
+    labels = {name: {value: point(name, value) for value in ALL[name].values} for name in args.factors}
     seeds = range(args.seeds)
     options = ["--updates", args.updates] if args.updates else []
     with tempfile.TemporaryDirectory() as top:
 
         def one(item):
-            point, seed = item
-            folder = Path(top) / f"{point} {seed}"
+            label, seed = item
+            folder = Path(top) / f"{label} {seed}"
             folder.mkdir()
-            return measured(points[point], seed, folder, args.steps, options)
+            return measured(points[label], seed, folder, args.steps, options)
 
-        items = [(point, seed) for point in points for seed in seeds]
+        items = [(label, seed) for label in points for seed in seeds]
         found = dict(zip(items, runs.each(one, items), strict=True))
     return {
         name: {
-            f"{value:g}": {m: [found[label(name, value), seed][m] for seed in seeds] for m in MEASURES}
-            for value in FACTORS[name].values
+            f"{value:g}": {m: [found[label, seed][m] for seed in seeds] for m in measures_of(name)}
+            for value, label in values.items()
         }
-        for name in args.factors
+        for name, values in labels.items()
     }
+
+
+def measures_of(name):
+    """The measures of a factor."""
+    return MEASURES if name in FACTORS else OF_SINGLE
 
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--seeds", type=int, default=2, help="how many")
-    p.add_argument("--factors", nargs="+", choices=FACTORS, default=list(FACTORS), help="which (default: all)")
+    p.add_argument("--factors", nargs="+", choices=ALL, default=list(ALL), help="which (default: all)")
     p.add_argument("--trials", type=int, default=FACTORS["trials"].default, help="where they are not the factor")
     p.add_argument("--steps", type=int, default=1000, help="of each trial")
     p.add_argument("--updates", type=int, help="of each fit (default: train.py's)")
@@ -189,13 +260,15 @@ def main():
     results = runs.read(FOLDER)
     if not args.draw:
         results |= measure(args)
-        results = {name: results[name] for name in FACTORS if name in results}
-        runs.write(FOLDER, results)
+        results["made"] = results.get("made", {}) | dict.fromkeys(args.factors, runs.size(args))
+        runs.write(FOLDER, {name: results[name] for name in ("made", *ALL) if name in results})
     figures.style()
     with files.whole(FOLDER / "limits.png") as temporary:
         figure(results).savefig(temporary)
-    runs.page(FOLDER, limits=table(results))
-    print(table(results))
+    with files.whole(FOLDER / "single.png") as temporary:
+        figure(results, SINGLE, SHOWN, 2).savefig(temporary)
+    runs.page(FOLDER, made=made(results), limits=table(results), single=single(results))
+    print("\n\n".join((made(results), table(results), single(results))))
 
 
 if __name__ == "__main__":

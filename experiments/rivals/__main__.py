@@ -7,6 +7,8 @@
     FORCE (RLS)                      Sussillo and Abbott 2009, doi 10.1016/j.neuron.2009.07.018, on all weights at once,
                                      as Rajan, Harvey and Tank 2016, doi 10.1016/j.neuron.2016.02.009; with settings as
                                      published, and with those that the truth says are best, which no experimenter has
+    CORNN                            Dinc et al. 2023: all weights by convex optimisation (cornn.py)
+    LINT                             Valente et al. 2022: a network of low rank, trained on trajectories (lint.py)
     published estimator              train.py with the options that bring it back
 
 Run from the top folder, as `python -m experiments.rivals`; prints the table and writes
@@ -22,6 +24,8 @@ import numpy as np
 
 from experiments import runs
 from experiments.rivals.baselines import force, fully_observed, least_squares
+from experiments.rivals.cornn import cornn
+from experiments.rivals.lint import lint
 from nsi import connectivity, recordings
 from nsi.geometry import RING
 from nsi.network import Network
@@ -30,10 +34,20 @@ from nsi.run import checkpoint
 PROJECT, LEAST_SQUARES, PUBLISHED = "this project", "least squares on active samples", "published estimator"
 CORRELATION = "correlation of the rates (no model)"
 TOLD = "fully observed regression (told the hidden neurons)"
+CORNN, LINT = "CORNN", "LINT"
 FORCE, FORCE_TOLD = "FORCE (RLS)", "FORCE (RLS), small start (told which prior is best)"
 CIRCUITS = {
-    "ring": (PROJECT, CORRELATION, LEAST_SQUARES, TOLD, FORCE, FORCE_TOLD),
-    "gain": (PROJECT, CORRELATION, LEAST_SQUARES, FORCE, FORCE_TOLD, PUBLISHED),  # no hidden neurons to be told of
+    "ring": (PROJECT, CORRELATION, LEAST_SQUARES, TOLD, FORCE, FORCE_TOLD, CORNN, LINT),
+    "gain": (
+        PROJECT,
+        CORRELATION,
+        LEAST_SQUARES,
+        FORCE,
+        FORCE_TOLD,
+        CORNN,
+        LINT,
+        PUBLISHED,
+    ),  # no hidden neurons to be told of
 }
 # g, s.d. of the initial W times sqrt(N), and alpha_rls, the strength of the prior that W stays there
 FORCE_SETTINGS = {FORCE: [(1.5, 1.0)], FORCE_TOLD: [(0.03, 1e2), (0.03, 1e3), (0.03, 1e4), (0.03, 1e5)]}
@@ -95,6 +109,13 @@ def measure_force(rec, true_W, alpha, seed, passes, settings):
     return max(tried, key=lambda net: connectivity.correlation(net.W, true_W)), None, seconds
 
 
+def measure_network(estimator, rec, alpha, **settings):
+    """Returns: Network without input units, as an estimator fits it; no gate, seconds."""
+    began = time.perf_counter()
+    net = estimator(rec, alpha, **settings)
+    return net, None, time.perf_counter() - began
+
+
 def measure(circuit, seed, args, folder):
     """Simulate one recording and put the estimators to it. Returns: {"circuit, estimator": {measure: value}}.
 
@@ -120,6 +141,8 @@ def measure(circuit, seed, args, folder):
         TOLD: lambda: measure_told(rec, truth["hidden_rates"], alpha, args),
         FORCE: lambda: measure_force(rec, true_W, alpha, seed, args.force_passes, FORCE_SETTINGS[FORCE]),
         FORCE_TOLD: lambda: measure_force(rec, true_W, alpha, seed, args.force_passes, FORCE_SETTINGS[FORCE_TOLD]),
+        CORNN: lambda: measure_network(cornn, rec, alpha),
+        LINT: lambda: measure_network(lint, rec, alpha, seed=seed, updates=args.lint_updates),
         PUBLISHED: lambda: measure_trained(data, out / "published", "--seed", seed, *published),
     }
     results = {}
@@ -167,6 +190,7 @@ def main():
     p.add_argument("--updates",           type=int,                  help="of this project's fits (default: its own)")
     p.add_argument("--samples",           type=int,   default=20000, help="of each regression, at most, per neuron")
     p.add_argument("--force-passes",      type=int,   default=2,     help="of FORCE over the trials")
+    p.add_argument("--lint-updates",      type=int,   default=400,   help="of LINT, for each rank tried")
     p.add_argument("--published-updates", type=int,   default=10000, help="of the published estimator")
     p.add_argument("--published-seeds",   type=int,   default=1,     help="recordings per circuit that it is put to")
     p.add_argument("--only",              default="", help="rows whose `circuit, estimator` contains this; others stay")

@@ -52,13 +52,14 @@ def test_named_modules_and_files_are_there(page):
 
 TABLES = {
     "answer": {"answer": "table"},
-    "connections": {"deviations": "deviations", "scores": "scores"},
+    "connections": {"made": "made", "deviations": "deviations", "scores": "scores", "rivals": "rivals"},
+    "coverage": {"made": "made", "coverage": "coverage"},
     "estimator": {"estimator": "table"},
     "findings": {"findings": "table"},
     "flies": {"flies": "table"},
     "grid": {"made": "made", "scores": "scores", "ahead": "ahead", "unordered": "unordered", "verdicts": "verdicts"},
     "kills": {"kills": "table"},
-    "limits": {"limits": "table"},
+    "limits": {"made": "made", "limits": "table", "single": "single"},
     "mouse": {"prediction": "table", "asleep": "asleep_table"},
     "orders": {"found": "found", "absent": "absent", "flies": "flies_table"},
     "perturbation": {"perturbation": "table"},
@@ -96,7 +97,7 @@ def test_results_are_of_as_many_seeds_as_the_page_says():
 
 @pytest.mark.parametrize(
     "name",
-    ["connections", "grid", "limits", "mouse", "orders", "perturbation", "speed", "flies", "unrecorded"],
+    ["connections", "coverage", "grid", "limits", "mouse", "orders", "perturbation", "speed", "flies", "unrecorded"],
 )
 def test_figures_stand_on_the_pages(name):
     folder = ROOT / "experiments" / name

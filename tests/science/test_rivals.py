@@ -1,0 +1,80 @@
+"""The rivals' estimators, on networks that they were made for."""
+
+import numpy as np
+import pytest
+
+from experiments.rivals.baselines import least_squares
+from experiments.rivals.cornn import cornn, loss, weights
+from experiments.rivals.lint import lint
+from nsi import network
+from nsi.connectivity import correlation
+from nsi.network import Network
+from nsi.prediction import predict
+from nsi.recordings import Recording
+
+N, ALPHA = 12, 0.5
+
+
+def recorded(net, function, trials=20, steps=200, noise=0.05, stimulus=0.0, seed=0):
+    """A network with some response function run on a velocity, and on pulses. Returns: Recording."""
+    rng = np.random.default_rng(seed)
+    v = rng.standard_normal((trials, steps, 1))
+    known = stimulus * rng.standard_normal((trials, steps, net.n)) if stimulus else None
+    u, r = rng.uniform(0, 0.5, (trials, net.n)), np.empty((trials, steps, net.n))
+    for t in range(steps):
+        a = u @ net.W + net.b + v[:, t] @ net.W_in + noise * rng.standard_normal(u.shape)
+        r[:, t] = function(a if known is None else a + known[:, t])
+        u = u + net.alpha * (r[:, t] - u)
+    whole = [a if a is None else a.astype(np.float32) for a in (r, v, known)]
+    return Recording(whole[0], whole[1], 0.01, tau=0.01 / net.alpha, stimulus=whole[2])
+
+
+def random_network(seed=1, b=0.0):
+    rng = np.random.default_rng(seed)
+    W = rng.standard_normal((N, N)) / np.sqrt(N)
+    return Network(W, 0.3 * rng.standard_normal((1, N)), np.full(N, b), ALPHA, N)
+
+
+@pytest.mark.parametrize("stimulus", [0.0, 0.5])
+def test_cornn_recovers_a_random_tanh_network(stimulus):
+    net = random_network()
+    found = cornn(recorded(net, np.tanh, noise=0.3, stimulus=stimulus), ALPHA)
+    assert correlation(found.W, net.W) > 0.99
+    assert np.linalg.norm(found.W - net.W) < 0.15 * np.linalg.norm(net.W)
+    assert correlation(found.W_in, net.W_in) > 0.99
+
+
+def test_cornn_ends_where_the_gradient_of_its_loss_vanishes():
+    rng, ridge = np.random.default_rng(0), 1e-3
+    x, known = rng.standard_normal((500, 4)), rng.standard_normal((500, 3))
+    r = np.tanh(x @ rng.standard_normal((4, 3)) + known + 0.5 * rng.standard_normal((500, 3)))
+    w = weights(x, r, known, ridge, steps=300, enough=1e-9)
+    whole = lambda w: loss(w, x, r, known).sum() + ridge * np.mean(x**2) * np.sum(w**2) / 2  # noqa: E731
+    for k in np.ndindex(w.shape):
+        nudge = np.zeros_like(w)
+        nudge[k] = 1e-4
+        assert abs(whole(w + nudge) - whole(w - nudge)) / 2e-4 < 1e-5
+
+
+def test_lint_finds_the_dynamics_of_a_network_of_rank_two():
+    rng = np.random.default_rng(2)
+    m, n = (rng.standard_normal((N, 2)) for _ in range(2))
+    net = Network(1.2 * m @ n.T / N, 0.3 * rng.standard_normal((1, N)), np.full(N, 0.3), ALPHA, N)
+    rec, later = (recorded(net, lambda a: np.maximum(0, np.tanh(a)), noise=0.0, seed=seed) for seed in (0, 1))
+    found = lint(rec, ALPHA, ranks=(2,), updates=200, window=20, batch=10)
+    assert np.linalg.matrix_rank(found.W, tol=1e-4) == 2
+    error = np.mean((predict(found, later, warmup=1) - later.rates) ** 2)
+    assert error < 0.02 * later.rates.var((0, 1)).mean()
+
+
+def test_least_squares_takes_a_known_stimulus_off():
+    net = random_network(b=0.3)
+    rec = recorded(net, lambda a: np.maximum(0, np.tanh(a)), noise=0.02, stimulus=0.3)
+    W, _ = least_squares(rec, ALPHA, 20000)
+    assert correlation(W, net.W) > 0.98
+
+
+def test_states_are_those_that_rates_imply():
+    rec = recorded(random_network(), np.tanh, noise=0.0)
+    u = network.synaptic_state(rec.rates, ALPHA)
+    np.testing.assert_allclose(u[:, 1:], u[:, :-1] + ALPHA * (rec.rates[:, :-1] - u[:, :-1]), atol=1e-6)
