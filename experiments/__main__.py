@@ -10,8 +10,8 @@ import sys
 from experiments import runs
 
 ORDER = (
-    "reproduction", "connections", "findings", "limits", "orders", "perturbation", "rivals", "estimator", "answer",
-    "speed", "grid", "flies", "flies.models",
+    "reproduction", "connections", "findings", "limits", "orders", "perturbation", "design", "rivals", "estimator",
+    "answer", "speed", "grid", "flies", "flies.models",
 )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ is too weak to be seen. Random pulses, as `cann.py --stimulus 4` has them, stand
 """
 
 import hashlib
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -224,7 +225,7 @@ def best(seen, limit):
         least = min(e.disturbance for _, e in seen)
         raise BadInput(
             f"every candidate throws the bump further than {limit:.3g} rad ({least:.3g} at least), or {GRACE:g} times "
-            f"that with pulses {STRONGER:g} times as strong; expected a larger --disturbance, or a fit that holds its bump"
+            f"that with pulses {STRONGER:g} times as strong; expected a larger --disturbance, or a better fit"
         )
     return min(within, key=lambda pair: pair[1].median)
 
@@ -266,6 +267,11 @@ def main():
     torch.set_flush_denormal(True)
     net, rec = read(args.run, args.data)
     files.writable(args.out.parent)
+    if rec.stimulus is None:
+        said = (
+            "was fitted to a recording without pulses, which leaves open what silent neurons would do: the bump may be "
+        )
+        print(f"design: {args.run} {said}thrown otherwise than expected; a few weak pulses tell", file=sys.stderr)
     pilot = Pilot(net, rec, args.trials, args.steps, args.seed)
     rms = np.sqrt(np.mean(net.W[: net.n, : net.n] ** 2))
     print(f"{args.run}: noise {pilot.noise:.3g}, most silent neurons {pilot.depth:.2g} below threshold, "

@@ -97,8 +97,9 @@ def measured(seed, folder, args):
     runs.fit(pilot, folder / "pilot", "--seed", seed, *options)
     counts, fits = [t for t in TRIALS if t <= args.most], [t for t in FITTED if t <= args.most]
     planner, results = design.Pilot(*design.read(folder / "pilot", pilot), args.most, args.steps, seed), {}
-    seen = list(design.choose(planner))
-    for name, (plan, expected) in {RANDOM: seen[0], PROPOSED: design.best(seen, seen[0][1].disturbance)}.items():
+    seen = list(design.choose(planner, args.disturbance))
+    proposed = design.best(seen, args.disturbance or seen[0][1].disturbance)
+    for name, (plan, expected) in {RANDOM: seen[0], PROPOSED: proposed}.items():
         stimulus, played, data = planner.draw(plan), folder / "stimulus.npz", folder / "recording.npz"
         recordings.save(played, stimulus=stimulus[: args.most])
         runs.script("cann.py", "--out", data, *sizes, "--trials", args.most, "--stimulus", played)
@@ -184,6 +185,7 @@ def main():
     p.add_argument("--pilot", type=float, default=2.0, help="amplitude of the pilot's pulses")
     p.add_argument("--trials", type=int, default=30, help="of the pilot")
     p.add_argument("--most", type=int, default=TRIALS[-1], help="trials that are played, at most")
+    p.add_argument("--disturbance", type=float, help="rad, of the proposal (default: as far as random pulses)")
     p.add_argument("--steps", type=int, default=1000, help="of each trial")
     p.add_argument("--updates", type=int, help="of each fit (default: train.py's)")
     p.add_argument("--draw", action="store_true", help="only draw the results of the last run")

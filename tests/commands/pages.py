@@ -20,6 +20,7 @@ SMALL = {
     "experiments.flies.models": "--updates 3",
     "experiments.reproduction": f"--circuits ring --least-squares-samples 2000 {CIRCUIT}",
     "experiments.connections": f"--circuits 'jitter 0.2, pulses' {CIRCUIT}",
+    "experiments.design": f"--most 10 --disturbance 4 {CIRCUIT}",
     "experiments.findings": CIRCUIT,
     "experiments.limits": f"--factors strength {CIRCUIT}",
     "experiments.orders": f"--circuits quadratic --flies none {CIRCUIT}",
@@ -30,10 +31,12 @@ SMALL = {
     "experiments.answer": "--small --updates 3",
     "experiments.grid": f"--cases even --side 10 --shapes 1 {CIRCUIT}",
     "experiments.kills": "--kills 1 --only cann.py",
+    "nsi.design": "--trials 10 --steps 150 --disturbance 4",
 }
 ALREADY = "python cann.py --visualize", "sh train.sh"  # run by the fixture, for all other tests
 BY_HAND = "git ", "cd ", "make", ". ", "pip ", "python -m venv", "wandb "  # what sets up, or needs an account
 MAKES = "cann.py", "experiments.flies.read", "experiments/flies/fit.sh"  # what other commands read
+LAST = "nsi.design", "--stimulus runs/"  # what reads a fit, and what reads that
 
 
 def commands(page):

@@ -53,6 +53,7 @@ def test_named_modules_and_files_are_there(page):
 TABLES = {
     "answer": {"answer": "table"},
     "connections": {"deviations": "deviations", "scores": "scores"},
+    "design": {"kinds": "kinds", "trials": "trials"},
     "estimator": {"estimator": "table"},
     "findings": {"findings": "table"},
     "flies": {"flies": "table"},
@@ -92,7 +93,9 @@ def test_results_are_of_as_many_seeds_as_the_page_says():
     assert len(rows["stimulated, separated"]["coverage"]) == 5
 
 
-@pytest.mark.parametrize("name", ["connections", "grid", "limits", "orders", "perturbation", "speed", "flies"])
+@pytest.mark.parametrize(
+    "name", ["connections", "design", "grid", "limits", "orders", "perturbation", "speed", "flies"]
+)
 def test_figures_stand_on_the_pages(name):
     folder = ROOT / "experiments" / name
     figures = re.findall(r"!\[[^\]]*\]\(([^)]+\.png)\)", (folder / "README.md").read_text())

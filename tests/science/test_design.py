@@ -105,7 +105,10 @@ def test_command_writes_a_stimulus_that_the_simulator_plays(folder, circuit, tmp
     run, path = folder
     monkeypatch.setattr(design, "candidates", lambda depth: FEW[:2])
     monkeypatch.setitem(cann.CIRCUITS, "ring", lambda: circuit)
-    assert call(design, monkeypatch, capsys, run, "--data", path, "--trials", 4, "--steps", 300) == (0, "")
+    status, warned = call(design, monkeypatch, capsys, run, "--data", path, "--trials", 4, "--steps", 300)
+    assert status == 0
+    assert "without pulses" in warned  # the pilot was passive
+    assert warned.count("\n") == 1
     out, more = tmp_path / "next.npz", ["--trials", 4, "--steps", 300]
     assert call(cann, monkeypatch, capsys, "--out", out, "--stimulus", run / "stimulus.npz", *more) == (0, "")
     with np.load(run / "stimulus.npz") as file:
