@@ -31,7 +31,7 @@ FOLDER = runs.folder_of(__file__)
 CIRCUIT = "--jitter", 0.2, "--balance"
 RANDOM, PROPOSED = "random, amplitude 4", "proposed"
 TRIALS = 3, 5, 7, 10, 14, 20, 28, 40
-FITTED = 7, 14, 28
+FITTED = 7, 14, 28, 40
 ENOUGH = 0.9  # r_dev
 PER_TRIAL = "rates", "velocity", "heading", "stimulus", "hidden_rates"
 
@@ -152,12 +152,13 @@ def kinds(results):
         rows.append(
             [
                 name,
+                "; ".join(dict.fromkeys(" ".join(row["plan"].split()) for row in each)),
                 *(cell([needed(row[how]) for row in each], 1) for how in ("told", "fitted")),
                 *(cell([row[key] for row in each]) for key in ("thrown", "expected")),
                 cell(ratio, 2),
             ]
         )
-    head = ["", f"trials to {ENOUGH:g}, told", "fitted", "thrown, rad", "expected", "s.e. reached / expected"]
+    head = ["", "pulses", f"trials to {ENOUGH:g}, told", "fitted", "thrown, rad", "expected", "s.e. reached / expected"]
     return runs.markdown(head, rows)
 
 
