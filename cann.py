@@ -52,8 +52,9 @@ def simulate_recording(circuit, seed=0, trials=100, steps=1000, noise=0.02, ampl
                        sd=stimulation.VELOCITY_SD, tau=stimulation.VELOCITY_TAU, path=None):  # fmt: skip
     """A whole recording with its ground truth, as the dictionary that `recordings.save` writes.
 
-    noise, amplitude, every, fraction: as for `simulate` and `stimulation.pulses`; sd, tau: of the random velocity;
-    path: (trials, steps + 1, 2) m, which an animal with grid cells walks instead of a random one.
+    noise, amplitude, every, fraction: as for `simulate` and `stimulation.pulses`, or for `amplitude` a whole stimulus
+    (trials, steps, N); sd, tau: of the random velocity; path: (trials, steps + 1, 2) m, which an animal with grid cells
+    walks instead of a random one.
     """
     rng, (net, geometry, dt, _) = np.random.default_rng(seed), circuit
     n = net.n
@@ -64,7 +65,9 @@ def simulate_recording(circuit, seed=0, trials=100, steps=1000, noise=0.02, ampl
         path = stimulation.random_walk(rng, trials, steps, dt, sd / geometry.per_metre, tau) if path is None else path
         velocity, start = geometry.per_metre * np.diff(path, axis=1) / dt, geometry.phases(path[:, 0])
         trials, steps, _ = velocity.shape
-    stimulus = stimulation.pulses(rng, trials, steps, n, dt, amplitude, every, fraction=fraction) if amplitude else None
+    stimulus = amplitude if np.ndim(amplitude) else None
+    if stimulus is None and amplitude:
+        stimulus = stimulation.pulses(rng, trials, steps, n, dt, amplitude, every, fraction=fraction)
     rates = simulate(circuit, velocity, start, rng, noise, stimulus)
     heading = start[:, None] + dt * circuit.turning(velocity).cumsum(1)
     data = {
@@ -81,7 +84,7 @@ def simulate_recording(circuit, seed=0, trials=100, steps=1000, noise=0.02, ampl
     }
     if net.alpha < 1:  # the published fit takes the gain network, alpha 1, for one of alpha 0.2
         data["tau"] = circuit.tau
-    if amplitude:
+    if stimulus is not None:
         data["stimulus"] = stimulus.astype(np.float32)
     if path is not None:
         data["position"] = path[:, 1:].astype(np.float32)
@@ -100,7 +103,8 @@ def main():
     p.add_argument("--trials",    type=positive, default=100,  help="trials")
     p.add_argument("--steps",     type=positive, default=1000, help="time steps per trial (10 ms; gain network 25 ms)")
     p.add_argument("--noise",     type=real,     default=0.02, help="s.d. of the input current's noise per step")
-    p.add_argument("--stimulus",  type=real,     default=0.0,  help="amplitude of known current pulses into compass")
+    p.add_argument("--stimulus",  type=stimulation.amplitude_or_file, default=0.0, help="amplitude of known current "
+                   "pulses into compass, or a file with them (.npz, python -m nsi.design)")
     p.add_argument("--stimulus-every", type=period, default=0.25, help="s between pulses")
     p.add_argument("--stimulus-share", type=share, default=0.3, help="of the neurons, chosen anew for each pulse")
     p.add_argument("--jitter",    type=real,     default=0.0,  help="relative s.d. of single weights among compass")
@@ -123,6 +127,9 @@ def main():
     if args.trajectory:
         path = paths.read(args.trajectory, circuit.dt, args.trials, args.steps)
 
+    if isinstance(args.stimulus, Path):
+        size = (args.trials, args.steps) if path is None else (len(path), path.shape[1] - 1)
+        args.stimulus = stimulation.from_file(args.stimulus, (*size, circuit.network.n))
     circuit = uneven(circuit, rng, args.jitter, args.jitter_shifters, args.sparse, args.balance)
     data = simulate_recording(circuit, args.seed, args.trials, args.steps, args.noise, args.stimulus,
                               args.stimulus_every, args.stimulus_share, path=path)  # fmt: skip

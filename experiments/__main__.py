@@ -11,8 +11,8 @@ import sys
 from experiments import runs
 
 ORDER = (
-    "reproduction", "connections", "coverage", "unrecorded", "findings", "limits", "orders", "perturbation", "rivals",
-    "estimator", "answer", "speed", "grid", "flies", "flies.models", "mouse",
+    "reproduction", "connections", "coverage", "unrecorded", "findings", "limits", "orders", "perturbation", "design",
+    "rivals", "estimator", "answer", "speed", "grid", "flies", "flies.models", "mouse",
 )  # fmt: skip
 
 

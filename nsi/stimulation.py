@@ -1,20 +1,78 @@
 """What a simulated experiment does to a circuit: velocities, and known currents into recorded neurons."""
 
+from pathlib import Path
+
 import numpy as np
+
+from nsi.run import command, files
+from nsi.run.files import BadInput
 
 VELOCITY_SD = 2.0  # rad/s
 VELOCITY_TAU = 0.112  # s, correlation time: the published momentum of 0.8 per 25 ms
 BOX = 1.5  # m, each side of the box that an animal walks in
 
 
-def pulses(rng, trials, steps, n, dt, amplitude, every=0.25, lasting=0.05, fraction=0.3):
-    """Current pulses into random compass neurons, uniform in 0..amplitude. Returns: (trials, steps, N)."""
+def pulses(rng, trials, steps, n, dt, amplitude, every=0.25, lasting=0.05, fraction=0.3, weakest=0.0, choose=None):
+    """Current pulses into random recorded neurons, uniform in weakest * amplitude..amplitude.
+
+    rng: numpy Generator; every, lasting: s; fraction: of the neurons, chosen anew for each pulse; choose: called with
+    rng, trials, n and fraction, who gets a pulse (default: any). Returns: (trials, steps, N).
+    """
     period, width = max(1, round(every / dt)), max(1, round(lasting / dt))
     stimulus = np.zeros((trials, steps, n))
     for t in range(0, steps, period):
-        pulse = rng.uniform(0, amplitude, (trials, n)) * (rng.random((trials, n)) < fraction)
-        stimulus[:, t : t + width] = pulse[:, None]
+        pulse = rng.uniform(weakest * amplitude, amplitude, (trials, n))
+        stimulus[:, t : t + width] = (pulse * (choose or anyone)(rng, trials, n, fraction))[:, None]
     return stimulus
+
+
+def anyone(rng, trials, n, fraction):
+    """Neurons, each with the same chance. Returns: (trials, N) bool."""
+    return rng.random((trials, n)) < fraction
+
+
+def spread(order):
+    """Have one of each few neighbours chosen, at random, so that no side of an attractor gets more than another.
+
+    order: (N,) indices, neighbours following each other. Returns: a function with the arguments of `anyone`.
+    """
+
+    def choose(rng, trials, n, fraction):
+        few, rest = min(fraction, 1 - fraction), fraction > 0.5  # of more than half, those are chosen that get none
+        groups = max(1, round(few * n))
+        starts = np.arange(groups) * n // groups
+        draw = rng.random((trials, n))
+        first = np.minimum.reduceat(draw, starts, 1)
+        chosen = draw == np.repeat(first, np.diff(np.append(starts, n)), 1)
+        turned = (np.arange(n) + rng.integers(n, size=(trials, 1))) % n  # groups begin anywhere
+        result = np.empty_like(chosen)
+        result[:, order] = np.take_along_axis(chosen, turned, 1) != rest
+        return result
+
+    return choose
+
+
+def from_file(path, shape):
+    """A stimulus to play. path: .npz with `stimulus`; shape: (trials, steps, N) that it must have.
+
+    Returns: float32. Raises: BadInput, naming what was expected.
+    """
+    with files.Archive(path) as file:
+        if "stimulus" not in file:
+            raise BadInput(f"{path}: has no key 'stimulus'; expected one, as `python -m nsi.design` writes")
+        has, kind = file.header("stimulus")
+        if has != shape or kind.kind not in "fiu":
+            raise BadInput(f"{path}: stimulus has shape {has} and type {kind.str}; expected numbers of shape {shape}, "
+                           "--trials, --steps and the circuit's recorded neurons")  # fmt: skip
+        stimulus = np.asarray(file["stimulus"], np.float32)
+    if not np.isfinite(stimulus).all():
+        raise BadInput(f"{path}: stimulus has values that are not finite; expected finite currents")
+    return stimulus
+
+
+def amplitude_or_file(text):
+    """An argparse type: the amplitude of pulses, a number of at least 0, or the path of a stimulus, .npz."""
+    return Path(text) if text.endswith(".npz") else command.number(float, 0)(text)
 
 
 def random_velocity(rng, trials, steps, dt, sd=VELOCITY_SD, tau=VELOCITY_TAU):

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from tests.commands.pages import ALREADY, MAKES, PAGES, RUN, SMALL, SMALL_PAIR, SMALL_SIMULATION, name_of
+from tests.commands.pages import ALREADY, LAST, MAKES, PAGES, RUN, SMALL, SMALL_PAIR, SMALL_SIMULATION, name_of
 from tests.tools import ROOT
 
 
@@ -90,7 +90,10 @@ def mouse(checkout, mouse_session):
 
 @pytest.fixture(scope="session")
 def outcomes(checkout, examples, flies, mouse, run):
-    """The pages' commands run small, two at a time, those first that others read. Returns: {command: error or None}."""
+    """The pages' commands run small, two at a time, those first that others read, and those of LAST one by one.
+
+    Returns: {command: error or None}.
+    """
     locks = defaultdict(threading.Lock)  # of the folders and pages that are written
 
     def attempt(command):
@@ -107,9 +110,9 @@ def outcomes(checkout, examples, flies, mouse, run):
             return str(error)
 
     order = {name: k for k, name in enumerate(MAKES)}
-    done = {}
+    done, early = {}, [c for c in RUN if not any(what in c for what in LAST)]
     with ThreadPoolExecutor(2) as pool:
         for stage in range(len(MAKES) + 1):
-            some = [c for c in RUN if order.get(name_of(c), len(MAKES)) == stage]
+            some = [c for c in early if order.get(name_of(c), len(MAKES)) == stage]
             done |= dict(zip(some, pool.map(attempt, some), strict=True))
-    return done
+    return done | {c: attempt(c) for c in RUN if c not in early}

@@ -23,6 +23,7 @@ SMALL = {
     "experiments.reproduction": f"--circuits ring --least-squares-samples 2000 {CIRCUIT}",
     "experiments.connections": f"--circuits 'jitter 0.2, pulses' --lint-updates 3 {CIRCUIT}",
     "experiments.coverage": f"--circuits 'even, passive' {CIRCUIT}",
+    "experiments.design": f"--most 10 --disturbance 4 {CIRCUIT}",
     "experiments.unrecorded": f"--recorded shifters --fits assumed {CIRCUIT}",
     "experiments.findings": CIRCUIT,
     "experiments.limits": f"--factors strength recorded {CIRCUIT}",
@@ -34,6 +35,7 @@ SMALL = {
     "experiments.answer": "--small --updates 3",
     "experiments.grid": f"--cases even --side 10 --shapes 1 {CIRCUIT}",
     "experiments.kills": "--kills 1 --only cann.py",
+    "nsi.design": "--trials 10 --steps 150 --disturbance 4",
 }
 ALREADY = "python cann.py --visualize", "sh train.sh"  # run by the fixture, for all other tests
 BY_HAND = "git ", "cd ", "make", ". ", "pip ", "python -m venv", "wandb "  # what sets up, or needs an account
@@ -43,6 +45,7 @@ MAKES = (
     "experiments.mouse.read",
     "experiments/flies/fit.sh",
 )  # what other commands read
+LAST = "nsi.design", "--stimulus runs/"  # what reads a fit, and what reads that
 
 
 def commands(page):

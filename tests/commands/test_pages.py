@@ -54,6 +54,7 @@ TABLES = {
     "answer": {"answer": "table"},
     "connections": {"made": "made", "deviations": "deviations", "scores": "scores", "rivals": "rivals"},
     "coverage": {"made": "made", "coverage": "coverage"},
+    "design": {"kinds": "kinds", "trials": "trials"},
     "estimator": {"estimator": "table"},
     "findings": {"findings": "table"},
     "flies": {"flies": "table"},
@@ -97,7 +98,19 @@ def test_results_are_of_as_many_seeds_as_the_page_says():
 
 @pytest.mark.parametrize(
     "name",
-    ["connections", "coverage", "grid", "limits", "mouse", "orders", "perturbation", "speed", "flies", "unrecorded"],
+    [
+        "connections",
+        "coverage",
+        "design",
+        "flies",
+        "grid",
+        "limits",
+        "mouse",
+        "orders",
+        "perturbation",
+        "speed",
+        "unrecorded",
+    ],
 )
 def test_figures_stand_on_the_pages(name):
     folder = ROOT / "experiments" / name

@@ -1,0 +1,302 @@
+"""Which experiment next? Known current pulses from which, by a pilot's fit, the connections will be told best.
+
+    python -m nsi.design runs/pilot --trials 20
+
+A weight from i to j is seen only where i's state varies on its own while j is active, so that far pairs need both to be
+driven. But pulses also throw the bump. Here the network that was fitted to a pilot recording, passive or weakly
+stimulated, is run under candidate pulses on random velocities, with the pilot's time step and noise, and beside each
+run one without pulses. The regression of nsi/uncertainty.py gives the standard errors to expect before any datum is
+there, since its information matrix depends on the states alone; the two runs' headings give how far the bump is thrown.
+Of the candidates that throw it no further than asked, and not much further if the pulses were stronger than meant, the
+one with the least standard errors is recommended, and written as the `stimulus` that `cann.py --stimulus FILE` plays.
+
+Candidates differ in amplitude, rate and share. Which neurons: those of one pulse are *spread*, one of each few
+neighbours, so that to every side of the bump there are as many, and what they do to its place cancels; and none of them
+is too weak to be seen. Random pulses, as `cann.py --stimulus 4` has them, stand beside for comparison.
+"""
+
+import hashlib
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from nsi import geometry, network, recordings, stimulation, uncertainty
+from nsi.connectivity import hold
+from nsi.network import synaptic_state
+from nsi.recordings import Recording
+from nsi.run import checkpoint, command, files
+from nsi.run.files import BadInput
+
+DEPTHS = 0.5, 0.65, 0.8, 0.95  # amplitudes, as multiples of how far below threshold the most silent neurons are
+RATES, SHARES = (0.1, 0.2), (0.35, 0.5)  # s between pulses, and share of the neurons
+WEAKEST = 0.8  # pulses that are too weak to be seen throw the bump without telling anything
+STRONGER, GRACE = 1.2, 2.0  # were the pulses so many times as strong, they may throw the bump so many times as far
+SETTLE, AFTER = 100, 5.0  # steps at rest before a run, and s after which the bump's displacement counts
+RUNS, SEEN = 40, 20  # trials, at least, by which displacements are measured, and at most, that information is taken of
+
+
+class Plan(NamedTuple):
+    """Pulses into recorded neurons, chosen anew for each pulse."""
+
+    amplitude: float  # the largest
+    every: float = 0.25  # s
+    share: float = 0.3  # of the neurons
+    weakest: float = 0.0  # amplitude of the weakest pulse relative to the largest
+    spread: bool = False  # one of each few neighbours, not any
+
+    def draw(self, rng, trials, steps, order, dt):
+        """The stimulus. order: (N,) indices, neighbours following each other. Returns: (trials, steps, N) float32."""
+        chosen = stimulation.spread(order) if self.spread else None
+        return stimulation.pulses(
+            rng, trials, steps, len(order), dt, self.amplitude, self.every, fraction=self.share,
+            weakest=self.weakest, choose=chosen,
+        ).astype(np.float32)  # fmt: skip
+
+    def told(self):
+        """The plan as cells of a table."""
+        kind = "spread" if self.spread else "random"
+        return f"{self.amplitude:9.2f} {self.every:7.2f} {self.share:6.2f}  {kind}"
+
+
+RANDOM = Plan(4.0)  # what `cann.py --stimulus 4` plays
+
+
+class Expected(NamedTuple):
+    """What a plan is expected to give."""
+
+    disturbance: float  # rad, mean displacement of the bump
+    stronger: float  # the same, with pulses STRONGER times as strong; NaN where these are too much already
+    se: np.ndarray | None  # (N, N), standard errors of the weights, None where not worked out
+
+    @property
+    def median(self):
+        """The median standard error over pairs of different neurons."""
+        return median_error(self.se)
+
+
+def median_error(se):
+    """The median over pairs of different neurons. se: (N, N). Returns: float."""
+    return float(np.median(se[~np.eye(len(se), dtype=bool)]))
+
+
+class Pilot:
+    """A fitted network and what its recording says of the conditions that it will be run under."""
+
+    def __init__(self, net, rec, trials=20, steps=1000, seed=0):
+        """net: Network, fitted; rec: Recording that it was fitted to; trials, steps: of the experiment to come."""
+        self.net, self.trials, self.steps, self.dt = net, trials, steps, rec.dt
+        self.shape = geometry.of(rec)
+        self.places = geometry.places_of(rec, self.shape)
+        self.order = self.shape.order(self.places)
+        self.noise, self.depth = residual_noise(net, rec), silence(net, rec)
+        rng = np.random.default_rng(seed)
+        self.seeds = rng.integers(2**32, size=2)
+        runs = max(trials, RUNS)
+        sd = rec.velocity[rec.valid].std(0)
+        each = [stimulation.random_velocity(rng, runs, steps, rec.dt, one) for one in sd]
+        self.velocity = np.concatenate(each, -1).astype(np.float32)
+        u = synaptic_state(rec.rates, net.alpha)[rec.valid]
+        self.start = np.zeros((runs, len(net.b)), np.float32)
+        self.start[:, : net.n] = u[rng.integers(len(u), size=runs)]
+        self.heading = self._heading(self.run())
+        if not np.isfinite(self.heading).all():
+            raise BadInput("the fitted network falls silent when run on; expected one that holds a bump: fit longer")
+
+    def run(self, stimulus=None):
+        """Run the network on, always with the same velocities and noise. Returns: rates (runs, steps, N) float32."""
+        net, u, n = self.net, self.start.copy(), self.net.n
+        rng = np.random.default_rng(self.seeds[0])
+        velocity = np.pad(self.velocity, ((0, 0), (SETTLE, 0), (0, 0)))
+        rates = np.empty((*self.velocity.shape[:2], n), np.float32)
+
+        def current(t):
+            x = np.zeros_like(u)
+            x[:, :n] = self.noise * rng.standard_normal((len(u), n), np.float32)
+            if stimulus is not None and t >= SETTLE:
+                x[:, :n] += stimulus[:, t - SETTLE]
+            return x
+
+        for t, (_, r) in enumerate(network.run(net, velocity, u, current)):
+            if t >= SETTLE:
+                rates[:, t - SETTLE] = r[:, :n]
+        return rates
+
+    def draw(self, plan):
+        """A plan's stimulus for all runs, the same for the same plan; the first `trials` of it are the experiment's."""
+        return plan.draw(np.random.default_rng(self.seeds[1]), len(self.start), self.steps, self.order, self.dt)
+
+    def expect(self, plan, limit=np.inf):
+        """What a plan is expected to give; standard errors only where it throws the bump no further than `limit` rad.
+
+        Returns: Expected.
+        """
+        stimulus = self.draw(plan)
+        rates, stronger = self.run(stimulus), np.nan
+        thrown = self.disturbance(rates)
+        if thrown <= limit:
+            stronger = self.disturbance(self.run(STRONGER * stimulus))
+        told = thrown <= limit and (stronger <= GRACE * limit or limit == np.inf)
+        return Expected(thrown, stronger, self.standard_errors(rates, stimulus) if told else None)
+
+    def disturbance(self, rates):
+        """How far runs' bumps are from where they would be without pulses, after AFTER s or at the end, and in the half
+        second before. A bump that is gone counts as half a turn. Returns: rad, mean absolute angle."""
+        off = self.shape.distance(self._heading(rates), self.heading)
+        return float(np.mean(np.nan_to_num(off, nan=np.pi)))
+
+    def _heading(self, rates):
+        end = min(self.steps, round(AFTER / self.dt))
+        return self.shape.decode(rates[:, max(0, end - round(0.5 / self.dt)) : end], self.places)
+
+    def standard_errors(self, rates, stimulus, nuisances=False):
+        """Standard errors to expect of the weights, from the experiment's `trials` trials, without any prior.
+
+        nuisances: those of intervals, which also leave open what uncertainty.nuisances has. Returns: (N, N).
+        """
+        some = slice(min(self.trials, SEEN))
+        rec = Recording(rates[some], self.velocity[some], self.dt, stimulus=stimulus[some])
+        return expected_errors(self.net, rec, self.noise, nuisances) * np.sqrt(min(1, SEEN / self.trials))
+
+
+def expected_errors(net, rec, noise, nuisances=False):
+    """Standard errors of the weights by the information matrix alone. Returns: (n, n), inf where too few samples are.
+
+    net: Network; rec: Recording, simulated; noise: s.d. of the current's noise; nuisances: as of `standard_errors`.
+    """
+    n, held = net.n, hold(net, rec)
+    x, coefficients = held.x, np.concatenate([net.W[:, :n], net.b[None, :n]])
+    if nuisances:
+        extra = uncertainty.nuisances(net, held, rec)
+        x = np.concatenate([x, extra], -1)
+        coefficients = np.concatenate([coefficients, np.zeros((extra.shape[-1], n), np.float32)])
+    data = uncertainty.regress(coefficients, x, held)
+    count, se = data.used.sum(0), np.full((n, n), np.inf)
+    for j, G in data.informations():
+        if count[j] > x.shape[-1]:
+            variance = uncertainty.regularised_inverse(G).diagonal()[:n]
+            se[:, j] = noise * variance.clamp(min=0).sqrt().numpy()
+    return se
+
+
+def residual_noise(net, rec):
+    """S.d. of the input current's noise, by the network's residuals along the record, median over neurons."""
+    held = hold(net, rec)
+    data = uncertainty.regress(np.concatenate([net.W[:, : net.n], net.b[None, : net.n]]), held.x, held)
+    count = data.used.sum(0)
+    if not (count > 0).any():
+        raise BadInput("the fitted network finds no recorded neuron active; expected one that follows its recording")
+    return float((data.e.square().sum(0) / count)[count > 0].sqrt().median())
+
+
+def silence(net, rec):
+    """How far below threshold the most silent neurons are: the current that all but a twentieth of samples exceed."""
+    held = hold(net, rec)
+    x = held.x[:, :: max(1, held.x.shape[1] // 50)].reshape(-1, held.x.shape[-1])
+    return float(max(0.1, -np.quantile(x[:, : len(net.b)] @ net.W[:, : net.n] + net.b[: net.n], 0.05)))
+
+
+def candidates(depth):
+    """Plans to choose from. depth: `silence`'s. Returns: list of Plan."""
+    return [Plan(depth * a, every, share, WEAKEST, True) for a in DEPTHS for every in RATES for share in SHARES]
+
+
+def choose(pilot, limit=None, plans=None):
+    """Look at all plans. limit: rad, how far the bump may be thrown (default: as far as by RANDOM pulses).
+
+    Yields: Plan and Expected, first RANDOM's; `best` takes the list. Plans beyond the limit have no standard errors.
+    """
+    random = pilot.expect(RANDOM)
+    yield RANDOM, random
+    limit = random.disturbance if limit is None else limit
+    for plan in candidates(pilot.depth) if plans is None else plans:
+        yield plan, pilot.expect(plan, limit)
+
+
+def best(seen, limit):
+    """The plan with the least standard errors among those within the limit. seen: list of `choose`'s pairs.
+
+    Raises: BadInput where no plan is within it.
+    """
+    within = [(p, e) for p, e in seen if e.disturbance <= limit and e.stronger <= GRACE * limit]
+    if not within:
+        least = min(e.disturbance for _, e in seen)
+        raise BadInput(
+            f"every candidate throws the bump further than {limit:.3g} rad ({least:.3g} at least), or {GRACE:g} times "
+            f"that with pulses {STRONGER:g} times as strong; expected a larger --disturbance, or a better fit"
+        )
+    return min(within, key=lambda pair: pair[1].median)
+
+
+def read(folder, data=None):
+    """A finished run's network and the recording it was fitted to. data: the recording's path (default: data/NAME).
+
+    Returns: Network, Recording. Raises: BadInput.
+    """
+    networks, options = checkpoint.networks(Path(folder) / "model.pt")
+    path = Path(data or Path("data") / str(options.get("data", "")))
+    if not path.is_file():
+        raise BadInput(f"{path}: no such file; expected the recording that {folder} was fitted to: give --data FILE")
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != options.get("data_sha256", digest):
+        raise BadInput(f"{path}: is not the recording that {folder} was fitted to; expected that: give --data FILE")
+    rec = recordings.load(path)
+    if networks[0].n != rec.rates.shape[-1] or networks[0].W_in.shape[0] != rec.velocity.shape[-1]:
+        raise BadInput(f"{path}: has rates of {rec.rates.shape[-1]} neurons; expected the {networks[0].n} of {folder}")
+    return networks[0], rec
+
+
+def main():
+    p = command.Parser("Propose current pulses from which the connections will be told best.")
+    count, size = command.number(int, 1), command.number(float, 0, above=True)
+    p.add_argument("run", type=Path, help="the folder of a finished fit, best of a passive recording")
+    p.add_argument("--trials", type=count, default=20, help="of the experiment to come")
+    p.add_argument("--steps", type=command.number(int, 50), default=1000, help="of each trial")
+    p.add_argument("--disturbance", type=size, help="rad, how far the bump may be thrown in 5 s (default: as far as by "
+                   "random pulses of amplitude 4 every 0.25 s)")  # fmt: skip
+    p.add_argument("--data", type=Path, help="the recording that was fitted (default: data/ and its name)")
+    p.add_argument("--out", type=Path, help="the stimulus to write (default: stimulus.npz in the run's folder)")
+    p.add_argument("--seed", type=command.number(int, 0), default=0, help="of velocities, noise and pulses")
+    args = p.parse_args()
+    args.out = args.out or args.run / "stimulus.npz"
+    if args.out.suffix != ".npz":
+        p.error(f"argument --out: expected a name that ends in .npz, not {args.out.name!r}")
+    torch.set_flush_denormal(True)
+    net, rec = read(args.run, args.data)
+    files.writable(args.out.parent)
+    if rec.stimulus is None:
+        said = (
+            "was fitted to a recording without pulses, which leaves open what silent neurons would do: the bump may be "
+        )
+        print(f"design: {args.run} {said}thrown otherwise than expected; a few weak pulses tell", file=sys.stderr)
+    pilot = Pilot(net, rec, args.trials, args.steps, args.seed)
+    rms = np.sqrt(np.mean(net.W[: net.n, : net.n] ** 2))
+    print(f"{args.run}: noise {pilot.noise:.3g}, most silent neurons {pilot.depth:.2g} below threshold, "
+          f"r.m.s. weight {rms:.3g}; {args.trials} trials x {args.steps} steps")  # fmt: skip
+    print("amplitude every,s  share  which   s.e. of W  / r.m.s.  thrown, rad  if stronger")
+    seen = []
+    for plan, expected in choose(pilot, args.disturbance):
+        seen.append((plan, expected))
+        errors = (
+            "        –         –" if expected.se is None else f"{expected.median:9.4f} {expected.median / rms:9.2f}"
+        )
+        print(f"{plan.told()}   {errors} {expected.disturbance:12.3f} {expected.stronger:12.3f}", flush=True)
+    limit = seen[0][1].disturbance if args.disturbance is None else args.disturbance
+    plan, expected = best(seen, limit)
+    stimulus = pilot.draw(plan)[: args.trials]
+    recordings.save(args.out, stimulus=stimulus, dt=pilot.dt)
+    print(
+        f"{args.out}: {len(stimulus)} trials x {args.steps} steps of {plan.told().strip()}, "
+        f"none below {WEAKEST:.0%} of that amplitude"
+    )
+    print(
+        f"random pulses of amplitude 4 every 0.25 s: {seen[0][1].median / expected.median:.1f} times these errors; "
+        f"to play it: python cann.py --stimulus {args.out} --trials {args.trials} --steps {args.steps}"
+    )
+
+
+if __name__ == "__main__":
+    command.run(main)
