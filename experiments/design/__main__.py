@@ -152,18 +152,28 @@ def kinds(results):
     rows = []
     for name in (RANDOM, PROPOSED):
         each = [one[name] for one in results]
-        ratio = [b / a for row in each for a, b in row["errors"].values() if a and b]
         rows.append(
             [
                 name,
                 "; ".join(dict.fromkeys(" ".join(row["plan"].split()) for row in each)),
                 *(cell([needed(row[how]) for row in each], 1) for how in ("told", "fitted")),
                 *(cell([row[key] for row in each]) for key in ("thrown", "expected")),
-                cell(ratio, 2),
             ]
         )
-    head = ["", "pulses", f"trials to {ENOUGH:g}, told", "fitted", "thrown, rad", "expected", "s.e. reached / expected"]
+    head = ["", "pulses", f"trials to {ENOUGH:g}, told", "fitted", "thrown, rad", "expected"]
     return runs.markdown(head, rows)
+
+
+def errors(results):
+    """Standard errors of intervals, expected from the pilot's fit and reached, as Markdown. results: as for `trials`."""
+    columns = {
+        f"{name}, {what}": [
+            cell([one[name]["errors"].get(str(t), (None, None))[k] for one in results], 4) for t in FITTED
+        ]
+        for name in (RANDOM, PROPOSED)
+        for k, what in enumerate(("expected", "reached"))
+    }
+    return runs.turned(FITTED, columns)
 
 
 def figure(results):
@@ -211,8 +221,8 @@ def main():
     figures.style()
     with files.whole(FOLDER / "design.png") as temporary:
         figure(results).savefig(temporary)
-    runs.page(FOLDER, kinds=kinds(results), trials=trials(results))
-    print(kinds(results) + "\n\n" + trials(results))
+    runs.page(FOLDER, kinds=kinds(results), trials=trials(results), errors=errors(results))
+    print("\n\n".join(table(results) for table in (kinds, trials, errors)))
 
 
 if __name__ == "__main__":

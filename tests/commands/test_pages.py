@@ -53,7 +53,7 @@ def test_named_modules_and_files_are_there(page):
 TABLES = {
     "answer": {"answer": "table"},
     "connections": {"deviations": "deviations", "scores": "scores"},
-    "design": {"kinds": "kinds", "trials": "trials"},
+    "design": {"kinds": "kinds", "trials": "trials", "errors": "errors"},
     "estimator": {"estimator": "table"},
     "findings": {"findings": "table"},
     "flies": {"flies": "table"},
