@@ -165,7 +165,7 @@ def kinds(results):
 
 
 def errors(results):
-    """Standard errors of intervals, expected from the pilot's fit and reached, as Markdown. results: as for `trials`."""
+    """Standard errors of intervals, expected and reached, as Markdown. results: as for `trials`."""
     columns = {
         f"{name}, {what}": [
             cell([one[name]["errors"].get(str(t), (None, None))[k] for one in results], 4) for t in FITTED
