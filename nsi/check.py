@@ -231,8 +231,9 @@ def turning(rec, seen):
     given = found.get("heading", {"r": None})
     if unrelated(found["r"], length):
         if rec.velocity.shape[-1] == 2:  # two inputs may move the activity by their product alone
-            both = prediction.turns(seen.angle, rec.velocity.prod(-1), rec.valid, rec.dt)
-            if not unrelated(both["r"], length):
+            second, both = (prediction.turns(seen.angle, v, rec.valid, rec.dt)["r"]
+                            for v in (rec.velocity[..., 1], rec.velocity.prod(-1)))  # fmt: skip
+            if unrelated(second, length) and not unrelated(both, length):
                 return
         at = "" if found["r"] is None else f" (slope {found['slope']:.2g}, r {found['r']:.2f})"
         yield f"velocity: the recorded activity does not turn with it{at}{_why(rec, seen, length)}; {unit}"

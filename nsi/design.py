@@ -286,11 +286,13 @@ def main():
         print(f"{plan.told()}   {errors} {expected.disturbance:12.3f} {expected.stronger:12.3f}", flush=True)
     limit = seen[0][1].disturbance if args.disturbance is None else args.disturbance
     plan, expected = best(seen, limit)
-    stimulus = pilot.draw(plan)[: args.trials]
+    stimulus = pilot.draw(plan)
+    intervals = median_error(pilot.standard_errors(pilot.run(stimulus), stimulus, nuisances=True))
+    stimulus = stimulus[: args.trials]
     recordings.save(args.out, stimulus=stimulus, dt=pilot.dt)
     print(
         f"{args.out}: {len(stimulus)} trials x {args.steps} steps of {plan.told().strip()}, "
-        f"none below {WEAKEST:.0%} of that amplitude"
+        f"none below {WEAKEST:.0%} of that amplitude; intervals' standard errors at least {intervals:.2g}"
     )
     print(
         f"random pulses of amplitude 4 every 0.25 s: {seen[0][1].median / expected.median:.1f} times these errors; "

@@ -41,7 +41,7 @@ def table(found):
     names = []
     for row in found:
         name, _, circuit = row.rpartition(", ")
-        names.append(f"{name} (`{VARIANTS[name]}`), {circuit}" if VARIANTS[name] else row)
+        names.append(f"{name} (`{VARIANTS[name]}`), {circuit}" if VARIANTS.get(name) else row)
     columns = {
         f"`{m}`": [f"{np.mean(row[m]):.{0 if m == 'train_seconds' else 3}f}" for row in found.values()]
         for m in MEASURES

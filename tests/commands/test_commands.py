@@ -94,7 +94,7 @@ def test_offline_wandb_file_holds_the_history(checkout):
     assert np.isfinite(losses).all()
     assert {"loss", "gradient_norm", "lr", "r_W", "r_gate", "W"} <= logged
     assert len(json.loads(config["data_sha256"])) == 64
-    assert json.loads(config["lr"]) == 6e-3
+    assert json.loads(config["lr"]) == 1e-2
     metrics = json.loads((checkout / "runs" / "separated" / "metrics.json").read_text())
     for key in ("heading_error_5s", "loss", "r_W_identifiable"):
         assert json.loads(summary[key]) == (metrics[key] if metrics[key] is None else pytest.approx(metrics[key]))

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import wandb
 from PIL import Image
 
 import cann
@@ -90,11 +91,11 @@ def test_interrupted_fit_goes_on_to_the_same_bytes(number, during, call_number, 
     module = {"first_divergence": session, "solve": train, "of_network": measures}[during]
     original, calls = getattr(module, during), []
 
-    def interrupted(*args):
+    def interrupted(*args, **more):
         calls.append(args)
         if len(calls) == call_number:
             os.kill(os.getpid(), number)
-        return original(*args)
+        return original(*args, **more)
 
     with monkeypatch.context() as patch:
         patch.setattr(module, during, interrupted)
@@ -349,7 +350,7 @@ def test_users_project_and_name_are_heeded(tmp_path, monkeypatch):
             raise OSError
 
         with monkeypatch.context() as patch:
-            patch.setattr(tracking.wandb, "init", init)
+            patch.setattr(wandb, "init", init)
             with pytest.raises(UnboundLocalError):
                 tracking.start("disabled", tmp_path / "run", {}, None)
         assert (seen["project"], seen["name"]) == expected
