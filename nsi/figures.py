@@ -103,7 +103,7 @@ def trust(W, W_se, determined, gate, gate_se):
     figure, axes = plt.subplots(1, 5, figsize=(15, 2.9))
     limit = np.quantile(np.abs(W), 0.995)
     matrix(axes[0], W, "(a) W, fitted", limit, "response", "response")
-    error(axes[1], W_se, "(b) standard error of W", limit)
+    error(axes[1], W_se, "(b) standard error", limit)
     matrix(axes[2], np.where(determined, W, np.nan), "(c) W, as far as determined", limit, "response", "response")
     limit = np.quantile(np.abs(gate), 0.995)
     matrix(axes[3], gate, "(d) effective gate", limit, "response", "response")
