@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import struct
@@ -141,10 +142,11 @@ def test_interruption_stops_both_fits(checkout, tmp_path):
     for name in ("train.py", "model.py", "train.sh"):
         shutil.copy(checkout / name, tmp_path)
     shutil.copytree(ROOT / "nsi", tmp_path / "nsi", ignore=shutil.ignore_patterns("__pycache__"))
-    line = f"sh train.sh --data '{checkout}/data/ring.npz' {SMALL_PAIR} --updates 100000 --wandb disabled"
+    line = ["sh", "train.sh", "--data", checkout / "data" / "ring.npz", *shlex.split(SMALL_PAIR)]
+    line += ["--updates", "100000", "--wandb", "disabled"]
     inside = os.environ | {"PYTHON": sys.executable, "PYTHONUNBUFFERED": "1"}
     pair = subprocess.Popen(
-        line, shell=True, cwd=tmp_path, env=inside, start_new_session=True, text=True, stdout=subprocess.PIPE,
+        line, cwd=tmp_path, env=inside, start_new_session=True, text=True, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )  # fmt: skip
     while not all((tmp_path / "runs" / name / "model.pt").exists() for name in ("separated", "control")):
