@@ -25,7 +25,7 @@ MEASURES = (
 )  # fmt: skip
 TRUST = (
     "frobenius_W", "frobenius_total", "gate_slope", "gate_error", "coverage", "coverage_total", "coverage_gate",
-    "direct_share", "true_direct_share", "loss",
+    "direct_share", "true_direct_share",
 )  # fmt: skip
 CIRCUITS = {
     "ring": [],
