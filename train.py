@@ -165,7 +165,7 @@ def main():
     loop = {"updates": args.updates, "lr": args.lr, "beta2": args.beta2, "schedule": args.schedule, "loss": args.loss}
     free = {"forcing": args.forcing, "penalty": args.drive_penalty if who.penalised else 0.0}
     batches = {"warmup": args.warmup, "window": args.window, "batch": args.batch, "rotate": args.rotate}
-    places = shape.find(rec.rates[rec.valid])
+    places = geometry.places_of(rec, shape)
     options, checkpoint_path = session.told(vars(args), args.data), args.out / "model.pt"
     with session.opened(args.out, options, args.wandb, args.resume, args.overwrite, rec.rates.shape) as (state, wandb):
         warnings = check.told(given, args.data, alpha, args.warmup + args.window, args.bootstrap)

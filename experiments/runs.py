@@ -1,5 +1,6 @@
 """What the experiments share: simulate, fit, collect, several at a time, one core each."""
 
+import argparse
 import contextlib
 import importlib
 import io
@@ -98,6 +99,34 @@ def turned(names, columns, width=4):
         markdown(["", *(name for name, _ in part)], zip(names, *(cells for _, cells in part), strict=True))
         for part in parts
     )
+
+
+def options(doc, seeds, circuits=()):
+    """A parser of the options that experiments share. doc: what it says of itself; seeds: how many; circuits: names to
+    choose from. Returns: argparse.ArgumentParser."""
+    p = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--seeds", type=int, default=seeds, help="how many")
+    if circuits:
+        p.add_argument("--circuits", nargs="*", choices=circuits, default=list(circuits), help="which; others are kept")
+    p.add_argument("--trials", type=int, default=100, help="of a recording whose name does not say")
+    p.add_argument("--steps", type=int, default=1000, help="of each trial")
+    p.add_argument("--updates", type=int, help="of each fit (default: its own)")
+    return p
+
+
+def gathered(found):
+    """Measures over seeds. found: [{row: {measure: value}}]. Returns: {row: {measure: [values]}}."""
+    rows = {}
+    for one in found:
+        for name, measures in one.items():
+            for measure, value in measures.items():
+                rows.setdefault(name, {}).setdefault(measure, []).append(value)
+    return rows
+
+
+def updates(args):
+    """train.py's option of that name, where it is given."""
+    return ["--updates", args.updates] if args.updates else []
 
 
 def size(args):

@@ -130,14 +130,6 @@ def even_map(held, n):
     return onto_state(x[:, :n], x[:, n:-1])
 
 
-def even_path(net, rec):
-    """The even part of the path through the input units, as weights: what they send whatever the velocity. (n, n).
-
-    Together with W[resp, resp] it makes up what one compass neuron does to another.
-    """
-    return even_map(hold(net, rec), net.n) @ net.W[net.n :, : net.n]
-
-
 def gate_map(net, held):
     """Linear map from W[input, resp] to the effective gate. Returns: (D, n, input units)."""
     active = onto_state(held.x[held.valid][:, : net.n], held.slopes[held.valid])  # (n, input units)

@@ -17,6 +17,7 @@ class Ring:
 
     dimensions = 1
     NEAR = 0.6 * np.pi  # rad, pairs that one bump can hold
+    LOOSE = None  # spread of the prior under which solve.py looks for the mean profile besides the chosen one
 
     def __init__(self, said="a ring"):
         """said: what a recording's activity was found to be, in words."""
@@ -118,6 +119,7 @@ class Torus:
 
     dimensions = 2
     NEAR = 2.2  # rad, pairs that one bump can hold
+    LOOSE = 1.0
     K = np.array([[1, 0], [0.5, np.sqrt(0.75)]])
     ALL = np.array([[1, 0], [0.5, np.sqrt(0.75)], [-0.5, np.sqrt(0.75)]])  # the third is the second minus the first
 

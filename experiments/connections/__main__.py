@@ -15,7 +15,6 @@ Writes results.json, connections.png and the page's tables. Run it from the top 
 `python -m experiments.connections`; with `--circuits`, the other circuits' results of the last run are kept.
 """
 
-import argparse
 import tempfile
 import time
 from pathlib import Path
@@ -206,27 +205,19 @@ def figure(results):
 
 
 def main():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--seeds", type=int, default=2, help="how many")
-    p.add_argument("--circuits", nargs="+", choices=CIRCUITS, default=list(CIRCUITS), help="which; others are kept")
-    p.add_argument("--trials", type=int, default=100, help="of recordings whose name does not say")
-    p.add_argument("--steps", type=int, default=1000, help="of each trial")
-    p.add_argument("--updates", type=int, help="of each fit (default: its own)")
+    p = runs.options(__doc__, 2, CIRCUITS)
     p.add_argument("--lint-updates", type=int, default=400, help="of LINT, for each rank tried")
     p.add_argument("--draw", action="store_true", help="only draw the results of the last run")
     args = p.parse_args()
     sizes = ["--trials", args.trials, "--steps", args.steps]
-    updates = ["--updates", args.updates] if args.updates else []
     results = runs.read(FOLDER)
     if not args.draw:
         items = [(name, seed) for name in args.circuits for seed in range(args.seeds)]
         with tempfile.TemporaryDirectory() as folder:
-            each = runs.each(lambda item: measured(*item, Path(folder), sizes, updates, args.lint_updates), items)
-        results |= {name: {} for name in args.circuits}
-        for (name, _), found in zip(items, each, strict=True):
-            for estimator, row in found.items():
-                for measure, value in row.items():
-                    results[name].setdefault(estimator, {}).setdefault(measure, []).append(value)
+            more = Path(folder), sizes, runs.updates(args), args.lint_updates
+            each = runs.each(lambda item: measured(*item, *more), items)
+        for name in args.circuits:
+            results[name] = runs.gathered(found for (of, _), found in zip(items, each, strict=True) if of == name)
         results["made"] = results.get("made", {}) | dict.fromkeys(args.circuits, runs.size(args))
         runs.write(FOLDER, {"made": results["made"]} | all_of(results))
     figures.style()

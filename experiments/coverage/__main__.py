@@ -8,7 +8,6 @@ Writes results.json, coverage.png and the page's table. Run it from the top fold
 with `--circuits`, the other circuits' results of the last run are kept.
 """
 
-import argparse
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -130,23 +129,16 @@ def figure(results):
 
 
 def main():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--seeds", type=int, default=2, help="how many")
-    p.add_argument("--circuits", nargs="+", choices=CASES, default=list(CASES), help="which; others are kept")
-    p.add_argument("--trials", type=int, default=100, help="of a recording; 30 and 300 stand for 0.3 and 3 of them")
-    p.add_argument("--steps", type=int, default=1000, help="of each trial")
-    p.add_argument("--updates", type=int, help="of each fit (default: train.py's)")
+    p = runs.options(__doc__, 2, CASES)
     p.add_argument("--draw", action="store_true", help="only draw the results of the last run")
     args = p.parse_args()
-    options = ["--updates", args.updates] if args.updates else []
     results = runs.read(FOLDER)
     if not args.draw:
         items = [(name, seed) for name in args.circuits for seed in range(args.seeds)]
         with tempfile.TemporaryDirectory() as folder:
-            each = runs.each(lambda item: measured(*item, Path(folder), args.trials, args.steps, options), items)
-        found = dict(zip(items, each, strict=True))
-        for name in args.circuits:
-            results[name] = {m: [found[name, seed][m] for seed in range(args.seeds)] for m in MEASURES}
+            more = Path(folder), args.trials, args.steps, runs.updates(args)
+            each = runs.each(lambda item: measured(*item, *more), items)
+        results |= runs.gathered({name: one} for (name, _), one in zip(items, each, strict=True))
         results["made"] = results.get("made", {}) | dict.fromkeys(args.circuits, runs.size(args))
         runs.write(FOLDER, {"made": results["made"]} | all_of(results))
     figures.style()

@@ -13,7 +13,6 @@ The truth is read for scoring only. Each seed simulates its own recordings and s
 results.json and the page's tables. Run it from the top folder, as `python -m experiments.findings`.
 """
 
-import argparse
 import tempfile
 from pathlib import Path
 
@@ -246,20 +245,16 @@ def one_seed(seed, args, folder):
 
 
 def main():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--seeds", type=int, default=5, help="how many")
-    p.add_argument("--trials", type=int, default=100, help="of each recording")
-    p.add_argument("--steps", type=int, default=1000, help="of each trial")
-    p.add_argument("--updates", type=int, help="of each fit (default: train.py's)")
+    p = runs.options(__doc__, 5)
     args = p.parse_args()
-    results = {}
+    each = []
     for seed in range(args.seeds):
         print(f"seed {seed}", flush=True)
         with tempfile.TemporaryDirectory() as folder:
-            for row, measured in one_seed(seed, args, Path(folder)).items():
-                for measure, value in measured.items():
-                    value = np.nan if value is None else float(value)  # as metrics.json has it
-                    results.setdefault(row, {}).setdefault(measure, []).append(value)
+            rows = one_seed(seed, args, Path(folder))
+        number = lambda value: np.nan if value is None else float(value)  # as metrics.json has it  # noqa: E731
+        each.append({row: {m: number(value) for m, value in measured.items()} for row, measured in rows.items()})
+    results = runs.gathered(each)
     folder = runs.folder_of(__file__)
     runs.write(folder, results)
     runs.page(folder, findings=table(results))

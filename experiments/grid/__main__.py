@@ -9,7 +9,6 @@ of a ring, a torus, two rings, place cells and noise which of these made them (n
 Writes results.json, grid.png and the page's tables. Run it from the top folder, as `python -m experiments.grid`.
 """
 
-import argparse
 import tempfile
 from pathlib import Path
 
@@ -180,28 +179,20 @@ def verdicts(results):
 
 
 def main():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--seeds", type=int, default=2, help="how many recordings of each case")
+    p = runs.options(__doc__, 2)
     p.add_argument("--cases", nargs="+", choices=[*CASES, "none"], default=list(CASES), help="which; others are kept")
     p.add_argument("--side", type=int, default=14, help="of the sheet of grid cells")
-    p.add_argument("--trials", type=int, default=100, help="of each recording")
-    p.add_argument("--steps", type=int, default=1000, help="of each trial")
-    p.add_argument("--updates", type=int, help="of each fit (default: its own)")
     p.add_argument("--shapes", type=int, default=5, help="recordings of each shape that a verdict is asked of")
     p.add_argument("--workers", type=int, help="at a time (default: one per core)")
     args = p.parse_args()
-    options = ["--updates", args.updates] if args.updates else []
     sizes, results = (args.side, args.trials, args.steps), runs.read(FOLDER)
     items = [(case, seed) for case in args.cases if case in CASES for seed in range(args.seeds)]
     with tempfile.TemporaryDirectory() as folder:
-        each = runs.each(lambda item: measured(*item, Path(folder), sizes, options), items, args.workers)
+        each = runs.each(lambda item: measured(*item, Path(folder), sizes, runs.updates(args)), items, args.workers)
     cases = results.setdefault("cases", {})
     for case in dict.fromkeys(case for case, _ in items):
-        cases[case] = {}
-    for (case, _), (found, arrays) in zip(items, each, strict=True):
-        for name, row in found.items():
-            for measure, value in row.items():
-                cases[case].setdefault(name, {}).setdefault(measure, []).append(value)
+        cases[case] = runs.gathered(found for (of, _), (found, _) in zip(items, each, strict=True) if of == case)
+    for _, arrays in each:
         if arrays:
             results["drawn"] = arrays
     results["cases"] = {case: cases[case] for case in CASES if case in cases}

@@ -6,7 +6,6 @@ Writes results.json, orders.png and the page's tables. Run it from the top folde
 with `--circuits`, the other circuits' results of the last run are kept.
 """
 
-import argparse
 import tempfile
 from pathlib import Path
 
@@ -23,7 +22,6 @@ from nsi.run import checkpoint, files
 
 FOLDER = runs.folder_of(__file__)
 CIRCUITS = "ring", "even", "saturating", "quadratic", "product"
-OPTIONS = ["--rounds", 3, "--updates", 550, "--batch", 25, "--lr", 1e-2]
 MEASURES = "r_orders", "orders_slope", "orders_coverage", "orders_size", "orders_shown"
 WHOLE = "orders_description", "orders_residual", "orders_noise", "orders_powers"
 
@@ -32,7 +30,7 @@ def measured(name, seed, folder, sizes, updates):
     """Simulate one circuit and fit it. Returns: {measure: value}, with profiles for the figure."""
     data, out = folder / f"{name}-{seed}.npz", folder / f"{name}-{seed}"
     recordings.save(data, **cann.simulate_recording(circuits.CIRCUITS[name](), seed, *sizes))
-    metrics = runs.fit(data, out, "--seed", seed, *OPTIONS, *updates)
+    metrics = runs.fit(data, out, "--seed", seed, *updates)
     found = {m: metrics[m] for m in (*MEASURES, *WHOLE)}
     rec = recordings.load(data)
     true = recordings.load_truth(data, rec)["orders"]
@@ -126,20 +124,14 @@ def figure(results):
 
 
 def main():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--seeds", type=int, default=3, help="how many")
-    p.add_argument("--circuits", nargs="*", choices=CIRCUITS, default=list(CIRCUITS), help="which; others are kept")
-    p.add_argument("--trials", type=int, default=100, help="of each recording")
-    p.add_argument("--steps", type=int, default=1000, help="of each trial")
-    p.add_argument("--updates", type=int, help="of each fit (default: its own)")
+    p = runs.options(__doc__, 3, CIRCUITS)
     p.add_argument("--flies", type=Path, default="data/fly.npz", help="left out where there is no such file")
     p.add_argument("--bridge", type=Path, default=flies.BRIDGE, help="the authors' files of the bridge, likewise")
     args = p.parse_args()
     sizes = args.trials, args.steps
-    updates = ["--updates", args.updates] if args.updates else []
     items = [(name, seed) for name in args.circuits for seed in range(1, args.seeds + 1)]  # 0 was tuned on
     with tempfile.TemporaryDirectory() as folder:
-        each = runs.each(lambda item: measured(*item, Path(folder), sizes, updates), items)
+        each = runs.each(lambda item: measured(*item, Path(folder), sizes, runs.updates(args)), items)
     results = runs.read(FOLDER)
     for name in args.circuits:
         results[name] = [row for row, (of, _) in zip(each, items, strict=True) if of == name]

@@ -4,7 +4,6 @@ Each seed simulates its own recording and starts its own fits. Writes results.js
 and s.d. over seeds. Run it from the top folder, as `python -m experiments.reproduction`.
 """
 
-import argparse
 import json
 import tempfile
 import time
@@ -85,7 +84,7 @@ def one_seed(circuit, seed, args, folder):
     truth = recordings.load_truth(data, rec)
     places = RING.find(rec.rates)
     heading = RING.decode(rec.rates, places)[..., 0]
-    updates, n = ["--updates", args.updates] if args.updates else [], rec.rates.shape[-1]
+    updates, n = runs.updates(args), rec.rates.shape[-1]
     results = {}
 
     def fitted(which, *flags):
@@ -137,25 +136,17 @@ def circuit_of(row):
 
 
 def main():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--seeds", type=int, default=2, help="of the two main circuits; fewer of the rest")
-    p.add_argument("--circuits", nargs="+", choices=CIRCUITS, default=list(CIRCUITS), help="which; others are kept")
-    p.add_argument("--trials", type=int, default=100, help="of each recording")
-    p.add_argument("--steps", type=int, default=1000, help="of each trial")
-    p.add_argument("--updates", type=int, help="of each fit (default: train.py's)")
+    p = runs.options(__doc__, 2, CIRCUITS)
     p.add_argument("--least-squares-samples", type=int, default=20000, help="at most, per neuron")
     args = p.parse_args()
     some = dict(zip(CIRCUITS, (1, 1, 0.5, 0.5, 0.5), strict=True))
     some = {c: max(1, round(share * args.seeds)) for c, share in some.items()}
     jobs = [(c, seed) for c in args.circuits for seed in range(some[c])]
-    folder_of_page, rows = runs.folder_of(__file__), {}
+    folder_of_page = runs.folder_of(__file__)
     with tempfile.TemporaryDirectory() as folder:
-        for (circuit, _), found in zip(
-            jobs, runs.each(lambda job: one_seed(*job, args, Path(folder)), jobs), strict=True
-        ):
-            for name, result in found.items():
-                for measure, value in result.items():
-                    rows.setdefault(f"{circuit}, {name}", {}).setdefault(measure, []).append(value)
+        each = runs.each(lambda job: one_seed(*job, args, Path(folder)), jobs)
+    named = ({f"{c}, {name}": row for name, row in found.items()} for (c, _), found in zip(jobs, each, strict=True))
+    rows = runs.gathered(named)
     before = runs.read(folder_of_page)
     rows = {name: row for name, row in before.items() if circuit_of(name) not in args.circuits} | rows
     rows = dict(sorted(rows.items(), key=lambda item: list(CIRCUITS).index(circuit_of(item[0]))))

@@ -206,12 +206,7 @@ def main():
             items,
             args.workers,
         )
-    fresh = {}
-    for result in results:
-        for name, measures in result.items():
-            for m, value in measures.items():
-                fresh.setdefault(name, {}).setdefault(m, []).append(value)
-    rows |= fresh
+    rows |= runs.gathered(results)
     runs.write(here, rows)
     runs.page(here, rivals=table(rows))
     print(table(rows))

@@ -9,7 +9,6 @@ Writes results.json, unrecorded.png and the page's tables. Run it from the top f
 `python -m experiments.unrecorded`.
 """
 
-import argparse
 import tempfile
 from pathlib import Path
 
@@ -31,7 +30,7 @@ RECORDED = {
 }
 LESS = {"no velocity": None, "half of the compass": 2, "a quarter of the compass": 4}  # every so-many-th neuron
 FITS = {"assumed": [], "three times the updates": ["--updates", 1650], "nothing assumed": ["--assume", "none"]}
-OPTIONS = ["--rounds", 3, "--updates", 550, "--batch", 25, "--lr", 1e-2]
+USUAL = ["--assume", "excited,apart,types"]  # where compass neurons alone are recorded nothing is assumed unasked
 HIDDEN = (
     "r_match", "r_match_response", "r_match_input", "r2_hidden", "r2_hidden_linear", "r2_hidden_baseline",
 )  # fmt: skip
@@ -47,10 +46,10 @@ def measured(name, seed, folder, sizes, updates, fits):
     if name in LESS:
         data = less(data, LESS[name])
         fits = {"assumed": []}
-    found = {}
+    found, usual = {}, [] if "shifters" in name or name == "half of each" else USUAL
     for fit in fits:
         out = folder / f"{name}-{seed}-{fit}"
-        metrics = runs.fit(data, out, "--seed", seed, *OPTIONS, *FITS[fit], *updates)
+        metrics = runs.fit(data, out, "--seed", seed, *usual, *FITS[fit], *updates)
         found[fit] = {m: metrics.get(m) for m in {**dict.fromkeys((*HIDDEN, *BLOCKS, *REST, *TRUST))}}
     data.unlink()
     return found
@@ -140,19 +139,13 @@ def figure(results):
 
 
 def main():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = runs.options(__doc__, 3)
     every = [*RECORDED, *LESS]
-    p.add_argument("--seeds", type=int, default=3, help="how many")
     p.add_argument("--recorded", nargs="+", choices=every, default=every, help="which; others are kept")
     p.add_argument("--fits", nargs="+", choices=FITS, default=list(FITS), help="which")
-    p.add_argument("--trials", type=int, default=100, help="of each recording")
-    p.add_argument("--steps", type=int, default=1000, help="of each trial")
-    p.add_argument("--updates", type=int, help="of each fit (default: its own)")
     p.add_argument("--workers", type=int, help="fits at a time (default: one per core)")
     args = p.parse_args()
-    sizes, updates = ["--trials", args.trials, "--steps", args.steps], []
-    if args.updates:
-        updates = ["--updates", args.updates]
+    sizes, updates = ["--trials", args.trials, "--steps", args.steps], runs.updates(args)
     items = [(name, seed) for name in args.recorded for seed in range(args.seeds)]
     with tempfile.TemporaryDirectory() as folder:
         one = lambda item: measured(*item, Path(folder), sizes, updates, args.fits)  # noqa: E731

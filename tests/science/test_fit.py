@@ -10,10 +10,11 @@ import torch
 import cann
 import train
 from model import RNN
-from nsi import circuits, connectivity, gradient, recordings
+from nsi import circuits, connectivity, gradient, prediction, recordings
 from nsi.geometry import RING
 from nsi.recordings import Recording
 from nsi.run.watch import Watch
+from nsi.solve import solve
 from tests.tools import call
 
 
@@ -58,6 +59,14 @@ def test_truth_is_never_read(thrice, data, rec, fit, monkeypatch):
     loaded = [recordings.load(path) for path in thrice]
     fitted = [fit(one) for one in loaded]
     assert weights(fitted[0]) == weights(fitted[1]) == weights(fitted[2])
+    chosen = []
+    for model, one in zip(fitted, loaded, strict=True):
+        trained = model.networks()
+        solved = [solve(net, one, RING).net for net in trained]
+        chosen.append(prediction.best({"trained": trained, "solved": solved}, one, 5, 20))
+    for (net,), kept in chosen[1:]:
+        assert kept == chosen[0][1]
+        assert all(np.array_equal(a, b) for a, b in zip(net[:3], chosen[0][0][0][:3], strict=True))
 
 
 def test_truth_changes_nothing_that_a_run_leaves(thrice, tmp_path, monkeypatch, capsys):

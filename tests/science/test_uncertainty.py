@@ -77,7 +77,8 @@ def test_effective_gate_is_the_truths_in_shape(net, passive):
 def test_even_path_of_shifters_that_cancel_is_small_and_of_holding_ones_is_not(circuit, passive):
     def size(circuit, rec):
         net = circuit.network
-        return np.linalg.norm(connectivity.even_path(as_fit(net), rec)) / np.linalg.norm(net.W[:40, :40])
+        even = connectivity.even_map(connectivity.hold(as_fit(net), rec), 40) @ net.W[40:, :40]
+        return np.linalg.norm(even) / np.linalg.norm(net.W[:40, :40])
 
     holding = circuits.holding(n=40, shifters=20)
     assert size(circuit, passive) < 0.1
