@@ -188,7 +188,7 @@ def residual_noise(net, rec):
     count = data.used.sum(0)
     if not (count > 0).any():
         raise BadInput("the fitted network finds no recorded neuron active; expected one that follows its recording")
-    return float((data.e.square().sum(0) / count)[count > 0].sqrt().median())
+    return float((data.e.double().square().sum(0) / count)[count > 0].sqrt().median())
 
 
 def silence(net, rec):

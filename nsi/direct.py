@@ -77,7 +77,7 @@ def fit(rec, alpha, powers):
 def _seen(held):
     """The regression on the samples whose rate shows the current by itself. Returns: uncertainty.Regression."""
     start = uncertainty.regress(np.zeros((held.x.shape[-1], held.rates.shape[-1])), held.x, held)
-    r = torch.as_tensor(held.rates).flatten(0, 1).double()
+    r = torch.as_tensor(held.rates).flatten(0, 1)
     used = (r > SURE[0]) & (r < SURE[1]) & torch.as_tensor(held.valid).flatten()[:, None]
     left = response.inverse(r) - torch.as_tensor(held.known).flatten(0, 1)
     return start._replace(used=used, e=torch.where(used, left, 0.0))
@@ -85,7 +85,7 @@ def _seen(held):
 
 def _solved(data, n, about=None, orders=0, p=0):
     """Coefficients (q, n): about given ones with priors chosen by marginal likelihood, or a plain first guess."""
-    score, square, count = (data.x.T @ data.e).numpy(), data.e.square().sum(0).numpy(), data.used.sum(0).numpy()
+    score, square, count = data.scores().numpy(), data.e.double().square().sum(0).numpy(), data.used.sum(0).numpy()
     q, known = len(score), {j: G.numpy().copy() for j, G in data.informations() if count[j] > 0}
     coefficients = np.zeros((q, n)) if about is None else about.astype(np.float64).copy()
     if about is None:

@@ -40,24 +40,20 @@ def misfit(net, rec, held, data, inverses, rows, paths, generator=0):
     found = Misfit(*(np.zeros((*a, n, n)) for a in ((), (), (len(paths),))))
     if size == n or not some:
         return found
-    shape = held.rates.shape[:2]
-    thin = lambda a: a.reshape(*shape, -1)[:, ::STRIDE].reshape(-1, a.shape[-1])  # noqa: E731
-    x, used, trials = thin(data.x), thin(data.used[:, some]), shape[0]
-    score = data.x.T @ data.e[:, some]
-    step = torch.stack([inverses[j] @ score[:, k] for k, j in enumerate(some)], 1)
-    seen = _neighbours(torch.where(used, thin(data.e[:, some]) - x @ step, 0.0), used, trials)
+    thin = lambda a: a.reshape(*held.rates.shape[:2], -1)[:, ::STRIDE]  # noqa: E731
+    solve = lambda score: torch.stack([inverses[j] @ score[:, k] for k, j in enumerate(some)], 1)  # noqa: E731
+    x, used = thin(data.x).double(), thin(data.used[:, some])  # in single precision slow residuals would be rounding
+    seen = _neighbours(thin(data.left(some, solve(data.scores()[:, some]))), used)
+    valid = held.valid[:, ::STRIDE]
+    states = held.x[:, ::STRIDE, :n][valid]
     rng, sent, shown = np.random.default_rng(generator), net.W[n:, some], 0.0
     for _ in range(DRAWS):
-        other = nudged(net, rng)
-        run = hold(other, rec)
-        apart = run.x[..., n:size] - held.x[..., n:size]  # of the input units' states
-        current = torch.as_tensor(apart[:, ::STRIDE].reshape(-1, size - n) @ sent).double()
-        current = torch.where(used, current, 0.0)
-        score = STRIDE * x.T @ current
-        step = torch.stack([inverses[j] @ score[:, k] for k, j in enumerate(some)], 1)
-        shown += _neighbours(torch.where(used, current - x @ step, 0.0), used, trials)
+        apart = hold(nudged(net, rng), rec).x[..., n:size] - held.x[..., n:size]  # of the input units' states
+        current = torch.where(used, torch.as_tensor(apart[:, ::STRIDE] @ sent).double(), 0.0)
+        step = solve(STRIDE * x.flatten(0, 1).T @ current.flatten(0, 1))
+        shown += _neighbours(torch.where(used, (current - x @ step).float(), 0.0), used)
         step = step[:size].numpy()
-        even = onto_state(held.x[held.valid][:, :n], apart[held.valid])
+        even = onto_state(states, apart[:, ::STRIDE][valid])
         found.W[:, some] += step[:n] ** 2
         found.total[:, some] += (rows @ step - even @ sent) ** 2
         found.gate[:, :, some] += (paths @ step[n:]) ** 2
@@ -76,8 +72,7 @@ def nudged(net, rng):
     return net._replace(W=W, W_in=W_in, b=b)
 
 
-def _neighbours(e, used, trials):
-    """Mean product of neighbouring residuals, pooled over neurons. e, used: (trials * steps, neurons)."""
-    e, used = (a.reshape(trials, -1, a.shape[-1]) for a in (e, used))
+def _neighbours(e, used):
+    """Mean product of neighbouring residuals, pooled over neurons. e, used: (trials, steps, neurons)."""
     both = used[:, 1:] & used[:, :-1]
     return float((e[:, 1:] * e[:, :-1] * both).sum() / both.sum().clamp(min=1))

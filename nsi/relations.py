@@ -144,7 +144,7 @@ def _regressed(start, terms, held, measure):
     with regressors x (trials, steps, q).
     """
     data, n = uncertainty.regress(start, held.x, held), start.shape[1]
-    score, count, q = data.x.T @ data.e, data.used.sum(0), held.x.shape[-1]
+    score, count, q = data.scores(), data.used.sum(0), held.x.shape[-1]
     shape, rest = (len(terms), n, n), terms[0] @ start
     fitted, moved, unseen, stiffer = (np.zeros(shape) for _ in range(4))
     classical = np.full(shape, np.inf)
@@ -172,7 +172,7 @@ def _regressed(start, terms, held, measure):
             continue
         rows, known = seen @ rows, uncertainty.regularised_inverse(G)
         step = known @ score[:, j]
-        left = torch.where(data.used[:, j], data.e[:, j] - data.x @ step, 0.0)[:, None]
+        left = data.left([j], step[:, None])
         moved[:, :, j] += rows @ step.numpy()
         pulls = torch.stack([part.sum(0) for part in data.clusters(left)[:, :, 0].tensor_split(groups)], 1)
         clusters[:, :, j] = rows @ (known @ pulls).numpy()

@@ -49,8 +49,8 @@ def solve(net, rec, geometry, every=1, rounds=3, who=None):
         held = Held(*(a[:, ::every] for a in held))
     about = np.concatenate([net.W[:, :n], net.b[None, :n]]).astype(np.float64)
     data = uncertainty.regress(about, held.x, held)
-    score, count = (data.x.T @ data.e).numpy(), data.used.sum(0).numpy()
-    square, q = data.e.square().sum(0).numpy(), len(about)
+    score, count = data.scores().numpy(), data.used.sum(0).numpy()
+    square, q = data.e.double().square().sum(0).numpy(), len(about)
     known = {j: G.numpy().copy() for j, G in data.informations() if count[j] >= FEWEST * q}
     if not known:
         return Solution(net, np.nan, np.nan)

@@ -56,11 +56,14 @@ class Estimate(NamedTuple):
 
 
 class Regression(NamedTuple):
-    """Least squares of arctanh(r) on x, one neuron at a time, about given coefficients (see `regress`)."""
+    """Least squares of arctanh(r) on x, one neuron at a time, about given coefficients (see `regress`).
 
-    x: torch.Tensor  # (samples, q) float64, samples in the order of trials and steps
+    Samples are kept in single precision, and sums over them taken in double: weak directions of x need it.
+    """
+
+    x: torch.Tensor  # (samples, q) float32, samples in the order of trials and steps
     used: torch.Tensor  # (samples, n) bool: active, so that arctanh(r) tells the current
-    e: torch.Tensor  # (samples, n) float64, residuals about the coefficients, 0 where not used
+    e: torch.Tensor  # (samples, n) float32, residuals about the coefficients, 0 where not used
     starts: np.ndarray  # (clusters,), first sample of each piece of a trial
     order: np.ndarray  # (n,), neurons that are active together following each other
 
@@ -70,20 +73,30 @@ class Regression(NamedTuple):
         Neighbours are active together, so each matrix is the last one with the samples added or taken away that
         only one of the two has: a tenth of the work for a ring, a third for a torus.
         """
-        G, before = torch.zeros(2 * (self.x.shape[1],), dtype=torch.float64), torch.zeros_like(self.used[:, 0])
+        x, used, q = self.x.numpy(), self.used.numpy(), self.x.shape[1]
+        G, before = np.zeros((q, q)), np.zeros(len(x), bool)
         for j in self.order:
-            now = self.used[:, j]
-            if torch.count_nonzero(now != before) > torch.count_nonzero(now):
-                G, before = torch.zeros_like(G), torch.zeros_like(before)
-            changed = torch.nonzero(now != before).squeeze(1)
-            x, sign = self.x[changed], 2.0 * now[changed].double() - 1
-            G, before = G + x.T @ (x * sign[:, None]), now
-            yield j, G
+            now = used[:, j]
+            if np.count_nonzero(now != before) > np.count_nonzero(now):
+                G, before = np.zeros((q, q)), np.zeros(len(x), bool)
+            for sign, changed in ((1, now & ~before), (-1, before & ~now)):
+                part = x[changed].astype(np.float64)
+                G = G + sign * (part.T @ part)  # of a matrix with itself, numpy works out one half
+            before = now
+            yield j, torch.as_tensor(G)
+
+    def scores(self):
+        """x.T @ e, (q, n) float64."""
+        return self.clusters(self.e).sum(0)
+
+    def left(self, neurons, steps):
+        """Residuals of some neurons (samples, k) after a step (q, k) of their coefficients, 0 where not used."""
+        return torch.where(self.used[:, neurons], self.e[:, neurons] - self.x @ steps.float(), 0.0)
 
     def clusters(self, a):
-        """Sums of x.T @ a within each cluster. a: (samples, k). Returns: (clusters, q, k)."""
+        """Sums of x.T @ a within each cluster. a: (samples, k). Returns: (clusters, q, k) float64."""
         pieces = zip(*(torch.tensor_split(b, tuple(self.starts[1:])) for b in (self.x, a)), strict=True)
-        return torch.stack([x.T @ part for x, part in pieces])
+        return torch.stack([x.double().T @ part.double() for x, part in pieces])
 
 
 def regress(coefficients, x, held):
@@ -91,8 +104,8 @@ def regress(coefficients, x, held):
     trials, steps, q = x.shape
     pieces = max(1, -(-CLUSTERS // trials))
     starts = np.arange(trials)[:, None] * steps + np.arange(pieces) * steps // pieces
-    x, r = torch.as_tensor(x.reshape(-1, q)).double(), torch.as_tensor(held.rates).flatten(0, 1).double()
-    a = x @ torch.as_tensor(coefficients).double() + torch.as_tensor(held.known).flatten(0, 1)
+    x, r = torch.as_tensor(x.reshape(-1, q)).float(), torch.as_tensor(held.rates).flatten(0, 1).float()
+    a = x @ torch.as_tensor(coefficients).float() + torch.as_tensor(held.known).flatten(0, 1)
     # above LOW noise does not silence a neuron; one that is silent all the same has no arctanh to offer
     used = (a > LOW) & (a < HIGH) & (r > 0) & (r < 0.9999) & torch.as_tensor(held.valid).flatten()[:, None]
     e = torch.where(used, response.inverse(r) - a, 0.0)
@@ -139,7 +152,7 @@ def estimate(net, rec):
     rows = np.concatenate([np.eye(n), even], 1)  # total = rows @ W[:, resp]
     paths = gate_map(net, held)  # (D, n, input units): effective gate = paths @ W[inp, resp]
     data = regress(start, x, held)
-    score, count, q = data.x.T @ data.e, data.used.sum(0), x.shape[-1]
+    score, count, q = data.scores(), data.used.sum(0), x.shape[-1]
     W, total = net.W[:n, :n].astype(np.float64), rows @ net.W[:, :n]
     gates = (paths @ net.W[n:, :n]).astype(np.float64)
     se, total_se, gate_se = (np.full(a.shape, np.inf) for a in (W, total, gates))
@@ -148,7 +161,7 @@ def estimate(net, rec):
     for some in (known[i : i + BLOCK] for i in range(0, len(known), BLOCK)):  # of neurons, as memory allows
         index = [j for j, _ in some]
         steps = torch.stack([inverse @ score[:, j] for j, inverse in some], 1)  # (q, some)
-        e = torch.where(data.used[:, index], data.e[:, index] - data.x @ steps, 0.0)
+        e = data.left(index, steps)
         clusters = data.clusters(e)
         for k, (j, inverse) in enumerate(some):
             # two covariances as squares of these: by trials, and by the residuals' variance
