@@ -26,10 +26,7 @@ from nsi.windows import Windows
 
 FREE = {"updates": 550, "batch": 25, "lr": 1e-2}  # the free training's schedule
 CONTROL = {"updates": 1100, "batch": 50, "lr": 6e-3}  # that of the control, which has nothing else
-HELD, TUNED = (
-    (0.36, 0.3),
-    (0.2, 0.1),
-)  # updates and lr of the trainings after it, relative to its own; lr falls by round
+HELD, TUNED = (0.36, 0.3), (0.2, 0.1)  # updates and lr of the trainings after it, relative to its own
 EVERY = 4  # a solution that another follows does with every so-manieth step
 
 
@@ -150,7 +147,8 @@ def main():
     given = recordings.load(args.data)
     rec = recordings.shuffled(given, args.seed) if args.shuffle_velocity else given
     truth, shape = recordings.load_truth(args.data, rec), geometry.of(rec)
-    alpha = args.alpha = args.alpha or (rec.dt / rec.tau if rec.tau else 0.2)  # the published one
+    timed = bool(args.alpha or rec.tau)  # else alpha is a guess, the published one
+    alpha = args.alpha = args.alpha or (rec.dt / rec.tau if rec.tau else 0.2)
     train, held_out, index = recordings.split(rec)
     session.long_enough((train, held_out), args.data, rec, args.warmup + args.window)
     session.decide(args, shape, rec.rates.shape[-1])
@@ -197,7 +195,7 @@ def main():
             session.keep_refined(checkpoint_path, options, trained, networks)
         solve_seconds = time.perf_counter() - spent
         if not args.no_errors:
-            found = uncertainty.read_off(read, train, shape)
+            found = uncertainty.read_off(read, train, shape, timed)
             found |= {} if args.control else relations.read_off(read[0], train, shape)
             recordings.save(args.out / "connectivity.npz", **found)
         each = [measures.of_network(net, rec, held_out, shape, truth, found, args.warmup, args.window, its)

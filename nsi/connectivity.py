@@ -11,6 +11,8 @@ import numpy as np
 from nsi import response
 from nsi.network import Network, run, synaptic_state
 
+TINY = 1e-30  # states of silent units decay to numbers that slow a CPU down
+
 
 def gate(net):
     """The velocity-signed path among recorded neurons, through hidden ones or by gain. Returns: (D, n, n)."""
@@ -112,6 +114,7 @@ def hold(net, rec):
         start = np.zeros((trials, size - n), np.float32)
         for t, (s, r) in enumerate(run(inputs, rec.velocity, start, current)):
             x[:, t, n:-1], slopes[:, t] = s, response.slope(r)
+        x[np.abs(x) < TINY] = 0.0
     settled = slice(min(int(np.ceil(8 / net.alpha)), steps // 4), None)
     return Held(*(a[:, settled] for a in (x, slopes, known, rec.velocity, rec.rates, rec.valid)))
 

@@ -165,7 +165,14 @@ def profiles(found, geometry, places, order):
     if gated:
         square = np.ix_(order, order)
         figures.matrix(axes[1], found["gate"][0][square], "effective gate, per rad/s")
-        _profile(axes[2], found["gate"][0], found["gate_se"][0], np.isfinite(found["gate_se"][0]), geometry, places)
+        _profile(
+            axes[2],
+            found["gate"][0],
+            found["gate_se_at_alpha"][0],
+            np.isfinite(found["gate_se_at_alpha"][0]),
+            geometry,
+            places,
+        )
         axes[2].set(ylabel="gate per rad/s", title="effective gate")
     figure.subplots_adjust(left=0.06 if gated else 0.16, wspace=0.45)
     return figure

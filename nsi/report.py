@@ -115,9 +115,9 @@ def predictions(m):
 def paths(m, found):
     """What is read off: direct weights, and the gate."""
     if found is not None and "gate" in found:
-        finite = np.isfinite(found["gate_se"])
+        finite = np.isfinite(found["gate_se_at_alpha"])
         if finite.any():
-            gate, se = found["gate"][finite], found["gate_se"][finite]
+            gate, se = found["gate"][finite], found["gate_se_at_alpha"][finite]
             beyond, size = np.mean(np.abs(gate) > 1.96 * se), np.sqrt(np.mean(gate**2))
             if beyond > 0.15:
                 yield (
@@ -128,6 +128,11 @@ def paths(m, found):
                 yield (
                     f"No gate is found: {beyond:.0%} of its entries are beyond 1.96 standard errors, and by chance 5 % "
                     "would be."
+                )
+            if not np.isfinite(found["gate_se"]).any():
+                yield (
+                    f"How large it is depends on tau, which the recording does not have: alpha {m['alpha']:g} is a "
+                    "guess, and no interval is given. Put tau (s) into the file, or give --alpha."
                 )
     if m.get("shifter_fraction") is not None:
         yield (

@@ -11,11 +11,10 @@ its standard errors are honest. An interval is *this* estimate +- 1.96 of them (
 van de Geer et al. 2014, doi 10.1214/14-AOS1221). Samples are chosen by the predicted current, never by the recorded
 rate, which would favour positive noise.
 
-A standard error has three parts: the larger of the classical and the trial-clustered one (Angrist and Pischke 2009,
-section 8.2); what the input units' tuning, being fitted too, may do (nsi/misfit.py); and, of a direct weight where
-pulses tell it from the even path, the size of that path, which a fit confuses with it all the same. Without pulses the
-recording cannot tell the two apart: the interval of a direct weight is then infinite, and `total` carries the claim.
-With pulses it is the other way round, since what hidden neurons send to a silent neuron stays unknown.
+A standard error has two parts: the larger of the classical and the trial-clustered one (Angrist and Pischke 2009,
+section 8.2), and what the input units' tuning, being fitted too, may do (nsi/misfit.py). Without pulses the recording
+cannot tell the direct from the even path: the interval of a direct weight is then infinite, and `total` carries the
+claim. With pulses it is the other way round, since what hidden neurons send to a silent neuron stays unknown.
 """
 
 from typing import NamedTuple
@@ -180,11 +179,8 @@ def estimate(net, rec):
             se[:, j], total_se[:, j] = error(np.eye(n, size)), error(rows)
             for d, path in enumerate(paths):
                 gate_se[d, :, j] = error(np.concatenate([np.zeros((n, n)), path], 1))
-    path = (even @ net.W[n:, :n]) ** 2 if rec.stimulus is not None else 0.0
-    W_se, total_se = np.sqrt(se**2 + more.W + path), np.sqrt(total_se**2 + more.total)
-    if rec.stimulus is not None:  # which shakes the tuning; without pulses the gate's own part is enough
-        gate_se = np.sqrt(gate_se**2 + more.gate)
-    return Estimate(W, W_se, total, total_se, gates, gate_se)
+    W_se, total_se = np.sqrt(se**2 + more.W), np.sqrt(total_se**2 + more.total)
+    return Estimate(W, W_se, total, total_se, gates, np.sqrt(gate_se**2 + more.gate))
 
 
 def regularised_inverse(G):
@@ -197,15 +193,16 @@ def identifiable(W, se):
     return se < RESOLVED * np.sqrt(np.mean(W**2))
 
 
-def read_off(networks, rec, geometry):
+def read_off(networks, rec, geometry, timed=True):
     """What to read off a fit: the arrays of connectivity.npz.
 
-    networks: those solved for, of which the first is read; rec: the training trials.
-    Returns: dict with W (n, n), the fitted weights; W_unbiased, W_se: the unbiased estimate that intervals are centred
-    on, and its standard error; total, total_se: the same of direct and even path together, of which one is infinite
-    (see above); gate, gate_se: of the effective gate (not of a control); identifiable, resolved (n, n) bool. With
-    several networks also W_replicas_se and gate_replicas_se, the s.d. over them of W and of the gate as a product of
-    weights, which with --bootstrap are standard errors too.
+    networks: those solved for, of which the first is read; rec: the training trials; timed: whether alpha is known, and
+    not a guess. Returns: dict with W (n, n), the fitted weights; W_unbiased, W_se: the unbiased estimate that intervals
+    are centred on, and its standard error; total, total_se: the same of direct and even path together, of which one is
+    infinite (see above); gate, gate_se_at_alpha: of the effective gate, if alpha is right (not of a control), and
+    gate_se, the same, but infinite where alpha is a guess, since the gate's size goes with it; identifiable, resolved
+    (n, n) bool. With several networks also W_replicas_se and gate_replicas_se, the s.d. over them of W and of the gate
+    as a product of weights, which with --bootstrap are standard errors too.
     """
     about = networks[0]
     n, several, hidden = about.n, len(networks) > 1, len(about.b) > about.n
@@ -221,7 +218,11 @@ def read_off(networks, rec, geometry):
         found["W_replicas_se"] = np.std([net.W[:n, :n] for net in networks], 0, ddof=1)
     if not hidden:  # no path through input units, no gate
         del found["gate"], found["gate_se"]
-    elif several:
+        return found
+    found["gate_se_at_alpha"] = found["gate_se"]
+    if not timed:
+        found["gate_se"] = np.full_like(found["gate_se"], np.inf)
+    if several:
         found["gate_replicas_se"] = np.std([gate(net) for net in networks], 0, ddof=1)
     return found
 

@@ -125,7 +125,7 @@ def test_connectivity_file_is_as_documented(data, run, tmp_path):
     assert np.isfinite(found["W"]).all()
     assert run(data, "--window", 20, "--control", out="control")[0] == 0
     with np.load(tmp_path / "control" / "connectivity.npz", allow_pickle=False) as file:
-        assert not {"gate", "gate_se"} & set(file)  # no path through input units, no gate
+        assert not {"gate", "gate_se", "gate_se_at_alpha"} & set(file)  # no path through input units, no gate
 
 
 def test_trials_of_half_a_second_are_scored_against_their_truth(run):
