@@ -22,6 +22,7 @@ THRESHOLD_PRIOR = 0.1
 MOST = 20  # leading directions of the states that weights are given in
 LEAST = 1e-6  # of the states' leading eigenvalue
 SURE = 0.15, 0.98  # rates that show their current before any has been predicted
+ASKED = 6  # neurons that the likelihood is pooled over: priors are a factor of three apart
 EVERY = 2  # steps: one in so many is regressed on
 GUESS = 25  # samples per regressor that are enough for a first guess
 TELL = 12_500  # samples that tell a residual; of a longer recording trials are left out
@@ -100,7 +101,7 @@ def _solved(data, n, about=None, orders=0, p=0):
     noise = {j: solve._noise(G, score[:, j], square[j], count[j]) for j, G in known.items()}
     about_zero = {j: score[:, j] + G @ coefficients[:, j] for j, G in known.items()}  # the prior's centre is 0
     rest = {j: square[j] + coefficients[:, j] @ (score[:, j] + about_zero[j]) for j in known}
-    asked = list(known)[:: max(1, len(known) // solve.ASKED)]
+    asked = list(known)[:: max(1, len(known) // ASKED)]
     spread = lambda chosen: np.append(np.repeat(chosen, p), THRESHOLD_PRIOR)  # noqa: E731
 
     def evidence(chosen):

@@ -84,8 +84,9 @@ def hidden_states(net, measure):
     if not among.any():
         return response.phi((from_state + drive[:, None]).astype(np.float32))
     every, s = [], np.zeros_like(from_state, np.float32)
-    for point in drive:  # each from where the last one came to rest
+    for k, point in enumerate(drive):  # each from where the last two, continued in a line, came to rest
         fixed = (from_state + point).astype(np.float32)
+        s = np.maximum(0, 2 * s - every[-2]) if k > 1 else s
         for _ in range(100):
             before, s = s, s + 0.3 * (response.phi(fixed + s @ among) - s)
             if np.abs(s - before).max() < 1e-5:

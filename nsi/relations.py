@@ -35,19 +35,23 @@ FREE = 1e3  # prior variance of those, relative to what is read of them
 LEAST = 1e-8  # noise of currents at least, relative to their size
 FINER = 10.0 ** np.arange(-4, 1.01, 0.5)  # that of the others, from which the likeliest is taken
 SHOWN = 1.5  # mean square of an order's profile over that of its standard error, from which on it is shown
-FITS = 1.15  # residual over noise, up to which a description fits
+FITS = 1.25  # residual over noise, up to which a description fits: what it has wrong is then half the noise's variance
 AS_WELL = 1.05  # residual over that of the better one, up to which the data do not tell two descriptions apart
 THERE = 5e-3  # size of a true order, relative to order 0, from which on it is scored
-ENOUGH = 25_000  # samples; of a longer recording trials are left out
+ENOUGH, EACH = (
+    16_000,
+    80,
+)  # samples, and samples of each unit, that are enough; of a longer recording trials are left out
 EVERY = 2  # steps: one in so many is regressed on
 RIDGE = 1e-9  # of an information matrix' mean diagonal, where no sample reaches
 ROOM = 5_000_000  # numbers of each order that the clusters' errors may take
 
 
-def read_off(net, rec, geometry):
+def read_off(net, rec, geometry, by=None):
     """The orders of a recording, by the description that fits it better.
 
-    net: the fitted Network, its weights onto recorded neurons solved for; rec: the training trials.
+    net: the fitted Network, its weights onto recorded neurons solved for; rec: the training trials; by: "hidden" or
+    "direct", to read them by that one all the same.
     Returns: dict of arrays for connectivity.npz: orders (K + 1, n, n), per power of the input's unit; orders_se, the
     same; orders_profile, orders_profile_se, their mean at each distance in the place of every pair; orders_powers
     (K + 1, D); orders_size (K + 1,), of each order times its monomial's r.m.s. relative to order 0; orders_shown
@@ -56,14 +60,14 @@ def read_off(net, rec, geometry):
     recording's own, NaN where it cannot be told; orders_scale (K + 1,), each monomial's r.m.s.
     """
     measure = orders.measure_of(rec.rates, rec.velocity, net.alpha, rec.valid)
-    rec = rec.trials(slice(None, None, max(1, round(rec.valid.sum() / ENOUGH))))
+    rec = rec.trials(slice(None, None, max(1, round(rec.valid.sum() / max(ENOUGH, EACH * len(net.b))))))
     through = connectivity.hold(net, rec)
     weights = np.concatenate([net.W[:, : net.n], net.b[None, : net.n]]).astype(np.float64)
     hidden = direct.remaining(weights, through)
     other = direct.fit(rec, net.alpha, measure.powers)
     best = other.left if other.left.sd < hidden.sd else hidden
     bump = BUMP.get(geometry.dimensions, 1)
-    if best is hidden:
+    if best is hidden if by is None else by == "hidden":
         parts = _of_hidden(net, rec, measure, through, weights, bump)
     else:
         parts = _of_direct(other, measure, bump)

@@ -15,6 +15,7 @@ import numpy as np
 import cann
 from experiments import runs
 from experiments.orders import flies
+from experiments.orders.figures import fly as draw_flies
 from nsi import circuits, figures, orders, recordings
 from nsi.geometry import RING
 from nsi.measures import valid_json
@@ -146,6 +147,9 @@ def write(results):
     figures.style()
     with files.whole(FOLDER / "orders.png") as path:
         figure(results).savefig(path)
+    if {"curves", "direct"} <= results.get("flies", {}).keys() and len(results["flies"]["curves"]) > 1:
+        with files.whole(FOLDER / "flies.png") as path:
+            draw_flies(results["flies"]).savefig(path)
     tables = {"found": found(results), "absent": absent(results)}
     runs.page(FOLDER, **tables, **({"flies": flies_table(results)} if "flies" in results else {}))
 

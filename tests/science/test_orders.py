@@ -161,6 +161,20 @@ def test_orders_of_a_circuit_are_read_off_its_own_network(read, name, there):
         assert found["orders_size"][k] < 0.01
 
 
+@pytest.mark.parametrize(("name", "there"), [("quadratic", [1, 2]), ("product", [4])])
+def test_orders_of_what_the_velocity_multiplies_are_read_off_without_hidden_units(read, recorded, name, there):
+    """Offered a network that lacks the product, the test chooses the direct description."""
+    net = recorded(name, 30, 300)[0].network._replace(products=(), W_gain=None)
+    found, scores = read(name, net)
+    assert str(found["orders_description"]) == "direct"
+    assert float(found["orders_noise"]) == pytest.approx(0.02, rel=0.05)
+    assert np.flatnonzero(found["orders_shown"]).tolist() == [0, *there]
+    for k in there:
+        assert scores["r_orders"][k] > 0.95
+        assert scores["orders_slope"][k] == pytest.approx(1, abs=0.1)
+        assert scores["orders_coverage"][k] >= 0.9
+
+
 def test_a_second_wave_of_the_weights_is_within_the_interval():
     """The prior that continues currents to silent neurons' states shrinks it, and the interval knows."""
     circuit, places = circuits.ring(N, 20, cosine=0.11), RING.places(N)[:, 0]
