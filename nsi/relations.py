@@ -38,20 +38,17 @@ SHOWN = 1.5  # mean square of an order's profile over that of its standard error
 FITS = 1.25  # residual over noise, up to which a description fits: what it has wrong is then half the noise's variance
 AS_WELL = 1.05  # residual over that of the better one, up to which the data do not tell two descriptions apart
 THERE = 5e-3  # size of a true order, relative to order 0, from which on it is scored
-ENOUGH, EACH = (
-    16_000,
-    80,
-)  # samples, and samples of each unit, that are enough; of a longer recording trials are left out
+ENOUGH, EACH = 25_000, 80  # samples, in all and of each unit; of a longer recording trials are left out
 EVERY = 2  # steps: one in so many is regressed on
 RIDGE = 1e-9  # of an information matrix' mean diagonal, where no sample reaches
 ROOM = 5_000_000  # numbers of each order that the clusters' errors may take
 
 
-def read_off(net, rec, geometry, by=None):
+def read_off(net, rec, geometry, places=None, by=None):
     """The orders of a recording, by the description that fits it better.
 
-    net: the fitted Network, its weights onto recorded neurons solved for; rec: the training trials; by: "hidden" or
-    "direct", to read them by that one all the same.
+    net: the fitted Network, its weights onto recorded neurons solved for; rec: the training trials; places: (n, D) rad,
+    the neurons' (default: those that the activity spans); by: "hidden" or "direct", to read by that one all the same.
     Returns: dict of arrays for connectivity.npz: orders (K + 1, n, n), per power of the input's unit; orders_se, the
     same; orders_profile, orders_profile_se, their mean at each distance in the place of every pair; orders_powers
     (K + 1, D); orders_size (K + 1,), of each order times its monomial's r.m.s. relative to order 0; orders_shown
@@ -60,6 +57,7 @@ def read_off(net, rec, geometry, by=None):
     recording's own, NaN where it cannot be told; orders_scale (K + 1,), each monomial's r.m.s.
     """
     measure = orders.measure_of(rec.rates, rec.velocity, net.alpha, rec.valid)
+    places = geometry.find(rec.rates[rec.valid]) if places is None else places
     rec = rec.trials(slice(None, None, max(1, round(rec.valid.sum() / max(ENOUGH, EACH * len(net.b))))))
     through = connectivity.hold(net, rec)
     weights = np.concatenate([net.W[:, : net.n], net.b[None, : net.n]]).astype(np.float64)
@@ -76,7 +74,7 @@ def read_off(net, rec, geometry, by=None):
         named = "neither"
     elif max(hidden.sd, other.left.sd) <= AS_WELL * best.sd:
         named = "either"
-    found = _judged(parts, measure, geometry, geometry.find(rec.rates[rec.valid]))
+    found = _judged(parts, measure, geometry, places)
     return found | {
         "orders_powers": measure.powers, "orders_description": np.array(named),
         "orders_residual": np.array([hidden.sd, other.left.sd]), "orders_noise": np.array(best.noise),
@@ -263,7 +261,8 @@ def _prior(read, k, precision, noise, share, bump):
 
 
 def scores(found, truth, geometry, places):
-    """What metrics.json says of orders. found: the arrays of connectivity.npz, or None; truth: recordings.load_truth's.
+    """What metrics.json says of orders. found: the arrays of connectivity.npz, or None; truth: recordings.load_truth's;
+    places: those that `read_off` was given.
 
     Returns: dict of orders_powers, orders_size, orders_shown, orders_description, orders_residual, orders_noise, as
     `read_off` has them, and, where there is truth, r_orders, orders_slope (of fitted on true) and orders_coverage

@@ -92,7 +92,7 @@ def directly(net, rec):
     """`waves` of the direct description: of all flies, then leaving each out. Returns: {"aside", "raised": list}."""
     sd, flies = orders.spread_of(rec.velocity[rec.valid])[0], np.unique(rec.animal)
     some = [rec, *(rec.trials(rec.animal != fly) for fly in flies)]
-    aside, raised = zip(*(waves(relations.read_off(net, one, RING, "direct"), sd) for one in some), strict=True)
+    aside, raised = zip(*(waves(relations.read_off(net, one, RING, by="direct"), sd) for one in some), strict=True)
     return {"aside": list(aside), "raised": list(raised)}
 
 
@@ -125,7 +125,7 @@ def measured(path, folder=BRIDGE, run=RUN):
         nets = checkpoint.networks(Path(run) / "model.pt")[0]
         name = "input units, fitted to E-PG"
         results["arms"][name], results["curves"][name] = arms_of_units(nets, rec)
-        found = [relations.read_off(net, rec, RING, "hidden") for net in nets]
+        found = [relations.read_off(net, rec, RING, by="hidden") for net in nets]
         results["described"] = [str(f["orders_description"]) for f in found]
         results["shown"] = [f["orders_shown"].tolist() for f in found]
         results["left"] = np.mean([f["orders_residual"] for f in found], 0).tolist()
