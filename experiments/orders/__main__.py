@@ -133,7 +133,7 @@ def figure(results):
         line[0].set_ylabel(f"{name}\nweight")
     for ax in axes[-1]:
         ax.set_xlabel("to minus from (deg)")
-    axes[0, 0].legend(fontsize=6, ncols=2)
+    axes[0, 0].legend(fontsize=5.5, loc="lower center", handlelength=1, labelspacing=0.2)
     axes[0, 1].legend(fontsize=6)
     return drawn
 
@@ -150,6 +150,8 @@ def main():
     results = runs.read(FOLDER)
     for name in args.circuits:
         results[name] = [row for row, (of, _) in zip(each, items, strict=True) if of == name]
+        for row in results[name][1:]:  # the figure is of the first
+            del row["profiles"]
         results.setdefault("made", {})[name] = runs.size(args)
     if args.flies.exists():
         results["flies"] = flies.measured(args.flies, args.bridge)

@@ -7,18 +7,18 @@ from experiments.flies.prediction import HORIZONS
 from experiments.orders.neurons import SPEEDS
 from nsi.figures import FITTED, SIMPLE, TRUE
 
-MODELS = {"order two": FITTED, "order one": SIMPLE, "persistence": "#b8b8b8"}
+MODELS = {"order two": FITTED, "network (experiments/flies)": "#7a5c99", "order one": SIMPLE, "persistence": "#b8b8b8"}
 LEFT, RIGHT = "#3b6fb6", "#c8553d"
 
 
 def fly(found):
     """Real flies. found: results["flies"], with the bridge and fitted networks. Returns: the figure."""
-    drawn, axes = plt.subplots(1, 5, figsize=(13.5, 3.1), width_ratios=[1.25, 1, 1, 1, 1], layout="constrained")
+    drawn, axes = plt.subplots(1, 5, figsize=(13.5, 3.5), width_ratios=[1.4, 1, 1, 1, 1], layout="constrained")
     rises(axes[0], found["rise"])
     for ax, (place, models) in zip(axes[1:3], found["prediction"].items(), strict=True):
         foreseen(ax, models, found["prediction, null"][place])
         ax.set_title(place)
-    axes[1].set_ylabel("r of predicted and recorded size")
+    axes[1].set_ylabel("r of the size predicted")
     axes[1].legend(fontsize=6)
     for ax, (name, sides) in zip(axes[3:], found["curves"].items(), strict=True):
         tuned(ax, sides)
@@ -39,19 +39,21 @@ def rises(ax, found):
             colour = FITTED if null == "recording" else "#999999"
             ax.plot(at + np.linspace(-0.15, 0.15, len(each)), each, ".", color=colour, ms=4)
             ax.plot([at - 0.3, at + 0.3], [each.mean()] * 2, color=colour, lw=2)
-            names.append(f"{place.split()[-1]}, {'own velocity' if null == 'recording' else null}")
+            names.append(f"{place},\n{'own velocity' if null == 'recording' else f'velocity of {null}'}")
     ax.axhline(0, color="grey", lw=0.5)
     ax.set_xticks(range(len(names)), names, rotation=40, ha="right", fontsize=6)
-    ax.set(ylabel="rise of the bump per rad/s of speed")
+    ax.set(ylabel="rise with speed, per rad/s")
 
 
 def foreseen(ax, models, nulls):
     """Correlation of predicted and recorded size by horizon, means over flies left out."""
     for name, colour in MODELS.items():
-        ax.plot(HORIZONS, np.mean(models[name], 0), "o-", color=colour, ms=3, label=name)
+        if name not in models:  # the bridge has no network
+            continue
+        ax.plot(HORIZONS, np.mean(models[name], 0), "o-", color=colour, ms=3, label=name.split(" (")[0])
     for style, (null, r) in zip((":", "--"), nulls.items(), strict=True):
         ax.plot(HORIZONS, np.mean(r, 0), style, color=TRUE, lw=1, label=f"order two, {null}")
-    ax.set(xscale="log", xlabel="seconds ahead", ylim=(0, None))
+    ax.set(xscale="log", xlabel="seconds ahead", ylim=(0, 0.7))
     ax.set_xticks(HORIZONS, [f"{h:g}" for h in HORIZONS])
     ax.minorticks_off()
 
