@@ -56,8 +56,8 @@ def collected(data, metrics, read, net):
         float(1.96 * se / size) if s is not None else None
         for se, size, s in zip(rms["se"], rms["true"], found["orders_slope"], strict=True)
     ]
-    found["profiles"] = valid_json({k: np.round(v, 7) for k, v in profiles.items()})  # an interval may be infinite
-    return found
+    found["profiles"] = {k: np.round(v, 7) for k, v in profiles.items()}
+    return valid_json(found)  # an interval may be infinite
 
 
 def called(powers, names=("v", "g")):
