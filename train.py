@@ -196,7 +196,7 @@ def main():
         solve_seconds = time.perf_counter() - spent
         if not args.no_errors:
             found = uncertainty.read_off(read, train, shape, timed)
-            found |= {} if args.control else relations.read_off(read[0], train, shape)
+            found |= {} if args.control else relations.read_off(read[0], train, shape, places)
             recordings.save(args.out / "connectivity.npz", **found)
         each = [measures.of_network(net, rec, held_out, shape, truth, found, args.warmup, args.window, its)
                 for net, its in zip(networks, read, strict=True)]  # fmt: skip

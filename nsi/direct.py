@@ -19,10 +19,13 @@ from nsi.network import Network, synaptic_state
 
 PRIORS = 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0  # s.d. of an order's weights, its monomial of unit size
 THRESHOLD_PRIOR = 0.1
-MOST = 40  # leading directions of the states that weights are given in
+MOST = 20  # leading directions of the states that weights are given in
 LEAST = 1e-6  # of the states' leading eigenvalue
 SURE = 0.15, 0.98  # rates that show their current before any has been predicted
+ASKED = 6  # neurons that the likelihood is pooled over: priors are a factor of three apart
 EVERY = 2  # steps: one in so many is regressed on
+GUESS = 25  # samples per regressor that are enough for a first guess
+TELL = 12_500  # samples that tell a residual; of a longer recording trials are left out
 ALIKE = 0.5  # share of the residual's variance that may change slowly, if its own noise is to be told
 
 
@@ -64,9 +67,9 @@ def fit(rec, alpha, powers):
     known = np.zeros_like(rec.rates) if rec.stimulus is None else rec.stimulus
     held = Held(x, x[..., :0], *(a[:, late] for a in (known, rec.velocity, rec.rates, rec.valid)))
     some = Held(*(a[:, ::EVERY] for a in held))
-    about = _solved(_seen(some), n)
+    about = _solved(_seen(some, max(1, some.valid.size // (GUESS * x.shape[-1]))), n)
     about = _solved(uncertainty.regress(about, some.x, some), n, about, len(powers), V.shape[1])
-    left = residual(uncertainty.regress(about, x, held), x.shape[:2])
+    left = remaining(about, held)
     size = size * np.prod(sd**powers, -1)  # of each monomial, in the velocity's own units
     G = np.stack([V @ part for part in np.split(about[:-1], len(powers))]) / size[:, None, None]
     products = tuple((tuple(int(q) for q in p), g) for p, g in zip(powers[1:], G[1:], strict=True))
@@ -74,8 +77,10 @@ def fit(rec, alpha, powers):
     return Described(net, left, some, about, V, size)
 
 
-def _seen(held):
-    """The regression on the samples whose rate shows the current by itself. Returns: uncertainty.Regression."""
+def _seen(held, every):
+    """The regression on samples whose rate shows the current by itself, of every so-manieth step. Returns:
+    uncertainty.Regression."""
+    held = Held(*(a[:, ::every] for a in held))
     start = uncertainty.regress(np.zeros((held.x.shape[-1], held.rates.shape[-1])), held.x, held)
     r = torch.as_tensor(held.rates).flatten(0, 1)
     used = (r > SURE[0]) & (r < SURE[1]) & torch.as_tensor(held.valid).flatten()[:, None]
@@ -96,7 +101,7 @@ def _solved(data, n, about=None, orders=0, p=0):
     noise = {j: solve._noise(G, score[:, j], square[j], count[j]) for j, G in known.items()}
     about_zero = {j: score[:, j] + G @ coefficients[:, j] for j, G in known.items()}  # the prior's centre is 0
     rest = {j: square[j] + coefficients[:, j] @ (score[:, j] + about_zero[j]) for j in known}
-    asked = list(known)[:: max(1, len(known) // solve.ASKED)]
+    asked = list(known)[:: max(1, len(known) // ASKED)]
     spread = lambda chosen: np.append(np.repeat(chosen, p), THRESHOLD_PRIOR)  # noqa: E731
 
     def evidence(chosen):
@@ -108,6 +113,12 @@ def _solved(data, n, about=None, orders=0, p=0):
     for j, G in known.items():
         coefficients[:, j] = np.linalg.solve(G / noise[j] + np.diag(spread(chosen) ** -2.0), about_zero[j] / noise[j])
     return coefficients
+
+
+def remaining(coefficients, held):
+    """What a description with these coefficients (q, n) leaves. held: Held, with its regressors. Returns: Residual."""
+    held = Held(*(a[:: max(1, round(held.valid.sum() / TELL))] for a in held))
+    return residual(uncertainty.regress(coefficients, held.x, held), held.x.shape[:2])
 
 
 def residual(data, shape):

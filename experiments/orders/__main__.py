@@ -15,6 +15,7 @@ import numpy as np
 import cann
 from experiments import runs
 from experiments.orders import flies
+from experiments.orders.figures import fly as draw_flies
 from nsi import circuits, figures, orders, recordings
 from nsi.geometry import RING
 from nsi.measures import valid_json
@@ -31,22 +32,32 @@ def measured(name, seed, folder, sizes, updates):
     data, out = folder / f"{name}-{seed}.npz", folder / f"{name}-{seed}"
     recordings.save(data, **cann.simulate_recording(circuits.CIRCUITS[name](), seed, *sizes))
     metrics = runs.fit(data, out, "--seed", seed, *updates)
-    found = {m: metrics[m] for m in (*MEASURES, *WHOLE)}
-    rec = recordings.load(data)
+    with np.load(out / "connectivity.npz") as file:
+        found = collected(data, metrics, dict(file), checkpoint.networks(out / "model.pt")[0][0])
+    data.unlink()
+    return found
+
+
+def collected(data, metrics, read, net):
+    """What the page says of one fit. data: the recording's file; metrics, read: the fit's metrics.json and
+    connectivity.npz; net: the network that runs. Returns: {measure: value}."""
+    found, rec = {m: metrics[m] for m in (*MEASURES, *WHOLE)}, recordings.load(data)
     true = recordings.load_truth(data, rec)["orders"]
-    net = checkpoint.networks(out / "model.pt")[0][0]
     everywhere = orders.expansion(net, orders.measure_of(rec.rates, rec.velocity, net.alpha))
     found["slope_everywhere"] = [
         float(np.sum(G * T) / np.sum(T * T)) if s is not None else None
         for G, T, s in zip(everywhere, true, found["orders_slope"], strict=True)
     ]
-    with np.load(out / "connectivity.npz") as file:
-        found["scale"] = file["orders_scale"].tolist()
-        kept = {"profile": file["orders_profile"], "se": file["orders_profile_se"], "true": true}
-    profiles = {k: np.round([RING.profile(G)[1] for G in v], 7) for k, v in kept.items()}
-    found["profiles"] = valid_json(profiles)  # an interval may be infinite
-    data.unlink()
-    return found
+    found["scale"] = read["orders_scale"].tolist()
+    kept = {"profile": read["orders_profile"], "se": read["orders_profile_se"], "true": true}
+    profiles = {k: np.array([RING.profile(G)[1] for G in v]) for k, v in kept.items()}
+    rms = {k: np.sqrt(np.mean(v**2, 1)) for k, v in profiles.items()}
+    found["width"] = [
+        float(1.96 * se / size) if s is not None else None
+        for se, size, s in zip(rms["se"], rms["true"], found["orders_slope"], strict=True)
+    ]
+    found["profiles"] = {k: np.round(v, 7) for k, v in profiles.items()}
+    return valid_json(found)  # an interval may be infinite
 
 
 def called(powers, names=("v", "g")):
@@ -71,10 +82,10 @@ def found(results):
     lines = []
     for name, rows in simulated(results):
         for k in (0, *there(rows)):
-            cells = [spread([row[m][k] for row in rows]) for m in (*MEASURES[:3], "slope_everywhere")]
+            cells = [spread([row[m][k] for row in rows]) for m in (*MEASURES[:3], "width", "slope_everywhere")]
             told = f"{sum(row['orders_shown'][k] for row in rows)} of {len(rows)}"
             lines.append([f"{name}, {called(rows[0]['orders_powers'][k])}", *cells, told])
-    names = ["circuit, order", "r", "slope", "coverage of the profile", "slope, read at all states", "shown"]
+    names = ["circuit, order", "r", "slope", "coverage", "± of the interval", "slope, read at all states", "shown"]
     return runs.markdown(names, lines)
 
 
@@ -94,6 +105,9 @@ def absent(results):
     return runs.markdown([*names, "own noise, estimated"], lines)
 
 
+made = runs.made
+
+
 def flies_table(results):
     """The flies' tables as Markdown. results: with "flies" in it."""
     return flies.table(results)
@@ -107,18 +121,19 @@ def simulated(results):
 def figure(results):
     """A row per circuit, of the first seed: J's profile at several inputs, then the profile of each order."""
     rows = [(name, each[0]) for name, each in simulated(results)]
-    drawn, axes = plt.subplots(len(rows), 4, figsize=(11, 1.9 * len(rows) + 0.4), squeeze=False, sharex=True)
+    size = 13, 1.9 * len(rows) + 0.4
+    drawn, axes = plt.subplots(len(rows), 5, figsize=size, squeeze=False, sharex=True, layout="constrained")
     for line, (name, row) in zip(axes, rows, strict=True):
         powers = np.array(row["orders_powers"])
-        chosen = [1, 2, 3] if powers.shape[1] == 1 else [1, 3, 4]
+        chosen = [0, 1, 2, 3] if powers.shape[1] == 1 else [0, 1, 3, 4]
         profiles = {k: np.array(v, float) for k, v in row["profiles"].items()}
-        names = [called(p) for p in powers]
+        names = [called(p).removeprefix("order ") for p in powers]
         of = profiles["profile"], profiles["se"], profiles["true"], powers, np.array(row["scale"])
         figures.orders(line, *of, chosen, names)
         line[0].set_ylabel(f"{name}\nweight")
     for ax in axes[-1]:
         ax.set_xlabel("to minus from (deg)")
-    axes[0, 0].legend(fontsize=6, ncols=2)
+    axes[0, 0].legend(fontsize=5.5, loc="lower center", handlelength=1, labelspacing=0.2)
     axes[0, 1].legend(fontsize=6)
     return drawn
 
@@ -135,6 +150,9 @@ def main():
     results = runs.read(FOLDER)
     for name in args.circuits:
         results[name] = [row for row, (of, _) in zip(each, items, strict=True) if of == name]
+        for row in results[name][1:]:  # the figure is of the first
+            del row["profiles"]
+        results.setdefault("made", {})[name] = runs.size(args)
     if args.flies.exists():
         results["flies"] = flies.measured(args.flies, args.bridge)
     write(results)
@@ -146,7 +164,10 @@ def write(results):
     figures.style()
     with files.whole(FOLDER / "orders.png") as path:
         figure(results).savefig(path)
-    tables = {"found": found(results), "absent": absent(results)}
+    if {"curves", "direct"} <= results.get("flies", {}).keys() and len(results["flies"]["curves"]) > 1:
+        with files.whole(FOLDER / "flies.png") as path:
+            draw_flies(results["flies"]).savefig(path)
+    tables = {"made": made(results), "found": found(results), "absent": absent(results)}
     runs.page(FOLDER, **tables, **({"flies": flies_table(results)} if "flies" in results else {}))
 
 

@@ -62,7 +62,7 @@ TABLES = {
     "kills": {"kills": "table"},
     "limits": {"made": "made", "limits": "table", "single": "single"},
     "mouse": {"prediction": "table", "asleep": "asleep_table"},
-    "orders": {"found": "found", "absent": "absent", "flies": "flies_table"},
+    "orders": {"made": "made", "found": "found", "absent": "absent", "flies": "flies_table"},
     "perturbation": {"perturbation": "table"},
     "reproduction": {"recovery": "table", "trust": "trust_table"},
     "rivals": {"rivals": "table"},

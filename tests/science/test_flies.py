@@ -5,6 +5,7 @@ import pytest
 
 from experiments.flies import __main__ as flies
 from experiments.orders import flies as orders
+from experiments.orders import neurons
 from nsi.geometry import RING
 from nsi.network import Network
 from nsi.recordings import Recording
@@ -89,18 +90,41 @@ def test_arms_of_a_v_are_those_it_has():
     v = 3 * np.sin(np.arange(4000) / 37)[None]
     up, down = (orders.filtered(np.maximum(s * v, 0), 0.1, orders.FILTER)[0] for s in (1, -1))
     rates = np.stack([1 + 0.5 * up + 0.2 * down, 1 + 0.3 * down])
-    arms = orders.arms(rates, v[0], 0.1)
+    arms = neurons.arms(rates, v[0], 0.1)
     np.testing.assert_allclose(arms * rates.mean(1, keepdims=True), [[0.5, 0.2], [0, 0.3]], atol=1e-9)
+
+
+def test_interval_over_flies_is_that_of_the_mean_where_the_estimate_is_one():
+    each = np.array([1.0, 2.0, 4.0, 7.0]) / 100
+    left_out = [np.delete(each, k).mean() for k in range(4)]
+    mean, half = 3.5, 3.182446 * np.sqrt(np.var(100 * each, ddof=1) / 4)
+    assert orders.jackknife([each.mean(), *left_out]) == f"{mean:.1f} ({mean - half:.1f} to {mean + half:.1f})"
+
+
+def test_curve_is_the_mean_rate_by_velocity():
+    v = np.tile(np.linspace(-2.9, 2.9, 59), 20)
+    found = np.array(neurons.curve(1 + np.abs(v), v))
+    middle = (neurons.SPEEDS[1:] + neurons.SPEEDS[:-1]) / 2
+    np.testing.assert_allclose(found * (1 + np.abs(v)).mean(), 1 + np.abs(middle), atol=0.1)
+    assert np.isnan(neurons.curve(np.ones(5), np.zeros(5))).all()
+
+
+def test_bridge_is_read_with_one_time_step():
+    folder = ROOT.parent / "shared" / "fly" / "PEN1-PB"
+    if not folder.exists():
+        pytest.skip("the recordings of the bridge are not here (../shared/fly)")
+    trials = neurons.bridge(folder / "20160907")
+    assert len(trials) == 5
+    assert all(t["sides"].shape == (2, len(t["size"])) and len(t["velocity"]) == len(t["size"]) for t in trials)
+    turned = [np.abs(np.cumsum(t["velocity"]) * neurons.STEP).max() for t in trials]
+    assert min(turned) > 1  # rad
 
 
 def test_order_two_foresees_a_bump_that_speed_raises_and_nothing_else_does():
     rng, animal = np.random.default_rng(1), np.arange(9) // 3
     v = orders.filtered(rng.standard_normal((9, 400)), 0.1, 0.3) * 3
     size = 0.4 + 0.2 * orders.filtered(v**2, 0.1, 0.5) / np.mean(v**2)
-    bump = np.maximum(0, np.cos(RING.places(16)[:, 0] - rng.uniform(0, 6, (9, 1, 1)))) * size[..., None]
-    rec = Recording(
-        bump.astype(np.float32), v[..., None].astype(np.float32), 0.1, lengths=np.full(9, 400), animal=animal
-    )
-    found, null = orders.predicted(rec), orders.predicted(rec, "another trial")
+    given = size, v, np.ones(v.shape, bool), animal, 0.1
+    found, null = orders.predicted(*given), orders.predicted(*given, "another trial")
     assert (np.array(found["order two"]) > np.array(found["order one"]) + 0.2).all()
     assert (np.mean(null["order two"], 0) < np.mean(found["order two"], 0) - 0.2).all()
