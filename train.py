@@ -26,10 +26,7 @@ from nsi.windows import Windows
 
 FREE = {"updates": 550, "batch": 25, "lr": 1e-2}  # the free training's schedule
 CONTROL = {"updates": 1100, "batch": 50, "lr": 6e-3}  # that of the control, which has nothing else
-HELD, TUNED = (
-    (0.36, 0.3),
-    (0.2, 0.1),
-)  # updates and lr of the trainings after it, relative to its own; lr falls by round
+HELD, TUNED = (0.36, 0.3), (0.2, 0.1)  # updates and lr of those after it, relative to its own; lr falls by round
 EVERY = 4  # a solution that another follows does with every so-manieth step
 
 
@@ -128,14 +125,12 @@ def refine(model, windows, rec, shape, rounds, updates, lr, stage, bootstrap=Fal
 
     model: RNN, freely trained, which is changed in place; windows: Windows; rec: the training trials; shape: Ring;
     updates, lr: of the free training; stage: called with a name and a count of updates, gives a Watch in a with
-    statement; bootstrap: solve for each replica on its own trials.
-    Returns: the networks solved for, those run on, and the spreads of single weights about their mean profile.
+    statement; bootstrap: each replica has trials of its own. Returns: the networks solved for, and run on, and spreads.
     """
     parts = [rec.trials(pool.numpy()) if bootstrap else rec for pool in windows.pools]
     count = max(1, round(HELD[0] * updates))
     for k in range(rounds):
-        if not (model.who.bounded or model.who.copies or model.who.types):  # else that is a matter of assumptions
-            model.become([onto_hidden(net, part) for net, part in zip(model.networks(), parts, strict=True)])
+        model.become([onto_hidden(net, part, model.who) for net, part in zip(model.networks(), parts, strict=True)])
         with stage(f"round {k + 1} of {rounds}", count) as watch:
             slower = HELD[1] * lr * (1 - k / rounds)
             fit(model, windows, updates=count, lr=slower, held=True, penalty=0.0, watch=watch, **loop)
@@ -183,8 +178,7 @@ def main():
         processes.finish()
         if processes.rank():  # the first process does all but a share of the training
             return
-        several, spent, found = processes.processes() > 1, time.perf_counter(), None
-        spreads = [None] * args.replicas
+        several, spent, found, spreads = processes.processes() > 1, time.perf_counter(), None, [None] * args.replicas
         trained = checkpoint.networks(checkpoint_path, trained=True)[0] if several else model.networks()
         candidates = {"trained": trained}
         if args.rounds and not args.control:
@@ -208,9 +202,8 @@ def main():
         each = [measures.of_network(net, rec, held_out, shape, truth, found, args.warmup, args.window, its)
                 for net, its in zip(networks, read, strict=True)]  # fmt: skip
         metrics = measures.valid_json(measures.of_replicas(each) | relations.scores(found, truth, shape, places) | {
-            "running": running if args.replicas > 1 else running[0],
-            "heterogeneity": spreads if args.replicas > 1 else spreads[0],
-            "updates": args.updates, "train_seconds": seconds, "solve_seconds": solve_seconds,
+            "running": running if args.replicas > 1 else running[0], "updates": args.updates, "train_seconds": seconds,
+            "heterogeneity": spreads if args.replicas > 1 else spreads[0], "solve_seconds": solve_seconds,
             "seconds": time.perf_counter() - began, "alpha": alpha, "held_out_trials": index, "warnings": warnings,
             "shuffle_velocity": args.shuffle_velocity, "data_sha256": options["data_sha256"],
             "hidden_agreement": unrecorded.agreement(networks, held_out),

@@ -110,12 +110,15 @@ def solve(net, rec, geometry, every=1, rounds=3, who=None):
     return Solution(net._replace(W=W, b=b), chosen[0] / rms[0], float(np.sqrt(np.median(list(noise.values())))))
 
 
-def onto_hidden(net, rec):
+def onto_hidden(net, rec, who=None):
     """A network whose weights from recorded to hidden units are 0 where the recorded states hardly span a direction.
 
     There nothing that units receive tells them from others, and what training found by chance, or started from, would
-    stay in the gate as a product of weights. net: Network; rec: the training trials. Returns: Network.
+    stay in the gate as a product of weights. Where hidden units' weights are bound by assumptions, they are left alone.
+    net: Network; rec: the training trials; who: units.Units. Returns: Network.
     """
+    if who is not None and (who.bounded or who.copies or who.types):
+        return net
     n, u, W = net.n, synaptic_state(rec.rates, net.alpha)[rec.valid], net.W.copy()
     W[:n, n:] = onto_state(u, u @ W[:n, n:], UNSEEN)
     return net._replace(W=W)
