@@ -1,5 +1,6 @@
 # make: set up, simulate, fit both networks, execute the notebook.
-# make test: set up, and the quick tests (two minutes).   make check: all tests.   make pages: all experiments anew.
+# make test: set up, and the quick tests (two minutes).   make check: all tests.
+# make torus: simulate grid cells, fit them, execute their notebook.   make pages: all experiments and both notebooks anew.
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -29,10 +30,15 @@ check: lint .venv/pynapple
 	$(BIN)/pip install --quiet -r requirements.txt -r docs/requirements-pynapple.txt
 	touch $@
 
-pages: all
+torus: environment
+	$(BIN)/python cann.py --circuit grid --trials 50
+	$(BIN)/python train.py --data data/grid.npz --out runs/grid --overwrite
+	$(BIN)/jupyter execute --inplace torus.ipynb
+
+pages: all torus
 	$(BIN)/python -m experiments
 
 clean:
 	rm -rf .venv data/*.npz data/*.gif runs
 
-.PHONY: all environment lint test check pages clean
+.PHONY: all environment lint test check torus pages clean

@@ -21,7 +21,7 @@ from nsi.gradient import Gradient
 from nsi.optimiser import Adam
 from nsi.run import checkpoint, command, files, processes, session, tracking
 from nsi.run.watch import Stage, Watch
-from nsi.solve import solve
+from nsi.solve import onto_hidden, solve
 from nsi.windows import Windows
 
 FREE = {"updates": 550, "batch": 25, "lr": 1e-2}  # the free training's schedule
@@ -60,7 +60,7 @@ def parse(arguments=None):
     add("--forcing",       type=share,               help="pull per step to the record, fading to 0 (by the file)")
     add("--alpha",         type=alpha,               help="dt / tau (default: the recording's, else 0.2)")
     add("--seed",          type=number(int, 0), default=0, help="of initial weights and windows")
-    add("--rounds",        type=number(int, 0), default=3, help="of training input units and solving for the rest")
+    add("--rounds",        type=number(int, 0),     help="of training input units and solving for W (by the file)")
     add("--no-errors",     action="store_true",      help="skip the standard errors, and the measures that need them")
     add("--bootstrap",     action="store_true",      help="each replica draws animals, or trials, with replacement")
     add("--replicas",      type=count, default=1,    help="networks fitted at once, with seeds seed, seed + 1, ...")
@@ -125,20 +125,22 @@ def refine(model, windows, rec, shape, rounds, updates, lr, stage, bootstrap=Fal
 
     model: RNN, freely trained, which is changed in place; windows: Windows; rec: the training trials; shape: Ring;
     updates, lr: of the free training; stage: called with a name and a count of updates, gives a Watch in a with
-    statement; bootstrap: solve for each replica on its own trials. Returns: the networks solved for, and run on.
+    statement; bootstrap: each replica has trials of its own. Returns: the networks solved for, and run on, and spreads.
     """
     parts = [rec.trials(pool.numpy()) if bootstrap else rec for pool in windows.pools]
     count = max(1, round(HELD[0] * updates))
     for k in range(rounds):
+        model.become([onto_hidden(net, part, model.who) for net, part in zip(model.networks(), parts, strict=True)])
         with stage(f"round {k + 1} of {rounds}", count) as watch:
             slower = HELD[1] * lr * (1 - k / rounds)
             fit(model, windows, updates=count, lr=slower, held=True, penalty=0.0, watch=watch, **loop)
         every, each = EVERY if k + 1 < rounds else 1, zip(model.networks(), parts, strict=True)
-        model.become([solve(net, part, shape, every, who=model.who).net for net, part in each])
+        solutions = [solve(net, part, shape, every, who=model.who) for net, part in each]
+        model.become([solution.net for solution in solutions])
     solved, count = model.networks(), max(1, round(TUNED[0] * updates))
     with stage("running freely", count) as watch:
         fit(model, windows, updates=count, lr=TUNED[1] * lr, forcing=0.0, penalty=0.0, watch=watch, **loop)
-    return solved, model.networks()
+    return solved, model.networks(), [solution.spread for solution in solutions]
 
 
 def main():
@@ -147,8 +149,7 @@ def main():
     given = recordings.load(args.data)
     rec = recordings.shuffled(given, args.seed) if args.shuffle_velocity else given
     truth, shape = recordings.load_truth(args.data, rec), geometry.of(rec)
-    timed = bool(args.alpha or rec.tau)  # else alpha is a guess, the published one
-    alpha = args.alpha = args.alpha or (rec.dt / rec.tau if rec.tau else 0.2)
+    alpha, timed = session.decide_alpha(args, rec)
     train, held_out, index = recordings.split(rec)
     session.long_enough((train, held_out), args.data, rec, args.warmup + args.window)
     session.decide(args, shape, rec.rates.shape[-1])
@@ -177,7 +178,7 @@ def main():
         processes.finish()
         if processes.rank():  # the first process does all but a share of the training
             return
-        several, spent, found = processes.processes() > 1, time.perf_counter(), None
+        several, spent, found, spreads = processes.processes() > 1, time.perf_counter(), None, [None] * args.replicas
         trained = checkpoint.networks(checkpoint_path, trained=True)[0] if several else model.networks()
         candidates = {"trained": trained}
         if args.rounds and not args.control:
@@ -187,7 +188,7 @@ def main():
             windows = Windows(train, alpha, generators, device, bootstrap=args.bootstrap, **batches)
             stage = lambda name, count: Stage(f"{args.out.name}, {name}", count)  # noqa: E731
             own = {"stage": stage, "bootstrap": args.bootstrap}
-            after = refine(model.to(device), windows, train, shape, args.rounds, **loop, **own)
+            *after, spreads = refine(model.to(device), windows, train, shape, args.rounds, **loop, **own)
             candidates |= zip(("solved", "tuned"), after, strict=True)
         networks, running = prediction.best(candidates, train, args.warmup, args.window)
         read = candidates.get("solved", trained)  # whose weights are the answer, whichever network runs
@@ -202,9 +203,10 @@ def main():
                 for net, its in zip(networks, read, strict=True)]  # fmt: skip
         metrics = measures.valid_json(measures.of_replicas(each) | relations.scores(found, truth, shape, places) | {
             "running": running if args.replicas > 1 else running[0], "updates": args.updates, "train_seconds": seconds,
-            "solve_seconds": solve_seconds, "seconds": time.perf_counter() - began, "alpha": alpha,
-            "held_out_trials": index, "warnings": warnings, "shuffle_velocity": args.shuffle_velocity,
-            "data_sha256": options["data_sha256"], "hidden_agreement": unrecorded.agreement(networks, held_out),
+            "heterogeneity": spreads if args.replicas > 1 else spreads[0], "solve_seconds": solve_seconds,
+            "seconds": time.perf_counter() - began, "alpha": alpha, "held_out_trials": index, "warnings": warnings,
+            "shuffle_velocity": args.shuffle_velocity, "data_sha256": options["data_sha256"],
+            "hidden_agreement": unrecorded.agreement(networks, held_out),
         })  # fmt: skip
         session.write_json(args.out / "metrics.json", metrics)
         tracking.summarise(wandb, metrics)

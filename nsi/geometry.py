@@ -25,7 +25,7 @@ class Ring:
 
     def defaults(self, n):
         """What train.py chooses for n neurons where its options do not say. Returns: dict of options."""
-        return {"forcing": 0.1}
+        return {"forcing": 0.1, "rounds": 3}
 
     def movement(self, velocity):
         """How fast a velocity moves the activity. velocity: (..., any) rad/s. Returns: (..., 1) rad/s."""
@@ -138,7 +138,7 @@ class Torus:
 
     def defaults(self, n):
         """What train.py chooses for n neurons where its options do not say. Returns: dict of options."""
-        return {"input_units": int(np.clip(n, 100, 196)), "forcing": 1.0}
+        return {"input_units": int(np.clip(n, 100, 196)), "forcing": 1.0, "rounds": 4}
 
     def movement(self, velocity):
         """How fast a velocity moves the activity. velocity: (..., 2) rad/s. Returns: (..., 2) rad/s of the phases."""

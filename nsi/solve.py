@@ -15,14 +15,17 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
 
 from nsi import uncertainty, units
-from nsi.connectivity import Held, hold
-from nsi.network import Network
+from nsi.connectivity import Held, hold, onto_state
+from nsi.network import Network, synaptic_state
 
 SPREADS = 0.003, 0.01, 0.02, 0.04, 0.07, 0.1, 0.15, 0.2, 0.3, 0.45, 0.7, 1.0, 1.5, 2.5  # of W, relative to its r.m.s.
 INPUT_SPREADS = 0.03, 0.1, 0.3, 1.0, 3.0  # of the weights from input units, likewise
 THRESHOLD_SPREAD = 0.1
 ASKED = 15  # neurons that the likelihood is pooled over
 FEWEST = 2  # samples per regressor that a neuron needs, else it keeps its weights
+
+
+UNSEEN = 2e-3  # of the variance of the states' leading direction: what varies less does not determine weights
 
 
 class Solution(NamedTuple):
@@ -105,6 +108,20 @@ def solve(net, rec, geometry, every=1, rounds=3, who=None):
     W, b = net.W.copy(), net.b.copy()
     W[:, :n], b[:n] = solved[:-1], solved[-1]
     return Solution(net._replace(W=W, b=b), chosen[0] / rms[0], float(np.sqrt(np.median(list(noise.values())))))
+
+
+def onto_hidden(net, rec, who=None):
+    """A network whose weights from recorded to hidden units are 0 where the recorded states hardly span a direction.
+
+    There nothing that units receive tells them from others, and what training found by chance, or started from, would
+    stay in the gate as a product of weights. Where hidden units' weights are bound by assumptions, they are left alone.
+    net: Network; rec: the training trials; who: units.Units. Returns: Network.
+    """
+    if who is not None and (who.bounded or who.copies or who.types):
+        return net
+    n, u, W = net.n, synaptic_state(rec.rates, net.alpha)[rec.valid], net.W.copy()
+    W[:n, n:] = onto_state(u, u @ W[:n, n:], UNSEEN)
+    return net._replace(W=W)
 
 
 def _noise(G, score, square, count):

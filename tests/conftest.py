@@ -1,5 +1,7 @@
 """Small circuits, recordings and fits."""
 
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -8,8 +10,10 @@ import cann
 import train
 from model import RNN
 from nsi.circuits import ring
-from nsi.geometry import RING
+from nsi.geometry import RING, TORUS
 from nsi.recordings import Recording
+from nsi.stimulation import random_walk
+from nsi.waves import third
 from nsi.windows import Windows
 
 
@@ -118,5 +122,30 @@ def mouse_session():
         spikes = lambda angle: rng.poisson(rate(angle) * 0.01).astype(np.uint8)  # noqa: E731
         arrays = {"Qrun": spikes(heading), "Qrem": spikes(asleep), "Qsws": spikes(3 * asleep)}
         return arrays | {"angRun": np.stack([held, tracked % (2 * np.pi)], -1)}, heading
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def module_session():
+    """A day in the layout of the released modules of grid cells: eighty cells of a rat in a box of 1.5 m, and one of a
+    second module, with ten seconds in which the tracker lost the rat.
+
+    Returns: a function that gives the file's arrays, and the cells' phases (80, 2) rad.
+    """
+
+    @functools.cache
+    def make(seconds=500, seed=0):
+        rng, steps = np.random.default_rng(seed), seconds * 100
+        t, phases = 1000 + np.arange(steps) * 0.01, rng.uniform(0, 2 * np.pi, (80, 2))
+        place = random_walk(rng, 1, steps - 1, 0.01, 0.3, tau=0.5, box=1.5)[0]
+        apart = third(TORUS.phases(place))[:, None] - third(phases)
+        rate = 25 * np.maximum(0, np.cos(apart).mean(-1))
+        there = rng.random(rate.shape) < rate * 0.01
+        spikes = {k: t[fired] + 0.003 for k, fired in enumerate(there.T)}
+        place[20000:21000] = np.nan
+        one = {0: t[::50], 1: np.zeros(0)}
+        objects = {f"spikes_mod{k + 1}": np.array(s, dtype=object) for k, s in enumerate((spikes, one))}
+        return {"t": t, "x": place[:, 0], "y": place[:, 1]} | objects, phases
 
     return make

@@ -3,12 +3,14 @@
 Simulates sheets of grid cells (cann.py --circuit grid) whose animal walks in a box, and fits each as a user would, with
 nothing but the file: evenly connected, recorded passively; with connections that differ by 20 % from pair to pair,
 passively and with known current pulses; and 80 of the cells in no order, as rates and as Poisson spikes. Beside the
-fits: the control, the correlation matrix of the rates, least squares, and the circuit itself. Then asks of recordings
-of a ring, a torus, two rings, place cells and noise which of these made them (nsi/verdict.py).
+fits: the control, the correlation matrix of the rates, least squares, and the circuit itself. Takes up the fit of the
+default sheet from runs/grid, where it is, as the page's two commands make it. Then asks of recordings of a ring, a
+torus, two rings, place cells and noise which of these made them (nsi/verdict.py).
 
 Writes results.json, grid.png and the page's tables. Run it from the top folder, as `python -m experiments.grid`.
 """
 
+import json
 import tempfile
 from pathlib import Path
 
@@ -34,8 +36,9 @@ CASES = {  # jitter, amplitude of pulses, how many cells are recorded (None: all
     "80 cells, spikes": (0.0, 0.0, 80, True),
 }
 PEAK, SMOOTH = 30.0, 0.03  # Hz at rate 1; s
-MEASURES = ("r_W", "r_W_near", "frobenius_W", "r_dev", "dev_slope", "coverage", "identifiable_fraction", "r_gate",
-            "r_gate_effective", "gate_error", "heading_error_5s", "shifter_fraction", "seconds")  # fmt: skip
+MEASURES = ("r_W", "r_W_near", "frobenius_W", "r_dev", "dev_slope", "coverage", "coverage_total", "coverage_gate",
+            "identifiable_fraction", "r_gate", "r_gate_effective", "gate_error", "heading_error_5s", "shifter_fraction",
+            "heterogeneity", "seconds")  # fmt: skip
 
 
 def recording(case, seed, side, trials, steps):
@@ -63,8 +66,31 @@ def recording(case, seed, side, trials, steps):
     }  # fmt: skip
 
 
-def measured(case, seed, folder, sizes, options):
-    """Simulate and fit one case. Returns: {estimator: {measure: value, list or None}}, and arrays to draw."""
+def default():
+    """The fit of the default sheet, as measured by the page's own commands. Returns: {measure: value}, or None."""
+    path, run = runs.ROOT / "data" / "grid.npz", runs.ROOT / "runs" / "grid"
+    if not (path.exists() and (run / "metrics.json").exists()):
+        return None
+    metrics, rec = json.loads((run / "metrics.json").read_text()), recordings.load(path)
+    shape, (trials, steps, n) = geometry.of(rec), rec.rates.shape
+    found = {m: metrics.get(m) for m in MEASURES}
+    found |= {"cells": n, "trials": trials, "steps": steps, "ahead": metrics["heading_error"]}
+    own = itself(rec, recordings.load_truth(path, rec))
+    places = geometry.places_of(rec, shape)
+    return found | {"own": prediction.heading_table(own, rec.trials(metrics["held_out_trials"]), shape, places)}
+
+
+def itself(rec, truth):
+    """The simulated circuit as a network. Returns: Network."""
+    weights = (truth[k].astype(np.float32) for k in ("W", "W_in", "b"))
+    return Network(*weights, rec.dt / rec.tau, rec.rates.shape[-1])
+
+
+def measured(case, seed, folder, sizes, rivals, options):
+    """Simulate and fit one case; rivals: of so many seeds the control and least squares too.
+
+    Returns: {estimator: {measure: value, list or None}}, and arrays to draw.
+    """
     side, trials, steps = sizes
     path = folder / f"{case}-{seed}.npz"
     data = recording(case, seed, side, trials, steps)
@@ -93,16 +119,16 @@ def measured(case, seed, folder, sizes, options):
     }  # fmt: skip
     if case != "even":
         return found, None
-    solved, gate = least_squares(rec, alpha, 3000)
-    found["least squares"] = {
-        "r_W": connectivity.correlation(solved, W),
-        "r_gate": connectivity.per_component(connectivity.correlation, gate, truth["gate"]),
-    }
-    control = runs.fit(path, folder / f"{case}-{seed}-control", "--seed", seed, "--control", "--no-errors", *options)
-    found["control"] = {m: control.get(m) for m in MEASURES}
-    itself = Network(*(truth[k].astype(np.float32) for k in ("W", "W_in", "b")), alpha, n)
-    ahead = prediction.heading_table(itself, held_out, shape, places)
+    ahead = prediction.heading_table(itself(rec, truth), held_out, shape, places)
     found["the circuit itself"] = {"r_W": 1.0, "heading_error_5s": ahead["5"]["error"], "ahead": ahead}
+    if seed < rivals:
+        solved, gate = least_squares(rec, alpha, 3000)
+        found["least squares"] = {
+            "r_W": connectivity.correlation(solved, W),
+            "r_gate": connectivity.per_component(connectivity.correlation, gate, truth["gate"]),
+        }
+        control = runs.fit(path, f"{out}-control", "--seed", seed, "--control", "--no-errors", *options)
+        found["control"] = {m: control.get(m) for m in MEASURES}
     return found, None if seed else drawn_arrays(data, best, W, gates)
 
 
@@ -142,15 +168,38 @@ def cell(values):
 
 def made(results):
     """What the recordings were, in a sentence."""
-    each = "{seeds} of each case, {side} x {side} cells, {trials} trials of {steps} steps".format(**results["made"])
-    return f"Recordings: {each}."
+    sizes = {}
+    for name, text in results["made"].items():
+        sizes.setdefault(text, []).append(name)
+    return "; ".join(f"*{'*, *'.join(names)}*: {text}" for text, names in sizes.items()) + "."
 
 
 def scores(results):
     """The fits and what stands beside them, as Markdown."""
     rows = [(f"{case}: {name}", row) for case, found in results["cases"].items() for name, row in found.items()]
-    names = ("r_W", "r_W_near", "r_dev", "r_gate", "r_gate_effective", "r_gate_profile", "heading_error_5s", "coverage")
+    names = ("r_W", "r_W_near", "r_dev", "dev_slope", "r_gate", "r_gate_effective", "r_gate_profile",
+             "heading_error_5s")  # fmt: skip
     return runs.turned([name for name, _ in rows], {f"`{m}`": [cell(row.get(m, [])) for _, row in rows] for m in names})
+
+
+def trust(results):
+    """How far single weights are found to differ, and what intervals of weights, totals and gate hold, as Markdown."""
+    rows = {case: found["fit"] for case, found in results["cases"].items()}
+    columns = {f"`{m}`": [cell(row.get(m, [])) for row in rows.values()]
+               for m in ("heterogeneity", "coverage", "coverage_total", "coverage_gate")}  # fmt: skip
+    return runs.turned(list(rows), columns)
+
+
+def sheet(results):
+    """The default sheet's fit against what is aimed at, as Markdown."""
+    one = results["default"]
+    size = f"{one['cells']} cells, {one['trials']} trials of {one['steps']} steps, n = 1"
+    names = ("r_W", "r_W_near", "r_gate", "r_gate_effective", "coverage_total", "heading_error_5s")
+    rows = [(f"`{m}`", ", ".join(f"{x:.3f}" for x in np.atleast_1d(one[m]).astype(float))) for m in names]
+    last = [(name, f"{one[of]['5'][key]:.3f}") for name, of, key in (
+        ("the same of the circuit itself", "own", "error"), ("of an ideal integrator", "ahead", "integrator"),
+    ) if one[of]["5"][key] is not None]  # fmt: skip
+    return runs.markdown([size, ""], rows + last)
 
 
 def ahead(results):
@@ -180,7 +229,9 @@ def verdicts(results):
 
 def main():
     p = runs.options(__doc__, 2)
+    p.set_defaults(trials=60)
     p.add_argument("--cases", nargs="+", choices=[*CASES, "none"], default=list(CASES), help="which; others are kept")
+    p.add_argument("--rivals", type=int, default=1, help="of so many seeds the control and least squares too")
     p.add_argument("--side", type=int, default=14, help="of the sheet of grid cells")
     p.add_argument("--shapes", type=int, default=5, help="recordings of each shape that a verdict is asked of")
     p.add_argument("--workers", type=int, help="at a time (default: one per core)")
@@ -188,22 +239,26 @@ def main():
     sizes, results = (args.side, args.trials, args.steps), runs.read(FOLDER)
     items = [(case, seed) for case in args.cases if case in CASES for seed in range(args.seeds)]
     with tempfile.TemporaryDirectory() as folder:
-        each = runs.each(lambda item: measured(*item, Path(folder), sizes, runs.updates(args)), items, args.workers)
+        one = lambda item: measured(*item, Path(folder), sizes, args.rivals, runs.updates(args))  # noqa: E731
+        each = runs.each(one, items, args.workers)
     cases = results.setdefault("cases", {})
-    for case in dict.fromkeys(case for case, _ in items):
-        cases[case] = runs.gathered(found for (of, _), (found, _) in zip(items, each, strict=True) if of == case)
+    for case in {case for case, _ in items}:
+        its = [found for (of, _), (found, _) in zip(items, each, strict=True) if of == case]
+        cases[case] = cases.get(case, {}) | runs.gathered(its)  # with --rivals 0 theirs are kept
     for _, arrays in each:
         if arrays:
             results["drawn"] = arrays
     results["cases"] = {case: cases[case] for case in CASES if case in cases}
-    if items:
-        results["made"] = {"seeds": args.seeds, "side": args.side, "trials": args.trials, "steps": args.steps}
+    results.setdefault("made", {}).update(
+        {case: f"{runs.size(args)}, {args.side} × {args.side} cells" for case in args.cases if case in CASES}
+    )
+    results["default"] = default() or results.get("default")
     if args.shapes:
         results["verdicts"] = {
             name: [shapes.called(name, seed) for seed in range(args.shapes)] for name in shapes.CASES
         }
     runs.write(FOLDER, results)
-    tables = {f.__name__: f(results) for f in (made, scores, ahead, unordered, verdicts)}
+    tables = {f.__name__: f(results) for f in (made, scores, ahead, trust, sheet, unordered, verdicts)}
     figures.style()
     with files.whole(FOLDER / "grid.png") as temporary:
         pictures.figure(results).savefig(temporary)

@@ -2,13 +2,15 @@
 
 Written: beside their place and renamed, so that a kill, a full disk or a second run leaves the old whole file or the
 new one. What a kill leaves half written is called `.NAME.*.part*`, and goes when NAME is next written.
-Read: as if made to do harm. Nothing is unpickled, and nothing is expanded before its header says that it is sound.
+Read: as if made to do harm. Nothing is unpickled, but for `Archive.dictionary`, by a reader that makes nothing but
+arrays; and nothing is expanded before its header says that it is sound.
 """
 
 import contextlib
 import fcntl
 import math
 import os
+import pickle
 import signal
 import tempfile
 import time
@@ -20,6 +22,7 @@ from numpy.lib import format as npy
 
 LIMIT = 4 * 2**30  # bytes, what may be read of one file, once expanded
 HEADER = 1000  # bytes, of an array of numbers: more is for fields and pickles
+ARRAY_MODULES = {"numpy", *(f"numpy.{core}.{part}" for core in ("core", "_core") for part in ("multiarray", "numeric"))}
 SHRINKS = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: 1032}  # at most; other methods may claim any memory
 
 
@@ -81,6 +84,20 @@ class Archive:
         with self._member(key) as stream:
             return npy.read_array(stream, allow_pickle=False)
 
+    def dictionary(self, key):
+        """A dictionary of arrays, which numpy stores as a pickle: only what arrays are made of is unpickled.
+
+        Returns: dict. Raises: BadInput where it is something else.
+        """
+        with self._member(key) as stream:
+            self._left -= self._members[key].file_size
+            read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[npy.read_magic(stream)]
+            shape, _, dtype = read(stream, max_header_size=HEADER)
+            found = _Arrays(stream).load().item() if shape == () and dtype.hasobject and self._left >= 0 else None
+            if not isinstance(found, dict):
+                raise ValueError
+            return found
+
     @contextlib.contextmanager
     def _member(self, key):
         member = self._members[key]
@@ -101,6 +118,16 @@ class Archive:
         if dtype.hasobject or min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != rest:
             raise ValueError
         return shape, dtype
+
+
+class _Arrays(pickle.Unpickler):
+    """An unpickler of arrays and plain containers, whatever else is named being refused."""
+
+    def find_class(self, module, name):
+        numpys = module in ARRAY_MODULES and name in ("_reconstruct", "ndarray", "dtype", "scalar", "_frombuffer")
+        if not numpys and (module, name) != ("_codecs", "encode"):
+            raise pickle.UnpicklingError
+        return super().find_class(module, name)
 
 
 # ---- writing ----------------------------------------------------------------------------------------------------

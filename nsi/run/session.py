@@ -14,6 +14,7 @@ from nsi.run.files import BadInput
 from nsi.run.watch import Run, Share
 
 BEFORE = {"response_units": 0, "assume": "", "favour": "direct"}  # what runs did before there were these options
+ALIKE = 0.1  # heterogeneity below which W may be taken for a function of distance
 PASSING = "out", "resume", "overwrite", "wandb", "device", "no_report"  # options that do not change what is fitted
 
 
@@ -93,6 +94,14 @@ def opened(out, options, mode, resumes, overwrites, shape):
             except files.Interrupted as stop:
                 stop.done += "; the same command with --resume goes on"
                 raise
+
+
+def decide_alpha(args, rec):
+    """Fill in alpha, dt / tau. Returns: it, and whether it is known: where neither the command nor the recording tells
+    it, it is a guess, the published one."""
+    timed = bool(args.alpha or rec.tau)
+    args.alpha = args.alpha or (rec.dt / rec.tau if rec.tau else 0.2)
+    return args.alpha, timed
 
 
 def decide(args, shape, n):
@@ -210,12 +219,17 @@ def reported(out, rec, held_out, networks, found, metrics, options, run):
 
 
 def summary(metrics):
-    """The lines that a run ends with: what is measured, means over replicas, and what is direct, if that is known."""
+    """The lines that a run ends with: what is measured, means over replicas, what is direct, if that is known, and
+    whether single weights differ from the mean at their distance."""
     names = "r_W", "r_gate", "heading_error_5s", "loss", "train_seconds"
     show = {k: [x for x in np.ravel(metrics[k]) if x is not None] for k in names if k in metrics}
     yield ", ".join(f"{k} {np.mean(v):.3g}" for k, v in show.items() if v)
     if "direct_share" in metrics:
         yield told_share(metrics["direct_share"])
+    spread = [x for x in np.ravel(metrics.get("heterogeneity")) if x is not None]
+    if spread:
+        may, part = "may" if np.mean(spread) < ALIKE else "may not", f"{np.mean(spread):.0%} of the r.m.s. weight"
+        yield f"single weights lie {part} about their mean at a distance: W {may} be taken for a function of distance"
 
 
 def told_share(share):

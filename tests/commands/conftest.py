@@ -89,7 +89,13 @@ def mouse(checkout, mouse_session):
 
 
 @pytest.fixture(scope="session")
-def outcomes(checkout, examples, flies, mouse, run):
+def module(checkout, module_session):
+    """A file like those of the real modules of grid cells, where the pages have it."""
+    np.savez(checkout / "rat_q_grid_modules_1_2.npz", **module_session()[0])
+
+
+@pytest.fixture(scope="session")
+def outcomes(checkout, examples, flies, mouse, module, run):
     """The pages' commands run small, two at a time, those first that others read, and those of LAST one by one.
 
     Returns: {command: error or None}.

@@ -33,6 +33,7 @@ SMALL = {
     "experiments.estimator": "--only forcing --circuits gain --small",
     "experiments.speed": "--small --seconds 0.1",
     "experiments.answer": "--small --updates 3",
+    "experiments.grid.read": "",
     "experiments.grid": f"--cases even --side 10 --shapes 1 {CIRCUIT}",
     "experiments.kills": "--kills 1 --only cann.py",
     "nsi.design": "--trials 10 --steps 150 --disturbance 4",
@@ -43,6 +44,7 @@ MAKES = (
     "cann.py",
     "experiments.flies.read",
     "experiments.mouse.read",
+    "experiments.grid.read",
     "experiments/flies/fit.sh",
 )  # what other commands read
 LAST = "nsi.design", "--stimulus runs/"  # what reads a fit, and what reads that

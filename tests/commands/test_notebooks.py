@@ -1,15 +1,19 @@
 """The notebooks: each runs from top to bottom, and is committed with its outputs."""
 
+import shutil
 import time
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
 
+import cann
+from nsi import circuits, recordings
 from tests.tools import ROOT
 
 FLIES = "experiments/flies/fly.ipynb"
-DRAWN = {"test.ipynb": 6, FLIES: 7}
+TORUS = "torus.ipynb"
+DRAWN = {"test.ipynb": 6, FLIES: 7, TORUS: 5}
 FIGURES = "connectivity", "tuning", "profiles", "integration", "shifters", "trust"
 
 
@@ -43,9 +47,24 @@ def test_fly_notebook_runs_from_top_to_bottom(checkout, outcomes, monkeypatch):
     assert executed(checkout, FLIES, monkeypatch) == DRAWN[FLIES]
 
 
+@pytest.mark.slow
+def test_torus_notebook_runs_from_top_to_bottom(tmp_path, run, monkeypatch):
+    """On a small sheet, fitted hardly at all."""
+    for name in ("train.py", "model.py", TORUS):
+        shutil.copy(ROOT / name, tmp_path)
+    shutil.copytree(ROOT / "nsi", tmp_path / "nsi")
+    (tmp_path / "data").mkdir()
+    data = cann.simulate_recording(circuits.grid(12), trials=40, steps=600)
+    recordings.save(tmp_path / "data" / "grid.npz", **data)
+    small = "--updates 20 --batch 4 --window 20 --input-units 12 --wandb disabled"
+    run(tmp_path, f"python train.py --data data/grid.npz --out runs/grid {small}", OMP_NUM_THREADS="1")
+    assert executed(tmp_path, TORUS, monkeypatch) == DRAWN[TORUS]
+
+
 @pytest.mark.parametrize("name", DRAWN)
 def test_committed_notebook_has_its_outputs(name):
     cells = [c for c in nbformat.read(ROOT / name, 4).cells if c.cell_type == "code"]
     assert [c.execution_count for c in cells] == list(range(1, len(cells) + 1))
     assert not any(out.output_type == "error" for c in cells for out in c.outputs)
     assert sum("image/png" in out.get("data", {}) for c in cells for out in c.outputs) == DRAWN[name]
+    assert (ROOT / name).stat().st_size < 2 * 2**20

@@ -58,7 +58,8 @@ TABLES = {
     "estimator": {"estimator": "table"},
     "findings": {"findings": "table"},
     "flies": {"flies": "table"},
-    "grid": {"made": "made", "scores": "scores", "ahead": "ahead", "unordered": "unordered", "verdicts": "verdicts"},
+    "grid": {"made": "made", "scores": "scores", "ahead": "ahead", "trust": "trust", "sheet": "sheet",
+             "unordered": "unordered", "verdicts": "verdicts"},
     "kills": {"kills": "table"},
     "limits": {"made": "made", "limits": "table", "single": "single"},
     "mouse": {"prediction": "table", "asleep": "asleep_table"},
@@ -68,7 +69,7 @@ TABLES = {
     "rivals": {"rivals": "table"},
     "unrecorded": {"hidden": "hidden", "blocks": "blocks", "rest": "rest", "missing": "missing"},
     "speed": {"comparison": "comparison", "growth": "growth"},
-}
+}  # fmt: skip
 
 
 def test_every_experiment_has_its_tables_looked_at():

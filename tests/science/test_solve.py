@@ -6,8 +6,9 @@ import pytest
 import cann
 from nsi import circuits, connectivity
 from nsi.geometry import RING
+from nsi.network import synaptic_state
 from nsi.recordings import Recording
-from nsi.solve import solve
+from nsi.solve import onto_hidden, solve
 from nsi.uncertainty import resolved
 from nsi.uneven import uneven
 
@@ -90,3 +91,20 @@ def test_resolved_are_those_whose_error_is_small_beside_the_scatter():
     found = resolved(W, se, known, RING, places)
     assert (found == ((se < 0.05) & EVERYONE)).all()
     assert not resolved(even_W + 0.9 * se * rng.standard_normal((N, N)), se, known, RING, places).any()
+
+
+def test_weights_onto_hidden_units_are_0_where_nothing_tells_of_them(even):
+    """And what hidden units receive from the record stays as it is."""
+    rec, rng = recorded(even, seed=3), np.random.default_rng(3)
+    net = start(even, rng)
+    u = synaptic_state(rec.rates, net.alpha)[rec.valid]
+    values, directions = np.linalg.eigh(u.T @ u / len(u))
+    unseen = directions[:, values < 1e-5 * values[-1]]
+    assert unseen.shape[1] > 5
+    W = net.W.copy()
+    W[:N, N:] += 0.1 * unseen @ rng.standard_normal((unseen.shape[1], W.shape[1] - N))
+    found = onto_hidden(net._replace(W=W), rec).W
+    assert np.abs(unseen.T @ found[:N, N:]).max() < 0.02 * np.abs(unseen.T @ W[:N, N:]).max()
+    given, kept = u @ W[:N, N:], u @ found[:N, N:]
+    assert np.sqrt(np.mean((kept - given) ** 2)) < 0.03 * given.std()
+    np.testing.assert_array_equal(found[:, :N], W[:, :N])

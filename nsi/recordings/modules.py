@@ -1,0 +1,76 @@
+"""A module of grid cells of one session, as Gardner et al. 2022 (doi 10.1038/s41586-021-04268-7) released theirs.
+
+Expected layout of the `.npz` file (the day's, of all sessions and modules of one rat):
+
+    t             (samples,)   s, when the tracker saw the rat, every 10 ms
+    x, y          (samples,)   m; NaN where it did not
+    spikes_mod1   a dictionary {cell: (spikes,) s}, pickled by numpy; spikes_mod2, ... of further modules
+
+*Time.* Bins of STEP from the first to the last moment asked for; those that are further than GAP from where the rat was
+seen are left out, and the session is cut there. *Rates*, *velocity* and *trials* are those of sessions.cut_path: counts
+smoothed with a Gaussian and scaled cell by cell, the derivative of the place smoothed alike, stretches of at most 10 s.
+*Spacing* is the median over cells whose rate map is a grid.
+"""
+
+import numpy as np
+
+from nsi import ratemaps
+from nsi.recordings import sessions
+from nsi.run import files
+from nsi.run.files import BadInput
+
+STEP, SMOOTH, GAP = 0.02, 0.06, 0.1  # s
+FEWEST = 10  # spikes of a cell in the session, below which it is left out
+GRID, MAPPED = 0.3, 30  # grid score from which a cell's map tells the spacing; cells whose maps are looked at
+
+
+def read(path, module=1, start=-np.inf, stop=np.inf, spacing=None, smooth=SMOOTH):
+    """One module in one session as the arrays of a data file.
+
+    module: its number; start, stop: s, of the session; spacing: m, of the firing fields (default: as their maps have
+    it); smooth: s.d. of the Gaussian, s.
+    Returns: dict of arrays (see data/README.md), and the spacing in m. Raises: BadInput where it is another file, or no
+    session is there, or no map tells the spacing.
+    """
+    key = f"spikes_mod{module}"
+    with files.Archive(path) as file:
+        missing = [name for name in ("t", "x", "y", key) if name not in file]
+        if missing:
+            keys = ", ".join(map(repr, list(file)[:9])) or "none"
+            raise BadInput(f"{path}: has no key {missing[0]!r}; expected t, x, y and {key} (it has {keys})")
+        t, *place = (file[name] for name in ("t", "x", "y"))
+        cells = list(file.dictionary(key).values())
+    if t.ndim != 1 or not all(a.shape == t.shape and a.dtype.kind in "fiu" for a in (t, *place)):
+        raise BadInput(f"{path}: t, x and y have shapes {t.shape}, {place[0].shape} and {place[1].shape}; expected "
+                       "as many numbers of each")  # fmt: skip
+    if not all(isinstance(s, np.ndarray) and s.ndim == 1 and s.dtype.kind in "fiu" for s in cells):
+        raise BadInput(f"{path}: {key} has something else than spike times; expected a dictionary of arrays, in s")
+    place = np.stack(place, -1).astype(float)
+    seen = np.isfinite(t) & np.isfinite(place).all(-1) & (t >= start) & (t < stop)
+    t, place = t[seen].astype(float), place[seen]
+    if len(t) < 2 or (np.diff(t) <= 0).any():
+        raise BadInput(f"{path}: t has {len(t)} moments from {start:g} to {stop:g} s, or does not rise; expected a "
+                       "session")  # fmt: skip
+    edges = np.arange(t[0], t[-1], STEP)
+    counts = np.stack([np.histogram(s, edges)[0] for s in cells], -1) if cells else np.zeros((len(edges) - 1, 0))
+    counts = counts[:, counts.sum(0) >= FEWEST]
+    if counts.shape[1] == 0:
+        raise BadInput(f"{path}: no cell of {key} has {FEWEST} spikes from {start:g} to {stop:g} s; expected a session")
+    middle = (edges[1:] + edges[:-1]) / 2
+    after = np.searchsorted(t, middle).clip(1, len(t) - 1)
+    there = np.minimum(middle - t[after - 1], t[after] - middle) < GAP
+    position = np.stack([np.interp(middle, t, along) for along in place.T], -1)[there]
+    middle, counts = middle[there], counts[there]
+    spacing = measured_spacing(path, counts, position) if spacing is None else spacing
+    return sessions.cut_path(middle, counts, position, spacing, smooth), spacing
+
+
+def measured_spacing(path, counts, position):
+    """Median spacing (m) of the firing fields, over cells whose rate map is a grid. Raises: BadInput without any."""
+    maps, size = ratemaps.rate_maps(counts[:, :: 1 + counts.shape[1] // MAPPED], position)
+    repeats = [ratemaps.autocorrelogram(one) for one in maps]
+    apart = [ratemaps.spacing(r) for r in repeats if ratemaps.grid_score(r) > GRID]
+    apart = [x * size.mean() for x in apart if np.isfinite(x)]
+    if not apart:
+        raise BadInput(f"{path}: no cell's rate map is a grid of several fields; expected --spacing, in m")
+    return float(np.median(apart))
