@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from model import RNN
-from nsi import check, geometry, measures, prediction, recordings, relations, uncertainty, units, unrecorded
+from nsi import check, doubts, geometry, measures, prediction, recordings, relations, uncertainty, units, unrecorded
 from nsi.connectivity import scores
 from nsi.gradient import Gradient
 from nsi.optimiser import Adam
@@ -30,6 +30,7 @@ HELD, TUNED = (
     (0.36, 0.3),
     (0.2, 0.1),
 )  # updates and lr of the trainings after it, relative to its own; lr falls by round
+SECOND = 0.55  # updates of the second network, likewise
 EVERY = 4  # a solution that another follows does with every so-manieth step
 
 
@@ -47,6 +48,7 @@ def parse(arguments=None):
     add("--input-units",   type=count,               help="hidden units that receive the velocity (by the file)")
     add("--response-units", type=number(int, 0),     help="hidden units that do not (by the file)")
     add("--assume",        type=units.assumptions,   help="of hidden units, e.g. excited,apart,types (nsi/units.py)")
+    add("--assume-hidden", type=units.assumptions,   help="the same in a second network, for these alone (by the file)")
     add("--favour",        choices=["direct", "even", "neither"], help="which of two paths that could do the same")
     add("--control",       action="store_true",      help="no input units: velocity drives the response units")
     add("--updates",       type=count,               help=f"gradient updates (default: {told('updates')})")
@@ -144,6 +146,24 @@ def refine(model, windows, rec, shape, rounds, updates, lr, stage, bootstrap=Fal
     return solved, model.networks()
 
 
+def infer_hidden(networks, windows, who, updates, lr, penalty, stage, init_scale=0.03, **loop):
+    """Infer hidden units under assumptions that the answer does not make, in a second network: it starts from the
+    answer's W among recorded units, and is trained held at the record.
+
+    networks: the answer's, one per replica; windows: Windows; who: units.Units of the second network; updates, lr,
+    penalty: of the free training; stage: as for `refine`. Returns: list of Network.
+    """
+    one, n, count = networks[0], who.n, max(1, round(SECOND * updates))
+    generators = [torch.Generator().manual_seed(g.initial_seed()) for g in windows.generators]
+    model = RNN(n, 0, len(one.W_in), one.alpha, init_scale, generators, who)
+    for W, b, net in zip(model.W.data, model.b.data, networks, strict=True):
+        W[:n, :n], b[:n] = torch.as_tensor(net.W[:n, :n]), torch.as_tensor(net.b[:n])
+    units.constrain(model)
+    with stage("hidden units", count) as watch:
+        fit(model.to(windows.rates.device), windows, count, lr, held=True, penalty=penalty, watch=watch, **loop)
+    return model.networks()
+
+
 def main():
     began, args = time.perf_counter(), parse()
     args.out = tracking.own_folder(args.out)
@@ -159,9 +179,9 @@ def main():
 
     n, d = rec.rates.shape[-1], rec.velocity.shape[-1]
     session.as_begun(args)
-    who = units.choose(args, n, rec.driven)
+    who = units.choose(args, n, rec.driven, d)
     inputs = len(who.driven) - n
-    print(f"{args.data}: {units.told(who, args.assume)}")
+    print(f"{args.data}: {units.told(who, args.assume, args.assume_hidden)}")
     loop = {"updates": args.updates, "lr": args.lr, "beta2": args.beta2, "schedule": args.schedule, "loss": args.loss}
     free = {"forcing": args.forcing, "penalty": args.drive_penalty if who.penalised else 0.0}
     batches = {"warmup": args.warmup, "window": args.window, "batch": args.batch, "rotate": args.rotate}
@@ -179,7 +199,7 @@ def main():
         processes.finish()
         if processes.rank():  # the first process does all but a share of the training
             return
-        several, spent, found = processes.processes() > 1, time.perf_counter(), None
+        several, spent, found, hidden = processes.processes() > 1, time.perf_counter(), None, None
         trained = checkpoint.networks(checkpoint_path, trained=True)[0] if several else model.networks()
         candidates = {"trained": trained}
         if args.rounds and not args.control:
@@ -195,18 +215,26 @@ def main():
         read = candidates.get("solved", trained)  # whose weights are the answer, whichever network runs
         if set(running) != {"trained"}:
             session.keep_refined(checkpoint_path, options, trained, networks)
-        solve_seconds = time.perf_counter() - spent
+        solve_seconds, spent = time.perf_counter() - spent, time.perf_counter()
+        if args.assume_hidden:
+            hidden = infer_hidden(read, windows, units.second(who, args.assume_hidden), penalty=args.drive_penalty,
+                                  stage=stage, init_scale=args.init_scale, **loop)  # fmt: skip
+        session.keep_hidden(args.out / "hidden.pt", options, hidden, args.updates)
+        hidden_seconds = time.perf_counter() - spent
+        warnings += doubts.told(held_out, alpha, shape, args.assume + args.assume_hidden, hidden or networks)
         if not args.no_errors:
             found = uncertainty.read_off(read, train, shape)
             found |= {} if args.control else relations.read_off(read[0], train, shape)
             recordings.save(args.out / "connectivity.npz", **found)
-        each = [measures.of_network(net, rec, held_out, shape, truth, found, args.warmup, args.window, its)
-                for net, its in zip(networks, read, strict=True)]  # fmt: skip
+        each = [measures.of_network(net, rec, held_out, shape, truth, found, args.warmup, args.window, its, other)
+                for net, its, other in zip(networks, read, hidden or read, strict=True)]  # fmt: skip
         metrics = measures.valid_json(measures.of_replicas(each) | relations.scores(found, truth, shape, places) | {
             "running": running if args.replicas > 1 else running[0], "updates": args.updates, "train_seconds": seconds,
-            "solve_seconds": solve_seconds, "seconds": time.perf_counter() - began, "alpha": alpha,
-            "held_out_trials": index, "warnings": warnings, "shuffle_velocity": args.shuffle_velocity,
-            "data_sha256": options["data_sha256"], "hidden_agreement": unrecorded.agreement(networks, held_out),
+            "solve_seconds": solve_seconds, "hidden_seconds": hidden_seconds, "seconds": time.perf_counter() - began,
+            "alpha": alpha, "held_out_trials": index, "warnings": warnings, "shuffle_velocity": args.shuffle_velocity,
+            "hidden_agreement": unrecorded.agreement(hidden or networks, held_out),
+            "hidden_assumed": args.assume_hidden or args.assume, "response_units": args.response_units,
+            "data_sha256": options["data_sha256"],
         })  # fmt: skip
         session.write_json(args.out / "metrics.json", metrics)
         tracking.summarise(wandb, metrics)

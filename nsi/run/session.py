@@ -13,7 +13,12 @@ from nsi.run import checkpoint, files, processes, tracking
 from nsi.run.files import BadInput
 from nsi.run.watch import Run, Share
 
-BEFORE = {"response_units": 0, "assume": "", "favour": "direct"}  # what runs did before there were these options
+BEFORE = {
+    "response_units": 0,
+    "assume": "",
+    "assume_hidden": "",
+    "favour": "direct",
+}  # what runs did before there were these options
 PASSING = "out", "resume", "overwrite", "wandb", "device", "no_report"  # options that do not change what is fitted
 
 
@@ -47,10 +52,13 @@ def told(options, path):
 
 def as_begun(args):
     """Have a run go on with the assumptions it was begun with, none if it is older than they are, unless some are
-    given. args: with resume, out and assume."""
+    given. args: with resume, out, assume and assume_hidden."""
     path = args.out / "model.pt"
-    if args.resume and args.assume is None and path.exists():
-        args.assume = checkpoint.read(path)["args"].get("assume", "")
+    if args.resume and path.exists():
+        begun = checkpoint.read(path)["args"]
+        for name in ("assume", "assume_hidden"):
+            if getattr(args, name) is None:
+                setattr(args, name, begun.get(name, ""))
 
 
 def resume(path, options):
@@ -185,6 +193,18 @@ def keep_refined(path, options, trained, refined):
     stacked = lambda nets: {k: torch.as_tensor(np.stack([getattr(net, k) for net in nets])) for k in checkpoint.NAMES}  # noqa: E731
     training = checkpoint.read(path)["training"] | {"trained": stacked(trained)}
     checkpoint.write(path, stacked(refined), options, training)
+
+
+def keep_hidden(path, options, networks, updates):
+    """Write the second network beside the one that runs, or remove what an earlier fit left there.
+
+    networks: list of Network, or None; updates: of the fit.
+    """
+    if networks is None:
+        path.unlink(missing_ok=True)
+    else:
+        stacked = {k: torch.as_tensor(np.stack([getattr(net, k) for net in networks])) for k in checkpoint.NAMES}
+        checkpoint.write(path, stacked, options, {"updates": updates})
 
 
 def write_json(path, value):
