@@ -19,18 +19,15 @@ from nsi import check, doubts, geometry, measures, prediction, recordings, relat
 from nsi.connectivity import scores
 from nsi.gradient import Gradient
 from nsi.optimiser import Adam
-from nsi.run import checkpoint, command, files, processes, session, tracking
+from nsi.run import checkpoint, command, files, processes, second, session, tracking
 from nsi.run.watch import Stage, Watch
 from nsi.solve import solve
 from nsi.windows import Windows
 
 FREE = {"updates": 550, "batch": 25, "lr": 1e-2}  # the free training's schedule
 CONTROL = {"updates": 1100, "batch": 50, "lr": 6e-3}  # that of the control, which has nothing else
-HELD, TUNED = (
-    (0.36, 0.3),
-    (0.2, 0.1),
-)  # updates and lr of the trainings after it, relative to its own; lr falls by round
-SECOND = 0.55  # updates of the second network, likewise
+HELD = 0.36, 0.3  # updates and lr of the trainings after it, relative to its own; lr falls by round
+TUNED = 0.2, 0.1  # likewise
 EVERY = 4  # a solution that another follows does with every so-manieth step
 
 
@@ -146,24 +143,6 @@ def refine(model, windows, rec, shape, rounds, updates, lr, stage, bootstrap=Fal
     return solved, model.networks()
 
 
-def infer_hidden(networks, windows, who, updates, lr, penalty, stage, init_scale=0.03, **loop):
-    """Infer hidden units under assumptions that the answer does not make, in a second network: it starts from the
-    answer's W among recorded units, and is trained held at the record.
-
-    networks: the answer's, one per replica; windows: Windows; who: units.Units of the second network; updates, lr,
-    penalty: of the free training; stage: as for `refine`. Returns: list of Network.
-    """
-    one, n, count = networks[0], who.n, max(1, round(SECOND * updates))
-    generators = [torch.Generator().manual_seed(g.initial_seed()) for g in windows.generators]
-    model = RNN(n, 0, len(one.W_in), one.alpha, init_scale, generators, who)
-    for W, b, net in zip(model.W.data, model.b.data, networks, strict=True):
-        W[:n, :n], b[:n] = torch.as_tensor(net.W[:n, :n]), torch.as_tensor(net.b[:n])
-    units.constrain(model)
-    with stage("hidden units", count) as watch:
-        fit(model.to(windows.rates.device), windows, count, lr, held=True, penalty=penalty, watch=watch, **loop)
-    return model.networks()
-
-
 def main():
     began, args = time.perf_counter(), parse()
     args.out = tracking.own_folder(args.out)
@@ -199,7 +178,7 @@ def main():
         processes.finish()
         if processes.rank():  # the first process does all but a share of the training
             return
-        several, spent, found, hidden = processes.processes() > 1, time.perf_counter(), None, None
+        several, spent, found = processes.processes() > 1, time.perf_counter(), None
         trained = checkpoint.networks(checkpoint_path, trained=True)[0] if several else model.networks()
         candidates = {"trained": trained}
         if args.rounds and not args.control:
@@ -207,34 +186,27 @@ def main():
             model = RNN(n, inputs, d, alpha, args.init_scale, generators, who)
             model.become(trained)
             windows = Windows(train, alpha, generators, device, bootstrap=args.bootstrap, **batches)
-            stage = lambda name, count: Stage(f"{args.out.name}, {name}", count)  # noqa: E731
-            own = {"stage": stage, "bootstrap": args.bootstrap}
+            own = {"stage": lambda name, n: Stage(f"{args.out.name}, {name}", n), "bootstrap": args.bootstrap}
             after = refine(model.to(device), windows, train, shape, args.rounds, **loop, **own)
             candidates |= zip(("solved", "tuned"), after, strict=True)
         networks, running = prediction.best(candidates, train, args.warmup, args.window)
         read = candidates.get("solved", trained)  # whose weights are the answer, whichever network runs
         if set(running) != {"trained"}:
             session.keep_refined(checkpoint_path, options, trained, networks)
-        solve_seconds, spent = time.perf_counter() - spent, time.perf_counter()
-        if args.assume_hidden:
-            hidden = infer_hidden(read, windows, units.second(who, args.assume_hidden), penalty=args.drive_penalty,
-                                  stage=stage, init_scale=args.init_scale, **loop)  # fmt: skip
-        session.keep_hidden(args.out / "hidden.pt", options, hidden, args.updates)
-        hidden_seconds = time.perf_counter() - spent
-        warnings += doubts.told(held_out, alpha, shape, args.assume + args.assume_hidden, hidden or networks)
+        solve_seconds = time.perf_counter() - spent
+        hidden, of_hidden = second.infer(fit, RNN, args, who, read, windows, options)
+        warnings += doubts.told(held_out, alpha, shape, of_hidden["hidden_assumed"], hidden)
         if not args.no_errors:
             found = uncertainty.read_off(read, train, shape)
             found |= {} if args.control else relations.read_off(read[0], train, shape)
             recordings.save(args.out / "connectivity.npz", **found)
         each = [measures.of_network(net, rec, held_out, shape, truth, found, args.warmup, args.window, its, other)
-                for net, its, other in zip(networks, read, hidden or read, strict=True)]  # fmt: skip
+                for net, its, other in zip(networks, read, hidden, strict=True)]  # fmt: skip
         metrics = measures.valid_json(measures.of_replicas(each) | relations.scores(found, truth, shape, places) | {
             "running": running if args.replicas > 1 else running[0], "updates": args.updates, "train_seconds": seconds,
-            "solve_seconds": solve_seconds, "hidden_seconds": hidden_seconds, "seconds": time.perf_counter() - began,
-            "alpha": alpha, "held_out_trials": index, "warnings": warnings, "shuffle_velocity": args.shuffle_velocity,
-            "hidden_agreement": unrecorded.agreement(hidden or networks, held_out),
-            "hidden_assumed": args.assume_hidden or args.assume, "response_units": args.response_units,
-            "data_sha256": options["data_sha256"],
+            "solve_seconds": solve_seconds, "seconds": time.perf_counter() - began, "alpha": alpha,
+            "held_out_trials": index, "warnings": warnings, "shuffle_velocity": args.shuffle_velocity, **of_hidden,
+            "data_sha256": options["data_sha256"], "hidden_agreement": unrecorded.agreement(hidden, held_out),
         })  # fmt: skip
         session.write_json(args.out / "metrics.json", metrics)
         tracking.summarise(wandb, metrics)

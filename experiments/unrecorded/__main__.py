@@ -59,7 +59,7 @@ def measured(name, seed, folder, sizes, updates, fits):
     options = {fit: FITS[fit] for fit in fits}
     if name in LESS:
         data, options = less(data, LESS[name])
-    found, quick = {}, [] if name in LESS or name == "compass" else ["--no-errors"]
+    found, quick = {}, [] if name in LESS else ["--no-errors"]
     for fit, option in options.items():
         out = folder / f"{name}-{seed}-{fit}"
         metrics = runs.fit(data, out, "--seed", seed, *quick, *option, *updates)
@@ -153,7 +153,7 @@ def rest(results):
 
 def missing(results):
     """Recordings that lack compass neurons, as Markdown."""
-    return table(results, ["compass", *(name for name in LESS if name != "no velocity")], TRUST)
+    return table(results, [name for name in LESS if name != "no velocity"], TRUST)
 
 
 def blind(results):

@@ -195,18 +195,6 @@ def keep_refined(path, options, trained, refined):
     checkpoint.write(path, stacked(refined), options, training)
 
 
-def keep_hidden(path, options, networks, updates):
-    """Write the second network beside the one that runs, or remove what an earlier fit left there.
-
-    networks: list of Network, or None; updates: of the fit.
-    """
-    if networks is None:
-        path.unlink(missing_ok=True)
-    else:
-        stacked = {k: torch.as_tensor(np.stack([getattr(net, k) for net in networks])) for k in checkpoint.NAMES}
-        checkpoint.write(path, stacked, options, {"updates": updates})
-
-
 def write_json(path, value):
     """Write a value as JSON, whole or not at all."""
     with files.whole(path) as temporary:

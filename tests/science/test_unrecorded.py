@@ -12,6 +12,7 @@ from nsi.circuits import CIRCUITS
 from nsi.geometry import RING
 from nsi.network import Network, run, synaptic_state
 from nsi.recordings import Recording
+from nsi.run import checkpoint, second
 from nsi.run.files import BadInput
 
 DRIVEN = np.array([False, True, True])  # of three recorded units
@@ -139,17 +140,16 @@ def test_a_second_network_makes_the_assumptions_where_undriven_neurons_alone_are
         assert not who.bounded
 
 
-def test_second_network_starts_from_the_answer_and_keeps_its_assumptions(rec, windows):
+def test_second_network_starts_from_the_answer_and_keeps_its_assumptions(rec, windows, tmp_path):
     drawn = windows(rec, seeds=(0, 1))
-    answer = RNN(40, 20, generators=drawn.generators).networks()
-    who = units.second(units.make(40, inputs=20), units.USUAL)
-    from nsi.run.watch import Watch
-
-    class Quiet(Watch):
-        __enter__ = lambda self: self  # noqa: E731
-        __exit__ = lambda self, *_: None  # noqa: E731
-
-    found = train.infer_hidden(answer, drawn, who, 20, 1e-4, 0.003, lambda name, count: Quiet())
+    answer, who = RNN(40, 20, generators=drawn.generators).networks(), units.make(40, inputs=20)
+    args = train.parse(["--out", str(tmp_path), "--updates", "20", "--lr", "1e-4", "--replicas", "2"])
+    units.choose(args, 40, None)
+    (tmp_path / "hidden.pt").write_text("an earlier fit's")
+    found, said = second.infer(
+        train.fit, RNN, args, who, answer, drawn, {"alpha": 0.2, "control": False, "input_units": 20}
+    )
+    assert said["hidden_assumed"] == units.USUAL
     for net, old in zip(found, answer, strict=True):
         assert np.abs(net.W[:40, :40] - old.W[:40, :40]).max() < 0.01
         assert (net.W[:40, 40:] >= 0).all()
@@ -157,6 +157,11 @@ def test_second_network_starts_from_the_answer_and_keeps_its_assumptions(rec, wi
         assert np.ptp(net.b[40:]) < 1e-6
         assert np.ptp(np.abs(net.W_in[0, 40:])) < 1e-6
     assert not np.array_equal(found[0].W[:40, 40:], found[1].W[:40, 40:])
+    written = checkpoint.networks(tmp_path / "hidden.pt")[0]
+    assert np.array_equal(written[1].W, found[1].W)
+    args.assume_hidden = ""
+    assert second.infer(train.fit, RNN, args, who, answer, drawn, {})[0] is answer
+    assert not (tmp_path / "hidden.pt").exists()
 
 
 @pytest.mark.parametrize("name", ["inhibited", "coupled", "mixed"])
