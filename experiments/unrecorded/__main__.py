@@ -104,6 +104,7 @@ def less(path, every):
     if every is None:
         del data["velocity"]
     else:
+        del data["true_orders"]  # of all compass neurons
         n, size = data["rates"].shape[-1], len(data["true_b"])
         seen = np.arange(0, n, every)
         order = np.concatenate([seen, np.setdiff1d(np.arange(size), seen)])
