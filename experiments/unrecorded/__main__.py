@@ -47,6 +47,7 @@ BLOCKS = "r_W_recorded", "r_W_to_hidden", "r_W_from_hidden", "r_W_among_hidden"
 REST = "r_W", "r_gate_effective", "gate_error", "loss", "heading_error_5s", "train_seconds", "hidden_seconds"
 TRUST = (
     "r_W", "W_size", "frobenius_W", "coverage", "r_total", "total_size", "coverage_total", "identifiable_fraction",
+    "r_match_response",
 )  # fmt: skip
 RIGHT = "r_match", "hidden_agreement", "warned"
 BLIND = "r_W", "r_gate_effective", "gate_error", "heading_error_5s", "true_velocity_5s"
@@ -57,6 +58,8 @@ def measured(name, seed, folder, sizes, updates, fits):
     whole = data = folder / f"{name}-{seed}.npz"
     runs.script("cann.py", "--out", data, "--seed", seed, *sizes, *(RECORDED | BROKEN).get(name, []))
     options = {fit: FITS[fit] for fit in fits}
+    if name in BROKEN:
+        options = {fit: option for fit, option in options.items() if fit in ("assumed", "two starts")}
     if name in LESS:
         data, options = less(data, LESS[name])
     found, quick = {}, [] if name in LESS else ["--no-errors"]
@@ -119,8 +122,10 @@ def less(path, every):
 
 
 def cell(values):
-    """Mean ± s.d. over seeds of those that there are."""
+    """Mean ± s.d. over seeds of those that there are; of small ones the mean alone, to two digits."""
     known = [v for v in values if v is not None]
+    if known and 0 < max(np.abs(known)) < 0.005:
+        return f"{np.mean(known):.2g}"
     return runs.spread(known) if known else "–"
 
 
