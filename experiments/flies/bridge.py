@@ -129,7 +129,7 @@ def main():
     p = command.Parser("Test fits to E-PG of the protocerebral bridge on left and right P-EN1 neurons.")
     p.add_argument("--data", type=Path, default="data/bridge.npz", help="as experiments.flies.read writes of PEN1-PB")
     p.add_argument("--updates", type=int, default=800, help="of every fit")
-    p.add_argument("--replicas", type=int, default=2, help="networks for each fly left out")
+    p.add_argument("--replicas", type=int, default=1, help="networks for each fly left out")
     options = p.parse_args()
     rec, folder = recordings.load(options.data), runs.folder_of(__file__)
     pen = recordings.load_held_out(options.data, rec)
