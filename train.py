@@ -2,10 +2,7 @@
 
 A free training comes first. Then, held at the record, the input units are trained and the weights onto the recorded
 neurons solved for in turn (nsi/solve.py): what is solved for is the answer. Of the network as trained, as solved and as
-run freely once more, the one runs that errs least. A run is a folder: model.pt, connectivity.npz, metrics.json and
-Weights & Biases' files.
-
-Only rates, velocity and stimulus enter the fit; the truth, where the recording has it, is for scores alone.
+run freely once more, the one runs that errs least. Only rates, velocity and stimulus enter; truth is for scores alone.
 """
 
 import time
@@ -15,11 +12,11 @@ import numpy as np
 import torch
 
 from model import RNN
-from nsi import check, geometry, measures, prediction, recordings, relations, uncertainty, units, unrecorded
+from nsi import check, doubts, geometry, measures, prediction, recordings, relations, uncertainty, units, unrecorded
 from nsi.connectivity import scores
 from nsi.gradient import Gradient
 from nsi.optimiser import Adam
-from nsi.run import checkpoint, command, files, processes, session, tracking
+from nsi.run import checkpoint, command, files, processes, second, session, tracking
 from nsi.run.watch import Stage, Watch
 from nsi.solve import onto_hidden, solve
 from nsi.windows import Windows
@@ -44,6 +41,7 @@ def parse(arguments=None):
     add("--input-units",   type=count,               help="hidden units that receive the velocity (by the file)")
     add("--response-units", type=number(int, 0),     help="hidden units that do not (by the file)")
     add("--assume",        type=units.assumptions,   help="of hidden units, e.g. excited,apart,types (nsi/units.py)")
+    add("--assume-hidden", type=units.assumptions,   help="the same in a second network, for these alone (by the file)")
     add("--favour",        choices=["direct", "even", "neither"], help="which of two paths that could do the same")
     add("--control",       action="store_true",      help="no input units: velocity drives the response units")
     add("--updates",       type=count,               help=f"gradient updates (default: {told('updates')})")
@@ -158,9 +156,9 @@ def main():
 
     n, d = rec.rates.shape[-1], rec.velocity.shape[-1]
     session.as_begun(args)
-    who = units.choose(args, n, rec.driven)
+    who = units.choose(args, n, rec.driven, d)
     inputs = len(who.driven) - n
-    print(f"{args.data}: {units.told(who, args.assume)}")
+    print(f"{args.data}: {units.told(who, args.assume, args.assume_hidden)}")
     loop = {"updates": args.updates, "lr": args.lr, "beta2": args.beta2, "schedule": args.schedule, "loss": args.loss}
     free = {"forcing": args.forcing, "penalty": args.drive_penalty if who.penalised else 0.0}
     batches = {"warmup": args.warmup, "window": args.window, "batch": args.batch, "rotate": args.rotate}
@@ -186,8 +184,7 @@ def main():
             model = RNN(n, inputs, d, alpha, args.init_scale, generators, who)
             model.become(trained)
             windows = Windows(train, alpha, generators, device, bootstrap=args.bootstrap, **batches)
-            stage = lambda name, count: Stage(f"{args.out.name}, {name}", count)  # noqa: E731
-            own = {"stage": stage, "bootstrap": args.bootstrap}
+            own = {"stage": lambda name, n: Stage(f"{args.out.name}, {name}", n), "bootstrap": args.bootstrap}
             *after, spreads = refine(model.to(device), windows, train, shape, args.rounds, **loop, **own)
             candidates |= zip(("solved", "tuned"), after, strict=True)
         networks, running = prediction.best(candidates, train, args.warmup, args.window)
@@ -195,18 +192,20 @@ def main():
         if set(running) != {"trained"}:
             session.keep_refined(checkpoint_path, options, trained, networks)
         solve_seconds = time.perf_counter() - spent
+        hidden, of_hidden = second.infer(fit, RNN, args, who, read, windows, options)
+        warnings += doubts.told(held_out, alpha, shape, of_hidden["hidden_assumed"], hidden)
         if not args.no_errors:
             found = uncertainty.read_off(read, train, shape, timed)
             found |= {} if args.control else relations.read_off(read[0], train, shape, places)
             recordings.save(args.out / "connectivity.npz", **found)
-        each = [measures.of_network(net, rec, held_out, shape, truth, found, args.warmup, args.window, its)
-                for net, its in zip(networks, read, strict=True)]  # fmt: skip
+        each = [measures.of_network(net, rec, held_out, shape, truth, found, args.warmup, args.window, its, other)
+                for net, its, other in zip(networks, read, hidden, strict=True)]  # fmt: skip
         metrics = measures.valid_json(measures.of_replicas(each) | relations.scores(found, truth, shape, places) | {
             "running": running if args.replicas > 1 else running[0], "updates": args.updates, "train_seconds": seconds,
             "heterogeneity": spreads if args.replicas > 1 else spreads[0], "solve_seconds": solve_seconds,
             "seconds": time.perf_counter() - began, "alpha": alpha, "held_out_trials": index, "warnings": warnings,
-            "shuffle_velocity": args.shuffle_velocity, "data_sha256": options["data_sha256"],
-            "hidden_agreement": unrecorded.agreement(networks, held_out),
+            "shuffle_velocity": args.shuffle_velocity, "data_sha256": options["data_sha256"], **of_hidden,
+            "hidden_agreement": unrecorded.agreement(hidden, held_out),
         })  # fmt: skip
         session.write_json(args.out / "metrics.json", metrics)
         tracking.summarise(wandb, metrics)

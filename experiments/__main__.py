@@ -12,7 +12,8 @@ from experiments import runs
 
 ORDER = (
     "reproduction", "connections", "coverage", "unrecorded", "findings", "limits", "orders", "perturbation", "design",
-    "rivals", "estimator", "answer", "speed", "grid", "flies", "flies.models", "mouse",
+    "rivals", "estimator", "answer", "speed", "grid", "flies", "flies.models", "flies.inhibition",
+    "flies.bridge", "mouse",
 )  # fmt: skip
 
 
@@ -20,7 +21,8 @@ def main():
     for picture in (runs.ROOT / "runs" / "figures").glob("*.png"):  # the notebook's
         shutil.copy(picture, runs.ROOT / "experiments" / "reproduction")
     for name in ORDER:
-        needed = {"flies": "fly.npz", "mouse": "mouse.npz"}.get(name.split(".")[0])
+        needed = {"flies": "fly.npz", "mouse": "mouse.npz", "flies.bridge": "bridge.npz"}
+        needed = needed.get(name, needed.get(name.split(".")[0]))
         if needed and not (runs.ROOT / "data" / needed).exists():
             print(f"{name}: left out, there is no data/{needed}")
             continue

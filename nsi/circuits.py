@@ -8,6 +8,9 @@ no shifters: v multiplies a second matrix. Grid cells hold a bump on a torus, an
 Four circuits answer the velocity in a higher order. `even`: speed, whichever way, raises the bump, through neurons of
 its own, as in real flies; `saturating`: the shifters' drive levels off, so that a third order appears; `product`: the
 bump turns by v g, where g is a second input; `quadratic`: v multiplies one matrix, v^2 another.
+
+Three circuits break what a fit may assume of hidden neurons (nsi/units.py). `inhibited`: the compass inhibits shifters;
+`coupled`: shifters excite each other; `mixed`: they are of two types.
 """
 
 from typing import NamedTuple
@@ -74,6 +77,43 @@ def ring(n=100, shifters=50, cosine=0.12, displacement=np.pi / 2, amplitude=0.17
 def holding(n=100, shifters=50, **more):
     """A weaker ring whose shifters, displaced by 60 degrees, help to hold the bump, as in the fly."""
     return ring(n, shifters, **{"cosine": 0.08, "displacement": np.pi / 3, "amplitude": 0.178, "drive": 0.065} | more)
+
+
+def inhibited(n=100, shifters=50, amplitude=0.167, threshold=0.4, **more):
+    """The default circuit with a sign turned: compass neurons inhibit shifters, which fire by themselves away from the
+    bump, and what they send is turned too, so that they move the bump as ever.
+
+    threshold: below which the bump silences them; amplitude: for a gain of 1.
+    """
+    circuit = ring(n, shifters, amplitude=amplitude, threshold=-threshold, **more)
+    circuit.network.W[:n, n:] *= -1
+    circuit.network.W[n:, :n] *= -1
+    return circuit
+
+
+def coupled(n=100, shifters=50, strength=0.5, amplitude=0.126, threshold=0.6, **more):
+    """The default circuit whose shifters excite those of their side: they answer more, and later.
+
+    strength: of what a shifter gets from its side, were all alike active; amplitude: for a gain of 1.
+    """
+    circuit = ring(n, shifters, amplitude=amplitude, threshold=threshold, **more)
+    places = RING.places(shifters)[:, 0]
+    near = np.exp((np.cos(places - places[:, None]) - 1) / 0.3**2)
+    for part in (slice(n, n + shifters), slice(n + shifters, None)):
+        circuit.network.W[part, part] = strength * near / near.sum(0)
+    return circuit
+
+
+def mixed(n=100, shifters=50, amplitude=0.179, thresholds=(0.2, 0.6), drives=(0.02, 0.06), **more):
+    """The default circuit whose shifters are of two types, taking turns around the ring.
+
+    thresholds, drives: of either type, as for `ring`; amplitude: for a gain of 1.
+    """
+    circuit = ring(n, shifters, amplitude=amplitude, **more)
+    net = circuit.network
+    net.b[n:] = -np.tile(thresholds, shifters)
+    net.W_in[0, n:] = np.sign(net.W_in[0, n:]) * np.tile(drives, shifters)
+    return circuit
 
 
 def gain(n=100, dt=0.025):
@@ -169,4 +209,5 @@ def _ring_and_derivative(n, cosine):
 CIRCUITS = {
     "ring": ring, "gain": gain, "holding": holding, "grid": grid,
     "even": even, "saturating": saturating, "product": product, "quadratic": quadratic,
+    "inhibited": inhibited, "coupled": coupled, "mixed": mixed,
 }  # fmt: skip

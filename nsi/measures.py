@@ -8,12 +8,13 @@ from nsi import connectivity, prediction, tuning, uncertainty, unrecorded
 from nsi.geometry import decoding_error, places_of
 
 
-def of_network(net, rec, held_out, geometry, truth, found, warmup, window, read=None):
+def of_network(net, rec, held_out, geometry, truth, found, warmup, window, read=None, hidden=None):
     """The measures of one fitted network (docs/measures.md); the truth, where there is one, is read here and only here.
 
     rec, held_out: all trials and the held-out ones; truth: recordings.load_truth's; found: the arrays of
     connectivity.npz, or None; warmup, window: steps of the windows that `loss` is measured on; read: Network whose
-    connections are scored, where it is not the one that runs. Returns: dict.
+    connections are scored, where it is not the one that runs; hidden: Network whose hidden units are, where another has
+    them. Returns: dict.
     """
     places, read = places_of(rec, geometry), net if read is None else read
     turning = prediction.turning(rec, geometry, places)
@@ -38,7 +39,7 @@ def of_network(net, rec, held_out, geometry, truth, found, warmup, window, read=
         result |= tuning.shifter_measures(read, held_out, geometry, places)
     if len(net.b) > net.n:
         result |= uncertainty.path_measures(read, rec, truth, found)
-        result |= unrecorded.measures(read, rec, truth)
+        result |= unrecorded.measures(read if hidden is None else hidden, rec, truth)
     return result
 
 

@@ -234,7 +234,30 @@ def undetermined(m, found):
                 f"Paths through hidden neurons only in part: the pulses put {m['direct_share']:.0%} of what neurons do "
                 "to each other into direct connections."
             )
+    if m.get("hidden_assumed"):
+        sentences.append(hidden(m))
+    if m.get("response_units"):
+        sentences.append(
+            f"Connections of neurons that are missing: {m['response_units']} hidden response units stand for them, and "
+            "what these do and what W does can stand in for each other."
+        )
+    elif "shifter_fraction" in m:
+        sentences.append(
+            "Whether response neurons are missing: all are taken to be recorded. If some are not, W takes in the paths "
+            "through them, is too large, and no interval says so."
+        )
     return sentences
+
+
+def hidden(m):
+    """What is said of single hidden neurons, and on what it rests."""
+    spread = m.get("hidden_agreement")
+    seeds = "" if spread is None else f" Networks from other starts agree on them at r {spread:.2f}."
+    return (
+        f"What single hidden neurons do: it rests on assumptions ({m['hidden_assumed'].replace(',', ', ')}). That "
+        "driven neurons are apart is tested by how fast velocity acts; the rest is not, since other hidden neurons, "
+        f"of the other sign for one, would do the same to the recorded ones.{seeds}"
+    )
 
 
 def beside(out, metrics):

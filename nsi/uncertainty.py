@@ -39,6 +39,7 @@ from nsi.network import synaptic_state
 RESOLVED = 1.5  # a weight is identifiable if its standard error is below this times the r.m.s. weight
 LOW, HIGH = 0.1, 2.0  # predicted currents between which arctanh(r) is trusted
 CLUSTERS = 20  # at least; fewer trials are cut
+UNTOLD = 1.5  # of the even path's square, added to a direct weight's variance where alpha is a guess
 BLOCK = 25  # neurons treated at a time
 SEEN = 5000  # samples by which neurons' activities are compared
 
@@ -141,8 +142,12 @@ def nuisances(net, held, rec):
     return np.concatenate([synaptic_state(a, net.alpha) for a in raw], -1)
 
 
-def estimate(net, rec):
-    """The unbiased estimate about a net, best one trained on with the response units held. Returns: Estimate."""
+def estimate(net, rec, timed=True):
+    """The unbiased estimate about a net, best one trained on with the response units held.
+
+    timed: whether its alpha is known. Where it is a guess, so is the synapse's delay by which pulses tell the direct
+    path from the even one, and the size of the latter counts as an error of the former. Returns: Estimate.
+    """
     held, n, size = hold(net, rec), net.n, len(net.b)
     extra = nuisances(net, held, rec)
     x = np.concatenate([held.x, extra], -1)
@@ -179,7 +184,8 @@ def estimate(net, rec):
             se[:, j], total_se[:, j] = error(np.eye(n, size)), error(rows)
             for d, path in enumerate(paths):
                 gate_se[d, :, j] = error(np.concatenate([np.zeros((n, n)), path], 1))
-    W_se, total_se = np.sqrt(se**2 + more.W), np.sqrt(total_se**2 + more.total)
+    confused = 0.0 if timed else UNTOLD * (even @ net.W[n:, :n]) ** 2
+    W_se, total_se = np.sqrt(se**2 + more.W + confused), np.sqrt(total_se**2 + more.total)
     return Estimate(W, W_se, total, total_se, gates, np.sqrt(gate_se**2 + more.gate))
 
 
@@ -206,7 +212,7 @@ def read_off(networks, rec, geometry, timed=True):
     """
     about = networks[0]
     n, several, hidden = about.n, len(networks) > 1, len(about.b) > about.n
-    found = estimate(about, rec)._asdict()
+    found = estimate(about, rec, timed)._asdict()
     found = {"W": about.W[:n, :n], "W_unbiased": found.pop("W"), **found}
     told = rec.stimulus is not None or not hidden  # the direct path from the even one
     found["identifiable"] = identifiable(found["W"], found["W_se" if told else "total_se"])

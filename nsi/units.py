@@ -14,6 +14,10 @@ So something is assumed, under these names:
 
 and one of two paths that could do the same is *favoured*, by a small penalty, fading to 0, on what the other sends:
 "direct", from recorded neurons; "even", from hidden ones; or "neither".
+
+Where undriven neurons alone were recorded, what is assumed of hidden ones costs the gate its size. So the network that
+is the answer assumes nothing, and a second one, which starts from its W, is trained under the assumptions, held at the
+record, for what is said of hidden neurons alone.
 """
 
 from typing import NamedTuple
@@ -22,6 +26,7 @@ import numpy as np
 import torch
 
 ASSUMPTIONS = "excited", "apart", "types", "copies", "inhibition"
+USUAL = "excited,apart,types"  # what is assumed where the file decides
 POPULATION = 100  # response units, or input units, recorded and hidden ones together, where nobody says how many
 
 
@@ -97,11 +102,11 @@ def assumptions(text):
     return ",".join(name for name in ASSUMPTIONS if name in names)
 
 
-def choose(args, n, driven):
+def choose(args, n, driven, dimensions=1):
     """The units of a fit, from its options, which are filled in where they leave the choice to the recording.
 
-    args: with control, input_units, response_units, assume and favour; n: recorded; driven: (n,) bool or None.
-    Returns: Units.
+    args: with control, rounds, input_units, response_units, assume, assume_hidden and favour; n: recorded; driven: (n,)
+    bool or None; dimensions: components of the velocity. Returns: Units.
     """
     moved = 0 if driven is None else int(driven.sum())
     still = n - moved
@@ -110,8 +115,12 @@ def choose(args, n, driven):
         args.response_units = 0 if few else max(0, POPULATION - still)
     if args.input_units is None:
         args.input_units = 0 if still == 0 else max(1, POPULATION - moved)
+    if args.control or not args.rounds:  # there is no answer yet that a second network could start from
+        args.assume_hidden = ""
+    if args.assume_hidden is None:
+        args.assume_hidden = USUAL if args.assume is None and args.input_units and not moved and dimensions == 1 else ""
     if args.assume is None:
-        usual = "excited,apart,types" + (",copies" if args.response_units else "")
+        usual = USUAL + (",copies" if args.response_units else "")
         args.assume = usual if moved and not args.control else ""
     if args.favour is None:
         args.favour = "direct" if few else "even" if still else "neither"
@@ -121,12 +130,20 @@ def choose(args, n, driven):
     return make(n, args.response_units, args.input_units, driven, args.assume.split(","), args.favour)
 
 
-def told(who, assume):
-    """Which units there are and what is assumed of them, in a line. who: Units; assume: the text of the option."""
+def second(who, assume):
+    """The units of the second network. who: Units of the first; assume: the text of the option."""
+    n, inputs = who.n, int(who.hidden_inputs.sum())
+    return make(n, len(who.driven) - n - inputs, inputs, who.driven[:n], assume.split(","), who.favoured)
+
+
+def told(who, assume, apart=""):
+    """Which units there are and what is assumed of them, in a line. who: Units; assume: the text of the option; apart:
+    that of the second network's."""
     n, inputs = who.n, int(who.hidden_inputs.sum())
     moved = f", {who.driven[:n].sum()} of them driven" if who.driven[:n].any() else ""
     hidden = f"{len(who.driven) - n - inputs} response and {inputs} input units hidden"
-    return f"{n} recorded neurons{moved}; {hidden}; assumed of these: {assume.replace(',', ', ') or 'nothing'}"
+    line = f"{n} recorded neurons{moved}; {hidden}; assumed of these: {assume.replace(',', ', ') or 'nothing'}"
+    return line + (f", in a second network {apart.replace(',', ', ')}" if apart else "")
 
 
 # ---- in a network -----------------------------------------------------------------------------------------------

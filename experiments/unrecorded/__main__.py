@@ -3,7 +3,8 @@
 The same simulated circuit is recorded in several ways: its compass alone, its shifters alone, half of each, the compass
 and ten shifters, half or a quarter of the compass, and the compass without the velocity. train.py is fitted with its
 assumptions and without any. Hidden units are matched one to one with the hidden neurons of their kind on training
-trials and compared on held-out ones; a linear map from the recorded activity stands beside them.
+trials and compared on held-out ones; a linear map from the recorded activity stands beside them. Circuits that break
+an assumption are recorded too: whether the fit warns of it is what is asked there.
 
 Writes results.json, unrecorded.png and the page's tables. Run it from the top folder, as
 `python -m experiments.unrecorded`.
@@ -16,8 +17,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from experiments import runs
-from nsi import figures
-from nsi.run import files
+from nsi import figures, geometry, prediction, recordings
+from nsi.run import checkpoint, files
 
 FOLDER = runs.folder_of(__file__)
 RECORDED = {
@@ -28,41 +29,85 @@ RECORDED = {
     "compass, holding": ["--circuit", "holding"],
     "compass, gain": ["--circuit", "gain"],
 }
+BROKEN = {  # an assumption that is wrong, each
+    "inhibited shifters (excited)": ["--circuit", "inhibited"],
+    "coupled shifters (apart)": ["--circuit", "coupled"],
+    "two types of shifters (types)": ["--circuit", "mixed"],
+}
 LESS = {"no velocity": None, "half of the compass": 2, "a quarter of the compass": 4}  # every so-many-th neuron
-FITS = {"assumed": [], "three times the updates": ["--updates", 1650], "nothing assumed": ["--assume", "none"]}
-USUAL = ["--assume", "excited,apart,types"]  # where compass neurons alone are recorded nothing is assumed unasked
+FITS = {
+    "assumed": [], "three times the updates": ["--updates", 1650], "nothing assumed": ["--assume", "none"],
+    "assumed throughout": ["--assume", "excited,apart,types"], "two starts": ["--replicas", 2],
+}  # fmt: skip
+STANDING = "hidden units for the missing"  # a fit of recordings that lack compass neurons
 HIDDEN = (
     "r_match", "r_match_response", "r_match_input", "r2_hidden", "r2_hidden_linear", "r2_hidden_baseline",
 )  # fmt: skip
 BLOCKS = "r_W_recorded", "r_W_to_hidden", "r_W_from_hidden", "r_W_among_hidden"
-REST = "r_W", "r_W_identifiable", "r_gate_effective", "gate_error", "loss", "heading_error_5s"
-TRUST = "r_W", "r_W_identifiable", "r_total", "r_gate_effective", "coverage", "identifiable_fraction"
+REST = "r_W", "r_gate_effective", "gate_error", "loss", "heading_error_5s", "train_seconds", "hidden_seconds"
+TRUST = (
+    "r_W", "W_size", "frobenius_W", "coverage", "r_total", "total_size", "coverage_total", "identifiable_fraction",
+    "r_match_response",
+)  # fmt: skip
+RIGHT = "r_match", "hidden_agreement", "warned"
+BLIND = "r_W", "r_gate_effective", "gate_error", "heading_error_5s", "true_velocity_5s"
 
 
 def measured(name, seed, folder, sizes, updates, fits):
     """Record the circuit one way and fit it. Returns: {fit: {measure: value or None}}."""
-    data = folder / f"{name}-{seed}.npz"
-    runs.script("cann.py", "--out", data, "--seed", seed, *sizes, *RECORDED.get(name, []))
+    whole = data = folder / f"{name}-{seed}.npz"
+    runs.script("cann.py", "--out", data, "--seed", seed, *sizes, *(RECORDED | BROKEN).get(name, []))
+    options = {fit: FITS[fit] for fit in fits}
+    if name in BROKEN:
+        options = {fit: option for fit, option in options.items() if fit in ("assumed", "two starts")}
     if name in LESS:
-        data = less(data, LESS[name])
-        fits = {"assumed": []}
-    found, usual = {}, [] if "shifters" in name or name == "half of each" else USUAL
-    for fit in fits:
+        data, options = less(data, LESS[name])
+    found, quick = {}, [] if name in LESS else ["--no-errors"]
+    for fit, option in options.items():
         out = folder / f"{name}-{seed}-{fit}"
-        metrics = runs.fit(data, out, "--seed", seed, *usual, *FITS[fit], *updates)
-        found[fit] = {m: metrics.get(m) for m in {**dict.fromkeys((*HIDDEN, *BLOCKS, *REST, *TRUST))}}
-    data.unlink()
+        metrics = runs.fit(data, out, "--seed", seed, *quick, *option, *updates)
+        metrics |= sizes_of(data, out) | {"warned": float(bool(metrics["warnings"]))}
+        if name == "no velocity":
+            metrics["true_velocity_5s"] = ahead(whole, out)
+        some = {m: metrics.get(m) for m in dict.fromkeys((*HIDDEN, *BLOCKS, *REST, *TRUST, *RIGHT, *BLIND))}
+        found[fit] = {m: float(np.mean(v)) if isinstance(v, list) and None not in v else v for m, v in some.items()}
+        found[fit]["warnings"] = metrics["warnings"]
+    for path in {whole, data}:
+        path.unlink()
     return found
+
+
+def sizes_of(data, out):
+    """How large the fitted direct weights, and the total, are relative to true direct weights: slopes of regression."""
+    path = out / "connectivity.npz"
+    if not path.exists():
+        return {}
+    with np.load(path) as fitted, np.load(data) as file:
+        n = len(fitted["W"])
+        true, known = file["true_W"][:n, :n], fitted["identifiable"]
+        slope = lambda x: float(np.sum(x[known] * true[known]) / np.sum(true[known] ** 2))  # noqa: E731
+        return {"W_size": slope(fitted["W"]), "total_size": slope(fitted["total"])} if known.any() else {}
+
+
+def ahead(path, out):
+    """Error of the heading 5 s ahead, rad, of a network that is told the true velocity after it was fitted without:
+    the activity's own turning would look ahead. path: the whole recording; out: the fit's folder."""
+    rec = recordings.load(path)
+    shape = geometry.of(rec)
+    places, net = geometry.places_of(rec, shape), checkpoint.networks(out / "model.pt")[0][0]
+    return float(np.nanmean(prediction.heading_error(net, recordings.split(rec)[1], shape, places)))
 
 
 def less(path, every):
     """A recording without its velocity (every: None), or with every so-many-th compass neuron alone, the others being
-    missing from the recording as shifters are. Returns: its path."""
+    missing from the recording as shifters are. Returns: its path, and the options of its fits by name."""
     with np.load(path, allow_pickle=False) as file:
         data = dict(file)
+    options = {"assumed": []}
     if every is None:
         del data["velocity"]
     else:
+        del data["true_orders"]  # of all compass neurons
         n, size = data["rates"].shape[-1], len(data["true_b"])
         seen = np.arange(0, n, every)
         order = np.concatenate([seen, np.setdiff1d(np.arange(size), seen)])
@@ -70,27 +115,30 @@ def less(path, every):
         data |= {"rates": rates[..., : len(seen)], "hidden_rates": rates[..., len(seen) :],
                  "true_W": data["true_W"][np.ix_(order, order)], "true_W_in": data["true_W_in"][:, order],
                  "true_b": data["true_b"][order], "true_gate": data["true_gate"][:, seen][:, :, seen]}  # fmt: skip
+        options[STANDING] = ["--response-units", n - len(seen)]
     out = path.with_name(f"less-{path.name}")
     np.savez(out, **data)
-    path.unlink()
-    return out
+    return out, options
 
 
 def cell(values):
-    """Mean ± s.d. over seeds of those that there are."""
+    """Mean ± s.d. over seeds of those that there are; of small ones the mean alone, to two digits."""
     known = [v for v in values if v is not None]
+    if known and 0 < max(np.abs(known)) < 0.005:
+        return f"{np.mean(known):.2g}"
     return runs.spread(known) if known else "–"
 
 
 def rows(results, chosen):
     """Rows of a table: (name, {measure: values}) of the recordings `chosen` and each of their fits."""
-    return [(f"{name}: {fit}", row) for name in chosen if name in results for fit, row in results[name].items()]
+    some = [(name, fit, row) for name in chosen if name in results for fit, row in results[name].items()]
+    return [(f"{name}: {fit} (n {len(row['r_W'])})", row) for name, fit, row in some]
 
 
 def table(results, chosen, measures):
     """A table as Markdown. results: {recording: {fit: {measure: values}}}."""
     some = rows(results, chosen)
-    columns = {f"`{m}`": [cell(row[m]) for _, row in some] for m in measures}
+    columns = {f"`{m}`": [cell(row.get(m, [])) for _, row in some] for m in measures}
     return runs.turned([name for name, _ in some], columns)
 
 
@@ -110,15 +158,25 @@ def rest(results):
 
 
 def missing(results):
-    """Recordings that lack more, as Markdown."""
-    return table(results, ["compass", *LESS], TRUST)
+    """Recordings that lack compass neurons, as Markdown."""
+    return table(results, [name for name in LESS if name != "no velocity"], TRUST)
+
+
+def blind(results):
+    """The compass without the velocity, and with it, as Markdown."""
+    return table(results, ["compass", "no velocity"], BLIND)
+
+
+def right(results):
+    """Circuits that break an assumption, and those that do not, as Markdown; `warned`: the share of fits that do."""
+    return table(results, ["compass", "compass, holding", *BROKEN], RIGHT)
 
 
 def figure(results):
     """r_match and the variance explained, recording by recording, with and without assumptions."""
     names = [name for name in RECORDED if name in results and name != "compass, gain"]
     drawn, axes = plt.subplots(1, 2, figsize=(9, 3.2), sharey=True)
-    colours = dict(zip(FITS, (figures.FITTED, "#d9a05b", figures.SIMPLE), strict=True))
+    colours = dict(zip(FITS, (figures.FITTED, "#d9a05b", figures.SIMPLE), strict=False))
     colours = {fit: c for fit, c in colours.items() if any(fit in results[name] for name in names)}
     for ax, measure, title in zip(axes, ("r_match", "r2_hidden"), ("correlation", "variance explained"), strict=True):
         for k, (fit, colour) in enumerate(colours.items()):
@@ -140,9 +198,9 @@ def figure(results):
 
 def main():
     p = runs.options(__doc__, 3)
-    every = [*RECORDED, *LESS]
+    every = [*RECORDED, *BROKEN, *LESS]
     p.add_argument("--recorded", nargs="+", choices=every, default=every, help="which; others are kept")
-    p.add_argument("--fits", nargs="+", choices=FITS, default=list(FITS), help="which")
+    p.add_argument("--fits", nargs="+", choices=FITS, default=list(FITS), help="which, where all neurons of a kind are")
     p.add_argument("--workers", type=int, help="fits at a time (default: one per core)")
     args = p.parse_args()
     sizes, updates = ["--trials", args.trials, "--steps", args.steps], runs.updates(args)
@@ -158,11 +216,12 @@ def main():
         }
     results = {name: results[name] for name in every if name in results}
     runs.write(FOLDER, results)
-    runs.page(FOLDER, hidden=hidden(results), blocks=blocks(results), rest=rest(results), missing=missing(results))
+    tables = {f.__name__: f(results) for f in (hidden, blocks, rest, missing, blind, right)}
+    runs.page(FOLDER, **tables)
     figures.style()
     with files.whole(FOLDER / "unrecorded.png") as temporary:
         figure(results).savefig(temporary)
-    print("\n\n".join((hidden(results), blocks(results), rest(results), missing(results))))
+    print("\n\n".join(tables.values()))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from nsi.run import checkpoint, files, processes, tracking
 from nsi.run.files import BadInput
 from nsi.run.watch import Run, Share
 
-BEFORE = {"response_units": 0, "assume": "", "favour": "direct"}  # what runs did before there were these options
+BEFORE = {"response_units": 0, "assume": "", "assume_hidden": "", "favour": "direct"}  # before there were these options
 ALIKE = 0.1  # heterogeneity below which W may be taken for a function of distance
 PASSING = "out", "resume", "overwrite", "wandb", "device", "no_report"  # options that do not change what is fitted
 
@@ -48,10 +48,13 @@ def told(options, path):
 
 def as_begun(args):
     """Have a run go on with the assumptions it was begun with, none if it is older than they are, unless some are
-    given. args: with resume, out and assume."""
+    given. args: with resume, out, assume and assume_hidden."""
     path = args.out / "model.pt"
-    if args.resume and args.assume is None and path.exists():
-        args.assume = checkpoint.read(path)["args"].get("assume", "")
+    if args.resume and path.exists():
+        begun = checkpoint.read(path)["args"]
+        for name in ("assume", "assume_hidden"):
+            if getattr(args, name) is None:
+                setattr(args, name, begun.get(name, ""))
 
 
 def resume(path, options):

@@ -68,10 +68,14 @@ def examples(checkout, run):
 @pytest.fixture(scope="session")
 def flies(checkout, fly_trial):
     """Files like those of the real flies and their connectome, where the pages have them."""
-    (checkout / "PEN1-EB" / "20160423").mkdir(parents=True)
+    for folder in ("PEN1-EB/20160423", "PEN1-PB/20160621"):
+        (checkout / folder).mkdir(parents=True)
     for k in range(6):
         name = f"Fly{k // 2 + 1}_9day_6fx60D05_jRGC1ax37F06_Dark_0000{k % 2}.mat"
-        savemat(checkout / "PEN1-EB" / "20160423" / name, fly_trial(130, seed=k)[0])
+        one = fly_trial(130, seed=k)[0]
+        savemat(checkout / "PEN1-EB" / "20160423" / name, one)
+        bridge = {key: np.concatenate([one[key], one[key][:2]]) for key in ("GROIaveMax", "RROIaveMax")}  # 18 glomeruli
+        savemat(checkout / "PEN1-PB" / "20160621" / name, one | bridge)
     rng, glomeruli = np.random.default_rng(0), [f"{side}{k}" for side in "LR" for k in range(1, 9)] * 2
     population = np.repeat(["EPG", "D7"], [32, 4])
     np.savez(

@@ -67,7 +67,14 @@ TABLES = {
     "perturbation": {"perturbation": "table"},
     "reproduction": {"recovery": "table", "trust": "trust_table"},
     "rivals": {"rivals": "table"},
-    "unrecorded": {"hidden": "hidden", "blocks": "blocks", "rest": "rest", "missing": "missing"},
+    "unrecorded": {
+        "hidden": "hidden",
+        "blocks": "blocks",
+        "rest": "rest",
+        "missing": "missing",
+        "blind": "blind",
+        "right": "right",
+    },
     "speed": {"comparison": "comparison", "growth": "growth"},
 }  # fmt: skip
 
@@ -88,6 +95,20 @@ def test_tables_are_the_measured_ones(name):
     results, page = json.loads((folder / "results.json").read_text()), (folder / "README.md").read_text()
     assert results
     for mark, function in TABLES[name].items():
+        assert f"<!-- {mark} -->\n\n{getattr(experiment, function)(results)}\n\n<!-- end -->" in page
+
+
+@pytest.mark.parametrize(
+    ("name", "tables"),
+    [
+        ("inhibition", {"neurons": "neurons_table", "test": "errors_table", "delta7": "wiring_table"}),
+        ("bridge", {"bridge": "table"}),
+    ],
+)
+def test_tables_of_the_further_commands_on_flies_are_the_measured_ones(name, tables):
+    experiment, folder = importlib.import_module(f"experiments.flies.{name}"), ROOT / "experiments" / "flies"
+    results, page = json.loads((folder / f"{name}.json").read_text()), (folder / "README.md").read_text()
+    for mark, function in tables.items():
         assert f"<!-- {mark} -->\n\n{getattr(experiment, function)(results)}\n\n<!-- end -->" in page
 
 

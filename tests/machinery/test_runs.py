@@ -52,7 +52,10 @@ def test_metrics_are_valid_json(control, replicas, run):
     assert metrics["heading_error_5s"] == (None if replicas == 1 else [None, None])  # trials of 0.4 s
     assert metrics["updates"] == 5
     assert metrics["held_out_trials"] == [2]
-    assert metrics["warnings"] == []
+    several = replicas > 1 and not control  # after five updates networks agree on nothing hidden
+    assert len(metrics["warnings"]) == several
+    assert all("from other starts" in sentence for sentence in metrics["warnings"])
+    assert (metrics["hidden_agreement"] is not None) == several
 
 
 def test_metrics_of_a_simulated_recording(data, run, rec):

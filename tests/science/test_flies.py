@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 
 from experiments.flies import __main__ as flies
+from experiments.flies import bridge, inhibition, neurons
 from experiments.orders import flies as orders
-from experiments.orders import neurons
+from experiments.orders import neurons as recorded
 from nsi.geometry import RING
-from nsi.network import Network
+from nsi.network import Network, synaptic_state
 from nsi.recordings import Recording
+from nsi.recordings.flies import COMPASS, IN_BRIDGE, SHIFTERS
 from tests.tools import ROOT
 
 
@@ -52,6 +54,77 @@ def test_lead_and_share_of_a_bump_ahead(bumps):
     assert max(flies.share(other, bumps.rates, bumps)) < 0.05
 
 
+def test_share_on_a_fly_left_out_is_of_a_map_fitted_on_the_others(bumps):
+    other, fly = bumps.animal != 1, bumps.animal == 1
+    twice = 2 * bumps.rates + 1
+    assert neurons.mapped(bumps.rates, twice, bumps, other, fly) > 0.99
+    turned = np.where(fly[:, None, None], -twice, twice)  # a map that holds for the others alone
+    assert neurons.mapped(bumps.rates, turned, bumps, other, fly) < 0
+
+
+def test_units_are_drawn_where_they_send_to():
+    W, angles = np.zeros((20, 20), np.float32), RING.places(16)[:, 0]
+    W[16:, :16] = np.cos(angles - np.arange(4)[:, None] * np.pi / 2)
+    net = Network(W, np.zeros((1, 20)), np.zeros(20), 0.5, 16)
+    assert neurons.placed(net, np.eye(4)[:, None])[:, 0].argmax(-1).tolist() == [0, 4, 8, 12]
+
+
+def test_what_the_compass_tells_is_taken_from_a_picture(bumps):
+    aside = np.roll(synaptic_state(bumps.rates, 1.0), 2, -1)  # E-PG's activity a step ago
+    turns = bumps.velocity * bumps.rates
+    assert neurons.alike(aside, aside, bumps) == pytest.approx(1)
+    assert neurons.alike(aside + turns, turns, bumps) > 0.5
+    assert neurons.alike(aside + turns, turns, bumps, True) > 0.9
+    noisy = aside + 0.01 * np.random.default_rng(0).standard_normal(aside.shape)
+    assert neurons.alike(noisy, aside, bumps) > 0.99
+    assert abs(neurons.alike(noisy, turns, bumps, True)) < 0.1
+
+
+def test_chance_of_a_mean_difference_counts_all_signs():
+    assert inhibition.by_chance(np.ones(9)) == 2 / 512
+    assert inhibition.by_chance(np.array([1.0, -1.0])) == 1
+    assert inhibition.by_chance(np.array([3.0, 1.0, 1.0])) == 2 / 8
+
+
+def test_rows_of_the_bridge_are_put_in_the_order_of_their_angles():
+    names = [f"L{g}" for g in range(9, 0, -1)] + [f"R{g}" for g in range(1, 10)]
+    angle = lambda name: (45 * (int(name[1]) - 1) if name[0] == "R" else 22.5 + 45 * (8 - int(name[1]))) % 360  # noqa: E731
+    for line, missing in ((COMPASS, {"L9", "R9"}), (SHIFTERS, {"L1", "R1"})):
+        rows = [names[row] for row in IN_BRIDGE[line]]
+        assert set(rows) == set(names) - missing
+        np.testing.assert_allclose([angle(row) for row in rows], np.arange(16) * 22.5)
+
+
+def test_shifters_of_the_bridge_are_found_by_side_and_angle(bumps):
+    """P-EN1 that copies E-PG, the side that the fly turns to more: velocity alone has the difference, not the rest."""
+    v = bumps.velocity[..., 0]
+    pen = bumps.rates.copy()
+    pen[..., bridge.RIGHT] *= 1 + 0.3 * np.clip(v, -2, 2)[..., None]
+    pen[..., bridge.LEFT] *= 1 - 0.3 * np.clip(v, -2, 2)[..., None]
+    fly, slow = bumps.animal == 0, synaptic_state(pen, bridge.CALCIUM)
+    of = {k: bridge.scored(x, slow[fly], bumps.trials(fly), a) for k, (x, a) in bridge.rivals(bumps, slow, fly).items()}
+    assert of["E-PG times either side's turns"]["left - right"] > 0.9
+    assert of["velocity, filtered"]["left - right"] > 0.9
+    assert of["E-PG times either side's turns"]["pattern"] > of["velocity, filtered"]["pattern"] + 0.1
+    assert bridge.scored(pen[fly], slow[fly], bumps.trials(fly))["partial"] > 0.99
+
+
+def test_input_units_of_the_bridge_are_drawn_on_their_side():
+    """Units driven by v > 0 that send to lower angles, as right P-EN1 do, and their mirror images."""
+    angles = RING.places(16)[:, 0]
+    side = np.tile([1, -1], 8)
+    place = np.repeat(angles[:8], 2)
+    W, W_in = np.zeros((32, 32), np.float32), np.zeros((1, 32))
+    W[:16, 16:] = np.cos(angles[:, None] - place)
+    W[16:, :16] = np.cos(angles - (place - side * np.deg2rad(55))[:, None])
+    W_in[:, 16:] = 0.1 * side
+    picture = bridge.drawn(Network(W, W_in, np.zeros(32), 0.5, 16), np.eye(16)[:, None])[:, 0]
+    assert (picture[side > 0][:, bridge.LEFT] == 0).all()
+    assert (picture[side < 0][:, bridge.RIGHT] == 0).all()
+    near = np.abs(RING.difference(angles[picture.argmax(-1)], place))
+    assert near.max() < np.deg2rad(23)
+
+
 def test_null_models_keep_what_they_should(bumps):
     null = flies.nulls(bumps, np.random.default_rng(0))
     np.testing.assert_array_equal(np.sort(null["randomised phases"].rates, 1), np.sort(bumps.rates, 1))
@@ -90,7 +163,7 @@ def test_arms_of_a_v_are_those_it_has():
     v = 3 * np.sin(np.arange(4000) / 37)[None]
     up, down = (orders.filtered(np.maximum(s * v, 0), 0.1, orders.FILTER)[0] for s in (1, -1))
     rates = np.stack([1 + 0.5 * up + 0.2 * down, 1 + 0.3 * down])
-    arms = neurons.arms(rates, v[0], 0.1)
+    arms = recorded.arms(rates, v[0], 0.1)
     np.testing.assert_allclose(arms * rates.mean(1, keepdims=True), [[0.5, 0.2], [0, 0.3]], atol=1e-9)
 
 
@@ -103,20 +176,20 @@ def test_interval_over_flies_is_that_of_the_mean_where_the_estimate_is_one():
 
 def test_curve_is_the_mean_rate_by_velocity():
     v = np.tile(np.linspace(-2.9, 2.9, 59), 20)
-    found = np.array(neurons.curve(1 + np.abs(v), v))
-    middle = (neurons.SPEEDS[1:] + neurons.SPEEDS[:-1]) / 2
+    found = np.array(recorded.curve(1 + np.abs(v), v))
+    middle = (recorded.SPEEDS[1:] + recorded.SPEEDS[:-1]) / 2
     np.testing.assert_allclose(found * (1 + np.abs(v)).mean(), 1 + np.abs(middle), atol=0.1)
-    assert np.isnan(neurons.curve(np.ones(5), np.zeros(5))).all()
+    assert np.isnan(recorded.curve(np.ones(5), np.zeros(5))).all()
 
 
 def test_bridge_is_read_with_one_time_step():
     folder = ROOT.parent / "shared" / "fly" / "PEN1-PB"
     if not folder.exists():
         pytest.skip("the recordings of the bridge are not here (../shared/fly)")
-    trials = neurons.bridge(folder / "20160907")
+    trials = recorded.bridge(folder / "20160907")
     assert len(trials) == 5
     assert all(t["sides"].shape == (2, len(t["size"])) and len(t["velocity"]) == len(t["size"]) for t in trials)
-    turned = [np.abs(np.cumsum(t["velocity"]) * neurons.STEP).max() for t in trials]
+    turned = [np.abs(np.cumsum(t["velocity"]) * recorded.STEP).max() for t in trials]
     assert min(turned) > 1  # rad
 
 

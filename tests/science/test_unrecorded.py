@@ -7,11 +7,12 @@ import torch
 import cann
 import train
 from model import RNN
-from nsi import connectivity, gradient, prediction, record, recordings, solve, units, unrecorded
+from nsi import connectivity, doubts, gradient, prediction, record, recordings, solve, units, unrecorded
 from nsi.circuits import CIRCUITS
 from nsi.geometry import RING
 from nsi.network import Network, run, synaptic_state
 from nsi.recordings import Recording
+from nsi.run import checkpoint, second
 from nsi.run.files import BadInput
 
 DRIVEN = np.array([False, True, True])  # of three recorded units
@@ -114,6 +115,104 @@ def test_defaults_follow_from_who_was_recorded(driven, response, inputs, favour)
     assert not who.bounded
     assert not who.types
     assert who.doubted == slice(0, len(driven))
+
+
+@pytest.mark.parametrize(
+    ("options", "driven", "dimensions", "assumed"),
+    [
+        ([], None, 1, units.USUAL),
+        ([], None, 2, ""),
+        ([], np.arange(100) >= 50, 1, ""),
+        (["--assume", "none"], None, 1, ""),
+        (["--rounds", "0"], None, 1, ""),
+        (["--control"], None, 1, ""),
+        (["--assume", "none", "--assume-hidden", "apart"], None, 1, "apart"),
+    ],
+)
+def test_a_second_network_makes_the_assumptions_where_undriven_neurons_alone_are_recorded(
+    options, driven, dimensions, assumed
+):
+    args = train.parse(options)
+    who = units.choose(args, 100, driven, dimensions)
+    assert args.assume_hidden == assumed
+    if driven is None:
+        assert not who.types
+        assert not who.bounded
+
+
+def test_second_network_starts_from_the_answer_and_keeps_its_assumptions(rec, windows, tmp_path):
+    drawn = windows(rec, seeds=(0, 1))
+    answer, who = RNN(40, 20, generators=drawn.generators).networks(), units.make(40, inputs=20)
+    args = train.parse(["--out", str(tmp_path), "--updates", "20", "--lr", "1e-4", "--replicas", "2"])
+    units.choose(args, 40, None)
+    (tmp_path / "hidden.pt").write_text("an earlier fit's")
+    found, said = second.infer(
+        train.fit, RNN, args, who, answer, drawn, {"alpha": 0.2, "control": False, "input_units": 20}
+    )
+    assert said["hidden_assumed"] == units.USUAL
+    for net, old in zip(found, answer, strict=True):
+        assert np.abs(net.W[:40, :40] - old.W[:40, :40]).max() < 0.01
+        assert (net.W[:40, 40:] >= 0).all()
+        assert (net.W[40:, 40:] == 0).all()
+        assert np.ptp(net.b[40:]) < 1e-6
+        assert np.ptp(np.abs(net.W_in[0, 40:])) < 1e-6
+    assert not np.array_equal(found[0].W[:40, 40:], found[1].W[:40, 40:])
+    written = checkpoint.networks(tmp_path / "hidden.pt")[0]
+    assert np.array_equal(written[1].W, found[1].W)
+    args.assume_hidden = ""
+    assert second.infer(train.fit, RNN, args, who, answer, drawn, {})[0] is answer
+    assert not (tmp_path / "hidden.pt").exists()
+
+
+@pytest.mark.parametrize("name", ["inhibited", "coupled", "mixed"])
+def test_each_circuit_breaks_one_assumption_alone(name):
+    net = CIRCUITS[name]().network
+    to, among = net.W[:100, 100:], net.W[100:, 100:]
+    assert (to.min() < 0) == (name == "inhibited")
+    assert (among != 0).any() == (name == "coupled")
+    assert (np.ptp(net.b[100:]) > 0.1) == (name == "mixed")
+
+
+@pytest.mark.parametrize(
+    ("name", "late"), [("ring", False), ("holding", False), ("inhibited", False), ("coupled", True)]
+)
+def test_velocity_that_acts_late_speaks_against_shifters_that_are_apart(name, late):
+    circuit = CIRCUITS[name](n=40, shifters=20)
+    data = cann.simulate_recording(circuit, seed=2, trials=6, steps=400)
+    rec = Recording(data["rates"], data["velocity"], data["dt"])
+    assert bool(list(doubts.late(rec, 0.2, RING, "excited,apart"))) == late
+    assert not list(doubts.late(rec, 0.2, RING, "excited,types"))
+    explained = doubts.speed(rec, 0.2, RING)
+    assert (explained[0.7] > explained[1.0]) == late
+    assert max(explained.values()) > 0.9
+
+
+def test_speed_of_a_filter_is_found():
+    """A bump that an input moves through a filter 0.7 times as fast as its own synapse."""
+    rng = np.random.default_rng(0)
+    v = rng.standard_normal((4, 500, 1))
+    driven = synaptic_state(v, 0.14)
+    angle = np.zeros((4, 500, 1))
+    for t in range(499):  # the state follows the bump, which is ahead of it by what the input says
+        angle[:, t + 1] = angle[:, t] + 0.2 * driven[:, t]
+    bump = np.exp(2 * np.cos(angle + driven - RING.places(16)[:, 0]) - 2)
+    rec = Recording(bump.astype(np.float32), v.astype(np.float32), 0.01)
+    explained = doubts.speed(rec, 0.2, RING)
+    assert max(explained, key=explained.get) == 0.7
+    assert doubts.speed(Recording(rec.rates[..., :5], rec.velocity, 0.01), 0.2, RING) == {}
+    assert doubts.speed(Recording(rec.rates, 0 * rec.velocity, 0.01), 0.2, RING) == {}
+
+
+def test_networks_that_disagree_on_hidden_units_are_doubted_where_something_is_claimed(data):
+    rec = Recording(data["rates"], data["velocity"], data["dt"])
+    W = np.zeros((2, 50, 50), np.float32)
+    W[0, 0, 40:] = W[1, 20, 40:] = 1.0  # copies of one neuron, and of another across the ring
+    W_in = 0.01 * (np.arange(50) >= 40).astype(np.float32)[None]
+    nets = [Network(w, W_in, np.zeros(50, np.float32), 0.2, 40) for w in W]
+    assert [*doubts.disagreeing(nets, rec, "excited")]
+    assert not [*doubts.disagreeing(nets, rec, "")]
+    assert not [*doubts.disagreeing([nets[0], nets[0]], rec, "excited")]
+    assert not [*doubts.disagreeing(nets[:1], rec, "excited")]
 
 
 def test_solving_keeps_bounds_and_absent_weights():

@@ -1,0 +1,89 @@
+"""Is what was assumed of hidden neurons right? What a recording says against it, in sentences.
+
+`apart`, driven neurons that do not connect to each other, foretells how fast velocity acts: what it sends to the
+recorded neurons has come through one synapse. Where driven neurons excite each other it comes through more than one,
+and later. So the shift between the activity's bump and its synaptic state's, which is what velocity does to it, is
+regressed on the velocity through one synapse and through faster and slower filters, on held-out trials, and the
+assumption is doubted where a slower one foresees clearly more.
+
+`excited`, `types` and `copies` foretell nothing of the recorded activity that other hidden neurons could not do as
+well: a compass that inhibits its shifters is fitted as well by one that excites others on the far side. Nothing is
+said for or against them, but that they are assumed. What seeds disagree on neither data nor assumptions say: with
+several replicas their hidden units are compared.
+"""
+
+import sys
+
+import numpy as np
+
+from nsi import prediction, unrecorded
+from nsi.network import synaptic_state
+
+FILTERS = 4.0, 2.8, 2.0, 1.4, 1.0, 0.7, 0.5, 0.35, 0.25  # how fast, relative to the synapse
+GAINED = 0.3  # of the variance that one synapse leaves, what a slower filter must explain to be believed
+KNOWN = 0.5  # of the shift's variance, what the best filter must explain for any to be told
+AGREED = 0.8  # correlation of the hidden units of several networks below which they are not told
+FEWEST = 8  # undriven neurons that a bump is seen with
+
+
+def told(rec, alpha, geometry, assumed, networks):
+    """Print what speaks against the assumptions on stderr. Returns: list of sentences.
+
+    rec: held-out trials; alpha: dt / tau; assumed: names in a text; networks: replicas, of the hidden units.
+    """
+    found = [*late(rec, alpha, geometry, assumed), *disagreeing(networks, rec, assumed)]
+    for sentence in found:
+        print(sentence, file=sys.stderr)
+    return found
+
+
+def late(rec, alpha, geometry, assumed):
+    """Whether velocity acts later than through one synapse, where driven neurons are taken to be apart."""
+    if "apart" not in assumed or rec.decoded:
+        return
+    explained = speed(rec, alpha, geometry)
+    if not explained:
+        return
+    best = max(explained, key=explained.get)
+    left = 1 - explained[1.0]
+    if best < 1 and explained[best] > KNOWN and explained[best] - explained[1.0] > GAINED * left:
+        yield (
+            f"velocity acts as through a synapse {1 / best:.2g} times as slow as the recorded neurons' (which explains "
+            f"{explained[best]:.1%} of how the bump moves on held-out trials, one synapse {explained[1.0]:.1%}); "
+            "hidden driven neurons that excite each other do that, and then `apart` is wrong, and what is said of "
+            "hidden neurons with it; so do a velocity that is recorded early and an alpha that is too large"
+        )
+
+
+def speed(rec, alpha, geometry):
+    """How much of the shift between the bump and its state the velocity foresees, through filters of several speeds.
+
+    Returns: {speed relative to one synapse: share of the variance}, of the first component; {} where nothing is told.
+    """
+    still = np.ones(rec.rates.shape[-1], bool) if rec.driven is None else ~rec.driven
+    if still.sum() < FEWEST or not rec.velocity.any():
+        return {}
+    rates = rec.rates[..., still]
+    places = geometry.find(rates[rec.valid])
+    angle, state = (geometry.decode(x, places) for x in (rates, synaptic_state(rates, alpha)))
+    shift = geometry.displacement(geometry.difference(angle, state))[..., 0]
+    late = min(unrecorded.SETTLED, rec.rates.shape[1] // 4)
+    known = rec.valid & np.isfinite(shift) & (np.arange(shift.shape[1]) >= late)
+    if known.sum() < prediction.FEWEST:
+        return {}
+    found = {}
+    for relative in FILTERS:
+        if alpha * relative <= 1:
+            v = synaptic_state(rec.velocity, alpha * relative)[..., 0]  # at a step, of the velocity before it
+            found[relative] = float(np.corrcoef(v[known], shift[known])[0, 1] ** 2)
+    return found
+
+
+def disagreeing(networks, rec, assumed):
+    """Whether networks from other starts have other hidden units, where something is claimed of these."""
+    alike = unrecorded.agreement(networks, rec) if assumed else None
+    if alike is not None and alike < AGREED:
+        yield (
+            f"hidden units of networks from other starts correlate at {alike:.2f} one to one; neither the recording "
+            "nor what is assumed tells what single hidden neurons do"
+        )
