@@ -3,6 +3,7 @@
 # make torus: simulate grid cells, fit them, execute their notebook.   make pages: all experiments and both notebooks anew.
 PYTHON ?= python3
 BIN := .venv/bin
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
 
 all: environment
 	$(BIN)/python cann.py
@@ -21,10 +22,10 @@ lint: environment
 	$(BIN)/ruff format --check .
 
 test: lint
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 check: lint .venv/pynapple
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 .venv/pynapple: environment docs/requirements-pynapple.txt
 	$(BIN)/pip install --quiet -r requirements.txt -r docs/requirements-pynapple.txt

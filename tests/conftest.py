@@ -17,6 +17,14 @@ from nsi.waves import third
 from nsi.windows import Windows
 
 
+def pytest_collection_modifyitems(items):
+    """Have `pytest -n` keep the tests of a file on one process, and those that share a checkout, so that what they
+    share is made once."""
+    for item in items:
+        shared = item.path.parent if "checkout" in item.fixturenames else item.path
+        item.add_marker(pytest.mark.xdist_group(str(shared)))
+
+
 @pytest.fixture(scope="session")
 def circuit():
     """The default circuit with fewer neurons."""

@@ -86,8 +86,8 @@ def test_readme_is_short():
 
 
 def test_every_requirement_is_imported():
-    """Or run: jupyter, pytest and ruff are commands, hypothesis and the rest are imported by a test."""
-    commands = {"jupyter", "pytest", "ruff", "jupyterlab", "nbconvert", "ipykernel", "notebook"}
+    """Or run: jupyter, pytest (with xdist) and ruff are commands, hypothesis and the rest are imported by a test."""
+    commands = {"jupyter", "pytest", "pytest-xdist", "ruff", "jupyterlab", "nbconvert", "ipykernel", "notebook"}
     named = {"pyyaml": "yaml", "pillow": "PIL"}
     requirements = re.findall(r"^([A-Za-z][\w-]*)", (ROOT / "requirements.txt").read_text(), re.MULTILINE)
     sources = [*MODULES.values(), *ROOT.glob("tests/**/*.py")]
