@@ -17,7 +17,7 @@ from nsi.connectivity import hold, onto_state
 
 DRAWS = 4
 STRIDE = 2  # steps: what a wrong tuning does changes slowly, so that every other step tells it
-PART = {"W": 1.0, "total": 2.0, "gate": 0.25}  # of that variance: set on some circuits, tested on others
+PART = {"W": 1.5, "total": 2.0, "gate": 0.25}  # of that variance: set on some circuits, tested on others
 NUDGE = 0.02  # relative to the r.m.s. weight: small enough for the answer to be in proportion
 
 
