@@ -115,7 +115,7 @@ def choose(args, n, driven, dimensions=1):
         args.response_units = 0 if few else max(0, POPULATION - still)
     if args.input_units is None:
         args.input_units = 0 if still == 0 else max(1, POPULATION - moved)
-    if args.control or not args.rounds:  # there is no answer yet that a second network could start from
+    if args.control or args.rounds == 0:  # there is no answer yet that a second network could start from
         args.assume_hidden = ""
     if args.assume_hidden is None:
         args.assume_hidden = USUAL if args.assume is None and args.input_units and not moved and dimensions == 1 else ""
