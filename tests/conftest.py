@@ -17,6 +17,7 @@ from nsi.waves import third
 from nsi.windows import Windows
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
 def pytest_collection_modifyitems(items):
     """Have `pytest -n` keep the tests of a file on one process, and those that share a checkout, so that what they
     share is made once."""
