@@ -1,5 +1,5 @@
 # make: set up, simulate, fit both networks, execute the notebook.
-# make test: set up, and the quick tests (two minutes).   make check: all tests.
+# make test: set up, and the quick tests (some minutes).   make check: all tests.
 # make torus: simulate grid cells, fit them, execute their notebook.   make pages: all experiments and both notebooks anew.
 PYTHON ?= python3
 BIN := .venv/bin
