@@ -3,7 +3,7 @@
 # make torus: simulate grid cells, fit them, execute their notebook.   make pages: all experiments and both notebooks anew.
 PYTHON ?= python3
 BIN := .venv/bin
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 all: environment
 	$(BIN)/python cann.py

@@ -17,15 +17,6 @@ from nsi.waves import third
 from nsi.windows import Windows
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
-def pytest_collection_modifyitems(items):
-    """Have `pytest -n` keep the tests of a file on one process, and those of all commands, so that what they share is
-    made once."""
-    for item in items:
-        shared = item.path.parent if item.path.parent.name == "commands" else item.path
-        item.add_marker(pytest.mark.xdist_group(shared.stem))
-
-
 @pytest.fixture(scope="session")
 def circuit():
     """The default circuit with fewer neurons."""

@@ -43,11 +43,6 @@ def test_notebook_runs_from_top_to_bottom(checkout, monkeypatch):
 
 
 @pytest.mark.slow
-def test_fly_notebook_runs_from_top_to_bottom(checkout, outcomes, monkeypatch):
-    assert executed(checkout, FLIES, monkeypatch) == DRAWN[FLIES]
-
-
-@pytest.mark.slow
 def test_torus_notebook_runs_from_top_to_bottom(tmp_path, run, monkeypatch):
     """On a small sheet, fitted hardly at all."""
     for name in ("train.py", "model.py", TORUS):

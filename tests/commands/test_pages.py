@@ -8,6 +8,7 @@ import shlex
 import pytest
 
 from tests.commands.pages import EVERY, PAGES, RUN, commands
+from tests.commands.test_notebooks import DRAWN, FLIES, executed
 from tests.tools import ROOT
 
 
@@ -15,6 +16,12 @@ from tests.tools import ROOT
 @pytest.mark.parametrize("command", RUN)
 def test_command_of_a_page(command, outcomes):
     assert outcomes[command] is None
+
+
+@pytest.mark.slow
+def test_fly_notebook_runs_from_top_to_bottom(checkout, outcomes, monkeypatch):
+    """Here, since it draws what the pages' commands have made, and `pytest -n` gives each file to one process."""
+    assert executed(checkout, FLIES, monkeypatch) == DRAWN[FLIES]
 
 
 def test_every_experiment_has_its_page_and_its_page_its_command():
