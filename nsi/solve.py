@@ -23,8 +23,6 @@ INPUT_SPREADS = 0.03, 0.1, 0.3, 1.0, 3.0  # of the weights from input units, lik
 THRESHOLD_SPREAD = 0.1
 ASKED = 15  # neurons that the likelihood is pooled over
 FEWEST = 2  # samples per regressor that a neuron needs, else it keeps its weights
-
-
 UNSEEN = 2e-3  # of the variance of the states' leading direction: what varies less does not determine weights
 
 
