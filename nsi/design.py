@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from nsi import geometry, network, recordings, stimulation, uncertainty
+from nsi import direct, geometry, network, recordings, stimulation, uncertainty
 from nsi.connectivity import hold
 from nsi.network import synaptic_state
 from nsi.recordings import Recording
@@ -182,13 +182,16 @@ def expected_errors(net, rec, noise, nuisances=False):
 
 
 def residual_noise(net, rec):
-    """S.d. of the input current's noise, by the network's residuals along the record, median over neurons."""
+    """S.d. of the input current's noise, by the network's residuals along the record."""
     held = hold(net, rec)
     data = uncertainty.regress(np.concatenate([net.W[:, : net.n], net.b[None, : net.n]]), held.x, held)
     count = data.used.sum(0)
     if not (count > 0).any():
         raise BadInput("the fitted network finds no recorded neuron active; expected one that follows its recording")
-    return float((data.e.double().square().sum(0) / count)[count > 0].sqrt().median())
+    left = direct.residual(
+        data, held.rates.shape[:2]
+    )  # of it, a misfit of the network's changes slowly, and is no noise
+    return left.noise if np.isfinite(left.noise) else left.sd
 
 
 def silence(net, rec):
