@@ -188,9 +188,7 @@ def residual_noise(net, rec):
     count = data.used.sum(0)
     if not (count > 0).any():
         raise BadInput("the fitted network finds no recorded neuron active; expected one that follows its recording")
-    left = direct.residual(
-        data, held.rates.shape[:2]
-    )  # of it, a misfit of the network's changes slowly, and is no noise
+    left = direct.residual(data, held.rates.shape[:2])  # what changes slowly of it is the network's misfit
     return left.noise if np.isfinite(left.noise) else left.sd
 
 

@@ -108,9 +108,8 @@ def errors(ax, lines):
         tables, (colour, style) = tables if isinstance(tables, list) else [tables], LINES[name]
         seconds = [float(s) for s in tables[0]]
         values = [[t[s][key] for t in tables if t[s][key] is not None] for s in tables[0]]
-        ax.plot(
-            seconds, [np.mean(v) if v else np.nan for v in values], style, marker="o", ms=3, color=colour, label=name
-        )
+        mean = [np.mean(v) if v else np.nan for v in values]
+        ax.plot(seconds, mean, style, marker="o", ms=3, color=colour, label=name)
     ax.set(title="error of the predicted place", xlabel="seconds ahead", ylabel="rad", xscale="log")
     if any(np.isfinite(line.get_ydata()).any() for line in ax.lines):  # else there is no logarithm
         ax.set_yscale("log")
