@@ -64,14 +64,18 @@ DIGITS = {"loss": 5, "seconds": 0}
 WARMUP, WINDOW = 10, 50  # train.py's, of the windows that the loss is measured on
 
 
-def measured(name, seed, folder, sizes, updates, lint_updates):
-    """Simulate one circuit and put the estimators to it. Returns: {estimator: {measure: value or None}}."""
+def measured(name, seed, folder, sizes, updates, lint_updates, rivals):
+    """Simulate one circuit and put the estimators to it, to seeds from `rivals` on this project's alone.
+
+    Returns: {estimator: {measure: value or None}}.
+    """
     data, out = folder / f"{name}-{seed}.npz", folder / f"{name}-{seed}"
     runs.script("cann.py", "--out", data, "--seed", seed, *sizes, *CIRCUITS[name])
-    project = runs.fit(data, out / "project", "--seed", seed, *updates)
-    free = runs.fit(data, out / "free", "--seed", seed, "--rounds", 0, "--no-errors", *updates)
-    others = runs.apart("experiments.connections.__main__", "compared", data, out, seed, lint_updates)
-    found = {PROJECT: project, FREE: free | others.pop(FREE), **others}
+    found = {PROJECT: runs.fit(data, out / "project", "--seed", seed, *updates)}
+    if seed < rivals:
+        free = runs.fit(data, out / "free", "--seed", seed, "--rounds", 0, "--no-errors", *updates)
+        others = runs.apart("experiments.connections.__main__", "compared", data, out, seed, lint_updates)
+        found |= {FREE: free | others.pop(FREE), **others}
     data.unlink()
     return {
         name: {m: finite(row.get(m)) for m in (*DEVIATIONS, *(SCORES if name == PROJECT else COMPARED))}
@@ -148,6 +152,11 @@ def cell(values, digits=3):
     return runs.spread(known, digits) if known else "–"
 
 
+def size(args):
+    """The size of a run in words: `runs.size`, and how many of its recordings the other estimators had."""
+    return runs.size(args) + (f" (other estimators: {args.rivals})" if args.rivals < args.seeds else "")
+
+
 def made(results):
     """What runs the results are of, as a sentence."""
     return runs.made(results)
@@ -205,7 +214,8 @@ def figure(results):
 
 
 def main():
-    p = runs.options(__doc__, 2, CIRCUITS)
+    p = runs.options(__doc__, 5, CIRCUITS)
+    p.add_argument("--rivals", type=int, default=1, help="to how many seeds the other estimators are put")
     p.add_argument("--lint-updates", type=int, default=400, help="of LINT, for each rank tried")
     p.add_argument("--draw", action="store_true", help="only draw the results of the last run")
     args = p.parse_args()
@@ -214,11 +224,11 @@ def main():
     if not args.draw:
         items = [(name, seed) for name in args.circuits for seed in range(args.seeds)]
         with tempfile.TemporaryDirectory() as folder:
-            more = Path(folder), sizes, runs.updates(args), args.lint_updates
+            more = Path(folder), sizes, runs.updates(args), args.lint_updates, args.rivals
             each = runs.each(lambda item: measured(*item, *more), items)
         for name in args.circuits:
             results[name] = runs.gathered(found for (of, _), found in zip(items, each, strict=True) if of == name)
-        results["made"] = results.get("made", {}) | dict.fromkeys(args.circuits, runs.size(args))
+        results["made"] = results.get("made", {}) | dict.fromkeys(args.circuits, size(args))
         runs.write(FOLDER, {"made": results["made"]} | all_of(results))
     figures.style()
     with files.whole(FOLDER / "connections.png") as temporary:
