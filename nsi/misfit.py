@@ -29,41 +29,57 @@ class Misfit(NamedTuple):
     gate: np.ndarray  # (D, n, n)
 
 
-def misfit(net, rec, held, data, inverses, rows, paths, generator=0):
-    """Work it out for one regression.
+class Nudges:
+    """Nudged tunings, and what they do to a regression, which is told some neurons at a time."""
 
-    held: connectivity.Held of net and rec; data: uncertainty.Regression; inverses: {neuron: inverse of its information
-    matrix}; rows: (n, n + input units), total = rows @ W[:, resp]; paths: (D, n, input units), gate = paths @ W[input,
-    resp]; generator: seed of the nudges. Returns: Misfit.
-    """
-    n, size, some = net.n, len(net.b), list(inverses)
-    found = Misfit(*(np.zeros((*a, n, n)) for a in ((), (), (len(paths),))))
-    if size == n or not some:
-        return found
-    thin = lambda a: a.reshape(*held.rates.shape[:2], -1)[:, ::STRIDE]  # noqa: E731
-    solve = lambda score: torch.stack([inverses[j] @ score[:, k] for k, j in enumerate(some)], 1)  # noqa: E731
-    x, used = thin(data.x).double(), thin(data.used[:, some])  # in single precision slow residuals would be rounding
-    seen = _neighbours(thin(data.left(some, solve(data.scores()[:, some]))), used)
-    valid = held.valid[:, ::STRIDE]
-    pick = lambda a: a[:, ::STRIDE][valid]  # noqa: E731
-    states, before = pick(held.x)[:, :n], pick(held.slopes)
-    rng, sent, shown = np.random.default_rng(generator), net.W[n:, some], 0.0
-    for _ in range(DRAWS):
-        other = nudged(net, rng)
-        run = hold(other, rec)
-        apart = run.x[:, ::STRIDE, n:size] - held.x[:, ::STRIDE, n:size]  # of the input units' states
-        current = torch.where(used, torch.as_tensor(apart @ sent).double(), 0.0)
-        step = solve(STRIDE * x.flatten(0, 1).T @ current.flatten(0, 1))
-        shown += _neighbours(torch.where(used, (current - x @ step).float(), 0.0), used)
-        step = step[:size].numpy()
-        # how these, and the input units' slopes, follow the state
-        even, now, then = np.split(onto_state(states, np.hstack([apart[valid], pick(run.slopes), before])), 3, 1)
-        found.W[:, some] += step[:n] ** 2
-        found.total[:, some] += (rows @ step - even @ sent) ** 2
-        moved = now * other.W_in[:, None, n:] - then * net.W_in[:, None, n:]
-        found.gate[:, :, some] += (paths @ step[n:] - moved @ sent) ** 2
-    scale = max(0.0, seen) / max(shown, 1e-30)
-    return Misfit(**{name: PART[name] * scale * variance for name, variance in found._asdict().items()})
+    def __init__(self, net, rec, held, data, even, paths, generator=0):
+        """held: connectivity.Held of net and rec; data: uncertainty.Regression; even: (n, input units), what these do
+        for W's even path, and paths: (D, n, input units), for the gate; generator: seed of the nudges."""
+        n, size = net.n, len(net.b)
+        self.n, self.even, self.paths, self.sent = n, even, paths, net.W[n:, :n]
+        self.found = Misfit(*(np.zeros((*a, n, n)) for a in ((), (), (len(paths),))))
+        self.thin = lambda a: a.reshape(*held.rates.shape[:2], -1)[:, ::STRIDE]
+        # in single precision slow residuals would be rounding
+        self.x, self.used = self.thin(data.x).double().flatten(0, 1), self.thin(data.used)
+        self.seen, self.shown, self.draws = np.zeros(2), np.zeros(2), []
+        valid = held.valid[:, ::STRIDE]
+        pick = lambda a: a[:, ::STRIDE][valid]  # noqa: E731
+        states, before = pick(held.x)[:, :n], pick(held.slopes)
+        rng = np.random.default_rng(generator)
+        for _ in range(DRAWS if size > n else 0):
+            other = nudged(net, rng)
+            run = hold(other, rec)
+            apart = run.x[:, ::STRIDE, n:size] - held.x[:, ::STRIDE, n:size]  # of the input units' states
+            # how these, and the input units' slopes, follow the state
+            follow, now, then = np.split(onto_state(states, np.hstack([apart[valid], pick(run.slopes), before])), 3, 1)
+            moved = now * other.W_in[:, None, n:] - then * net.W_in[:, None, n:]
+            self.draws.append((torch.as_tensor(apart).flatten(0, 1), follow, moved))
+
+    def add(self, neurons, solved, left):
+        """What they do to some neurons. solved: a function that takes their scores x.T @ e (q, ..., k) to steps of
+        their coefficients; left: (samples, k), their residuals."""
+        used, n = self.used[..., neurons], self.n
+        self.seen += _neighbours(self.thin(left), used)
+        if not self.draws:
+            return
+        sent, k = self.sent[:, neurons], len(neurons)
+        currents = torch.cat([apart @ torch.as_tensor(sent) for apart, _, _ in self.draws], 1).double()
+        currents *= used.flatten(0, 1).repeat(1, DRAWS)
+        steps = solved(STRIDE * (self.x.T @ currents).view(-1, DRAWS, k))
+        currents -= self.x @ steps.flatten(1)
+        e = currents.float().view(*used.shape[:2], DRAWS, k).movedim(2, 0)
+        self.shown += sum(_neighbours(torch.where(used, one, 0.0), used) for one in e)
+        for (_, follow, moved), step in zip(self.draws, steps.movedim(1, 0).numpy(), strict=True):
+            direct, through = step[:n], step[n : n + len(sent)]
+            self.found.W[:, neurons] += direct**2
+            self.found.total[:, neurons] += (direct + self.even @ through - follow @ sent) ** 2
+            self.found.gate[:, :, neurons] += (self.paths @ through - moved @ sent) ** 2
+
+    def variance(self):
+        """What the tuning's error adds to that of every neuron told. Returns: Misfit."""
+        seen, shown = (total / max(1.0, count) for total, count in (self.seen, self.shown))
+        scale = max(0.0, seen) / max(DRAWS * shown, 1e-30)
+        return Misfit(**{name: PART[name] * scale * variance for name, variance in self.found._asdict().items()})
 
 
 def nudged(net, rng):
@@ -78,6 +94,6 @@ def nudged(net, rng):
 
 
 def _neighbours(e, used):
-    """Mean product of neighbouring residuals, pooled over neurons. e, used: (trials, steps, neurons)."""
+    """Sum over products of neighbouring residuals, and how many. e, used: (trials, steps, neurons). Returns: (2,)."""
     both = used[:, 1:] & used[:, :-1]
-    return float((e[:, 1:] * e[:, :-1] * both).sum() / both.sum().clamp(min=1))
+    return np.array([float((e[:, 1:] * e[:, :-1] * both).double().sum()), float(both.sum())])

@@ -52,15 +52,16 @@ def solve(net, rec, geometry, every=1, rounds=3, who=None):
     data = uncertainty.regress(about, held.x, held)
     score, count = data.scores().numpy(), data.used.sum(0).numpy()
     square, q = data.e.double().square().sum(0).numpy(), len(about)
-    known = {j: G.numpy().copy() for j, G in data.informations() if count[j] >= FEWEST * q}
-    if not known:
+    known = data.kept(FEWEST * q)
+    noise = {j: _noise(G, score[:, j], square[j], count[j]) for j, G in known()}
+    if not noise:
         return Solution(net, np.nan, np.nan)
-    noise = {j: _noise(G, score[:, j], square[j], count[j]) for j, G in known.items()}
     rms = [max(np.sqrt(np.mean(W**2)), 1e-12) if W.size else 1.0 for W in (about[:n], about[n:-1])]
     # units of one type overlap, and are told apart only together: what they send stays near the trained weights
     inputs = np.array(INPUT_SPREADS[:1] if who.types else INPUT_SPREADS)
     spreads = [np.array(SPREADS) * rms[0], inputs * rms[1]]
-    chosen, asked = [spreads[0][6], spreads[1][len(inputs) // 2]], np.array(list(known))[:: max(1, len(known) // ASKED)]
+    chosen, asked = [spreads[0][6], spreads[1][len(inputs) // 2]], set(list(noise)[:: max(1, len(noise) // ASKED)])
+    asked = {j: G for j, G in known() if j in asked}
     alike, places = np.ix_(still, still), geometry.find(rec.rates[rec.valid][:, still])
     everyone = np.ones((len(still), len(still)), bool)
     spread_of = lambda chosen, j: np.where(  # noqa: E731
@@ -74,21 +75,21 @@ def solve(net, rec, geometry, every=1, rounds=3, who=None):
         centre[alike] = geometry.mean_profile(weights[alike], places, everyone)
         return centre.clip(low, high)
 
-    def left(j, centre):  # x.T @ (residual about the centre)
-        return score[:, j] - known[j] @ (centre[:, j] - about[:, j])
+    def left(j, G, centre):  # x.T @ (residual about the centre)
+        return score[:, j] - G @ (centre[:, j] - about[:, j])
 
     def evidence(chosen, centre):
         each = 0.0
-        for j in asked:
-            its, shift = left(j, centre), centre[:, j] - about[:, j]
+        for j, G in asked.items():
+            its, shift = left(j, G, centre), centre[:, j] - about[:, j]
             rest = square[j] - shift @ (score[:, j] + its)
-            each += _evidence(known[j], its, rest, noise[j], spread_of(chosen, j))
+            each += _evidence(G, its, rest, noise[j], spread_of(chosen, j))
         return each
 
     def posterior(chosen, centre):
         weights = about.copy()
-        for j, G in known.items():
-            its = left(j, centre) / noise[j]
+        for j, G in known():
+            its = left(j, G, centre) / noise[j]
             weights[:, j] = _within(G / noise[j], its, spread_of(chosen, j), centre[:, j], low[:, j], high[:, j])
         return weights
 

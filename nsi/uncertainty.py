@@ -17,6 +17,7 @@ cannot tell the direct from the even path: the interval of a direct weight is th
 claim. With pulses it is the other way round, since what hidden neurons send to a silent neuron stays unknown.
 """
 
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -33,14 +34,15 @@ from nsi.connectivity import (
     true_effective_gate,
     true_total,
 )
-from nsi.misfit import misfit
+from nsi.misfit import Nudges
 from nsi.network import synaptic_state
 
 RESOLVED = 1.5  # a weight is identifiable if its standard error is below this times the r.m.s. weight
 LOW, HIGH = 0.1, 2.0  # predicted currents between which arctanh(r) is trusted
 CLUSTERS = 20  # at least; fewer trials are cut
 UNTOLD = 1.5  # of the even path's square, added to a direct weight's variance where alpha is a guess
-BLOCK = 25  # neurons treated at a time
+BLOCK = 25  # neurons treated at a time, and as many fewer as their matrices would take more than
+ROOM = 1e9  # bytes
 SEEN = 5000  # samples by which neurons' activities are compared
 
 
@@ -84,6 +86,24 @@ class Regression(NamedTuple):
                 G = G + sign * (part.T @ part)  # of a matrix with itself, numpy works out one half
             before = now
             yield j, torch.as_tensor(G)
+
+    def kept(self, fewest):
+        """The information matrices of neurons that have so many samples, to go through more than once: kept where they
+        take no more than ROOM bytes, else worked out anew. Returns: a function that yields each neuron and its matrix,
+        (q, q) float64 arrays."""
+        count, q = self.used.sum(0).numpy(), self.x.shape[1]
+        every = lambda: ((j, G.numpy()) for j, G in self.informations() if count[j] >= fewest)  # noqa: E731
+        if 8 * np.count_nonzero(count >= fewest) * q**2 > ROOM:
+            return every
+        kept = list(every())
+        return lambda: iter(kept)
+
+    def inverses(self, fewest):
+        """Yields: some neurons of those that have so many samples, as a list, and the inverses of their matrices."""
+        count, size = self.used.sum(0), int(np.clip(ROOM // (8 * self.x.shape[1] ** 2), 1, BLOCK))
+        some = ((j, regularised_inverse(G)) for j, G in self.informations() if count[j] >= fewest)
+        while block := list(islice(some, size)):
+            yield [j for j, _ in block], [inverse for _, inverse in block]
 
     def scores(self):
         """x.T @ e, (q, n) float64."""
@@ -150,48 +170,62 @@ def estimate(net, rec, timed=True):
     """
     held, n, size = hold(net, rec), net.n, len(net.b)
     extra = nuisances(net, held, rec)
-    x = np.concatenate([held.x, extra], -1)
+    x = np.concatenate([held.x, extra], -1) if extra.shape[-1] else held.x
     start = np.concatenate([net.W[:, :n], net.b[None, :n], np.zeros((extra.shape[-1], n), np.float32)])
     even = even_map(held, n)  # (n, input units)
-    rows = np.concatenate([np.eye(n), even], 1)  # total = rows @ W[:, resp]
     paths = gate_map(net, held)  # (D, n, input units): effective gate = paths @ W[inp, resp]
     data = regress(start, x, held)
     score, count, q = data.scores(), data.used.sum(0), x.shape[-1]
-    W, total = net.W[:n, :n].astype(np.float64), rows @ net.W[:, :n]
+    W, total = net.W[:n, :n].astype(np.float64), net.W[:n, :n] + even @ net.W[n:, :n]
     gates = (paths @ net.W[n:, :n]).astype(np.float64)
     se, total_se, gate_se = (np.full(a.shape, np.inf) for a in (W, total, gates))
-    known = [(j, regularised_inverse(G)) for j, G in data.informations() if count[j] >= 2 * q]
-    more = misfit(net, rec, held, data, dict(known), rows, paths)
-    for some in (known[i : i + BLOCK] for i in range(0, len(known), BLOCK)):  # of neurons, as memory allows
-        index = [j for j, _ in some]
-        steps = torch.stack([inverse @ score[:, j] for j, inverse in some], 1)  # (q, some)
+    nudges = Nudges(net, rec, held, data, even, paths)
+    onto = torch.as_tensor(np.stack([even, *paths]))
+    for index, inverses in data.inverses(2 * q):
+        solved = lambda sums, inverses=inverses: torch.stack(  # noqa: E731
+            [inverse @ sums[..., k] for k, inverse in enumerate(inverses)], -1
+        )
+        steps = solved(score[:, index])  # (q, some)
         e = data.left(index, steps)
-        clusters = data.clusters(e)
-        for k, (j, inverse) in enumerate(some):
-            # two covariances as squares of these: by trials, and by the residuals' variance
-            roots = inverse @ clusters[:, :, k].T * np.sqrt(len(clusters) / max(1, len(clusters) - 1))
-            classical = inverse * (e[:, k].square().sum() / (count[j] - q))  # vast where no sample reaches
-
-            def error(linear, roots=roots[:size], classical=classical[:size, :size]):  # of linear @ coefficients
-                linear = torch.as_tensor(linear, dtype=torch.float64)
-                robust = (linear @ roots).square().sum(-1)
-                return torch.maximum(robust, ((linear @ classical) * linear).sum(-1)).clamp(min=0).sqrt().numpy()
-
-            step = steps[:size, k].numpy()
-            W[:, j] += step[:n]
-            total[:, j] += rows @ step
-            gates[:, :, j] += paths @ step[n:]
-            se[:, j], total_se[:, j] = error(np.eye(n, size)), error(rows)
-            for d, path in enumerate(paths):
-                gate_se[d, :, j] = error(np.concatenate([np.zeros((n, n)), path], 1))
+        nudges.add(index, solved, e)
+        clusters = solved(data.clusters(e).movedim(0, 1))  # (q, clusters, some)
+        clusters *= np.sqrt(clusters.shape[1] / max(1, clusters.shape[1] - 1))
+        step, noise = steps[:size].numpy(), e.square().sum(0) / (count[index] - q)
+        for k, j in enumerate(index):
+            # two variances, by trials and by the residuals', the latter vast where no sample reaches
+            robust = mapped(clusters[..., k], onto).square().sum(-1)
+            largest = torch.maximum(robust, noise[k] * variances(inverses[k], onto)).clamp(min=0).sqrt().numpy()
+            se[:, j], total_se[:, j], gate_se[:, :, j] = largest[0], largest[1], largest[2:]
+        W[:, index] += step[:n]
+        total[:, index] += step[:n] + even @ step[n:]
+        gates[:, :, index] += paths @ step[n:]
+    more = nudges.variance()
     confused = 0.0 if timed else UNTOLD * (even @ net.W[n:, :n]) ** 2
     W_se, total_se = np.sqrt(se**2 + more.W + confused), np.sqrt(total_se**2 + more.total)
     return Estimate(W, W_se, total, total_se, gates, np.sqrt(gate_se**2 + more.gate))
 
 
+def mapped(coefficients, onto):
+    """Coefficients (q, k) as direct weights, total and gates. onto: (1 + D, n, input units), what the input units do
+    for total and gates. Returns: (2 + D, n, k)."""
+    n, size = onto.shape[1], onto.shape[1] + onto.shape[2]
+    direct, through = coefficients[:n], onto @ coefficients[n:size]
+    return torch.cat([direct[None], direct[None] + through[:1], through[1:]])
+
+
+def variances(covariance, onto):
+    """Variances of `mapped` coefficients with this covariance (q, q). Returns: (2 + D, n)."""
+    n, size = onto.shape[1], onto.shape[1] + onto.shape[2]
+    direct, cross = covariance.diagonal()[:n], (onto[0] * covariance[:n, n:size]).sum(-1)
+    through = ((onto.flatten(0, 1) @ covariance[n:size, n:size]).view_as(onto) * onto).sum(-1)
+    return torch.cat([direct[None], (direct + 2 * cross + through[0])[None], through[1:]])
+
+
 def regularised_inverse(G):
     """The inverse of an information matrix, finite, though vast, where no sample reaches."""
-    return torch.linalg.inv(G + 1e-9 * G.diagonal().mean() * torch.eye(len(G), dtype=G.dtype))
+    G = G + 1e-9 * G.diagonal().mean() * torch.eye(len(G), dtype=G.dtype)
+    factor, failed = torch.linalg.cholesky_ex(G)
+    return torch.linalg.inv(G) if failed else torch.cholesky_inverse(factor)
 
 
 def identifiable(W, se):

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 
 import cann
-from nsi import circuits, connectivity, uncertainty
+from nsi import circuits, connectivity, solve, uncertainty
+from nsi.geometry import RING
 from nsi.recordings import Recording
 
 
@@ -83,3 +85,28 @@ def test_even_path_of_shifters_that_cancel_is_small_and_of_holding_ones_is_not(c
     holding = circuits.holding(n=40, shifters=20)
     assert size(circuit, passive) < 0.1
     assert size(holding, observed(holding, seed=13)) > 0.3
+
+
+def test_standard_errors_are_those_of_the_whole_covariance(net, passive):
+    fit = as_fit(net)
+    held = connectivity.hold(fit, passive)
+    onto = torch.as_tensor(np.stack([connectivity.even_map(held, 40), *connectivity.gate_map(fit, held)]))
+    x = torch.as_tensor(held.x[held.valid]).double()
+    covariance = uncertainty.regularised_inverse(x.T @ x)
+    torch.testing.assert_close(covariance @ (x.T @ x), torch.eye(81, dtype=torch.float64), atol=1e-2, rtol=0)
+    rows = uncertainty.mapped(torch.eye(81, dtype=torch.float64), onto)  # (3, 40, 81)
+    whole = ((rows @ covariance) * rows).sum(-1)
+    torch.testing.assert_close(uncertainty.variances(covariance, onto), whole, rtol=1e-6, atol=0)
+
+
+def test_matrices_that_are_not_kept_are_the_same(net, passive, monkeypatch):
+    fit = as_fit(net)
+    kept = solve.solve(fit, passive, RING, every=2)
+    monkeypatch.setattr(uncertainty, "ROOM", 0.0)
+    again = solve.solve(fit, passive, RING, every=2)
+    np.testing.assert_allclose(again.net.W, kept.net.W, atol=1e-7)
+    assert again.spread == kept.spread
+    few = uncertainty.estimate(fit, passive)  # a neuron at a time
+    monkeypatch.undo()
+    many = uncertainty.estimate(fit, passive)
+    np.testing.assert_allclose(few.W_se, many.W_se, rtol=1e-5)
