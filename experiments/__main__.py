@@ -12,8 +12,8 @@ from experiments import runs
 
 ORDER = (
     "reproduction", "connections", "coverage", "unrecorded", "findings", "limits", "orders", "perturbation", "design",
-    "rivals", "estimator", "answer", "speed", "grid", "flies", "flies.models", "flies.inhibition",
-    "flies.bridge", "mouse",
+    "rivals", "estimator", "answer", "speed", "speed.growth", "grid", "flies", "flies.models",
+    "flies.inhibition", "flies.bridge", "mouse",
 )  # fmt: skip
 
 

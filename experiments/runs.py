@@ -156,9 +156,9 @@ def write(folder, results, name="results.json"):
     (folder / name).write_text(json.dumps(results, indent=1) + "\n")
 
 
-def read(folder):
+def read(folder, name="results.json"):
     """The results of the last run, or an empty dictionary."""
-    path = folder / "results.json"
+    path = folder / name
     return json.loads(path.read_text()) if path.exists() else {}
 
 

@@ -34,6 +34,7 @@ SMALL = {
     "experiments.rivals": f"--samples 500 --force-passes 1 --lint-updates 3 --published-updates 3 {CIRCUIT}",
     "experiments.estimator": "--only forcing --circuits gain --small",
     "experiments.speed": "--small --seconds 0.1",
+    "experiments.speed.growth": "--small",
     "experiments.answer": "--small --updates 3",
     "experiments.grid.read": "",
     "experiments.grid": f"--cases even --side 10 --shapes 1 {CIRCUIT}",

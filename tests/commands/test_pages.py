@@ -119,6 +119,13 @@ def test_tables_of_the_further_commands_on_flies_are_the_measured_ones(name, tab
         assert f"<!-- {mark} -->\n\n{getattr(experiment, function)(results)}\n\n<!-- end -->" in page
 
 
+def test_tables_of_growth_are_the_measured_ones():
+    growth, folder = importlib.import_module("experiments.speed.growth"), ROOT / "experiments" / "speed"
+    found, page = json.loads((folder / "growth.json").read_text()), (folder / "README.md").read_text()
+    for mark, function in growth.TABLES.items():
+        assert f"<!-- {mark} -->\n\n{function(found)}\n\n<!-- end -->" in page
+
+
 def test_results_are_of_as_many_seeds_as_the_page_says():
     rows = json.loads((ROOT / "experiments" / "reproduction" / "results.json").read_text())
     assert len(rows["ring, separated"]["r_W"]) == len(rows["gain, separated"]["r_W"]) == 2

@@ -1,0 +1,219 @@
+"""How it grows: error bars and whole fits with neurons and trials, replicas on two processes, and the rivals' seconds.
+
+    error bars    uncertainty.estimate of the circuit itself, as if it were the fit, so that no training is waited for
+    whole fit     train.py, from its start to metrics.json, without the report
+    replicas      the free training of train.py, in one process and by torchrun in two
+
+Seconds are of one core at work, but of replicas, which are by the clock; the slope is that of log time on log size
+between the last two sizes. Updates are those of `python -m experiments.speed`, rivals those of
+`python -m experiments.connections` on the default circuit. Nothing else should run beside it. Writes growth.json,
+growth.png and the page's tables. Run it from the top folder, as `python -m experiments.speed.growth`.
+"""
+
+import argparse
+import contextlib
+import io
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+
+import cann
+from experiments import runs
+from nsi import circuits, figures, recordings, uncertainty
+from nsi.run import files
+
+HERE, FOLDER = "experiments.speed.growth", runs.folder_of(__file__)
+SIZES = {
+    "error bars, neurons": (50, 100, 200, 500),
+    "error bars, trials": (30, 60, 120),
+    "whole fit, neurons": (50, 100, 200),
+    "whole fit, trials": (25, 50, 100, 200),
+}
+SMALL = dict(zip(SIZES, ((8, 12), (4, 8), (8, 12), (4, 8)), strict=True))
+EXPECTED = {
+    "update, units": ("2", "two of them for every weight"),
+    "update, window": ("1", "a step after the other"),
+    "update, batch": ("1", "as many products"),
+    "update, replicas": ("1", "one after the other"),
+    "error bars, neurons": ("4", "a matrix to invert, the cube of its size, for each"),
+    "error bars, trials": ("0 to 1", "inverses do not grow, sums over samples do"),
+    "whole fit, neurons": ("2 to 4", "of an update, and of error bars"),
+    "whole fit, trials": ("0 to 1", "updates do not grow, sums over samples do"),
+}
+LABELS = {"update": "update, ms", "error bars": "error bars, s", "whole fit": "whole fit, s"}
+
+
+def simulated(neurons, trials, steps, seed=0):
+    """A recording of a ring with so many compass neurons, and as many shifters, and what made it."""
+    circuit = circuits.ring(neurons, neurons // 2)
+    return circuit.network, cann.simulate_recording(circuit, seed, trials, steps)
+
+
+def error_bars(neurons, trials, steps):
+    """Error bars for the circuit itself. Returns: {"seconds", "memory" (MiB, of the whole process at most)}."""
+    one_core()
+    net, data = simulated(neurons, trials, steps)
+    rec = recordings.Recording(data["rates"].copy(), data["velocity"], data["dt"], None, data["tau"])
+    net = net._replace(**{name: np.float32(getattr(net, name)) for name in ("W", "W_in", "b")})
+    del data
+    began = time.process_time()
+    uncertainty.estimate(net, rec)
+    return {"seconds": time.process_time() - began, "memory": peak()}
+
+
+def whole_fit(neurons, trials, steps, *options):
+    """train.py on a recording. Returns: {"seconds", "memory"}, imports and all."""
+    one_core()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "ring.npz"
+        recordings.save(path, **simulated(neurons, trials, steps)[1])
+        began = time.process_time()
+        sys.argv = ["train.py", *map(str, ("--data", path, "--out", Path(folder) / "fit", *fitting(neurons), *options))]
+        import train
+
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            train.main()
+    return {"seconds": time.process_time() - began, "memory": peak()}
+
+
+def fitting(neurons):
+    """train.py's options for a ring of so many neurons, with as many input units."""
+    return "--input-units", neurons, "--wandb", "disabled", "--no-report"
+
+
+def one_core():
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+
+
+def peak():
+    """The most memory that this process has had, MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def shared_out(replicas, updates, trials, steps):
+    """Seconds of a free training of some replicas by the clock, in one process and in two. Returns: [one, two]."""
+    with tempfile.TemporaryDirectory() as folder:
+        path, found = Path(folder) / "ring.npz", []
+        recordings.save(path, **simulated(min(100, steps), trials, steps)[1])
+        torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+        for processes in ([], torchrun):
+            options = ["--replicas", replicas, "--updates", updates, "--rounds", 0, "--no-errors"]
+            command = [sys.executable, *processes, "train.py", "--data", path, "--out", Path(folder) / f"{len(found)}",
+                       *fitting(min(100, steps)), *options]  # fmt: skip
+            began = time.perf_counter()
+            subprocess.run([str(part) for part in command], cwd=runs.ROOT, check=True, capture_output=True)
+            found.append(time.perf_counter() - began)
+    return found
+
+
+def measure(small):
+    """Everything, each in a process of its own. Returns: {row: {size: {"seconds", "memory"}}}, and "replicas"."""
+    found, steps, options = {}, 60 if small else 1000, ["--updates", 4] if small else []
+    for name, sizes in (SMALL if small else SIZES).items():
+        found[name] = {}
+        for size in sizes:
+            neurons, trials = (size, 30) if name.endswith("neurons") else (100, size)
+            neurons, trials = (min(neurons, 12), min(trials, 8)) if small else (neurons, trials)
+            call = ("error_bars",) if name.startswith("error") else ("whole_fit",)
+            more = options if call == ("whole_fit",) else []
+            found[name][str(size)] = runs.apart(HERE, *call, neurons, trials, steps, *more)
+            print(f"  {name} {size}: {found[name][str(size)]}", flush=True)
+    count, updates = (2, 2) if small else (4, 200)
+    found["replicas"] = {"replicas": count, "updates": updates, "seconds": shared_out(count, updates, 30, steps)}
+    return found
+
+
+def slope(sizes, times):
+    """Of log time on log size, between the last two."""
+    return float(np.log(times[-1] / times[-2]) / np.log(sizes[-1] / sizes[-2]))
+
+
+def curves(found):
+    """Times against size, of updates (ms) too. Yields: name, sizes, times."""
+    rows, default = runs.read(FOLDER)["growing"], {"units": 200, "window": 50, "batch": 50, "replicas": 1}
+    for name in default:
+        some = [row for row in rows if all(row[k] == v for k, v in default.items() if k != name)]
+        some = sorted(some, key=lambda row: row[name])
+        yield f"update, {name}", [row[name] for row in some], [row["update"] for row in some]
+    for name in SIZES:
+        yield name, [int(size) for size in found[name]], [row["seconds"] for row in found[name].values()]
+
+
+def slopes(found):
+    """Measured growth against the expected, as Markdown."""
+    rows = []
+    for name, sizes, times in curves(found):
+        unit = "ms" if name.startswith("update") else "s"
+        each = ", ".join(f"{size}: {time:.{0 if time >= 100 else 1}f}" for size, time in zip(sizes, times, strict=True))
+        rows.append([name, f"{each} {unit}", f"{slope(sizes, times):.2f}", *EXPECTED[name]])
+    return runs.markdown(["", "size: time", "slope", "expected", "why"], rows)
+
+
+def memory(found):
+    """Memory of error bars and whole fits, as Markdown."""
+    rows = [
+        [name, ", ".join(f"{size}: {row['memory']:.0f}" for size, row in found[name].items())] for name in SIZES
+    ]  # fmt: skip
+    return runs.markdown(["", "size: MiB at most"], rows)
+
+
+def replicas(found):
+    """Replicas in one process and in two, as Markdown."""
+    row = found["replicas"]
+    one, two = row["seconds"]
+    cells = [f"{row['replicas']} replicas, {row['updates']} updates", f"{one:.0f}", f"{two:.0f}", f"{one / two:.2f}"]
+    return runs.markdown(["", "one process, s", "two by torchrun, s", "ratio"], [cells])
+
+
+def rivals(found):
+    """Seconds of this project and of others on the same recording, one core each, as Markdown."""
+    from experiments.connections.__main__ import ESTIMATORS
+
+    rows = runs.read(FOLDER.parent / "connections")["even, passive"]
+    cells = [[name, f"{rows[name]['seconds'][0]:.1f}"] for name in ESTIMATORS if rows[name]["seconds"][0] is not None]
+    return runs.markdown(["estimator", "s, by the clock"], cells)
+
+
+def figure(found):
+    """Every curve, with its slope."""
+    drawn, axes = plt.subplots(2, 4, figsize=(11, 4.8))
+    for ax, (name, sizes, times) in zip(axes.flat, curves(found), strict=True):
+        ax.loglog(sizes, times, "o-", ms=3.5, color=figures.FITTED)
+        ax.set_xticks(sizes, [f"{size}" for size in sizes], fontsize=7)
+        ax.set_yticks(times, [f"{time:.3g}" if time < 1000 else f"{time:.0f}" for time in times], fontsize=7)
+        ax.minorticks_off()
+        kind, of = name.split(", ")
+        ax.set(xlabel=of, ylabel=LABELS[kind], title=f"slope {slope(sizes, times):.2f}")
+    return drawn
+
+
+TABLES = {"slopes": slopes, "memory": memory, "replicas": replicas, "seconds": rivals}
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--draw", action="store_true", help="only draw the results of the last run")
+    p.add_argument("--small", action="store_true", help="small sizes, to see that it runs; nothing is written")
+    args = p.parse_args()
+    found = runs.read(FOLDER, "growth.json") if args.draw else measure(args.small)
+    tables = {name: table(found) for name, table in TABLES.items()}
+    print("\n\n".join(tables.values()))
+    if args.small:
+        return
+    runs.write(FOLDER, found, "growth.json")
+    runs.page(FOLDER, **tables)
+    figures.style()
+    with files.whole(FOLDER / "growth.png") as temporary:
+        figure(found).savefig(temporary)
+
+
+if __name__ == "__main__":
+    main()
