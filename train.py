@@ -78,12 +78,12 @@ def parse(arguments=None):
 
 
 def fit(model, windows, updates, lr, beta2=0.99, schedule="onecycle", loss="matching", forcing=0.1, penalty=0.003,
-        held=False, watch=None, training=None):  # fmt: skip
+        held=False, steady=False, watch=None, training=None):  # fmt: skip
     """Train a network in place, by back-propagation through windows of a recording.
 
     model: RNN, on the windows' device; windows: Windows, with one generator per replica; forcing, penalty: at the
-    first update, fading to 0; held: hold the response units at the record throughout; watch: Watch; training: the
-    state of a checkpoint, to continue. Returns: seconds of the training loop.
+    first update, fading to 0; held: hold the response units at the record throughout; steady: let the forcing stay as
+    it is; watch: Watch; training: the state of a checkpoint, to continue. Returns: seconds of the training loop.
     Raises: BadInput where the loss or a gradient is not finite; files.Interrupted.
     """
     watch = watch or Watch()
@@ -98,7 +98,7 @@ def fit(model, windows, updates, lr, beta2=0.99, schedule="onecycle", loss="matc
     for update in range(optimiser.done + 1, updates + 1):
         fade, look = 1 - (update - 1) / updates, watch.looks(update, updates)
         lr_now = optimiser.pace()[0]
-        losses, gradients = follow(windows.draw(), fade * forcing, fade * penalty, look)
+        losses, gradients = follow(windows.draw(), (1.0 if steady else fade) * forcing, fade * penalty, look)
         optimiser.step(gradients)
         units.constrain(model)
         diverged, stop = session.first_divergence(diverged, update, gradients), watch.stopping()

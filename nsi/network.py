@@ -47,16 +47,18 @@ def step(net, u, v, current=0.0):
     return r, u + net.alpha * (r - u)
 
 
-def run(net, velocity, u, current=None, recorded=None, held=0):
+def run(net, velocity, u, current=None, recorded=None, held=0, pull=1.0):
     """Step through time, the first neurons' state put back to the recorded one up to and with step `held`.
 
     velocity: (trials, steps, D) rad/s; u: (trials, M) first state; current: called with the step, what to add to the
-    currents, or None; recorded: (trials, steps, n) state or None.
+    currents, or None; recorded: (trials, steps, n) state or None; pull: the fraction of the way that the state is put
+    back at each of these steps.
     Yields: u (trials, M), the state that a step started from, and r (trials, M), its rates.
     """
     for t in range(velocity.shape[1]):
         if recorded is not None and t <= held:
-            u[:, : recorded.shape[-1]] = recorded[:, t]
+            ours = u[:, : recorded.shape[-1]]
+            ours[:] = recorded[:, t] if pull == 1 else ours + pull * (recorded[:, t] - ours)
         r, after = step(net, u, velocity[:, t], 0.0 if current is None else current(t))
         yield u, r
         u = after

@@ -34,6 +34,14 @@ def test_fit_recovers_a_small_circuit(fit):
     assert scores["r_product"] < 0.6  # unsigned, left and right cancel
 
 
+def test_a_forcing_that_stays_at_one_holds_the_record(rec, fit):
+    pulled = [fit(rec, penalty=0.0, forcing=1.0, **more) for more in ({"held": True}, {"steady": True}, {})]
+    held, steady, fading = pulled
+    for one, two in zip(held.parameters(), steady.parameters(), strict=True):
+        torch.testing.assert_close(one, two, rtol=0, atol=1e-5)
+    assert (held.W - fading.W).abs().max() > 1e-4
+
+
 @pytest.fixture
 def thrice(data, save):
     """A data file with its truth, without it, and with another."""

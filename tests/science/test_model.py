@@ -6,7 +6,7 @@ import torch
 
 from model import RNN
 from nsi import gradient, prediction, response
-from nsi.network import synaptic_state
+from nsi.network import run, synaptic_state
 from nsi.recordings import Recording
 
 
@@ -143,6 +143,15 @@ def test_prediction_runs_the_same_network(rec):
     a, _ = rnn(*(torch.tensor(x).swapaxes(0, 1).unsqueeze(1) for x in (some.velocity, u)), warmup=5)
     rates = prediction.predict(rnn.networks()[0], some, warmup=5)
     np.testing.assert_allclose(rates.swapaxes(0, 1), response.rate(a[:, 0]).detach(), atol=2e-5)
+
+
+def test_running_pulled_is_the_plain_loop_with_that_forcing(rnn, window):
+    given = window["v"], window["u_recorded"]
+    _, states = rnn(*(x.unsqueeze(1) for x in given), warmup=0, forcing=0.3)
+    (net,), (v, u) = rnn.networks(), (x.numpy().swapaxes(0, 1) for x in given)
+    pulled = run(net, v, np.concatenate([u[:, 0], np.zeros((5, 3))], -1), recorded=u, held=9, pull=0.3)
+    for expected, (found, _) in zip(states[:, 0].detach(), pulled, strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
 def by_steps(rnn, v, u, r, stimulus, warmup, forcing, penalty, loss):
