@@ -13,7 +13,7 @@ from experiments import runs
 ORDER = (
     "reproduction", "connections", "coverage", "unrecorded", "findings", "limits", "orders", "perturbation", "design",
     "rivals", "estimator", "answer", "speed", "speed.growth", "grid", "flies", "flies.models",
-    "flies.inhibition", "flies.bridge", "mouse",
+    "flies.inhibition", "flies.bridge", "flies.reverse", "mouse",
 )  # fmt: skip
 
 
@@ -21,7 +21,7 @@ def main():
     for picture in (runs.ROOT / "runs" / "figures").glob("*.png"):  # the notebook's
         shutil.copy(picture, runs.ROOT / "experiments" / "reproduction")
     for name in ORDER:
-        needed = {"flies": "fly.npz", "mouse": "mouse.npz", "flies.bridge": "bridge.npz"}
+        needed = {"flies": "fly.npz", "mouse": "mouse.npz", "flies.bridge": "bridge.npz", "flies.reverse": "bridge.npz"}
         needed = needed.get(name, needed.get(name.split(".")[0]))
         if needed and not (runs.ROOT / "data" / needed).exists():
             print(f"{name}: left out, there is no data/{needed}")

@@ -79,17 +79,24 @@ def rivals(rec, pen, fly):
     here = rec.rates[fly]
     hand = np.zeros_like(signed)
     hand[..., LEFT], hand[..., RIGHT] = here[..., LEFT] * np.maximum(0, -v), here[..., RIGHT] * np.maximum(0, v)
+    mapped = ridge(through(rec.rates, rec.velocity[..., :1]), pen, rec, fly)
     return {"velocity, filtered": (signed, CALCIUM), "E-PG times either side's turns": (hand, CALCIUM),
-            "ridge on other flies' P-EN1": (ridge(rec, pen, fly), 1.0)}  # fmt: skip
+            "ridge on other flies' P-EN1": (mapped, 1.0)}  # fmt: skip
 
 
-def ridge(rec, pen, fly):
-    """What a linear map, fitted on the other flies' P-EN1, makes of E-PG, v and both together. Returns: a picture."""
-    e, v = rec.rates, rec.velocity[..., :1]
-    x = np.concatenate([synaptic_state(a, alpha) for a in (e, v, e * v) for alpha in FILTERS], -1).astype(float)
-    x = np.concatenate([x, np.ones((*x.shape[:2], 1))], -1)
+def through(rates, v):
+    """Rates, the velocity and their product through FILTERS. (trials, steps, n) and 1 to (trials, steps, any)."""
+    return np.concatenate([synaptic_state(a, alpha) for a in (rates, v, rates * v) for alpha in FILTERS], -1)
+
+
+def ridge(x, y, rec, fly):
+    """What a linear map from x to y, fitted on the other flies, makes of one fly's x.
+
+    x, y: (trials, steps, any); fly: (trials,) bool. Returns: the fly's y, (its trials, steps, any).
+    """
+    x = np.concatenate([x, np.ones((*x.shape[:2], 1))], -1).astype(float)
     other = (rec.valid & (np.arange(x.shape[1]) >= BEFORE))[~fly]
-    a, b = x[~fly][other], pen[~fly][other].astype(float)
+    a, b = x[~fly][other], y[~fly][other].astype(float)
     G = a.T @ a
     return x[fly] @ np.linalg.solve(G + 1e-4 * np.trace(G) / len(G) * np.eye(len(G)), a.T @ b)
 

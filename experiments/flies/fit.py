@@ -21,17 +21,21 @@ SETTINGS = (
 )
 
 
-def fitted(rec, *options, bootstrap=True):
-    """Fit a recording with these settings, and options after them, without a folder. Returns: list of Network."""
-    args = train.parse([*SETTINGS, *options])
+def fitted(rec, *options, bootstrap=True, settings=SETTINGS, steady=False):
+    """Fit a recording with these settings, and options after them, without a folder.
+
+    bootstrap: draw flies with replacement; steady: let the forcing stay as it is. Returns: list of Network.
+    """
+    args = train.parse([*settings, *options])
     generators = [torch.Generator().manual_seed(args.seed + k) for k in range(args.replicas)]
     n, d = rec.rates.shape[-1], rec.velocity.shape[-1]
     who = units.choose(args, n, rec.driven)
     model = RNN(n, args.input_units, d, args.alpha, args.init_scale, generators, who)
     windows = Windows(rec, args.alpha, generators, warmup=args.warmup, window=args.window, batch=args.batch,
                       rotate=args.rotate, bootstrap=bootstrap)  # fmt: skip
-    penalty = 0.0 if args.control else args.drive_penalty
-    train.fit(model, windows, args.updates, args.lr, args.beta2, args.schedule, args.loss, args.forcing, penalty)
+    penalty = args.drive_penalty if who.penalised else 0.0
+    train.fit(model, windows, args.updates, args.lr, args.beta2, args.schedule, args.loss, args.forcing, penalty,
+              steady=steady)  # fmt: skip
     return model.networks()
 
 

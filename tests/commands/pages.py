@@ -20,6 +20,7 @@ SMALL = {
     "experiments.flies.models": "--updates 3",
     "experiments.flies.inhibition": "--updates 3 --replicas 1",
     "experiments.flies.bridge": "--updates 3 --replicas 1",
+    "experiments.flies.reverse": "--updates 3 --replicas 1",
     "experiments.mouse.read": "",
     "experiments.mouse": "--updates 3 --seeds 1",
     "experiments.reproduction": f"--circuits ring --least-squares-samples 2000 {CIRCUIT}",

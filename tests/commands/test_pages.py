@@ -110,6 +110,7 @@ def test_tables_are_the_measured_ones(name):
     [
         ("inhibition", {"neurons": "neurons_table", "test": "errors_table", "delta7": "wiring_table"}),
         ("bridge", {"bridge": "table"}),
+        ("reverse", {"reverse": "table"}),
     ],
 )
 def test_tables_of_the_further_commands_on_flies_are_the_measured_ones(name, tables):

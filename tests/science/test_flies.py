@@ -1,10 +1,12 @@
 """What is read off real flies: each measure on a case whose answer is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from experiments.flies import __main__ as flies
-from experiments.flies import bridge, inhibition, neurons
+from experiments.flies import bridge, inhibition, neurons, reverse
 from experiments.orders import flies as orders
 from experiments.orders import neurons as recorded
 from nsi.geometry import RING
@@ -123,6 +125,53 @@ def test_input_units_of_the_bridge_are_drawn_on_their_side():
     assert (picture[side < 0][:, bridge.RIGHT] == 0).all()
     near = np.abs(RING.difference(angles[picture.argmax(-1)], place))
     assert near.max() < np.deg2rad(23)
+
+
+def of_shifters(rec):
+    """The same recording with P-EN1 in E-PG's place: a copy of it, the side more active that the fly turns to."""
+    pen, v = rec.rates.copy(), np.clip(rec.velocity, -2, 2)
+    pen[..., bridge.RIGHT] *= 1 + 0.3 * v
+    pen[..., bridge.LEFT] *= 1 - 0.3 * v
+    return replace(rec, rates=pen, driven=np.ones(16, bool))
+
+
+def test_hidden_units_of_the_reverse_are_placed_where_they_send_to(bumps):
+    """A ring made by hand: one hidden unit for each row, which it excites, and from which it takes the place."""
+    W, angles, order = np.zeros((32, 32), np.float32), RING.places(16)[:, 0], np.random.default_rng(0).permutation(16)
+    W[16:, :16] = 0.1 * np.exp(np.cos(angles[order, None] - angles))
+    W[:16, 16:] = np.eye(16)[:, order]
+    net = Network(W, np.zeros((1, 32)), np.zeros(32), 0.5, 16)
+    bump = reverse.decoded(net, np.concatenate([np.zeros((16, 16)), np.eye(16)], 1)[None])
+    np.testing.assert_allclose(RING.difference(np.angle(bump[0]), angles[order]), 0, atol=1e-6)
+    pen = of_shifters(bumps)
+    held, half = (reverse.decoded(net, reverse.observe(net, pen, f)[0]) for f in (1.0, 0.5))
+    assert max(reverse.each(held, bumps)["all"]) < 0.25
+    assert 1e-3 < np.abs(np.angle(held / half))[:, 20:].mean() < 0.3
+
+
+def test_rows_turned_around_the_ring_keep_their_side(bumps):
+    side = np.tile([0.2, 0.4], 8).astype(np.float32)
+    turned = reverse.around(replace(bumps, rates=bumps.rates * 0 + side))
+    assert len(turned.rates) == len(turned.animal) == 8 * len(bumps.rates)
+    assert (turned.rates == side).all()
+    moved = reverse.around(bumps)
+    np.testing.assert_array_equal(moved.rates[6:12], np.roll(bumps.rates, 2, -1))
+    np.testing.assert_array_equal(moved.velocity[6:12], bumps.velocity)
+
+
+def test_no_compass_neuron_is_used_in_the_reverse_but_by_the_maps(bumps, monkeypatch):
+    """With E-PG's bump on the other side every error is turned around, and nothing else is chosen."""
+    monkeypatch.setattr(reverse, "LEAKS", (0.5, 0.2))
+    opposite = replace(bumps, rates=np.roll(bumps.rates, 8, -1))
+    small = "--updates", "2", "--batch", "4", "--response-units", "6"
+    found, turned = (reverse.left_out(rec, of_shifters(bumps), *small) for rec in (bumps, opposite))
+    for name in set(found) - {reverse.MAPPED, *reverse.RIDGES}:
+        assert found[name]["chosen"] == turned[name]["chosen"]
+        for measure in ("all", "clearer half"):
+            np.testing.assert_allclose(found[name][measure], np.pi - np.array(turned[name][measure]), atol=1e-4)
+    assert max(found["rotating integrator"]["all"]) < 0.3
+    assert all(abs(gain - 0.9) < 0.11 for gain, _ in found["rotating integrator"]["chosen"])
+    assert max(found[reverse.RIDGES[0]]["all"]) < 0.1
 
 
 def test_null_models_keep_what_they_should(bumps):
