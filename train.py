@@ -23,7 +23,7 @@ from nsi.windows import Windows
 
 FREE = {"updates": 550, "batch": 25, "lr": 1e-2}  # the free training's schedule
 CONTROL = {"updates": 1100, "batch": 50, "lr": 6e-3}  # that of the control, which has nothing else
-HELD, TUNED = (0.36, 0.3), (0.2, 0.1)  # updates and lr of the trainings after it, relative to its own
+HELD, TUNED = (0.7, 0.3), (0.2, 0.1)  # updates and lr of the trainings after it, relative to its own
 EVERY = 4  # a solution that another follows does with every so-manieth step
 
 

@@ -113,10 +113,11 @@ def onto_hidden(net, rec, who=None):
     """A network whose weights from recorded to hidden units are 0 where the recorded states hardly span a direction.
 
     There nothing that units receive tells them from others, and what training found by chance, or started from, would
-    stay in the gate as a product of weights. Where hidden units' weights are bound by assumptions, they are left alone.
-    net: Network; rec: the training trials; who: units.Units. Returns: Network.
+    stay in the gate as a product of weights. Pulses span every direction, and where assumptions bind hidden units'
+    weights, these are left alone. net: Network; rec: the training trials; who: units.Units. Returns: Network.
     """
-    if who is not None and (who.bounded or who.copies or who.types):
+    bound = who is not None and (who.bounded or who.copies or who.types)
+    if bound or rec.stimulus is not None:
         return net
     n, u, W = net.n, synaptic_state(rec.rates, net.alpha)[rec.valid], net.W.copy()
     W[:n, n:] = onto_state(u, u @ W[:n, n:], UNSEEN)

@@ -152,9 +152,10 @@ def cell(values, digits=3):
     return runs.spread(known, digits) if known else "–"
 
 
-def size(args):
+def size(args, row):
     """The size of a run in words: `runs.size`, and how many of its recordings the other estimators had."""
-    return runs.size(args) + (f" (other estimators: {args.rivals})" if args.rivals < args.seeds else "")
+    count = len(row.get(CORRELATION, {}).get("r_W", []))
+    return runs.size(args) + (f" (other estimators: {count})" if count < args.seeds else "")
 
 
 def made(results):
@@ -227,8 +228,9 @@ def main():
             more = Path(folder), sizes, runs.updates(args), args.lint_updates, args.rivals
             each = runs.each(lambda item: measured(*item, *more), items)
         for name in args.circuits:
-            results[name] = runs.gathered(found for (of, _), found in zip(items, each, strict=True) if of == name)
-        results["made"] = results.get("made", {}) | dict.fromkeys(args.circuits, size(args))
+            new = runs.gathered(found for (of, _), found in zip(items, each, strict=True) if of == name)
+            results[name] = results.get(name, {}) | new  # with --rivals 0 theirs are those of the last run
+        results["made"] = results.get("made", {}) | {name: size(args, results[name]) for name in args.circuits}
         runs.write(FOLDER, {"made": results["made"]} | all_of(results))
     figures.style()
     with files.whole(FOLDER / "connections.png") as temporary:

@@ -1,5 +1,7 @@
 """Solving for the response weights: single connections where they differ, a clean profile where they do not."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -108,3 +110,5 @@ def test_weights_onto_hidden_units_are_0_where_nothing_tells_of_them(even):
     given, kept = u @ W[:N, N:], u @ found[:N, N:]
     assert np.sqrt(np.mean((kept - given) ** 2)) < 0.03 * given.std()
     np.testing.assert_array_equal(found[:, :N], W[:, :N])
+    stimulated = replace(rec, stimulus=np.zeros_like(rec.rates))  # pulses tell of every direction
+    np.testing.assert_array_equal(onto_hidden(net._replace(W=W), stimulated).W, W)
