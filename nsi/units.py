@@ -15,9 +15,9 @@ So something is assumed, under these names:
 and one of two paths that could do the same is *favoured*, by a small penalty, fading to 0, on what the other sends:
 "direct", from recorded neurons; "even", from hidden ones; or "neither".
 
-Where undriven neurons alone were recorded, what is assumed of hidden ones costs the gate its size. So the network that
-is the answer assumes nothing, and a second one, which starts from its W, is trained under the assumptions, held at the
-record, for what is said of hidden neurons alone.
+Where undriven neurons were recorded, and few others, what is assumed of hidden ones costs the gate its size. So the
+network that is the answer assumes nothing, and a second one, which starts from its W, is trained under the
+assumptions, held at the record, for what is said of hidden neurons alone.
 """
 
 from typing import NamedTuple
@@ -118,10 +118,10 @@ def choose(args, n, driven, dimensions=1):
     if args.control or args.rounds == 0:  # there is no answer yet that a second network could start from
         args.assume_hidden = ""
     if args.assume_hidden is None:
-        args.assume_hidden = USUAL if args.assume is None and args.input_units and not moved and dimensions == 1 else ""
+        args.assume_hidden = USUAL if args.assume is None and args.input_units and few and dimensions == 1 else ""
     if args.assume is None:
         usual = USUAL + (",copies" if args.response_units else "")
-        args.assume = usual if moved and not args.control else ""
+        args.assume = usual if moved and not args.control and not args.assume_hidden else ""
     if args.favour is None:
         args.favour = "direct" if few else "even" if still else "neither"
     if args.control:

@@ -123,19 +123,21 @@ def test_defaults_follow_from_who_was_recorded(driven, response, inputs, favour)
         ([], None, 1, units.USUAL),
         ([], None, 2, ""),
         ([], np.arange(100) >= 50, 1, ""),
+        ([], np.arange(100) >= 90, 1, units.USUAL),
+        ([], np.arange(100) >= 90, 2, ""),
         (["--assume", "none"], None, 1, ""),
         (["--rounds", "0"], None, 1, ""),
         (["--control"], None, 1, ""),
         (["--assume", "none", "--assume-hidden", "apart"], None, 1, "apart"),
     ],
 )
-def test_a_second_network_makes_the_assumptions_where_undriven_neurons_alone_are_recorded(
+def test_a_second_network_makes_the_assumptions_where_few_driven_neurons_are_recorded(
     options, driven, dimensions, assumed
 ):
     args = train.parse(options)
     who = units.choose(args, 100, driven, dimensions)
     assert args.assume_hidden == assumed
-    if driven is None:
+    if driven is None or assumed:
         assert not who.types
         assert not who.bounded
 
