@@ -4,10 +4,12 @@
     whole fit     train.py, from its start to metrics.json, without the report
     replicas      the free training of train.py, in one process and by torchrun in two
 
+    rivals        those of experiments/connections, on the default circuit's recording
+
 Seconds are of one core at work, but of replicas, which are by the clock; the slope is that of log time on log size
-between the last two sizes. Updates are those of `python -m experiments.speed`, rivals those of
-`python -m experiments.connections` on the default circuit. Nothing else should run beside it. Writes growth.json,
-growth.png and the page's tables. Run it from the top folder, as `python -m experiments.speed.growth`.
+between the last two sizes. Updates are those of `python -m experiments.speed`. Nothing else should run beside it.
+Writes growth.json, growth.png and the page's tables. Run it from the top folder, as
+`python -m experiments.speed.growth`.
 """
 
 import argparse
@@ -26,6 +28,10 @@ import torch
 
 import cann
 from experiments import runs
+from experiments.connections.__main__ import CORRELATION, LEAST_SQUARES, PROJECT
+from experiments.rivals.baselines import force, least_squares
+from experiments.rivals.cornn import cornn
+from experiments.rivals.lint import lint
 from nsi import circuits, figures, recordings, uncertainty
 from nsi.run import files
 
@@ -114,6 +120,27 @@ def shared_out(replicas, updates, trials, steps):
     return found
 
 
+def others(neurons, trials, steps, lint_updates):
+    """The rivals, one after the other. Returns: {name: seconds}."""
+    one_core()
+    data, found = simulated(neurons, trials, steps)[1], {}
+    rec = recordings.Recording(data["rates"], data["velocity"], data["dt"], None, data["tau"])
+    train, _, _ = recordings.split(rec)
+    alpha = rec.dt / rec.tau
+    estimators = {
+        "FORCE": lambda: force(train, alpha, 2, 1.5, 1.0, np.random.default_rng(0)),
+        "CORNN": lambda: cornn(train, alpha),
+        "LINT": lambda: lint(train, alpha, updates=lint_updates, seed=0),
+        LEAST_SQUARES: lambda: least_squares(train, alpha, 20000),
+        CORRELATION: lambda: np.corrcoef(train.rates[train.valid], rowvar=False),
+    }
+    for name, estimator in estimators.items():
+        began = time.process_time()
+        estimator()
+        found[name] = time.process_time() - began
+    return found
+
+
 def measure(small):
     """Everything, each in a process of its own. Returns: {row: {size: {"seconds", "memory"}}}, and "replicas"."""
     found, steps, options = {}, 60 if small else 1000, ["--updates", 4] if small else []
@@ -126,6 +153,7 @@ def measure(small):
             more = options if call == ("whole_fit",) else []
             found[name][str(size)] = runs.apart(HERE, *call, neurons, trials, steps, *more)
             print(f"  {name} {size}: {found[name][str(size)]}", flush=True)
+    found["rivals"] = runs.apart(HERE, "others", *((12, 8, steps, 3) if small else (100, 100, steps, 400)))
     count, updates = (2, 2) if small else (4, 200)
     found["replicas"] = {"replicas": count, "updates": updates, "seconds": shared_out(count, updates, 30, steps)}
     return found
@@ -174,12 +202,10 @@ def replicas(found):
 
 
 def rivals(found):
-    """Seconds of this project and of others on the same recording, one core each, as Markdown."""
-    from experiments.connections.__main__ import ESTIMATORS
-
-    rows = runs.read(FOLDER.parent / "connections")["even, passive"]
-    cells = [[name, f"{rows[name]['seconds'][0]:.1f}"] for name in ESTIMATORS if rows[name]["seconds"][0] is not None]
-    return runs.markdown(["estimator", "s, by the clock"], cells)
+    """Seconds of this project and of others on such a recording, as Markdown."""
+    fits = found["whole fit, trials"]
+    seconds = {PROJECT: fits.get("100", fits[max(fits, key=int)])["seconds"], **found["rivals"]}
+    return runs.markdown(["estimator", "s"], [[name, f"{value:.1f}"] for name, value in seconds.items()])
 
 
 def figure(found):
@@ -195,7 +221,7 @@ def figure(found):
     return drawn
 
 
-TABLES = {"slopes": slopes, "memory": memory, "replicas": replicas, "seconds": rivals}
+TABLES = {"slopes": slopes, "memory": memory, "replicas": replicas, "rivals": rivals}
 
 
 def main():
