@@ -58,10 +58,10 @@ class Nudges:
     def add(self, neurons, solved, left):
         """What they do to some neurons. solved: a function that takes their scores x.T @ e (q, ..., k) to steps of
         their coefficients; left: (samples, k), their residuals."""
-        used, n = self.used[..., neurons], self.n
-        self.seen += _neighbours(self.thin(left), used)
         if not self.draws:
             return
+        used, n = self.used[..., neurons], self.n
+        self.seen += _neighbours(self.thin(left), used)
         sent, k = self.sent[:, neurons], len(neurons)
         currents = torch.cat([apart @ torch.as_tensor(sent) for apart, _, _ in self.draws], 1).double()
         currents *= used.flatten(0, 1).repeat(1, DRAWS)

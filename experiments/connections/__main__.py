@@ -96,12 +96,7 @@ def compared(data, out, seed, lint_updates):
     score = lambda net: connectivity.scores(net, truth, RING, places, known)  # noqa: E731
     free = score(checkpoint.networks(out / "free" / "model.pt")[0][0])
     found = {FREE: {m: free[m] for m in DEVIATIONS}}
-    estimators = {
-        "FORCE": lambda: force(train, alpha, 2, 1.5, 1.0, np.random.default_rng(seed)),
-        "CORNN": lambda: cornn(train, alpha),
-        "LINT": lambda: lint(train, alpha, updates=lint_updates, seed=seed),
-    }
-    for name, estimator in estimators.items():
+    for name, estimator in trainable(train, alpha, seed, lint_updates).items():
         began = time.perf_counter()
         net = estimator()
         found[name] = score(net) | {"seconds": time.perf_counter() - began} | run_freely(net, held_out, places)
@@ -117,6 +112,15 @@ def compared(data, out, seed, lint_updates):
     W = np.corrcoef(train.rates[train.valid], rowvar=False)
     found[CORRELATION] = score(only(W)) | {"seconds": time.perf_counter() - began}
     return found
+
+
+def trainable(train, alpha, seed, lint_updates):
+    """The rivals that are trained. train: Recording. Returns: {name: a function that gives a Network}."""
+    return {
+        "FORCE": lambda: force(train, alpha, 2, 1.5, 1.0, np.random.default_rng(seed)),
+        "CORNN": lambda: cornn(train, alpha),
+        "LINT": lambda: lint(train, alpha, updates=lint_updates, seed=seed),
+    }
 
 
 def true_alpha(rec):

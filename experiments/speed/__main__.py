@@ -158,7 +158,7 @@ def figure(found):
         top.loglog(x, [row["floor"] for row in rows], "o--", ms=3.5, color="grey", label="matrix products alone")
         top.loglog(x, [row["update"] for row in rows], "o-", ms=3.5, color=figures.FITTED, label="update")
         bottom.loglog(x, [row["memory"] for row in rows], "o-", ms=3.5, color=figures.FITTED)
-        top.set_ylim(1, 5000)
+        top.set_ylim(1, 20_000)
         bottom.set(xlabel=name, ylim=(20, 1000))
         bottom.set_yticks((30, 100, 300, 1000), ("30", "100", "300", "1000"))
         for ax in (top, bottom):

@@ -3,7 +3,6 @@
     error bars    uncertainty.estimate of the circuit itself, as if it were the fit, so that no training is waited for
     whole fit     train.py, from its start to metrics.json, without the report
     replicas      the free training of train.py, in one process and by torchrun in two
-
     rivals        those of experiments/connections, on the default circuit's recording
 
 Seconds are of one core at work, but of replicas, which are by the clock; the slope is that of log time on log size
@@ -28,10 +27,9 @@ import torch
 
 import cann
 from experiments import runs
-from experiments.connections.__main__ import CORRELATION, LEAST_SQUARES, PROJECT
-from experiments.rivals.baselines import force, least_squares
-from experiments.rivals.cornn import cornn
-from experiments.rivals.lint import lint
+from experiments.connections.__main__ import CORRELATION, LEAST_SQUARES, PROJECT, trainable, true_alpha
+from experiments.rivals.baselines import least_squares
+from experiments.speed.__main__ import DEFAULTS
 from nsi import circuits, figures, recordings, uncertainty
 from nsi.run import files
 
@@ -125,12 +123,8 @@ def others(neurons, trials, steps, lint_updates):
     one_core()
     data, found = simulated(neurons, trials, steps)[1], {}
     rec = recordings.Recording(data["rates"], data["velocity"], data["dt"], None, data["tau"])
-    train, _, _ = recordings.split(rec)
-    alpha = rec.dt / rec.tau
-    estimators = {
-        "FORCE": lambda: force(train, alpha, 2, 1.5, 1.0, np.random.default_rng(0)),
-        "CORNN": lambda: cornn(train, alpha),
-        "LINT": lambda: lint(train, alpha, updates=lint_updates, seed=0),
+    train, alpha = recordings.split(rec)[0], true_alpha(rec)
+    estimators = trainable(train, alpha, 0, lint_updates) | {
         LEAST_SQUARES: lambda: least_squares(train, alpha, 20000),
         CORRELATION: lambda: np.corrcoef(train.rates[train.valid], rowvar=False),
     }
@@ -149,9 +143,10 @@ def measure(small):
         for size in sizes:
             neurons, trials = (size, 30) if name.endswith("neurons") else (100, size)
             neurons, trials = (min(neurons, 12), min(trials, 8)) if small else (neurons, trials)
-            call = ("error_bars",) if name.startswith("error") else ("whole_fit",)
-            more = options if call == ("whole_fit",) else []
-            found[name][str(size)] = runs.apart(HERE, *call, neurons, trials, steps, *more)
+            call = ["error_bars", neurons, trials, steps]
+            if name.startswith("whole fit"):
+                call = ["whole_fit", *call[1:], *options]
+            found[name][str(size)] = runs.apart(HERE, *call)
             print(f"  {name} {size}: {found[name][str(size)]}", flush=True)
     found["rivals"] = runs.apart(HERE, "others", *((12, 8, steps, 3) if small else (100, 100, steps, 400)))
     count, updates = (2, 2) if small else (4, 200)
@@ -166,9 +161,9 @@ def slope(sizes, times):
 
 def curves(found):
     """Times against size, of updates (ms) too. Yields: name, sizes, times."""
-    rows, default = runs.read(FOLDER)["growing"], {"units": 200, "window": 50, "batch": 50, "replicas": 1}
-    for name in default:
-        some = [row for row in rows if all(row[k] == v for k, v in default.items() if k != name)]
+    rows = runs.read(FOLDER)["growing"]
+    for name in DEFAULTS:
+        some = [row for row in rows if all(row[k] == v for k, v in DEFAULTS.items() if k != name)]
         some = sorted(some, key=lambda row: row[name])
         yield f"update, {name}", [row[name] for row in some], [row["update"] for row in some]
     for name in SIZES:
