@@ -23,20 +23,20 @@ from nsi.uneven import uneven
 SETTLE = 500  # steps at rest before a recording begins
 
 
-def simulate(circuit, velocity, start, rng=None, noise=0.0, stimulus=None, settle=SETTLE):
+def simulate(circuit, velocity, start, rng=None, noise=0.0, stimulus=None, settle=SETTLE, dtype=float):
     """Integrate a circuit: `settle` steps at rest, then with the velocity.
 
     velocity: (trials, steps, D) rad/s; start: (trials, D) rad, where each bump is placed; rng: numpy Generator;
-    noise: s.d. of the input current per step; stimulus: (trials, steps, N) known current or None.
+    noise: s.d. of the input current per step; stimulus: (trials, steps, N) known current or None; dtype: to use.
     Returns: rates (trials, steps, M) float32.
     """
-    net, (trials, steps, dimensions) = circuit.network, velocity.shape
-    u = np.zeros((trials, len(net.b)))
+    net, (trials, steps, dimensions) = circuit.network.cast(dtype), velocity.shape
+    u = np.zeros((trials, len(net.b)), dtype)
     u[:, : net.n] = circuit.geometry.bump(circuit.geometry.places(net.n), start)
-    whole = np.concatenate([np.zeros((trials, settle, dimensions)), velocity], 1)
+    whole = np.concatenate([np.zeros((trials, settle, dimensions)), velocity], 1, dtype=dtype)
 
     def current(t):
-        x = noise * rng.standard_normal(u.shape) if noise else np.zeros_like(u)
+        x = noise * rng.standard_normal(u.shape, dtype) if noise else np.zeros_like(u)
         if stimulus is not None and t >= settle:
             x[:, : net.n] += stimulus[:, t - settle]
         return x
@@ -113,6 +113,7 @@ def main():
     p.add_argument("--balance",   action="store_true", help="uneven weights, adjusted so that the bump behaves alike")
     p.add_argument("--record",    type=chosen,   default="compass", help="compass, shifters, half (of each), or "
                    "how many shifters besides the compass")
+    p.add_argument("--no-report", action="store_true", help="skip what a physiologist would check")
     p.add_argument("--visualize", action="store_true", help="animate the first trial, beside the recording as .gif")
     # fmt: on
     args = p.parse_args()
@@ -137,10 +138,11 @@ def main():
     recordings.save(args.out, **data)
     size = f"{len(data['rates'])} trials x {args.steps} steps of {circuit.dt * 1000:g} ms"
     print(f"{args.out}: {size}, {len(circuit.network.b)} neurons")
-    for line in physiology.report(simulate, circuit, args.noise, args.seed):
-        print(f"  {line}")
-    for line in physiology.field_report(data) if walks else ():
-        print(f"  {line}")
+    if not args.no_report:
+        for line in physiology.report(simulate, circuit, args.noise, args.seed):
+            print(f"  {line}")
+        for line in physiology.field_report(data) if walks else ():
+            print(f"  {line}")
     if args.visualize:
         from nsi import figures  # matplotlib is slow to import
 

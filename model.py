@@ -29,7 +29,7 @@ tests hold the two equal.
 import torch
 from torch import nn
 
-from nsi import response, units
+from nsi import losses, units
 from nsi.network import Network
 
 
@@ -73,7 +73,7 @@ class RNN(nn.Module):
         a = u @ self.W + self.b.unsqueeze(-2) + v @ self.W_in
         if stimulus is not None:
             a = a + nn.functional.pad(stimulus, (0, a.shape[-1] - self.n_response))
-        r = response.rate(a)
+        r = losses.rate(a)
         return a, r, u + self.alpha * (r - u)
 
     def forward(self, v, u_recorded, warmup=10, forcing=0.0, stimulus=None):
@@ -99,7 +99,7 @@ class RNN(nn.Module):
         """
         n = self.n_response
         a, u = self.forward(v, u_recorded, warmup, forcing, stimulus)
-        each = response.LOSSES[kind](a[warmup:, ..., :n], r[warmup:])
+        each = losses.LOSSES[kind](a[warmup:, ..., :n], r[warmup:])
         drive = u[warmup:, ..., self.who.doubted] @ self.W[:, self.who.doubted, :n]
         return (each + penalty * drive.square()).mean((0, -2, -1))
 

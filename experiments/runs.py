@@ -23,7 +23,7 @@ PROCESSES.set_forkserver_preload(["__main__", "cann", "train"])
 
 def script(name, *arguments):
     """Run one of the project's scripts on one core; its error, if any, is raised with what it printed."""
-    arguments = [str(argument) for argument in arguments]
+    arguments = [*map(str, arguments), *(["--no-report"] if name == "cann.py" else [])]
     receive, send = PROCESSES.Pipe(duplex=False)
     process = PROCESSES.Process(target=_main, args=(Path(name).stem, arguments, send))
     process.start()

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from nsi import orders, response, solve, uncertainty
+from nsi import losses, orders, solve, uncertainty
 from nsi.connectivity import Held
 from nsi.network import Network, synaptic_state
 
@@ -84,7 +84,7 @@ def _seen(held, every):
     start = uncertainty.regress(np.zeros((held.x.shape[-1], held.rates.shape[-1])), held.x, held)
     r = torch.as_tensor(held.rates).flatten(0, 1)
     used = (r > SURE[0]) & (r < SURE[1]) & torch.as_tensor(held.valid).flatten()[:, None]
-    left = response.inverse(r) - torch.as_tensor(held.known).flatten(0, 1)
+    left = losses.inverse(r) - torch.as_tensor(held.known).flatten(0, 1)
     return start._replace(used=used, e=torch.where(used, left, 0.0))
 
 

@@ -9,7 +9,7 @@ All arrays are time first, (T, ..., B, n); weights may carry a leading replica a
 
 import torch
 
-from nsi import response
+from nsi import losses
 
 
 class Buffers(dict):
@@ -40,16 +40,16 @@ def unroll(W, a, u_recorded, warmup, forcing, alpha, buffers, keep=True):
     rate = torch.empty_like(s)
     for a_t, u_t in zip(a_hidden, u[:held, ..., n:], strict=True):
         u_t.copy_(s)
-        s.lerp_(response.rate_(add_product(a_t, s, among), rate), alpha)
+        s.lerp_(losses.rate_(add_product(a_t, s, among), rate), alpha)
     a[:held, ..., n:] = a_hidden
     a[:held, ..., :n] += u[:held, ..., n:] @ W[..., n:, :n]
-    response.rate_(a[:held], r[:held])
+    losses.rate_(a[:held], r[:held])
     if held < len(a):
         torch.lerp(u[warmup], r[warmup], alpha, out=u[held])
     steps = [x[held:].unbind() for x in (a, r, u, u[..., :n], u_recorded)]
     for a_t, r_t, u_t, u_t_recorded, recorded, after in zip(*steps, [*steps[2][1:], None], strict=False):
         u_t_recorded.lerp_(recorded, forcing)
-        response.rate_(add_product(a_t, u_t, W), r_t)
+        losses.rate_(add_product(a_t, u_t, W), r_t)
         if after is not None:
             torch.lerp(u_t, r_t, alpha, out=after)
     return r, u
@@ -70,20 +70,20 @@ def unroll_backward(g, from_u, W, r, u, n, warmup, forcing, alpha):
     du_recorded = du[..., :n]
     steps = [x[held:].unbind() for x in ((g, r) if from_u is None else (g, r, from_u))]
     for g_t, r_t, *from_u_t in reversed(list(zip(*steps, strict=True))):
-        g_t.add_(response.through_(du, r_t, slope), alpha=alpha)
+        g_t.add_(losses.through_(du, r_t, slope), alpha=alpha)
         add_product(du, g_t, WT, beta=1 - alpha)
         for more in from_u_t:
             du.add_(more)
         du_recorded.mul_(1 - forcing)
     # held: what came before does not move the recorded units' state, and theirs moves only what is seen of them
     last = held - 1
-    g[last, ..., :n].add_(response.through_(du_recorded, r[last, ..., :n], slope[..., :n]), alpha=alpha)
+    g[last, ..., :n].add_(losses.through_(du_recorded, r[last, ..., :n], slope[..., :n]), alpha=alpha)
     sent, among = g[:held, ..., :n] @ WT[..., :n, n:], WT[..., n:, n:].contiguous()
     if from_u is not None:
         sent += from_u[:held, ..., n:]
     g_hidden, r_hidden, ds, slope = (x[..., n:].contiguous() for x in (g[:held], r[:held], du, slope))
     for g_t, r_t, sent_t in reversed(list(zip(g_hidden, r_hidden, sent, strict=True))):
-        g_t.add_(response.through_(ds, r_t, slope), alpha=alpha)
+        g_t.add_(losses.through_(ds, r_t, slope), alpha=alpha)
         add_product(ds, g_t, among, beta=1 - alpha).add_(sent_t)
     g[:held, ..., n:] = g_hidden
     return over_time(u).mT @ over_time(g)
@@ -122,7 +122,7 @@ def gradient(weights, n, alpha, batch, driven=1.0, *, warmup, forcing=0.0, penal
         a[..., :n] += stimulus
     along = (len(v) if held else warmup), forcing, alpha
     rates, states = unroll(W, a, u, *along, buffers, keep=look)
-    value = response.LOSSES[loss](a[warmup:, ..., :n], r[warmup:]).mean((0, -2, -1)) if look else None
+    value = losses.LOSSES[loss](a[warmup:, ..., :n], r[warmup:]).mean((0, -2, -1)) if look else None
 
     g, count = buffers.like("g", a), (len(v) - warmup) * v.shape[-2] * n
     g.zero_()

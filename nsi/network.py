@@ -27,6 +27,12 @@ class Network(NamedTuple):
     products: tuple = ()  # of pairs: powers of v's components, (D,) int, and what their product multiplies, (n, n)
     saturation: float | None = None  # rad/s at which the drive through W_in levels off
 
+    def cast(self, dtype):
+        """The same network, its weights of another type."""
+        W, W_in, b, W_gain = (a if a is None else a.astype(dtype) for a in (self.W, self.W_in, self.b, self.W_gain))
+        products = tuple((powers, G.astype(dtype)) for powers, G in self.products)
+        return self._replace(W=W, W_in=W_in, b=b, W_gain=W_gain, products=products)
+
     def drive(self, v):
         """What the velocity v (..., D) sends into each neuron through W_in. Returns: (..., M)."""
         return (v if self.saturation is None else self.saturation * np.tanh(v / self.saturation)) @ self.W_in

@@ -6,10 +6,10 @@ The functions take the simulator, cann.simulate, for an argument: nothing here k
 
 import numpy as np
 
-from nsi import ratemaps
 from nsi.stimulation import random_velocity
 
 SPEEDS, DIRECTIONS = (0.5, 1.0, 2.0, 3.0), 24  # rad/s and their number, at which the bump on a torus is moved
+PRECISION = {True: np.float32, False: np.float64}  # with noise and without: rounding, too, can move a bump at rest
 
 
 def report(simulate, circuit, noise, seed=0):
@@ -40,6 +40,8 @@ def _torus_report(simulate, circuit, noise, seed):
 def field_report(data, neurons=16):
     """The firing fields of a recording of grid cells in a box, in words. data: cann.simulate_recording's. Yields: a
     line."""
+    from nsi import ratemaps  # slow to import
+
     rates, position = (data[key].reshape(-1, data[key].shape[-1]) for key in ("rates", "position"))
     some = np.linspace(0, rates.shape[-1] - 1, neurons).astype(int)
     maps, size = ratemaps.rate_maps(rates[::2, some], position[::2])
@@ -53,7 +55,7 @@ def bump_movement(simulate, circuit, velocity, start, rng=None, noise=0.0):
     """The bump's unwrapped heading (trials, steps) rad and the compass rates (trials, steps, N), other inputs at 1."""
     further = len(circuit.network.W_in) - velocity.shape[-1]
     velocity = np.concatenate([velocity, np.ones((*velocity.shape[:-1], further))], -1)
-    rates = simulate(circuit, velocity, start, rng, noise)[..., : circuit.network.n]
+    rates = simulate(circuit, velocity, start, rng, noise, dtype=PRECISION[noise > 0])[..., : circuit.network.n]
     places = circuit.geometry.places(circuit.network.n)
     return np.unwrap(circuit.geometry.decode(rates, places)[..., 0]), rates
 
@@ -99,7 +101,7 @@ def torus_physiology(simulate, circuit, noise, seed=0):
     def moved(velocity, since, noise=0.0):
         """Displacement from a second `since` on to the end, (trials, 2) rad, and the last rates."""
         start = rng.uniform(-np.pi, np.pi, (len(velocity), 2))
-        rates = simulate(circuit, velocity, start, rng, noise)[..., : circuit.network.n]
+        rates = simulate(circuit, velocity, start, rng, noise, dtype=PRECISION[noise > 0])[..., : circuit.network.n]
         phases = np.unwrap(geometry.decode(rates, places), axis=1)
         return geometry.displacement(phases[:, -1] - phases[:, seconds(since)]), rates[:, -1]
 

@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from nsi import response
+from nsi import losses
 from nsi.connectivity import (
     correlation,
     even_map,
@@ -128,7 +128,7 @@ def regress(coefficients, x, held):
     a = x @ torch.as_tensor(coefficients).float() + torch.as_tensor(held.known).flatten(0, 1)
     # above LOW noise does not silence a neuron; one that is silent all the same has no arctanh to offer
     used = (a > LOW) & (a < HIGH) & (r > 0) & (r < 0.9999) & torch.as_tensor(held.valid).flatten()[:, None]
-    e = torch.where(used, response.inverse(r) - a, 0.0)
+    e = torch.where(used, losses.inverse(r) - a, 0.0)
     return Regression(x, used, e, starts.ravel(), neighbours(used[:: max(1, len(used) // SEEN)].numpy()))
 
 

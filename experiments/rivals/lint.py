@@ -15,7 +15,7 @@ not trained on. Its phi and filter are the circuit's, which helps it.
 import numpy as np
 import torch
 
-from nsi import network, response
+from nsi import losses, network
 from nsi.network import Network
 
 RANKS = 2, 4, 8
@@ -57,7 +57,7 @@ def _error(weights, u, r, v, known, alpha):
     m, n, W_in, b = weights
     error, driven = 0.0, v @ W_in + known + b
     for t in range(len(r)):
-        rates = response.rate(u @ m @ n.T + driven[t])
+        rates = losses.rate(u @ m @ n.T + driven[t])
         error = error + (rates - r[t]).square().mean()
         u = u + alpha * (rates - u)
     return error / len(r)

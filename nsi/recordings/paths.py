@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
 
 from nsi.run import files
 from nsi.run.files import BadInput
@@ -19,6 +18,8 @@ def read(path, dt, trials, steps):
     Returns: position (trials, steps + 1, 2) m.
     Raises: BadInput where it is not such a file, or too short for a trial.
     """
+    from scipy.ndimage import gaussian_filter1d  # slow to import
+
     t, place = _csv(path) if Path(path).suffix == ".csv" else _npz(path)
     seen = np.isfinite(t) & np.isfinite(place).all(-1)
     t, place = t[seen], place[seen]

@@ -20,6 +20,15 @@ IMAGES = 5  # pictures of W over a run
 ANSWER, UPLOAD = 10, 30  # s, how long a server is waited for at the start and at the end
 
 
+class Disabled:
+    """A run of which nothing is kept."""
+
+    disabled, id = True, None
+
+    def finish(self, exit_code=0):
+        pass
+
+
 @contextlib.contextmanager
 def tracked(mode, out, config, run_id=None):
     """A run for the length of the block, which no server, key or home directory can keep from going on.
@@ -41,13 +50,15 @@ def tracked(mode, out, config, run_id=None):
 
 def start(mode, out, config, run_id):
     """Begin a run, offline where the server refuses or does not answer, and disabled where that fails too."""
-    import wandb  # slow to import
-
     if mode == "auto":
         mode = os.environ.get("WANDB_MODE") or ("online" if key_configured() else "offline")
+    if mode == "disabled":
+        return Disabled()
+    import wandb  # slow to import
+
     os.environ.setdefault("WANDB_CACHE_DIR", str(out.absolute() / "wandb" / "cache"))  # there may be no home
     why = ""
-    for possible in dict.fromkeys((mode, "offline", "disabled")):
+    for possible in dict.fromkeys((mode, "offline")):
         try:
             run = wandb.init(
                 project=os.environ.get("WANDB_PROJECT") or "nsi", name=os.environ.get("WANDB_NAME") or out.name,
@@ -57,14 +68,14 @@ def start(mode, out, config, run_id):
                     init_timeout=ANSWER, login_timeout=ANSWER, finish_timeout=UPLOAD, finish_timeout_raises=True,
                 ),
             )  # fmt: skip
-            break
         except Exception as error:  # its own errors, its settings', its service's
             why = f", since {possible} failed ({brief(error)})"
-    if run.settings.mode == "offline":
-        say(f"offline{why}; to upload, `{sync(run)}`")
-    elif why:
-        say(f"disabled{why}")
-    return run
+            continue
+        if run.settings.mode == "offline":
+            say(f"offline{why}; to upload, `{sync(run)}`")
+        return run
+    say(f"disabled{why}")
+    return Disabled()
 
 
 def sync(run):
@@ -121,6 +132,8 @@ def log(run, update, scalars, W, last):
 
 def summarise(run, metrics):
     """Put the final measures into the run's summary."""
+    if run.disabled:
+        return
     with contextlib.suppress(Exception):
         run.summary.update(metrics)
 

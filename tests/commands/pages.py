@@ -11,8 +11,8 @@ SMALL_SIMULATION, SMALL_PAIR = "--trials 10 --steps 150", "--updates 30 --batch 
 FLIES = "--updates 3 --replicas 2"
 CIRCUIT = "--seeds 1 --updates 5 --trials 10 --steps 150"
 SMALL = {
-    "cann.py": SMALL_SIMULATION,
-    "train.py": "--updates 20 --batch 4 --window 20 --input-units 12 --overwrite",
+    "cann.py": f"{SMALL_SIMULATION} --no-report",
+    "train.py": "--updates 20 --batch 4 --window 20 --input-units 12 --overwrite --no-report",
     "train.sh": SMALL_PAIR,
     "experiments/flies/fit.sh": FLIES,
     "experiments.flies": FLIES,

@@ -29,7 +29,7 @@ def imports(module):
 
 def test_imports_are_found():
     assert {"cann", "model", "train", "nsi", "nsi.network", "nsi.run.files"} <= MODULES.keys()
-    assert {"nsi.response", "nsi.network"} <= imports("model")
+    assert {"nsi.losses", "nsi.network"} <= imports("model")
     assert "nsi.run.files" in imports("nsi.recordings")
 
 

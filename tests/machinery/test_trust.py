@@ -351,8 +351,7 @@ def test_users_project_and_name_are_heeded(tmp_path, monkeypatch):
 
         with monkeypatch.context() as patch:
             patch.setattr(wandb, "init", init)
-            with pytest.raises(UnboundLocalError):
-                tracking.start("disabled", tmp_path / "run", {}, None)
+            assert tracking.start("offline", tmp_path / "run", {}, None).disabled
         assert (seen["project"], seen["name"]) == expected
 
 

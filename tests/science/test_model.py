@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from model import RNN
-from nsi import gradient, prediction, response
+from nsi import gradient, losses, prediction, response
 from nsi.network import run, synaptic_state
 from nsi.recordings import Recording
 
@@ -58,7 +58,7 @@ def test_forward_is_step_repeated(rnn, window, forcing):
         torch.testing.assert_close(state[t], u)
         current, r, u = rnn.step(u, window["v"][t], window["stimulus"][t])
         torch.testing.assert_close(a[t], current)
-        torch.testing.assert_close(response.rate(a[t]), r)
+        torch.testing.assert_close(losses.rate(a[t]), r)
         if t < 8:
             pull = 1.0 if t < 2 else forcing
             u = torch.cat([u[..., :4] + pull * (window["u_recorded"][t + 1] - u[..., :4]), u[..., 4:]], -1)
@@ -93,7 +93,7 @@ def test_fast_loop_is_the_plain_one_and_its_gradient_that_of_autograd(window, wa
         along = warmup, forcing, 0.3
         rates, states = gradient.unroll(W, current, window["u_recorded"], *along, gradient.Buffers())
         torch.testing.assert_close(current, a.detach())
-        torch.testing.assert_close(rates, response.rate(a.detach()))
+        torch.testing.assert_close(rates, losses.rate(a.detach()))
         torch.testing.assert_close(states, u.detach())
         found = gradient.unroll_backward(to_a.clone(), to_u, W, rates, states, 4, *along)
     torch.testing.assert_close(found, expected)
@@ -142,7 +142,7 @@ def test_prediction_runs_the_same_network(rec):
     u = synaptic_state(some.rates, rnn.alpha)
     a, _ = rnn(*(torch.tensor(x).swapaxes(0, 1).unsqueeze(1) for x in (some.velocity, u)), warmup=5)
     rates = prediction.predict(rnn.networks()[0], some, warmup=5)
-    np.testing.assert_allclose(rates.swapaxes(0, 1), response.rate(a[:, 0]).detach(), atol=2e-5)
+    np.testing.assert_allclose(rates.swapaxes(0, 1), losses.rate(a[:, 0]).detach(), atol=2e-5)
 
 
 def test_running_pulled_is_the_plain_loop_with_that_forcing(rnn, window):
@@ -162,7 +162,7 @@ def by_steps(rnn, v, u, r, stimulus, warmup, forcing, penalty, loss):
         a, _, after = rnn.step(state, v[t], stimulus[t])
         if t >= warmup:
             a = a[..., :n]
-            error = (response.rate(a) - r[t]).square()
+            error = (losses.rate(a) - r[t]).square()
             if loss == "matching":
                 error = torch.log(torch.cosh(a.clamp(min=0))) - a * r[t]
             drive = state[..., n:] @ rnn.W[..., n:, :n]
@@ -264,10 +264,10 @@ def test_training_gradient_of_replicas_is_that_of_each(window):
 def test_matching_loss_has_the_gradient_it_is_named_for():
     a = torch.linspace(-2, 2, 24, dtype=torch.float64).view(2, 3, 4).requires_grad_()
     r = torch.rand(2, 3, 4, dtype=torch.float64)
-    response.matching_loss(a, r).sum().backward()
-    torch.testing.assert_close(a.grad, (response.rate(a) - r).detach())
+    losses.matching(a, r).sum().backward()
+    torch.testing.assert_close(a.grad, (losses.rate(a) - r).detach())
     expected = torch.log(torch.cosh(a.clamp(min=0))) - a * r
-    torch.testing.assert_close(response.matching_loss(a, r), expected)
+    torch.testing.assert_close(losses.matching(a, r), expected)
 
 
 def test_response_function_and_its_twins():
@@ -275,16 +275,16 @@ def test_response_function_and_its_twins():
     r = response.phi(x)
     np.testing.assert_allclose(r, [max(0, np.tanh(a)) for a in x])
     t = torch.tensor(x, requires_grad=True)
-    np.testing.assert_allclose(response.rate(t).detach(), r)
-    np.testing.assert_allclose(response.rate_(t.detach(), torch.empty_like(t)), r)
+    np.testing.assert_allclose(losses.rate(t).detach(), r)
+    np.testing.assert_allclose(losses.rate_(t.detach(), torch.empty_like(t)), r)
     active = np.abs(x) > 1e-9  # at 0 there is none
     numerical = (response.phi(x + 1e-6) - response.phi(x - 1e-6)) / 2e-6
     np.testing.assert_allclose(response.slope(r)[active], numerical[active], atol=1e-8)
-    through = response.through_(torch.full((41,), 3.0).double(), torch.tensor(r), torch.empty(41).double())
+    through = losses.through_(torch.full((41,), 3.0).double(), torch.tensor(r), torch.empty(41).double())
     np.testing.assert_allclose(through[active], 3 * numerical[active], atol=1e-7)
-    np.testing.assert_allclose(response.inverse(torch.tensor(r[r > 0])), x[r > 0])
+    np.testing.assert_allclose(losses.inverse(torch.tensor(r[r > 0])), x[r > 0])
 
 
 def test_silence_below_threshold():
-    assert response.rate(torch.tensor(-1.0)) == 0
-    assert response.rate(torch.tensor(0.5)) == pytest.approx(np.tanh(0.5))
+    assert losses.rate(torch.tensor(-1.0)) == 0
+    assert losses.rate(torch.tensor(0.5)) == pytest.approx(np.tanh(0.5))
