@@ -23,7 +23,7 @@ PROCESSES.set_forkserver_preload(["__main__", "cann", "train"])
 
 def script(name, *arguments):
     """Run one of the project's scripts on one core; its error, if any, is raised with what it printed."""
-    arguments = [*map(str, arguments), *(["--no-report"] if name == "cann.py" else [])]
+    arguments = [str(argument) for argument in arguments]
     receive, send = PROCESSES.Pipe(duplex=False)
     process = PROCESSES.Process(target=_main, args=(Path(name).stem, arguments, send))
     process.start()
@@ -55,6 +55,11 @@ def apart(module, function, *arguments):
 
 def _called(module, function, arguments):
     return getattr(importlib.import_module(module), function)(*arguments)
+
+
+def simulate(data, *options):
+    """Run cann.py, which writes a recording, without its checks of the circuit."""
+    script("cann.py", "--out", data, "--no-report", *options)
 
 
 def fit(data, out, *options):

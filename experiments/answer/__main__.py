@@ -99,9 +99,7 @@ def main():
     args = p.parse_args()
     with tempfile.TemporaryDirectory() as top:
         data = Path(top) / "gain.npz"
-        runs.script(
-            "cann.py", "--circuit", "gain", "--out", data, *(["--trials", 4, "--steps", 100] if args.small else [])
-        )
+        runs.simulate(data, "--circuit", "gain", *(["--trials", 4, "--steps", 100] if args.small else []))
         found = {"cores": os.cpu_count(), "fits": [reached(data, updates, 0) for updates in args.updates]}
         if not args.small:
             found["main_job"] = main_job(Path(top))

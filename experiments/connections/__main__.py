@@ -70,7 +70,7 @@ def measured(name, seed, folder, sizes, updates, lint_updates, rivals):
     Returns: {estimator: {measure: value or None}}.
     """
     data, out = folder / f"{name}-{seed}.npz", folder / f"{name}-{seed}"
-    runs.script("cann.py", "--out", data, "--seed", seed, *sizes, *CIRCUITS[name])
+    runs.simulate(data, "--seed", seed, *sizes, *CIRCUITS[name])
     found = {PROJECT: runs.fit(data, out / "project", "--seed", seed, *updates)}
     if seed < rivals:
         free = runs.fit(data, out / "free", "--seed", seed, "--rounds", 0, "--no-errors", *updates)

@@ -96,7 +96,7 @@ def measured(seed, folder, args):
     """
     options = ["--updates", args.updates] if args.updates else []
     pilot, sizes = folder / "pilot.npz", ["--seed", seed, *CIRCUIT, "--steps", args.steps]
-    runs.script("cann.py", "--out", pilot, *sizes, "--trials", args.trials, "--stimulus", args.pilot)
+    runs.simulate(pilot, *sizes, "--trials", args.trials, "--stimulus", args.pilot)
     runs.fit(pilot, folder / "pilot", "--seed", seed, *options)
     counts, fits = [t for t in TRIALS if t <= args.most], [t for t in FITTED if t <= args.most]
     planner, results = design.Pilot(*design.read(folder / "pilot", pilot), args.most, args.steps, seed), {}
@@ -105,7 +105,7 @@ def measured(seed, folder, args):
     for name, (plan, expected) in {RANDOM: seen[0], PROPOSED: proposed}.items():
         stimulus, played, data = planner.draw(plan), folder / "stimulus.npz", folder / "recording.npz"
         recordings.save(played, stimulus=stimulus[: args.most])
-        runs.script("cann.py", "--out", data, *sizes, "--trials", args.most, "--stimulus", played)
+        runs.simulate(data, *sizes, "--trials", args.most, "--stimulus", played)
         results[name] = row = {"plan": plan.told(), "thrown": thrown(seed, stimulus), "expected": expected.disturbance}
         row["told"] = {str(trials): told(data, trials) for trials in counts}
         row |= {"fitted": {}, "errors": {}}

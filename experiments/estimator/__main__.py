@@ -61,9 +61,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         for circuit in args.circuits:
             for seed in seeds:
-                runs.script(
-                    "cann.py", "--out", f"{folder}/{circuit}-{seed}.npz", "--seed", seed, *sizes, *DATA[circuit]
-                )
+                runs.simulate(f"{folder}/{circuit}-{seed}.npz", "--seed", seed, *sizes, *DATA[circuit])
 
         def one(item):
             name, circuit, seed = item

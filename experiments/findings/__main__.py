@@ -84,7 +84,7 @@ def simulate(folder, seed, args):
     At rest the circuit is the same; the bumps start evenly around the ring, also those of the held-out trials.
     """
     sizes = ["--trials", args.trials, "--steps", args.steps]
-    runs.script("cann.py", "--out", folder / "moving.npz", "--seed", seed, "--noise", NOISE, *sizes)
+    runs.simulate(folder / "moving.npz", "--seed", seed, "--noise", NOISE, *sizes)
     with np.load(folder / "moving.npz") as file:
         data = dict(file)
     recordings.save(folder / "shuffled.npz", **data | {"velocity": np.roll(data["velocity"], 1, axis=0)})

@@ -34,7 +34,7 @@ def measured(amplitude, trials, seed, folder, steps, options=()):
     """Simulate and fit. Returns: {measure: value}, None where there is none, with the number of `pulses`."""
     data = folder / "recording.npz"
     sizes = ["--trials", trials, "--steps", steps]
-    runs.script("cann.py", "--out", data, "--seed", seed, "--stimulus", amplitude, *sizes)
+    runs.simulate(data, "--seed", seed, "--stimulus", amplitude, *sizes)
     stimulus = recordings.load(data).stimulus
     metrics = runs.fit(data, folder, "--no-errors", "--seed", seed, *options)
     data.unlink()

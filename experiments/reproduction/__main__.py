@@ -77,9 +77,7 @@ def one_seed(circuit, seed, args, folder):
     """Simulate and fit. Returns: {"separated": measures, "the circuit itself": ..., "control", "least squares"}."""
     name = circuit.replace(", ", "-")
     data = folder / f"{name}-{seed}.npz"
-    runs.script(
-        "cann.py", "--out", data, "--seed", seed, "--trials", args.trials, "--steps", args.steps, *CIRCUITS[circuit]
-    )
+    runs.simulate(data, "--seed", seed, "--trials", args.trials, "--steps", args.steps, *CIRCUITS[circuit])
     rec = recordings.load(data)
     truth = recordings.load_truth(data, rec)
     places = RING.find(rec.rates)

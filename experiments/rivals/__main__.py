@@ -123,9 +123,7 @@ def measure(circuit, seed, args, folder):
     Where the recording has no tau (gain), least squares and FORCE are told the true alpha, 1; fits take train.py's.
     """
     data, out = folder / f"{circuit}-{seed}.npz", folder / f"{circuit}-{seed}"
-    runs.script(
-        "cann.py", "--out", data, "--circuit", circuit, "--seed", seed, "--trials", args.trials, "--steps", args.steps
-    )
+    runs.simulate(data, "--circuit", circuit, "--seed", seed, "--trials", args.trials, "--steps", args.steps)
     rec = recordings.load(data)
     truth = recordings.load_truth(data, rec)
     n, alpha = rec.rates.shape[-1], rec.dt / rec.tau if rec.tau else 1.0

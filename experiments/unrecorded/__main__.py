@@ -56,7 +56,7 @@ BLIND = "r_W", "r_gate_effective", "gate_error", "heading_error_5s", "true_veloc
 def measured(name, seed, folder, sizes, updates, fits):
     """Record the circuit one way and fit it. Returns: {fit: {measure: value or None}}."""
     whole = data = folder / f"{name}-{seed}.npz"
-    runs.script("cann.py", "--out", data, "--seed", seed, *sizes, *(RECORDED | BROKEN).get(name, []))
+    runs.simulate(data, "--seed", seed, *sizes, *(RECORDED | BROKEN).get(name, []))
     options = {fit: FITS[fit] for fit in fits}
     if name in BROKEN:
         options = {fit: option for fit, option in options.items() if fit in ("assumed", "two starts")}

@@ -34,7 +34,7 @@ def tracked(mode, out, config, run_id=None):
     """A run for the length of the block, which no server, key or home directory can keep from going on.
 
     mode: of --wandb; out: the run's folder; config: what it was started with; run_id: of the run to continue.
-    Gives: a wandb run (a disabled one too).
+    Gives: a wandb run, or Disabled.
     """
     run = start(mode, out, config, run_id)
     status = 1
@@ -70,10 +70,10 @@ def start(mode, out, config, run_id):
             )  # fmt: skip
         except Exception as error:  # its own errors, its settings', its service's
             why = f", since {possible} failed ({brief(error)})"
-            continue
-        if run.settings.mode == "offline":
-            say(f"offline{why}; to upload, `{sync(run)}`")
-        return run
+        else:
+            if run.settings.mode == "offline":
+                say(f"offline{why}; to upload, `{sync(run)}`")
+            return run
     say(f"disabled{why}")
     return Disabled()
 
