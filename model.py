@@ -29,7 +29,7 @@ tests hold the two equal.
 import torch
 from torch import nn
 
-from nsi import losses, units
+from nsi import assumed, losses, units
 from nsi.network import Network
 
 
@@ -57,7 +57,7 @@ class RNN(nn.Module):
         for W, W_in, g in zip(self.W.data, self.W_in.data, generators, strict=True):
             nn.init.xavier_uniform_(W, gain=init_scale, generator=g)
             W_in[:, driven] = nn.init.xavier_uniform_(torch.empty(n_velocity, int(driven.sum())), generator=g)
-        units.start(self)
+        assumed.start(self)
 
     @property
     def weights(self):

@@ -8,19 +8,10 @@ run freely once more, the one runs that errs least. Only rates, velocity and sti
 import time
 from pathlib import Path
 
-import numpy as np
-import torch
+from nsi import units
+from nsi.run import command, opening
 
-from model import RNN
-from nsi import check, doubts, geometry, measures, prediction, recordings, relations, uncertainty, units, unrecorded
-from nsi.connectivity import scores
-from nsi.gradient import Gradient
-from nsi.optimiser import Adam
-from nsi.run import checkpoint, command, files, processes, second, session, tracking
-from nsi.run.watch import Stage, Watch
-from nsi.solve import onto_hidden, solve
-from nsi.windows import Windows
-
+BEGAN = time.perf_counter()
 FREE = {"updates": 550, "batch": 25, "lr": 1e-2}  # the free training's schedule
 CONTROL = {"updates": 1100, "batch": 50, "lr": 6e-3}  # that of the control, which has nothing else
 HELD, TUNED = (0.7, 0.3), (0.2, 0.1)  # updates and lr of the trainings after it, relative to its own
@@ -77,6 +68,22 @@ def parse(arguments=None):
     return args
 
 
+# so soon since what follows takes seconds to import
+BEGUN = command.run(lambda: opening.given(parse())) if __name__ == "__main__" else None
+
+import torch
+
+from model import RNN
+from nsi import assumed, check, doubts, geometry, measures, prediction, recordings, relations, uncertainty, unrecorded
+from nsi.connectivity import scores
+from nsi.gradient import Gradient
+from nsi.optimiser import Adam
+from nsi.run import checkpoint, files, processes, second, session, tracking
+from nsi.run.watch import Stage, Watch
+from nsi.solve import onto_hidden, solve
+from nsi.windows import Windows
+
+
 def fit(model, windows, updates, lr, beta2=0.99, schedule="onecycle", loss="matching", forcing=0.1, penalty=0.003,
         held=False, steady=False, watch=None, training=None):  # fmt: skip
     """Train a network in place, by back-propagation through windows of a recording.
@@ -100,15 +107,12 @@ def fit(model, windows, updates, lr, beta2=0.99, schedule="onecycle", loss="matc
         lr_now = optimiser.pace()[0]
         losses, gradients = follow(windows.draw(), (1.0 if steady else fade) * forcing, fade * penalty, look)
         optimiser.step(gradients)
-        units.constrain(model)
+        assumed.constrain(model)
         diverged, stop = session.first_divergence(diverged, update, gradients), watch.stopping()
         if look or stop or watch.keeps(update, updates):
             session.refuse_divergence(int(diverged), "gradient", lr)
         if look:
-            norm = torch.stack([g.square().sum() for g in gradients]).sum().sqrt()
-            scalars = {"loss": losses.mean().item(), "gradient_norm": norm.item(), "lr": lr_now}
-            session.refuse_divergence(0 if np.isfinite(scalars["loss"]) else update, "loss", lr)
-            watch.log(update, model, scalars)
+            watch.log(update, model, session.seen(losses, gradients, update, lr_now, lr))
         if stop or watch.keeps(update, updates):
             states = [g.get_state() for g in windows.generators]
             watch.keep(model, optimiser.state() | {"seconds": time.perf_counter() - began, "generators": states})
@@ -141,16 +145,10 @@ def refine(model, windows, rec, shape, rounds, updates, lr, stage, bootstrap=Fal
     return solved, model.networks(), [solution.spread for solution in solutions]
 
 
-def main():
-    began, args = time.perf_counter(), parse()
-    args.out = tracking.own_folder(args.out)
-    given = recordings.load(args.data)
-    rec = recordings.shuffled(given, args.seed) if args.shuffle_velocity else given
-    truth, shape = recordings.load_truth(args.data, rec), geometry.of(rec)
-    alpha, timed = session.decide_alpha(args, rec)
-    train, held_out, index = recordings.split(rec)
-    session.long_enough((train, held_out), args.data, rec, args.warmup + args.window)
-    session.decide(args, shape, rec.rates.shape[-1])
+def main(begun=None):
+    """Fit, and write the run's folder. begun: what there is to fit, if the command line was read already."""
+    began = BEGAN if begun else time.perf_counter()
+    args, given, rec, truth, shape, timed, train, held_out, index = begun or opening.given(parse())
     device = processes.start(args.replicas, session.choose_device(args.device))
     torch.set_flush_denormal(True)  # silent units' states decay to numbers that slow a CPU down
 
@@ -161,31 +159,33 @@ def main():
     print(f"{args.data}: {units.told(who, args.assume, args.assume_hidden)}")
     loop = {"updates": args.updates, "lr": args.lr, "beta2": args.beta2, "schedule": args.schedule, "loss": args.loss}
     free = {"forcing": args.forcing, "penalty": args.drive_penalty if who.penalised else 0.0}
-    batches = {"warmup": args.warmup, "window": args.window, "batch": args.batch, "rotate": args.rotate}
     places = geometry.places_of(rec, shape)
     options, checkpoint_path = session.told(vars(args), args.data), args.out / "model.pt"
-    with session.opened(args.out, options, args.wandb, args.resume, args.overwrite, rec.rates.shape) as (state, wandb):
-        warnings = check.told(given, args.data, alpha, args.warmup + args.window, args.bootstrap)
-        generators = [torch.Generator().manual_seed(args.seed + k) for k in processes.mine(args.replicas)]
-        model = RNN(n, inputs, d, alpha, args.init_scale, generators, who)
+
+    def started(numbers):  # as many networks, and the windows that they are to see
+        generators = [torch.Generator().manual_seed(args.seed + k) for k in numbers]
+        model = RNN(n, inputs, d, args.alpha, args.init_scale, generators, who).to(device)
+        batches = {"warmup": args.warmup, "window": args.window, "batch": args.batch, "rotate": args.rotate}
+        return model, Windows(train, args.alpha, generators, device, bootstrap=args.bootstrap, **batches)
+
+    with session.opened(args.out, options, args.wandb, args.resume, rec.rates.shape) as (state, wandb):
+        warnings = check.told(given, args.data, args.alpha, args.warmup + args.window, args.bootstrap)
+        model, windows = started(processes.mine(args.replicas))
         training = session.go_on(state, model, args.replicas)
-        windows = Windows(train, alpha, generators, device, bootstrap=args.bootstrap, **batches)
         progress, done = lambda net: scores(net, truth, shape, places), training["updates"] if training else 0
         with session.watched(args.out, args.updates, done, options, wandb, progress) as watch:
-            seconds = fit(model.to(device), windows, **loop, **free, watch=watch, training=training)
+            seconds = fit(model, windows, **loop, **free, watch=watch, training=training)
         processes.finish()
-        if processes.rank():  # the first process does all but a share of the training
-            return
+        if processes.rank():
+            return  # the first process does all but a share of the training
         several, spent, found, spreads = processes.processes() > 1, time.perf_counter(), None, [None] * args.replicas
         trained = checkpoint.networks(checkpoint_path, trained=True)[0] if several else model.networks()
         candidates = {"trained": trained}
         if args.rounds and not args.control:
-            generators = [torch.Generator().manual_seed(args.seed + k) for k in range(args.replicas)]
-            model = RNN(n, inputs, d, alpha, args.init_scale, generators, who)
+            model, windows = started(range(args.replicas))
             model.become(trained)
-            windows = Windows(train, alpha, generators, device, bootstrap=args.bootstrap, **batches)
             own = {"stage": lambda name, n: Stage(f"{args.out.name}, {name}", n), "bootstrap": args.bootstrap}
-            *after, spreads = refine(model.to(device), windows, train, shape, args.rounds, **loop, **own)
+            *after, spreads = refine(model, windows, train, shape, args.rounds, **loop, **own)
             candidates |= zip(("solved", "tuned"), after, strict=True)
         networks, running = prediction.best(candidates, train, args.warmup, args.window)
         read = candidates.get("solved", trained)  # whose weights are the answer, whichever network runs
@@ -193,7 +193,7 @@ def main():
             session.keep_refined(checkpoint_path, options, trained, networks)
         solve_seconds = time.perf_counter() - spent
         hidden, of_hidden = second.infer(fit, RNN, args, who, read, windows, options)
-        warnings += doubts.told(held_out, alpha, shape, of_hidden["hidden_assumed"], hidden)
+        warnings += doubts.told(held_out, args.alpha, shape, of_hidden["hidden_assumed"], hidden)
         if not args.no_errors:
             found = uncertainty.read_off(read, train, shape, timed)
             found |= {} if args.control else relations.read_off(read[0], train, shape, places)
@@ -203,7 +203,7 @@ def main():
         metrics = measures.valid_json(measures.of_replicas(each) | relations.scores(found, truth, shape, places) | {
             "running": running if args.replicas > 1 else running[0], "updates": args.updates, "train_seconds": seconds,
             "heterogeneity": spreads if args.replicas > 1 else spreads[0], "solve_seconds": solve_seconds,
-            "seconds": time.perf_counter() - began, "alpha": alpha, "held_out_trials": index, "warnings": warnings,
+            "seconds": time.perf_counter() - began, "alpha": args.alpha, "held_out_trials": index, "warnings": warnings,
             "shuffle_velocity": args.shuffle_velocity, "data_sha256": options["data_sha256"], **of_hidden,
             "hidden_agreement": unrecorded.agreement(hidden, held_out),
         })  # fmt: skip
@@ -216,4 +216,4 @@ def main():
 
 
 if __name__ == "__main__":
-    command.run(main)
+    command.run(lambda: main(BEGUN))

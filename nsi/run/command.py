@@ -40,12 +40,14 @@ def number(kind, low=-np.inf, high=np.inf, above=False):
 
 
 def run(main):
-    """Call a script's main function; a BadInput becomes one sentence and exit status 2, an interruption 130 or 143."""
+    """Call a script's main function, and return what it does; a BadInput becomes one sentence and exit status 2, an
+    interruption 130 or 143."""
     name = Path(sys.argv[0]).name
     try:
         with files.on_interruption(files.interrupt):
-            main()
+            result = main()
             sys.stdout.flush()  # here, since what fails when Python ends is a traceback
+            return result
     except files.BadInput as error:
         print(f"{name}: {error}", file=sys.stderr)
         sys.exit(2)

@@ -3,13 +3,11 @@
     torchrun --nproc-per-node 4 train.py --replicas 64 --bootstrap
 
 Replicas do not depend on each other, so the processes train theirs alone; what they found meets when it is written,
-and the first process goes on by itself. Without torchrun there is one process, and nothing here does anything.
+and the first process goes on by itself. Without torchrun there is one process, and nothing here does anything, or
+imports torch.
 """
 
 import os
-
-import torch
-import torch.distributed as dist
 
 from nsi.run.files import BadInput
 
@@ -58,6 +56,9 @@ def start(total, device):
         raise BadInput(f"argument --replicas: expected at least one for each of {processes()} processes")
     if not {"MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys():
         _refuse("WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    import torch
+
+    dist = torch.distributed
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
@@ -67,8 +68,10 @@ def start(total, device):
 
 def finish():
     """Part from the other processes."""
-    if dist.is_initialized():
-        dist.destroy_process_group()
+    if processes() > 1:
+        import torch
+
+        torch.distributed.destroy_process_group()
 
 
 def mine(total):
@@ -83,8 +86,10 @@ def gather(weights, training):
     """
     if processes() == 1:
         return weights, training
+    import torch
+
     parts = [None] * processes()
-    dist.all_gather_object(parts, _on_cpu([weights, training]))
+    torch.distributed.all_gather_object(parts, _on_cpu([weights, training]))
     join = lambda tensors: torch.cat(list(tensors))  # noqa: E731
     merged = {k: join(part[0][k] for part in parts) for k in weights}
     moments = [[join(part[1]["moments"][p][m] for part in parts) for m in range(2)] for p in range(len(merged))]
@@ -107,4 +112,4 @@ def _on_cpu(value):
         return {k: _on_cpu(v) for k, v in value.items()}
     if isinstance(value, list):
         return [_on_cpu(v) for v in value]
-    return value.cpu() if isinstance(value, torch.Tensor) else value
+    return value.cpu() if hasattr(value, "cpu") else value

@@ -10,7 +10,7 @@ import time
 import numpy as np
 import torch
 
-from nsi import units
+from nsi import assumed, units
 from nsi.run import checkpoint
 from nsi.run.watch import Stage
 
@@ -47,5 +47,5 @@ def start(model, answer):
     """Give a model the weights among recorded units, and their thresholds, of as many networks as it has replicas."""
     for W, b, net in zip(model.W.data, model.b.data, answer, strict=True):
         W[: net.n, : net.n], b[: net.n] = torch.as_tensor(net.W[: net.n, : net.n]), torch.as_tensor(net.b[: net.n])
-    units.constrain(model)
+    assumed.constrain(model)
     return model

@@ -28,17 +28,6 @@ def choose_device(name):
     return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
 
 
-def long_enough(parts, path, rec, shortest):
-    """The training and the held-out trials, where each has one of `shortest` steps. Raises: BadInput."""
-    longest = min(part.valid.sum(1).max(initial=0) for part in parts)
-    if longest < shortest:
-        raise BadInput(
-            f"{path}: rates has at most {rec.valid.sum(1).max()} steps per trial, {longest} after setting "
-            f"trials aside; expected at least --warmup + --window = {shortest}"
-        )
-    return parts
-
-
 def told(options, path):
     """The options that a checkpoint tells, of which none names a folder, and the recording's hash."""
     kept = {k: v.name if isinstance(v, Path) else v for k, v in options.items() if k not in PASSING}
@@ -77,17 +66,15 @@ def resume(path, options):
 
 
 @contextlib.contextmanager
-def opened(out, options, mode, resumes, overwrites, shape):
+def opened(out, options, mode, resumes, shape):
     """A run's folder, its own for the length of the block. Gives: the checkpoint to continue, or None; W&B's run.
 
     out: folder; options: `told`'s; mode: of --wandb; shape: of the rates. Processes but the first get
-    no run. Raises: BadInput where another run is in it, or a finished one is and neither is to go on nor to go.
+    no run. Raises: BadInput where another run is in it, or one that does not go on with these options.
     """
     if processes.rank():
         yield resume(out / "model.pt", options) if resumes else None, None
         return
-    if (out / "metrics.json").exists() and not (resumes or overwrites):
-        raise BadInput(f"{out}: holds a finished run; expected --resume, another --out, or --overwrite to fit anew")
     with files.alone(out):
         state = resume(out / "model.pt", options) if resumes else None
         before = state["training"].get("wandb") if state else None
@@ -97,29 +84,6 @@ def opened(out, options, mode, resumes, overwrites, shape):
             except files.Interrupted as stop:
                 stop.done += "; the same command with --resume goes on"
                 raise
-
-
-def decide_alpha(args, rec):
-    """Fill in alpha, dt / tau. Returns: it, and whether it is known: where neither the command nor the recording tells
-    it, it is a guess, the published one."""
-    timed = bool(args.alpha or rec.tau)
-    args.alpha = args.alpha or (rec.dt / rec.tau if rec.tau else 0.2)
-    return args.alpha, timed
-
-
-def decide(args, shape, n):
-    """Fill in the options that the file decides, and say so where it is not the usual ring.
-
-    args: train.parse's, changed in place; shape: geometry.of's; n: number of neurons.
-    Raises: BadInput where an option does not go with the shape.
-    """
-    defaults = {k: v for k, v in shape.defaults(n).items() if getattr(args, k) is None}
-    vars(args).update(defaults)
-    if args.rotate and shape.dimensions > 1:
-        raise BadInput(f"argument --rotate: turns windows around a ring, but {args.data} is of {shape.said}")
-    if shape.said != "a ring":
-        chosen = ", ".join(f"{k.replace('_', ' ')} {v:g}" for k, v in defaults.items())
-        print(f"{args.data}: {shape.said}{f'; {chosen}' if chosen else ''}")
 
 
 # ---- during the fit ---------------------------------------------------------------------------------------------
@@ -184,6 +148,17 @@ def refuse_divergence(update, what, lr):
             f"the fit diverged at update {update}: the {what} is not finite; "
             f"try a smaller --lr than {lr:g}, and look for outliers in the recording"
         )
+
+
+def seen(losses, gradients, update, lr_now, lr):
+    """What is logged of an update. losses, gradients: its; update: its number; lr_now, lr: learning rate, and its peak.
+
+    Returns: {"loss", "gradient_norm", "lr"}. Raises: BadInput where the loss is not finite.
+    """
+    loss = losses.mean().item()
+    refuse_divergence(0 if np.isfinite(loss) else update, "loss", lr)
+    norm = torch.stack([g.square().sum() for g in gradients]).sum().sqrt().item()
+    return {"loss": loss, "gradient_norm": norm, "lr": lr_now}
 
 
 # ---- after the fit ----------------------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """Whatever a user gives: one sentence that names the file, the key and what was expected, and exit status 2."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ import cann
 import train
 from nsi import recordings
 from nsi.run import files
-from tests.tools import GOOD, TINY, call
+from tests.tools import GOOD, ROOT, TINY, call
 
 
 def nan(array):
@@ -108,9 +110,10 @@ def test_trials_shorter_than_a_window(save, monkeypatch, capsys, tmp_path):
     assert "expected at least --warmup + --window = 60" in error
 
 
-def test_cuda_where_there_is_none(save, monkeypatch, capsys):
+def test_cuda_where_there_is_none(save, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    status, error = call(train, monkeypatch, capsys, "--data", save(GOOD), "--device", "cuda", *TINY)
+    options = "--data", save(GOOD), "--out", tmp_path / "run", "--device", "cuda", *TINY
+    status, error = call(train, monkeypatch, capsys, *options)
     assert status == 2
     assert "--device: expected cpu or auto" in error
 
@@ -169,3 +172,14 @@ def test_own_recording_of_any_number_type_is_accepted(save, tmp_path, monkeypatc
 def test_animals_are_read_under_either_name(key, save):
     rec = recordings.load(save(GOOD, **{key: np.array(["b", "a", "b"])}))
     assert rec.animal.tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize("words", [["cann.py", "--help"], ["train.py", "--help"], ["train.py", "--data", "none.npz"]])
+def test_help_and_refusals_do_not_wait_for_torch(words):
+    code = (
+        f"import runpy, sys\nsys.argv = {words}\n"
+        "try:\n    runpy.run_path(sys.argv[0], run_name='__main__')\nexcept SystemExit as end:\n    status = end.code\n"
+        "print(status or 0, 'torch' in sys.modules)"
+    )
+    said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert said.split()[-2:] == ["0" if "--help" in words else "2", "False"]

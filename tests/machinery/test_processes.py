@@ -113,7 +113,7 @@ def test_a_checkpoint_is_cut_for_each_process_and_put_together_again(count, monk
     def meet(into, _):
         into[:] = parts
 
-    monkeypatch.setattr(processes.dist, "all_gather_object", meet)
+    monkeypatch.setattr("torch.distributed.all_gather_object", meet)
     whole = processes.gather(*parts[0])
     torch.testing.assert_close(whole, (weights, training), atol=0, rtol=0)
 

@@ -7,7 +7,7 @@ import torch
 import cann
 import train
 from model import RNN
-from nsi import connectivity, doubts, gradient, prediction, record, recordings, solve, units, unrecorded
+from nsi import assumed, connectivity, doubts, gradient, prediction, record, recordings, solve, units, unrecorded
 from nsi.circuits import CIRCUITS
 from nsi.geometry import RING
 from nsi.network import Network, run, synaptic_state
@@ -56,14 +56,14 @@ def test_a_network_starts_and_stays_within_its_assumptions(who):
     for _ in range(3):
         for p in model.weights:
             p.data += 0.1 * torch.randn(p.shape, generator=g, dtype=p.dtype) * (model.driven if p is model.W_in else 1)
-        units.constrain(model)
+        assumed.constrain(model)
         kept(who, *(p.detach().numpy() for p in model.weights))
 
 
 def test_plain_units_are_not_constrained():
     model = RNN(4, 3, generators=(torch.Generator().manual_seed(0),))
     before = [p.detach().clone() for p in model.weights]
-    units.constrain(model)
+    assumed.constrain(model)
     assert model.free is None
     assert all(torch.equal(p, q) for p, q in zip(model.weights, before, strict=True))
 

@@ -1,0 +1,79 @@
+"""What train.py reads, decides and refuses before it trains: nothing of torch, which takes seconds to import."""
+
+import argparse
+from typing import NamedTuple
+
+import numpy as np
+
+from nsi import geometry, recordings
+from nsi.geometry import Ring, Torus
+from nsi.recordings import Recording
+from nsi.run import processes, tracking
+from nsi.run.files import BadInput
+
+
+class Given(NamedTuple):
+    """What there is to fit."""
+
+    args: argparse.Namespace
+    recording: Recording  # as in the file
+    rec: Recording  # as fitted: where a null model is asked for, with the velocity of other trials
+    truth: dict | None  # of the circuit, for scores alone
+    shape: Ring | Torus
+    timed: bool  # whether alpha is known
+    train: Recording
+    held_out: Recording
+    index: np.ndarray  # of the trials held out
+
+
+def given(args):
+    """Read the recording that the options name, and decide what they leave open. args: train.parse's, changed in place.
+
+    Returns: Given. Raises: BadInput where the recording, an option or the run's folder will not do.
+    """
+    args.out = tracking.own_folder(args.out)
+    recording = recordings.load(args.data)
+    rec = recordings.shuffled(recording, args.seed) if args.shuffle_velocity else recording
+    truth, shape, timed = recordings.load_truth(args.data, rec), geometry.of(rec), decide_alpha(args, rec)
+    train, held_out, index = recordings.split(rec)
+    long_enough((train, held_out), args.data, rec, args.warmup + args.window)
+    decide(args, shape, rec.rates.shape[-1])
+    finished = not processes.rank() and (args.out / "metrics.json").exists()
+    if finished and not (args.resume or args.overwrite):
+        raise BadInput(
+            f"{args.out}: holds a finished run; expected --resume, another --out, or --overwrite to fit anew"
+        )
+    return Given(args, recording, rec, truth, shape, timed, train, held_out, index)
+
+
+def long_enough(parts, path, rec, shortest):
+    """Raise BadInput unless the training and the held-out trials each have one of `shortest` steps."""
+    longest = min(part.valid.sum(1).max(initial=0) for part in parts)
+    if longest < shortest:
+        raise BadInput(
+            f"{path}: rates has at most {rec.valid.sum(1).max()} steps per trial, {longest} after setting "
+            f"trials aside; expected at least --warmup + --window = {shortest}"
+        )
+
+
+def decide_alpha(args, rec):
+    """Fill in alpha, dt / tau. Returns: whether it is known: where neither the command nor the recording tells it, it
+    is a guess, the published one."""
+    timed = bool(args.alpha or rec.tau)
+    args.alpha = args.alpha or (rec.dt / rec.tau if rec.tau else 0.2)
+    return timed
+
+
+def decide(args, shape, n):
+    """Fill in the options that the file decides, and say so where it is not the usual ring.
+
+    args: train.parse's, changed in place; shape: geometry.of's; n: number of neurons.
+    Raises: BadInput where an option does not go with the shape.
+    """
+    defaults = {k: v for k, v in shape.defaults(n).items() if getattr(args, k) is None}
+    vars(args).update(defaults)
+    if args.rotate and shape.dimensions > 1:
+        raise BadInput(f"argument --rotate: turns windows around a ring, but {args.data} is of {shape.said}")
+    if shape.said != "a ring":
+        chosen = ", ".join(f"{k.replace('_', ' ')} {v:g}" for k, v in defaults.items())
+        print(f"{args.data}: {shape.said}{f'; {chosen}' if chosen else ''}")
