@@ -250,7 +250,7 @@ def measures_of(name):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--seeds", type=int, default=2, help="how many")
+    p.add_argument("--seeds", type=int, default=1, help="how many")
     p.add_argument("--factors", nargs="+", choices=ALL, default=list(ALL), help="which (default: all)")
     p.add_argument("--trials", type=int, default=FACTORS["trials"].default, help="where they are not the factor")
     p.add_argument("--steps", type=int, default=1000, help="of each trial")

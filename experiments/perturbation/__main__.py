@@ -113,7 +113,7 @@ def measure(args):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--seeds", type=int, default=2, help="how many")
+    p.add_argument("--seeds", type=int, default=1, help="how many")
     p.add_argument("--amplitudes", type=float, nargs="+", default=AMPLITUDES, help="of the pulses")
     p.add_argument("--trials", type=int, default=100, help="of each recording, at most")
     p.add_argument("--steps", type=int, default=1000, help="of each trial")
