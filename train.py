@@ -193,7 +193,8 @@ def main(begun=None):
             session.keep_refined(checkpoint_path, options, trained, networks)
         solve_seconds = time.perf_counter() - spent
         hidden, of_hidden = second.infer(fit, RNN, args, who, read, windows, options)
-        warnings += doubts.told(held_out, args.alpha, shape, of_hidden["hidden_assumed"], hidden)
+        chosen = running if len(candidates) > 1 else []
+        warnings += doubts.told(held_out, args.alpha, shape, of_hidden["hidden_assumed"], hidden, chosen)
         if not args.no_errors:
             found = uncertainty.read_off(read, train, shape, timed)
             found |= {} if args.control else relations.read_off(read[0], train, shape, places)

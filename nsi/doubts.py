@@ -1,4 +1,4 @@
-"""Is what was assumed of hidden neurons right? What a recording says against it, in sentences.
+"""Is what was assumed of hidden neurons right, and is the answer one? What a recording says against it, in sentences.
 
 `apart`, driven neurons that do not connect to each other, foretells how fast velocity acts: what it sends to the
 recorded neurons has come through one synapse. Where driven neurons excite each other it comes through more than one,
@@ -26,15 +26,26 @@ AGREED = 0.8  # correlation of the hidden units of several networks below which 
 FEWEST = 8  # undriven neurons that a bump is seen with
 
 
-def told(rec, alpha, geometry, assumed, networks):
-    """Print what speaks against the assumptions on stderr. Returns: list of sentences.
+def told(rec, alpha, geometry, assumed, networks, running=()):
+    """Print what speaks against the assumptions, or the answer, on stderr. Returns: list of sentences.
 
-    rec: held-out trials; alpha: dt / tau; assumed: names in a text; networks: replicas, of the hidden units.
+    rec: held-out trials; alpha: dt / tau; assumed: names in a text; networks: replicas, of the hidden units; running:
+    of each replica the network that runs, where it was chosen from several.
     """
-    found = [*late(rec, alpha, geometry, assumed), *disagreeing(networks, rec, assumed)]
+    found = [*unfit(running), *late(rec, alpha, geometry, assumed), *disagreeing(networks, rec, assumed)]
     for sentence in found:
         print(sentence, file=sys.stderr)
     return found
+
+
+def unfit(running):
+    """Whether the weights solved for run worse than those that training had left, as where there are too few hidden
+    units to do what the recording needs: then the weights solved for make up for them."""
+    if "trained" in running:
+        yield (
+            "the weights that were solved for, which are the answer, run worse than those that training left: trust "
+            "neither W nor the gate, nor their intervals; more --input-units may help"
+        )
 
 
 def late(rec, alpha, geometry, assumed):

@@ -349,3 +349,10 @@ def test_shifters_are_counted_among_driven_units(data):
     count = shifter_measures(Network(W, W_in, b, 0.2, n), rec, RING, RING.find(rec.rates))
     assert count["active_input_units"] <= 20
     assert prediction.predict(Network(W, W_in, b, 0.2, n), rec).shape[-1] == 80
+
+
+def test_an_answer_that_runs_worse_than_what_training_left_is_doubted():
+    assert not [*doubts.unfit([])]
+    assert not [*doubts.unfit(["solved", "tuned"])]
+    (sentence,) = doubts.unfit(["solved", "trained"])
+    assert "--input-units" in sentence
