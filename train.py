@@ -187,14 +187,13 @@ def main(begun=None):
             own = {"stage": lambda name, n: Stage(f"{args.out.name}, {name}", n), "bootstrap": args.bootstrap}
             *after, spreads = refine(model, windows, train, shape, args.rounds, **loop, **own)
             candidates |= zip(("solved", "tuned"), after, strict=True)
-        networks, running = prediction.best(candidates, train, args.warmup, args.window)
+        networks, running, lost = prediction.best(candidates, train, args.warmup, args.window)
         read = candidates.get("solved", trained)  # whose weights are the answer, whichever network runs
         if set(running) != {"trained"}:
             session.keep_refined(checkpoint_path, options, trained, networks)
         solve_seconds = time.perf_counter() - spent
         hidden, of_hidden = second.infer(fit, RNN, args, who, read, windows, options)
-        chosen = running if len(candidates) > 1 else []
-        warnings += doubts.told(held_out, args.alpha, shape, of_hidden["hidden_assumed"], hidden, chosen)
+        warnings += doubts.told(held_out, args.alpha, shape, of_hidden["hidden_assumed"], hidden, lost)
         if not args.no_errors:
             found = uncertainty.read_off(read, train, shape, timed)
             found |= {} if args.control else relations.read_off(read[0], train, shape, places)

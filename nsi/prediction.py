@@ -190,9 +190,12 @@ def window_error(net, rec, warmup, window):
 def best(candidates, rec, warmup, window):
     """Of each replica's networks the one that errs least, running freely on some training trials.
 
-    candidates: {name: list of Network, one per replica}. Returns: the networks, and the name of each one's candidate.
+    candidates: {name: list of Network, one per replica}. Returns: the networks, the name of each one's candidate, and
+    how many times as large the error of `solved` is, 1 where there is none.
     """
     some = rec.trials(slice(None, 20))
-    name = [min(candidates, key=lambda name: window_error(candidates[name][k], some, warmup, window))
-            for k in range(len(next(iter(candidates.values()))))]  # fmt: skip
-    return [candidates[each][k] for k, each in enumerate(name)], name
+    errors = [{name: window_error(nets[k], some, warmup, window) for name, nets in candidates.items()}
+              for k in range(len(next(iter(candidates.values()))))]  # fmt: skip
+    names = [min(each, key=each.get) for each in errors]
+    lost = [each.get("solved", each[name]) / max(each[name], 1e-300) for each, name in zip(errors, names, strict=True)]
+    return [candidates[name][k] for k, name in enumerate(names)], names, lost
