@@ -10,7 +10,9 @@ import tempfile
 import numpy as np
 
 from experiments import runs
+from train import CONTROL, FREE
 
+UPDATES, BATCH = FREE["updates"], FREE["batch"]
 VARIANTS = {
     "default": "",
     "without rounds of solving": "--rounds 0",
@@ -23,11 +25,11 @@ VARIANTS = {
     "initial W 0.1": "--init-scale 0.1",
     "initial W 1 (Glorot)": "--init-scale 1",
     "window 25": "--window 25",
-    "window 100": "--window 100 --batch 12",
-    "half the updates, twice the batch": "--updates 275 --batch 50",
-    "half the updates": "--updates 275",
-    "twice the updates": "--updates 1100",
-    "as many updates as the control": "--updates 1100 --batch 50 --lr 6e-3",
+    "window 100": f"--window 100 --batch {BATCH // 2}",
+    "half the updates, twice the batch": f"--updates {UPDATES // 2} --batch {2 * BATCH}",
+    "half the updates": f"--updates {UPDATES // 2}",
+    "twice the updates": f"--updates {2 * UPDATES}",
+    "as many updates as the control": " ".join(f"--{name} {value:g}" for name, value in CONTROL.items()),
     "lr 3e-3": "--lr 3e-3",
     "lr 2e-2": "--lr 2e-2",
     "constant lr 1e-3": "--schedule constant --lr 1e-3",
