@@ -22,71 +22,85 @@ class Buffers(dict):
         return self[name]
 
 
-def unroll(W, a, u_recorded, warmup, forcing, alpha, buffers, keep=True):
+def unroll(W, twice, u_recorded, warmup, forcing, alpha, buffers, keep=True):
     """The loop over time, the first n units held at their recorded state up to and with step `warmup`, then pulled
     towards it by the fraction `forcing` at every step.
 
-    a: (T, ..., B, units), the currents that do not depend on the state, overwritten by the whole ones, and these by r
-    unless told to `keep` them; u_recorded: (T, ..., B, n). Returns: rates r and states u, (T, ..., B, units).
+    It runs in s = (1 + r) / 2 and x = (1 + u) / 2, which follow the same equation, as s = max(sigmoid 2a, 1/2) takes
+    two passes over an array where r takes five.
+
+    twice: (T, ..., B, units), 2a without its part that depends on the state, overwritten by the whole 2a, and this by s
+    unless told to `keep` it; u_recorded: (T, ..., B, n). Returns: s and u, (T, ..., B, units).
 
     While the first units are held, their share of u @ W is one product for all these steps, and only the hidden units,
     which know nothing but their own past, need the loop.
     """
-    r, u = buffers.like("r", a) if keep else a, buffers.like("u", a)
-    n, held = u_recorded.shape[-1], min(warmup + 1, len(a))
-    u[:held, ..., :n] = u_recorded[:held]
-    a[:held] += u_recorded[:held] @ W[..., :n, :]
-    a_hidden, s, among = a[:held, ..., n:].contiguous(), torch.zeros_like(a[0, ..., n:]), W[..., n:, n:].contiguous()
-    rate = torch.empty_like(s)
-    for a_t, u_t in zip(a_hidden, u[:held, ..., n:], strict=True):
-        u_t.copy_(s)
-        s.lerp_(losses.rate_(add_product(a_t, s, among), rate), alpha)
-    a[:held, ..., n:] = a_hidden
-    a[:held, ..., :n] += u[:held, ..., n:] @ W[..., n:, :n]
-    losses.rate_(a[:held], r[:held])
-    if held < len(a):
-        torch.lerp(u[warmup], r[warmup], alpha, out=u[held])
-    steps = [x[held:].unbind() for x in (a, r, u, u[..., :n], u_recorded)]
-    for a_t, r_t, u_t, u_t_recorded, recorded, after in zip(*steps, [*steps[2][1:], None], strict=False):
-        u_t_recorded.lerp_(recorded, forcing)
-        losses.rate_(add_product(a_t, u_t, W), r_t)
+    s, x = buffers.like("s", twice) if keep else twice, buffers.like("x", twice)
+    n, held = u_recorded.shape[-1], min(warmup + 1, len(twice))
+    x_recorded = torch.add(u_recorded, 1, out=buffers.like("x_recorded", u_recorded)).mul_(0.5)
+    x[:held, ..., :n] = x_recorded[:held]
+    twice -= 2 * W.sum(-2, keepdim=True)
+    W = 4 * W
+    twice[:held] += x_recorded[:held] @ W[..., :n, :]
+    hidden, now, among = twice[:held, ..., n:].contiguous(), torch.full_like(twice[0, ..., n:], 0.5), W[..., n:, n:]
+    among, rate = among.contiguous(), torch.empty_like(now)
+    for a_t, x_t in zip(hidden, x[:held, ..., n:], strict=True):
+        x_t.copy_(now)
+        now.lerp_(lifted(add_product(a_t, now, among), rate), alpha)
+    twice[:held, ..., n:] = hidden
+    twice[:held, ..., :n] += x[:held, ..., n:] @ W[..., n:, :n]
+    lifted(twice[:held], s[:held])
+    if held < len(x):
+        torch.lerp(x[warmup], s[warmup], alpha, out=x[held])
+    steps = [y[held:].unbind() for y in (twice, s, x, x[..., :n], x_recorded)]
+    for a_t, s_t, x_t, x_t_recorded, recorded, after in zip(*steps, [*steps[2][1:], None], strict=False):
+        x_t_recorded.lerp_(recorded, forcing)
+        lifted(add_product(a_t, x_t, W), s_t)
         if after is not None:
-            torch.lerp(u_t, r_t, alpha, out=after)
-    return r, u
+            torch.lerp(x_t, s_t, alpha, out=after)
+    return s, torch.add(x, x, out=x).sub_(1)
 
 
-def unroll_backward(g, from_u, W, r, u, n, warmup, forcing, alpha):
+def unroll_backward(g, from_u, W, s, u, n, warmup, forcing, alpha, buffers):
     """The gradient of a loss through `unroll`, by hand: a third of the time that recording every step takes.
 
     With g[t] = dL/da[t], running backwards:  g[t]     = dL/da (from the loss) + alpha * phi'(a[t]) * dL/du[t+1]
                                               dL/du[t] = dL/du (from the loss) + (1 - alpha) * dL/du[t+1] + g[t] @ W.T
     and dL/dW is one product over the whole window, sum over t of u[t].T @ g[t].
 
-    g: (T, ..., B, units), dL/da from the loss, overwritten by the whole dL/da; from_u: the same of u, or None.
-    Returns: dL/dW.
+    g: (T, ..., B, units), dL/da from the loss, overwritten by the whole dL/da; from_u: the same of u, or None; s, u:
+    `unroll`'s. Returns: dL/dW.
     """
-    held, WT = min(warmup + 1, len(r)), W.mT
-    du, slope = torch.zeros_like(r[0]), torch.empty_like(r[0])  # dL/du[t+1], and times phi'(a[t])
-    du_recorded = du[..., :n]
-    steps = [x[held:].unbind() for x in ((g, r) if from_u is None else (g, r, from_u))]
-    for g_t, r_t, *from_u_t in reversed(list(zip(*steps, strict=True))):
-        g_t.add_(losses.through_(du, r_t, slope), alpha=alpha)
+    held, WT = min(warmup + 1, len(s)), W.mT
+    slope = buffers.like("slope", s)  # phi'(a) / 4 = s (1 - s) where a > 0
+    torch.addcmul(s, s, s, value=-1, out=slope)
+    torch.ops.aten.threshold_backward.grad_input(slope, s, 0.5, grad_input=slope)
+    du, remains = torch.zeros_like(s[0]), torch.as_tensor(1 - forcing, dtype=s.dtype)  # dL/du[t+1]
+    du_recorded, times = du[..., :n], 4 * alpha
+    steps = [y[held:].unbind() for y in ((g, slope) if from_u is None else (g, slope, from_u))]
+    for g_t, slope_t, *from_u_t in reversed(list(zip(*steps, strict=True))):
+        g_t.addcmul_(du, slope_t, value=times)
         add_product(du, g_t, WT, beta=1 - alpha)
         for more in from_u_t:
             du.add_(more)
-        du_recorded.mul_(1 - forcing)
+        du_recorded.mul_(remains)
     # held: what came before does not move the recorded units' state, and theirs moves only what is seen of them
     last = held - 1
-    g[last, ..., :n].add_(losses.through_(du_recorded, r[last, ..., :n], slope[..., :n]), alpha=alpha)
+    g[last, ..., :n].addcmul_(du_recorded, slope[last, ..., :n], value=times)
     sent, among = g[:held, ..., :n] @ WT[..., :n, n:], WT[..., n:, n:].contiguous()
     if from_u is not None:
         sent += from_u[:held, ..., n:]
-    g_hidden, r_hidden, ds, slope = (x[..., n:].contiguous() for x in (g[:held], r[:held], du, slope))
-    for g_t, r_t, sent_t in reversed(list(zip(g_hidden, r_hidden, sent, strict=True))):
-        g_t.add_(losses.through_(ds, r_t, slope), alpha=alpha)
-        add_product(ds, g_t, among, beta=1 - alpha).add_(sent_t)
+    g_hidden, slope, du = (y[..., n:].contiguous() for y in (g[:held], slope[:held], du))
+    for g_t, slope_t, sent_t in reversed(list(zip(g_hidden, slope, sent, strict=True))):
+        g_t.addcmul_(du, slope_t, value=times)
+        add_product(du, g_t, among, beta=1 - alpha).add_(sent_t)
     g[:held, ..., n:] = g_hidden
     return over_time(u).mT @ over_time(g)
+
+
+def lifted(twice, out):
+    """(1 + phi(a)) / 2 of 2a, as tanh a = 2 sigmoid 2a - 1; written to `out`."""
+    return torch.sigmoid(twice, out=out).clamp_min_(0.5)
 
 
 def add_product(x, u, W, beta=1.0):
@@ -115,37 +129,36 @@ def gradient(weights, n, alpha, batch, driven=1.0, *, warmup, forcing=0.0, penal
     W, W_in, b = (p.detach() for p in weights)
     v, u, r, stimulus = batch
     buffers = Buffers() if buffers is None else buffers
-    v1 = torch.cat([v, torch.ones_like(v[..., :1])], -1)
-    a = buffers.like("a", v[..., :1].expand(*v.shape[:-1], b.shape[-1]))
-    torch.matmul(v1, torch.cat([W_in, b.unsqueeze(-2)], -2), out=a)
+    twice = buffers.like("twice", v[..., :1].expand(*v.shape[:-1], b.shape[-1]))
+    torch.matmul(v, 2 * W_in, out=twice)
+    twice += 2 * b.unsqueeze(-2)
     if stimulus is not None:
-        a[..., :n] += stimulus
+        twice[..., :n].add_(stimulus, alpha=2)
     along = (len(v) if held else warmup), forcing, alpha
-    rates, states = unroll(W, a, u, *along, buffers, keep=look)
-    value = losses.LOSSES[loss](a[warmup:, ..., :n], r[warmup:]).mean((0, -2, -1)) if look else None
+    s, states = unroll(W, twice, u, *along, buffers, keep=look)
+    value = losses.LOSSES[loss](twice[warmup:, ..., :n] / 2, r[warmup:]).mean((0, -2, -1)) if look else None
 
-    g, count = buffers.like("g", a), (len(v) - warmup) * v.shape[-2] * n
+    g, count = buffers.like("g", s), (len(v) - warmup) * v.shape[-2] * n
     g.zero_()
-    seen = g[warmup:, ..., :n]
-    torch.sub(rates[warmup:, ..., :n], r[warmup:], out=seen).div_(count)
+    seen, s_seen = g[warmup:, ..., :n], s[warmup:, ..., :n]
+    torch.sub(s_seen, r[warmup:], alpha=0.5, out=seen).sub_(0.5).mul_(2 / count)
     if loss == "mse":
-        seen.mul_(2 * (1 - rates[warmup:, ..., :n].square()) * (rates[warmup:, ..., :n] > 0))
+        seen.mul_(8 * s_seen * (1 - s_seen) * (s_seen > 0.5))
     from_u = None
     doubted = slice(n, None) if doubted is None else doubted
     if penalty is not None:  # of the drive u[doubted] @ out, by u.T @ u and out @ out.T
-        sent, out, from_u = states[warmup:, ..., doubted], W[..., doubted, :n], buffers.like("from_u", a)
+        sent, out, from_u = states[warmup:, ..., doubted], W[..., doubted, :n], buffers.like("from_u", s)
         each = penalty / count
         torch.matmul(sent, 2 * each * out @ out.mT, out=from_u[warmup:, ..., doubted])
         flat = over_time(sent)  # (..., T * B, hidden units)
         pull = each * (flat.mT @ flat) @ out
         value = value + (pull * out).sum((-2, -1)) if look else None
-    W_grad = unroll_backward(g, from_u, W, rates, states, n, *along)
+    W_grad = unroll_backward(g, from_u, W, s, states, n, *along, buffers)
     if penalty is not None:
         W_grad[..., doubted, :n] += 2 * pull
     if free is not None:
         W_grad *= free
-    from_v1 = over_time(v1).mT @ over_time(g)  # (..., D + 1, units)
-    return value, (W_grad, from_v1[..., :-1, :] * driven, from_v1[..., -1, :])
+    return value, (W_grad, over_time(v).mT @ over_time(g) * driven, over_time(g).sum(-2))
 
 
 class Gradient:

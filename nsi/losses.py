@@ -10,17 +10,6 @@ def rate(x):
     return torch.tanh(x).clamp(min=0)
 
 
-def rate_(x, out):
-    """phi, written to `out`, as tanh x = 2 (sigmoid 2x - 1/2): on a CPU twice as fast as any tanh."""
-    return torch.mul(x, 2, out=out).sigmoid_().sub_(0.5).relu_().mul_(2)
-
-
-def through_(gradient, r, out):
-    """gradient * phi'(x), where r = phi(x); written to `out`."""
-    torch.ops.aten.tanh_backward.grad_input(gradient, r, grad_input=out)
-    return torch.ops.aten.threshold_backward.grad_input(out, r, 0, grad_input=out)
-
-
 def inverse(r):
     """Input current of an active neuron from its rate 0 < r < 1."""
     return torch.arctanh(r.clamp(max=0.9999))
