@@ -11,11 +11,19 @@ import numpy as np
 from nsi.run import files
 
 
+class Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Help that tells defaults, where there is one to tell."""
+
+    def _get_help_string(self, action):
+        silent = action.default is None or action.default is False
+        return action.help if silent else super()._get_help_string(action)
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one sentence and exit status 2."""
 
     def __init__(self, description):
-        super().__init__(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        super().__init__(description=description, formatter_class=Help)
 
     def error(self, message):
         self.exit(2, f"{self.prog}: {message}\n")
