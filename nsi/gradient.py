@@ -46,16 +46,16 @@ def unroll(W, twice, u_recorded, warmup, forcing, alpha, buffers, keep=True):
     among, rate = among.contiguous(), torch.empty_like(now)
     for a_t, x_t in zip(hidden, x[:held, ..., n:], strict=True):
         x_t.copy_(now)
-        now.lerp_(lifted(add_product(a_t, now, among), rate), alpha)
+        now.lerp_(losses.lifted(add_product(a_t, now, among), rate), alpha)
     twice[:held, ..., n:] = hidden
     twice[:held, ..., :n] += x[:held, ..., n:] @ W[..., n:, :n]
-    lifted(twice[:held], s[:held])
+    losses.lifted(twice[:held], s[:held])
     if held < len(x):
         torch.lerp(x[warmup], s[warmup], alpha, out=x[held])
     steps = [y[held:].unbind() for y in (twice, s, x, x[..., :n], x_recorded)]
     for a_t, s_t, x_t, x_t_recorded, recorded, after in zip(*steps, [*steps[2][1:], None], strict=False):
         x_t_recorded.lerp_(recorded, forcing)
-        lifted(add_product(a_t, x_t, W), s_t)
+        losses.lifted(add_product(a_t, x_t, W), s_t)
         if after is not None:
             torch.lerp(x_t, s_t, alpha, out=after)
     return s, torch.add(x, x, out=x).sub_(1)
@@ -72,35 +72,28 @@ def unroll_backward(g, from_u, W, s, u, n, warmup, forcing, alpha, buffers):
     `unroll`'s. Returns: dL/dW.
     """
     held, WT = min(warmup + 1, len(s)), W.mT
-    slope = buffers.like("slope", s)  # phi'(a) / 4 = s (1 - s) where a > 0
-    torch.addcmul(s, s, s, value=-1, out=slope)
-    torch.ops.aten.threshold_backward.grad_input(slope, s, 0.5, grad_input=slope)
+    slope = losses.slope(s, buffers.like("slope", s))
     du, remains = torch.zeros_like(s[0]), torch.as_tensor(1 - forcing, dtype=s.dtype)  # dL/du[t+1]
-    du_recorded, times = du[..., :n], 4 * alpha
+    du_recorded = du[..., :n]
     steps = [y[held:].unbind() for y in ((g, slope) if from_u is None else (g, slope, from_u))]
     for g_t, slope_t, *from_u_t in reversed(list(zip(*steps, strict=True))):
-        g_t.addcmul_(du, slope_t, value=times)
+        g_t.addcmul_(du, slope_t, value=alpha)
         add_product(du, g_t, WT, beta=1 - alpha)
         for more in from_u_t:
             du.add_(more)
         du_recorded.mul_(remains)
     # held: what came before does not move the recorded units' state, and theirs moves only what is seen of them
     last = held - 1
-    g[last, ..., :n].addcmul_(du_recorded, slope[last, ..., :n], value=times)
+    g[last, ..., :n].addcmul_(du_recorded, slope[last, ..., :n], value=alpha)
     sent, among = g[:held, ..., :n] @ WT[..., :n, n:], WT[..., n:, n:].contiguous()
     if from_u is not None:
         sent += from_u[:held, ..., n:]
     g_hidden, slope, du = (y[..., n:].contiguous() for y in (g[:held], slope[:held], du))
     for g_t, slope_t, sent_t in reversed(list(zip(g_hidden, slope, sent, strict=True))):
-        g_t.addcmul_(du, slope_t, value=times)
+        g_t.addcmul_(du, slope_t, value=alpha)
         add_product(du, g_t, among, beta=1 - alpha).add_(sent_t)
     g[:held, ..., n:] = g_hidden
     return over_time(u).mT @ over_time(g)
-
-
-def lifted(twice, out):
-    """(1 + phi(a)) / 2 of 2a, as tanh a = 2 sigmoid 2a - 1; written to `out`."""
-    return torch.sigmoid(twice, out=out).clamp_min_(0.5)
 
 
 def add_product(x, u, W, beta=1.0):
@@ -143,7 +136,7 @@ def gradient(weights, n, alpha, batch, driven=1.0, *, warmup, forcing=0.0, penal
     seen, s_seen = g[warmup:, ..., :n], s[warmup:, ..., :n]
     torch.sub(s_seen, r[warmup:], alpha=0.5, out=seen).sub_(0.5).mul_(2 / count)
     if loss == "mse":
-        seen.mul_(8 * s_seen * (1 - s_seen) * (s_seen > 0.5))
+        seen.mul_(2 * losses.slope(s_seen, torch.empty_like(s_seen)))
     from_u = None
     doubted = slice(n, None) if doubted is None else doubted
     if penalty is not None:  # of the drive u[doubted] @ out, by u.T @ u and out @ out.T

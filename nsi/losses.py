@@ -10,6 +10,17 @@ def rate(x):
     return torch.tanh(x).clamp(min=0)
 
 
+def lifted(twice, out):
+    """s = (1 + phi(a)) / 2 of 2a, as tanh a = 2 sigmoid 2a - 1; written to `out`. A tanh takes twice as long."""
+    return torch.sigmoid(twice, out=out).clamp_min_(0.5)
+
+
+def slope(s, out):
+    """phi'(a), 4 s (1 - s) where s = (1 + phi(a)) / 2 is above 1/2; written to `out`."""
+    torch.ops.aten.sigmoid_backward.grad_input(s.new_full((), 4.0).expand_as(s), s, grad_input=out)
+    return torch.ops.aten.threshold_backward.grad_input(out, s, 0.5, grad_input=out)
+
+
 def inverse(r):
     """Input current of an active neuron from its rate 0 < r < 1."""
     return torch.arctanh(r.clamp(max=0.9999))

@@ -9,6 +9,7 @@ neurons; MacKay 1992, doi 10.1162/neco.1992.4.3.415). A circuit whose connection
 spread near 0 and a clean profile, an uneven one keeps its single connections, by the same rule.
 """
 
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -159,10 +160,11 @@ def _within(G, score, spread, centre, low, high):
 
 def _climb(value, chosen, grids):
     """The point of a grid that is best along each axis, one after the other until none moves."""
+    value = cache(value)  # the last round asks again for what it knows
     for _ in range(len(grids) + 1):
         before = list(chosen)
         for k, grid in enumerate(grids):
-            chosen = [*chosen[:k], max(grid, key=lambda x: value([*chosen[:k], x, *chosen[k + 1 :]])), *chosen[k + 1 :]]
+            chosen = [*chosen[:k], max(grid, key=lambda x: value((*chosen[:k], x, *chosen[k + 1 :]))), *chosen[k + 1 :]]
         if chosen == before:
             break
     return chosen

@@ -276,10 +276,12 @@ def test_response_function_and_its_twins():
     np.testing.assert_allclose(r, [max(0, np.tanh(a)) for a in x])
     t = torch.tensor(x, requires_grad=True)
     np.testing.assert_allclose(losses.rate(t).detach(), r)
-    np.testing.assert_allclose(2 * gradient.lifted(2 * t.detach(), torch.empty_like(t)) - 1, r, atol=1e-15)
+    np.testing.assert_allclose(2 * losses.lifted(2 * t.detach(), torch.empty_like(t)) - 1, r, atol=1e-15)
     active = np.abs(x) > 1e-9  # at 0 there is none
     numerical = (response.phi(x + 1e-6) - response.phi(x - 1e-6)) / 2e-6
     np.testing.assert_allclose(response.slope(r)[active], numerical[active], atol=1e-8)
+    slopes = losses.slope(torch.tensor(1 + r) / 2, torch.empty(41).double())
+    np.testing.assert_allclose(slopes[active], numerical[active], atol=1e-7)
     np.testing.assert_allclose(losses.inverse(torch.tensor(r[r > 0])), x[r > 0])
 
 
