@@ -17,9 +17,18 @@ class Buffers(dict):
 
     def like(self, name, x):
         """The array of this name, of x's shape and type, its content arbitrary (at first: zero)."""
-        if name not in self or self[name].shape != x.shape:
+        if name in self and self[name].shape != x.shape:
+            self.clear()
+        if name not in self:
             self[name] = torch.zeros_like(x)
         return self[name]
+
+    def steps(self, x):
+        """The steps of one of these arrays, or of a part of it: to make such views anew is a tenth of an update."""
+        key = x.data_ptr(), x.shape, x.stride()
+        if key not in self:
+            self[key] = x.unbind()
+        return self[key]
 
 
 def unroll(W, twice, u_recorded, warmup, forcing, alpha, buffers, keep=True):
@@ -42,17 +51,18 @@ def unroll(W, twice, u_recorded, warmup, forcing, alpha, buffers, keep=True):
     twice -= 2 * W.sum(-2, keepdim=True)
     W = 4 * W
     twice[:held] += x_recorded[:held] @ W[..., :n, :]
-    hidden, now, among = twice[:held, ..., n:].contiguous(), torch.full_like(twice[0, ..., n:], 0.5), W[..., n:, n:]
-    among, rate = among.contiguous(), torch.empty_like(now)
-    for a_t, x_t in zip(hidden, x[:held, ..., n:], strict=True):
-        x_t.copy_(now)
-        now.lerp_(losses.lifted(add_product(a_t, now, among), rate), alpha)
-    twice[:held, ..., n:] = hidden
+    rate, among = torch.empty_like(x[0, ..., n:]), W[..., n:, n:].contiguous()
+    x[0, ..., n:] = 0.5
+    steps = [buffers.steps(y[:held, ..., n:]) for y in (twice, x)]
+    for a_t, x_t, after in zip(*steps, [*steps[1][1:], None], strict=True):
+        losses.lifted(add_product(a_t, x_t, among), rate)
+        if after is not None:
+            torch.lerp(x_t, rate, alpha, out=after)
     twice[:held, ..., :n] += x[:held, ..., n:] @ W[..., n:, :n]
     losses.lifted(twice[:held], s[:held])
     if held < len(x):
         torch.lerp(x[warmup], s[warmup], alpha, out=x[held])
-    steps = [y[held:].unbind() for y in (twice, s, x, x[..., :n], x_recorded)]
+    steps = [buffers.steps(y[held:]) for y in (twice, s, x, x[..., :n], x_recorded)]
     for a_t, s_t, x_t, x_t_recorded, recorded, after in zip(*steps, [*steps[2][1:], None], strict=False):
         x_t_recorded.lerp_(recorded, forcing)
         losses.lifted(add_product(a_t, x_t, W), s_t)
@@ -75,7 +85,7 @@ def unroll_backward(g, from_u, W, s, u, n, warmup, forcing, alpha, buffers):
     slope = losses.slope(s, buffers.like("slope", s))
     du, remains = torch.zeros_like(s[0]), torch.as_tensor(1 - forcing, dtype=s.dtype)  # dL/du[t+1]
     du_recorded = du[..., :n]
-    steps = [y[held:].unbind() for y in ((g, slope) if from_u is None else (g, slope, from_u))]
+    steps = [buffers.steps(y[held:]) for y in ((g, slope) if from_u is None else (g, slope, from_u))]
     for g_t, slope_t, *from_u_t in reversed(list(zip(*steps, strict=True))):
         g_t.addcmul_(du, slope_t, value=alpha)
         add_product(du, g_t, WT, beta=1 - alpha)
@@ -85,14 +95,14 @@ def unroll_backward(g, from_u, W, s, u, n, warmup, forcing, alpha, buffers):
     # held: what came before does not move the recorded units' state, and theirs moves only what is seen of them
     last = held - 1
     g[last, ..., :n].addcmul_(du_recorded, slope[last, ..., :n], value=alpha)
-    sent, among = g[:held, ..., :n] @ WT[..., :n, n:], WT[..., n:, n:].contiguous()
+    among, du = WT[..., n:, n:].contiguous(), du[..., n:].contiguous()
+    sent = torch.matmul(g[:held, ..., :n], WT[..., :n, n:], out=buffers.like("sent", g[:held, ..., n:]))
     if from_u is not None:
         sent += from_u[:held, ..., n:]
-    g_hidden, slope, du = (y[..., n:].contiguous() for y in (g[:held], slope[:held], du))
-    for g_t, slope_t, sent_t in reversed(list(zip(g_hidden, slope, sent, strict=True))):
+    steps = [buffers.steps(y) for y in (g[:held, ..., n:], slope[:held, ..., n:], sent)]
+    for g_t, slope_t, sent_t in reversed(list(zip(*steps, strict=True))):
         g_t.addcmul_(du, slope_t, value=alpha)
         add_product(du, g_t, among, beta=1 - alpha).add_(sent_t)
-    g[:held, ..., n:] = g_hidden
     return over_time(u).mT @ over_time(g)
 
 
