@@ -14,7 +14,8 @@ from nsi import assumed, units
 from nsi.run import checkpoint
 from nsi.run.watch import Stage
 
-UPDATES = 0.55  # relative to the free training's
+# updates and lr relative to the free training's: at its whole lr units left the neurons that they had resembled
+UPDATES, RATE = 1.4, 0.5
 
 
 def infer(fit, model_of, args, who, answer, windows, options):
@@ -32,8 +33,8 @@ def infer(fit, model_of, args, who, answer, windows, options):
         model = start(model_of(one.n, 0, len(one.W_in), one.alpha, args.init_scale, generators, its), answer)
         count = max(1, round(UPDATES * args.updates))
         with Stage(f"{args.out.name}, hidden units", count) as watch:
-            fit(model.to(windows.rates.device), windows, count, args.lr, args.beta2, args.schedule, args.loss,
-                penalty=args.drive_penalty, held=True, watch=watch)  # fmt: skip
+            fit(model.to(windows.rates.device), windows, count, RATE * args.lr, args.beta2, args.schedule, args.loss,
+                penalty=0.0, held=True, watch=watch)  # fmt: skip
         answer = model.networks()
         stacked = {k: torch.as_tensor(np.stack([getattr(net, k) for net in answer])) for k in checkpoint.NAMES}
         checkpoint.write(path, stacked, options, {"updates": count})
