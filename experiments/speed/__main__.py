@@ -2,6 +2,7 @@
 
     floor        6 * batch * window * units^2 operations (the forward, the backward and the weights' product of every
                  step that counts in the loss) at the rate of this machine's own matrix product, measured alongside
+    its own      all products that an update makes, with the warm-up's and the penalty's, alone
     autograd     the same loss of the same windows, as a loop that records every step
 
 Run from the top folder, as `python -m experiments.speed`; nothing else should run beside it. Prints tables and writes
@@ -61,13 +62,31 @@ def autograd_update(model, windows, optimiser):
     optimiser.step(torch.autograd.grad(loss, model.weights))
 
 
-def products(units, window, batch, replicas):
-    """The floor: three products of (batch, units) by (units, units) for every step and replica."""
-    x, W, out = torch.rand(batch, units), torch.rand(units, units), torch.empty(batch, units)
+def floor(units, window, batch, replicas):
+    """Three products of (batch, units) by (units, units) for every step and replica: rows, inner, columns, how many."""
+    return [(batch, units, units, 3 * window * replicas)]
+
+
+def own(units, window, batch, replicas, warmup=10):
+    """The products that an update makes, half of the units being recorded: shapes and numbers likewise."""
+    n, held, steps = units // 2, warmup + 1, warmup + window
+    return [
+        (batch, units, units, 2 * (steps - held) * replicas),  # each step, and each back
+        (units, steps * batch, units, replicas),  # the weights' gradient
+        (window * batch, n, n, replicas), (n, window * batch, n, replicas),  # the penalty
+        (held * batch, n, units, replicas), (held * batch, n, n, 2 * replicas),  # the warm-up
+        (batch, n, n, 2 * held * replicas),
+    ]  # fmt: skip
+
+
+def products(shapes):
+    """A function that multiplies matrices of these shapes."""
+    every = [(torch.rand(a, b), torch.rand(b, c), torch.empty(a, c), times) for a, b, c, times in shapes]
 
     def run():
-        for _ in range(3 * window * replicas):
-            torch.mm(x, W, out=out)
+        for x, W, out, times in every:
+            for _ in range(times):
+                torch.mm(x, W, out=out)
 
     return run
 
@@ -89,14 +108,15 @@ def timed(functions, seconds=3.0):
 def compared(sizes, threads=1, rival=True, seconds=3.0):
     """One configuration, side by side in one process of its own.
 
-    Returns: {"threads", the sizes, "floor", "update" and "autograd" (ms), "memory" (MiB that updating added)}.
+    Returns: {"threads", the sizes, "floor", "own", "update" and "autograd" (ms), "memory" (MiB that updating added)}.
     """
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     model, windows, optimiser = parts(**sizes)
     follow = Gradient([p.detach() for p in model.weights], model.n_response, 0.2, windows, model.driven)
-    functions = {"floor": products(**sizes), "update": lambda: update(follow, windows, optimiser)}
+    functions = {"floor": products(floor(**sizes)), "own": products(own(**sizes))}
+    functions["update"] = lambda: update(follow, windows, optimiser)
     functions["update"]()
     memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     if rival:
@@ -121,14 +141,14 @@ def comparison(found):
     rows = found["compared"]
     columns = {
         "floor, ms": [f"{row['floor']:.1f}" for row in rows],
+        "its own products, ms": [f"{row['own']:.1f}" for row in rows],
         "this project, ms": [f"{row['update']:.1f}" for row in rows],
         "autograd, ms": [f"{row['autograd']:.0f}" for row in rows],
         "× floor": [f"{row['update'] / row['floor']:.2f}" for row in rows],
+        "products × floor": [f"{row['own'] / row['floor']:.2f}" for row in rows],
         "autograd / this": [f"{row['autograd'] / row['update']:.1f}" for row in rows],
     }
-    return runs.turned(
-        [f"{r['units']} units, batch {r['batch']}, {r['threads']} threads" for r in rows], columns, width=3
-    )
+    return runs.turned([f"{r['units']} units, batch {r['batch']}, {r['threads']} threads" for r in rows], columns)
 
 
 def growth(found):
@@ -159,7 +179,7 @@ def figure(found):
         top.loglog(x, [row["update"] for row in rows], "o-", ms=3.5, color=figures.FITTED, label="update")
         bottom.loglog(x, [row["memory"] for row in rows], "o-", ms=3.5, color=figures.FITTED)
         top.set_ylim(1, 20_000)
-        bottom.set(xlabel=name, ylim=(20, 1000))
+        bottom.set(xlabel=name, ylim=(20, 2000))
         bottom.set_yticks((30, 100, 300, 1000), ("30", "100", "300", "1000"))
         for ax in (top, bottom):
             ax.set_xticks(x, [f"{v}" for v in x], fontsize=7)
@@ -179,7 +199,8 @@ def figure(found):
 def measure(args):
     """Everything, each configuration alone. Returns: what the tables and the figure take."""
     cores = os.cpu_count() or 1
-    configurations = [(DEFAULTS | {"batch": batch}, threads) for threads in (1, cores) for batch in (50, 100)]
+    configurations = [(DEFAULTS | {"batch": batch}, threads) for threads in (1, cores) for batch in (25, 50, 100)]
+    configurations.append((DEFAULTS | {"units": 392}, 1))
     growing = {tuple((DEFAULTS | {name: v}).values()) for name, values in GROWING.items() for v in values}
     neurons = (100, 200, 500, 1000)
     if args.small:
