@@ -70,7 +70,8 @@ def measured(name, seed, folder, sizes, updates, fits):
         if name == "no velocity":
             metrics["true_velocity_5s"] = ahead(whole, out)
         some = {m: metrics.get(m) for m in dict.fromkeys((*HIDDEN, *BLOCKS, *REST, *TRUST, *RIGHT, *BLIND))}
-        found[fit] = {m: float(np.mean(v)) if isinstance(v, list) and None not in v else v for m, v in some.items()}
+        mean = lambda v: None if None in v else float(np.mean(v))  # of replicas, or components  # noqa: E731
+        found[fit] = {m: mean(v) if isinstance(v, list) else v for m, v in some.items()}
         found[fit]["warnings"] = metrics["warnings"]
     for path in {whole, data}:
         path.unlink()
