@@ -67,7 +67,7 @@ def floor(units, window, batch, replicas):
     return [(batch, units, units, 3 * window * replicas)]
 
 
-def own(units, window, batch, replicas, warmup=10):
+def own(units, window, batch, replicas, warmup):
     """The products that an update makes, half of the units being recorded: shapes and numbers likewise."""
     n, held, steps = units // 2, warmup + 1, warmup + window
     return [
@@ -115,10 +115,10 @@ def compared(sizes, threads=1, rival=True, seconds=3.0):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     model, windows, optimiser = parts(**sizes)
     follow = Gradient([p.detach() for p in model.weights], model.n_response, 0.2, windows, model.driven)
-    functions = {"floor": products(floor(**sizes)), "own": products(own(**sizes))}
-    functions["update"] = lambda: update(follow, windows, optimiser)
-    functions["update"]()
+    update(follow, windows, optimiser)
     memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    functions = {"floor": products(floor(**sizes)), "own": products(own(**sizes, warmup=windows.warmup))}
+    functions["update"] = lambda: update(follow, windows, optimiser)
     if rival:
         functions["autograd"] = lambda: autograd_update(model, windows, optimiser)
     return {"threads": threads} | sizes | timed(functions, seconds) | {"memory": memory}
