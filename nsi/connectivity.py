@@ -104,13 +104,14 @@ def hold(net, rec):
     trials, steps, _ = u.shape
     x = np.ones((trials, steps, size + 1), np.float32)
     x[..., :n] = u
-    slopes = np.zeros((trials, steps, size - n), np.float32)
+    slopes = np.empty((trials, steps, size - n), np.float32)
     known = np.zeros_like(rec.rates) if rec.stimulus is None else rec.stimulus.copy()
     if net.W_in[:, :n].any():
         known += rec.velocity @ net.W_in[:, :n]
     if size > n:
         inputs = Network(net.W[n:, n:], net.W_in[:, n:], net.b[n:], net.alpha, 0, saturation=net.saturation)
-        current = lambda t: u[:, t] @ net.W[:n, n:]  # noqa: E731
+        np.matmul(u, net.W[:n, n:], out=slopes)  # what they receive, until a step takes its place
+        current = lambda t: slopes[:, t]  # noqa: E731
         start = np.zeros((trials, size - n), np.float32)
         for t, (s, r) in enumerate(run(inputs, rec.velocity, start, current)):
             x[:, t, n:-1], slopes[:, t] = s, response.slope(r)

@@ -174,9 +174,9 @@ def expected_errors(net, rec, noise, nuisances=False):
         coefficients = np.concatenate([coefficients, np.zeros((extra.shape[-1], n), np.float32)])
     data = uncertainty.regress(coefficients, x, held)
     count, se = data.used.sum(0), np.full((n, n), np.inf)
-    for j, G in data.informations():
+    for j, G in data.lowers():
         if count[j] > x.shape[-1]:
-            variance = uncertainty.regularised_inverse(G).diagonal()[:n]
+            variance = uncertainty.inverse(uncertainty.factored(G)).diagonal()[:n]
             se[:, j] = noise * variance.clamp(min=0).sqrt().numpy()
     return se
 

@@ -18,7 +18,6 @@ variance counts too. An order is *shown* if its profile is larger than its stand
 shown is written as 0.
 """
 
-from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -40,7 +39,6 @@ AS_WELL = 1.05  # residual over that of the better one, up to which the data do 
 THERE = 5e-3  # size of a true order, relative to order 0, from which on it is scored
 ENOUGH, EACH = 25_000, 80  # samples, in all and of each unit; of a longer recording trials are left out
 EVERY = 2  # steps: one in so many is regressed on
-RIDGE = 1e-9  # of an information matrix' mean diagonal, where no sample reaches
 ROOM = 5_000_000  # numbers of each order that the clusters' errors may take
 
 
@@ -179,12 +177,8 @@ def _read(start, terms, held, measure):
     read = Read(*(np.zeros(shape) for shape in (
         n, (n, p, p), (k, n, p), (k, n, p), (k, n, p, groups), (k, n, p, p), (k, n), (k, n), (k, n)
     )), (count < 2 * q).numpy())  # fmt: skip
-    every, identity = data.informations(), torch.eye(q, dtype=torch.float64)
-    for some in iter(lambda: list(islice(every, uncertainty.BLOCK)), []):  # of neurons, as memory allows
-        index = [j for j, _ in some]
-        factors = [torch.linalg.lu_factor(G + (RIDGE * G.diagonal().mean() + 1e-30) * identity) for _, G in some]
-        steps = [torch.linalg.lu_solve(*f, score[:, j, None]) for f, j in zip(factors, index, strict=True)]
-        steps = torch.cat(steps, 1)  # (q, some)
+    for index, factors in data.factors():
+        steps = uncertainty.solve_each(factors, score[:, index])  # (q, some)
         left = data.left(index, steps)
         pulls = torch.stack([part.sum(0) for part in data.clusters(left).tensor_split(groups)], 1)  # (q, groups, some)
         for at, (j, factor) in enumerate(zip(index, factors, strict=True)):
@@ -192,7 +186,7 @@ def _read(start, terms, held, measure):
             z, there = states[active], terms[:, active].reshape(-1, q)  # in the order of orders and states
             rows = z.T @ there.reshape(k, -1, q)  # (K + 1, p, q)
             sides = torch.cat([pulls[:, :, at], torch.as_tensor(rows.reshape(-1, q).T)], 1)
-            solved = torch.linalg.lu_solve(*factor, sides)
+            solved = uncertainty.solve_each([factor], sides[..., None])[..., 0]
             moves = torch.cat([torch.as_tensor(start[:, j, None]), steps[:, at, None], solved[:, :groups]], 1)
             moves = (there @ moves.numpy()).reshape(k, -1, 2 + groups)  # (K + 1, active, ...)
             currents, away, each = moves[..., 0], moves[..., 1], moves[..., 2:]

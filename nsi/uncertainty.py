@@ -17,11 +17,15 @@ cannot tell the direct from the even path: the interval of a direct weight is th
 claim. With pulses it is the other way round, since what hidden neurons send to a silent neuron stays unknown.
 """
 
+from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg.blas import dsyrk
+from scipy.linalg.lapack import dpotri
 
 from nsi import losses
 from nsi.connectivity import (
@@ -41,8 +45,9 @@ RESOLVED = 1.5  # a weight is identifiable if its standard error is below this t
 LOW, HIGH = 0.1, 2.0  # predicted currents between which arctanh(r) is trusted
 CLUSTERS = 20  # at least; fewer trials are cut
 UNTOLD = 1.5  # of the even path's square, added to a direct weight's variance where alpha is a guess
-BLOCK = 25  # neurons treated at a time, and as many fewer as their matrices would take more than
+BLOCK = 100  # neurons treated at a time, and as many fewer as their matrices would take more than
 ROOM = 1e9  # bytes
+NEAR = 0.1  # share of a neuron's samples that may differ from another's whose inverse speaks for it
 SEEN = 5000  # samples by which neurons' activities are compared
 
 
@@ -69,23 +74,28 @@ class Regression(NamedTuple):
     starts: np.ndarray  # (clusters,), first sample of each piece of a trial
     order: np.ndarray  # (n,), neurons that are active together following each other
 
-    def informations(self):
-        """Yields: each neuron j, in order, and its information matrix, x[used[:, j]].T @ x[used[:, j]].
+    def lowers(self):
+        """Yields: each neuron j, in order, and the lower triangle of its information matrix, x[used[:, j]].T @
+        x[used[:, j]], which is overwritten by the next.
 
         Neighbours are active together, so each matrix is the last one with the samples added or taken away that
         only one of the two has: a tenth of the work for a ring, a third for a torus.
         """
         x, used, q = self.x.numpy(), self.used.numpy(), self.x.shape[1]
-        G, before = np.zeros((q, q)), np.zeros(len(x), bool)
+        G, before = np.zeros((q, q), order="F"), np.zeros(len(x), bool)
         for j in self.order:
             now = used[:, j]
             if np.count_nonzero(now != before) > np.count_nonzero(now):
-                G, before = np.zeros((q, q)), np.zeros(len(x), bool)
-            for sign, changed in ((1, now & ~before), (-1, before & ~now)):
-                part = x[changed].astype(np.float64)
-                G = G + sign * (part.T @ part)  # of a matrix with itself, numpy works out one half
+                G[:], before = 0.0, np.zeros(len(x), bool)
+            for sign, changed in ((1.0, now & ~before), (-1.0, before & ~now)):
+                dsyrk(sign, x[changed].astype(np.float64).T, beta=1.0, c=G, lower=True, overwrite_c=True)
             before = now
-            yield j, torch.as_tensor(G)
+            yield j, G
+
+    def informations(self):
+        """Yields: each neuron j, in order, and its information matrix, (q, q) float64."""
+        for j, G in self.lowers():
+            yield j, torch.as_tensor(symmetric(G))
 
     def kept(self, fewest):
         """The information matrices of neurons that have so many samples, to go through more than once: kept where they
@@ -98,12 +108,24 @@ class Regression(NamedTuple):
         kept = list(every())
         return lambda: iter(kept)
 
-    def inverses(self, fewest):
-        """Yields: some neurons of those that have so many samples, as a list, and the inverses of their matrices."""
-        count, size = self.used.sum(0), int(np.clip(ROOM // (8 * self.x.shape[1] ** 2), 1, BLOCK))
-        some = ((j, regularised_inverse(G)) for j, G in self.informations() if count[j] >= fewest)
+    def factors(self, fewest=0):
+        """Yields: some neurons of those that have so many samples, as a list, and what `factored` makes of their
+        matrices."""
+        count, size = self.used.sum(0), int(np.clip(ROOM / 4 // (8 * self.x.shape[1] ** 2), 1, BLOCK))
+        some = ((j, factored(G)) for j, G in self.lowers() if count[j] >= fewest)
         while block := list(islice(some, size)):
-            yield [j for j, _ in block], [inverse for _, inverse in block]
+            yield [j for j, _ in block], [factor for _, factor in block]
+
+    def told_by(self, neurons):
+        """For neurons in this order, which of them have their inverse worked out, for those between as well: the first,
+        the last, and each that differs from the one before in more than NEAR of its samples. Returns: (any,) bool."""
+        used, told, last = self.used.numpy(), np.zeros(len(neurons), bool), None
+        for k, j in enumerate(neurons):
+            now = used[:, j]
+            if last is None or np.count_nonzero(now != last) > NEAR * np.count_nonzero(now):
+                told[k], last = True, now
+        told[-1:] = True
+        return told
 
     def scores(self):
         """x.T @ e, (q, n) float64."""
@@ -178,31 +200,47 @@ def estimate(net, rec, timed=True):
     score, count, q = data.scores(), data.used.sum(0), x.shape[-1]
     W, total = net.W[:n, :n].astype(np.float64), net.W[:n, :n] + even @ net.W[n:, :n]
     gates = (paths @ net.W[n:, :n]).astype(np.float64)
-    se, total_se, gate_se = (np.full(a.shape, np.inf) for a in (W, total, gates))
-    nudges = Nudges(net, rec, held, data, even, paths)
-    onto = torch.as_tensor(np.stack([even, *paths]))
-    for index, inverses in data.inverses(2 * q):
-        solved = lambda sums, inverses=inverses: torch.stack(  # noqa: E731
-            [inverse @ sums[..., k] for k, inverse in enumerate(inverses)], -1
-        )
+    nudges, onto = Nudges(net, rec, held, data, even, paths), torch.as_tensor(np.stack([even, *paths]))
+    known = [j for j in data.order if count[j] >= 2 * q]
+    told, plain = dict(zip(known, data.told_by(known), strict=True)), {}
+    robust, noise = np.full((2 + len(paths), n, n), np.inf), np.zeros(n)
+    for index, factors in data.factors(2 * q):
+        solved = partial(solve_each, factors)
         steps = solved(score[:, index])  # (q, some)
         e = data.left(index, steps)
         nudges.add(index, solved, e)
         clusters = solved(data.clusters(e).movedim(0, 1))  # (q, clusters, some)
         clusters *= np.sqrt(clusters.shape[1] / max(1, clusters.shape[1] - 1))
-        step, noise = steps[:size].numpy(), e.square().sum(0) / (count[index] - q)
+        step, noise[index] = steps[:size].numpy(), e.square().sum(0) / (count[index] - q)
         for k, j in enumerate(index):
-            # two variances, by trials and by the residuals', the latter vast where no sample reaches
-            robust = mapped(clusters[..., k], onto).square().sum(-1)
-            largest = torch.maximum(robust, noise[k] * variances(inverses[k], onto)).clamp(min=0).sqrt().numpy()
-            se[:, j], total_se[:, j], gate_se[:, :, j] = largest[0], largest[1], largest[2:]
+            robust[..., j] = mapped(clusters[..., k], onto).square().sum(-1)
+            if told[j]:
+                plain[j] = variances(inverse(factors[k]), onto).numpy()
         W[:, index] += step[:n]
         total[:, index] += step[:n] + even @ step[n:]
         gates[:, :, index] += paths @ step[n:]
+    # two variances, by trials and by the residuals', the latter vast where no sample reaches
+    for j, its in between(plain, known):
+        robust[..., j] = np.maximum(robust[..., j], noise[j] * its)
+    se, total_se, gate_se = np.sqrt(robust[0]), np.sqrt(robust[1]), np.sqrt(robust[2:])
     more = nudges.variance()
     confused = 0.0 if timed else UNTOLD * (even @ net.W[n:, :n]) ** 2
     W_se, total_se = np.sqrt(se**2 + more.W + confused), np.sqrt(total_se**2 + more.total)
     return Estimate(W, W_se, total, total_se, gates, np.sqrt(gate_se**2 + more.gate))
+
+
+def between(values, places):
+    """Positive arrays at some of the places, continued to those between by the logarithm. values: {place: array}, with
+    the first and the last; places: list. Yields: place, array."""
+    before = None
+    for k, place in enumerate(places):
+        if place in values:
+            before = k, values[place]
+            yield place, values[place]
+        else:
+            after = next(m for m in range(k, len(places)) if places[m] in values)
+            share = (k - before[0]) / (after - before[0])
+            yield place, before[1] ** (1 - share) * values[places[after]] ** share
 
 
 def mapped(coefficients, onto):
@@ -218,14 +256,33 @@ def variances(covariance, onto):
     n, size = onto.shape[1], onto.shape[1] + onto.shape[2]
     direct, cross = covariance.diagonal()[:n], (onto[0] * covariance[:n, n:size]).sum(-1)
     through = ((onto.flatten(0, 1) @ covariance[n:size, n:size]).view_as(onto) * onto).sum(-1)
-    return torch.cat([direct[None], (direct + 2 * cross + through[0])[None], through[1:]])
+    return torch.cat([direct[None], (direct + 2 * cross + through[0])[None], through[1:]]).clamp(min=0)
 
 
-def regularised_inverse(G):
-    """The inverse of an information matrix, finite, though vast, where no sample reaches."""
-    G = G + 1e-9 * G.diagonal().mean() * torch.eye(len(G), dtype=G.dtype)
-    factor, failed = torch.linalg.cholesky_ex(G)
-    return torch.linalg.inv(G) if failed else torch.cholesky_inverse(factor)
+def factored(G):
+    """The Cholesky factor of an information matrix, of which the lower triangle is looked at, regularised so that its
+    inverse is finite, though vast, where no sample reaches. Returns: what scipy's cho_solve takes."""
+    G = G.copy(order="F")
+    np.einsum("ii->i", G)[:] += 1e-9 * np.trace(G) / len(G) + 1e-30  # a neuron may have no sample at all
+    return cho_factor(G, lower=True, overwrite_a=True, check_finite=False)
+
+
+def solve_each(factors, sums):
+    """The solutions of as many systems. factors: `factored`'s; sums: (q, ..., k), one side for each. Returns: the
+    same."""
+    each = [cho_solve(factor, sums[..., k].numpy(), check_finite=False) for k, factor in enumerate(factors)]
+    return torch.as_tensor(np.stack(each, -1))
+
+
+def inverse(factor):
+    """The inverse of the matrix that `factored` has taken. Returns: (q, q) float64."""
+    return torch.as_tensor(symmetric(dpotri(factor[0], lower=True)[0]))
+
+
+def symmetric(lower):
+    """A symmetric matrix by its lower triangle."""
+    lower = np.tril(lower)
+    return lower + np.tril(lower, -1).T
 
 
 def identifiable(W, se):

@@ -92,7 +92,7 @@ def test_standard_errors_are_those_of_the_whole_covariance(net, passive):
     held = connectivity.hold(fit, passive)
     onto = torch.as_tensor(np.stack([connectivity.even_map(held, 40), *connectivity.gate_map(fit, held)]))
     x = torch.as_tensor(held.x[held.valid]).double()
-    covariance = uncertainty.regularised_inverse(x.T @ x)
+    covariance = uncertainty.inverse(uncertainty.factored((x.T @ x).numpy()))
     torch.testing.assert_close(covariance @ (x.T @ x), torch.eye(81, dtype=torch.float64), atol=1e-2, rtol=0)
     rows = uncertainty.mapped(torch.eye(81, dtype=torch.float64), onto)  # (3, 40, 81)
     whole = ((rows @ covariance) * rows).sum(-1)
@@ -110,3 +110,25 @@ def test_matrices_that_are_not_kept_are_the_same(net, passive, monkeypatch):
     monkeypatch.undo()
     many = uncertainty.estimate(fit, passive)
     np.testing.assert_allclose(few.W_se, many.W_se, rtol=1e-5)
+
+
+def test_an_inverse_speaks_for_neurons_that_are_active_with_its_own(monkeypatch):
+    many = circuits.ring(160, 20)
+    fit, rec = as_fit(many.network), observed(many, seed=14)
+    inverted = []
+    monkeypatch.setattr(uncertainty, "inverse", lambda factor, of=uncertainty.inverse: inverted.append(1) or of(factor))
+    shared = uncertainty.estimate(fit, rec)
+    assert 50 < len(inverted) <= 110
+    monkeypatch.setattr(uncertainty, "NEAR", 0.0)
+    exact = uncertainty.estimate(fit, rec)
+    assert len(inverted) > 210
+    for name in ("W", "total", "gate"):
+        np.testing.assert_array_equal(getattr(shared, name), getattr(exact, name))
+        ratio = getattr(shared, f"{name}_se") / getattr(exact, f"{name}_se")
+        assert np.sqrt(np.mean(np.log(ratio) ** 2)) < 0.05
+        assert np.median(ratio) == pytest.approx(1, abs=0.01)
+
+
+def test_what_lies_between_is_continued_by_the_logarithm():
+    found = dict(uncertainty.between({7: np.array([1.0, 4.0]), 2: np.array([100.0, 4.0])}, [7, 5, 2]))
+    np.testing.assert_allclose([found[7], found[5], found[2]], [[1, 4], [10, 4], [100, 4]])
