@@ -74,13 +74,13 @@ BEGUN = command.run(lambda: opening.given(parse())) if __name__ == "__main__" el
 import torch
 
 from model import RNN
-from nsi import assumed, check, doubts, geometry, measures, prediction, recordings, relations, uncertainty, unrecorded
+from nsi import assumed, check, doubts, geometry, measures, prediction, relations, unrecorded
 from nsi.connectivity import scores
 from nsi.gradient import Gradient
 from nsi.optimiser import Adam
-from nsi.run import checkpoint, files, processes, second, session, tracking
+from nsi.run import checkpoint, errors, files, processes, second, session, tracking
 from nsi.run.watch import Stage, Watch
-from nsi.solve import onto_hidden, solve
+from nsi.solve import ROUNDS, onto_hidden, solve
 from nsi.windows import Windows
 
 
@@ -121,13 +121,13 @@ def fit(model, windows, updates, lr, beta2=0.99, schedule="onecycle", loss="matc
     return time.perf_counter() - began
 
 
-def refine(model, windows, rec, shape, rounds, updates, lr, stage, bootstrap=False, **loop):
+def refine(model, windows, rec, shape, rounds, stage, bootstrap=False, *, updates, lr, **loop):
     """After the free training: train the input units, held at the record, and solve for the response weights in turn,
     then run freely for a little longer.
 
     model: RNN, freely trained, which is changed in place; windows: Windows; rec: the training trials; shape: Ring;
-    updates, lr: of the free training; stage: called with a name and a count of updates, gives a Watch in a with
-    statement; bootstrap: each replica has trials of its own. Returns: the networks solved for, and run on, and spreads.
+    updates, lr: of the free training; stage: called with a name and a count, gives a Stage; bootstrap: each replica has
+    trials of its own. Returns: the networks solved for, and run on, and spreads.
     """
     parts = [rec.trials(pool.numpy()) if bootstrap else rec for pool in windows.pools]
     count = max(1, round(HELD[0] * updates))
@@ -137,7 +137,8 @@ def refine(model, windows, rec, shape, rounds, updates, lr, stage, bootstrap=Fal
             slower = HELD[1] * lr * (1 - k / rounds)
             fit(model, windows, updates=count, lr=slower, held=True, penalty=0.0, watch=watch, **loop)
         every, each = EVERY if k + 1 < rounds else 1, zip(model.networks(), parts, strict=True)
-        solutions = [solve(net, part, shape, every, who=model.who) for net, part in each]
+        with stage(f"solving {k + 1} of {rounds}", ROUNDS * len(parts) * rec.rates.shape[-1], "neuron") as watch:
+            solutions = [solve(net, part, shape, every, who=model.who, seen=watch.seen) for net, part in each]
         model.become([solution.net for solution in solutions])
     solved, count = model.networks(), max(1, round(TUNED[0] * updates))
     with stage("running freely", count) as watch:
@@ -155,16 +156,16 @@ def main(begun=None):
     n, d = rec.rates.shape[-1], rec.velocity.shape[-1]
     session.as_begun(args)
     who = units.choose(args, n, rec.driven, d)
-    inputs = len(who.driven) - n
     print(f"{args.data}: {units.told(who, args.assume, args.assume_hidden)}")
     loop = {"updates": args.updates, "lr": args.lr, "beta2": args.beta2, "schedule": args.schedule, "loss": args.loss}
     free = {"forcing": args.forcing, "penalty": args.drive_penalty if who.penalised else 0.0}
     places = geometry.places_of(rec, shape)
     options, checkpoint_path = session.told(vars(args), args.data), args.out / "model.pt"
+    stage = lambda name, *count: Stage(f"{args.out.name}, {name}", *count)  # noqa: E731
 
     def started(numbers):  # as many networks, and the windows that they are to see
         generators = [torch.Generator().manual_seed(args.seed + k) for k in numbers]
-        model = RNN(n, inputs, d, args.alpha, args.init_scale, generators, who).to(device)
+        model = RNN(n, len(who.driven) - n, d, args.alpha, args.init_scale, generators, who).to(device)
         batches = {"warmup": args.warmup, "window": args.window, "batch": args.batch, "rotate": args.rotate}
         return model, Windows(train, args.alpha, generators, device, bootstrap=args.bootstrap, **batches)
 
@@ -184,8 +185,7 @@ def main(begun=None):
         if args.rounds and not args.control:
             model, windows = started(range(args.replicas))
             model.become(trained)
-            own = {"stage": lambda name, n: Stage(f"{args.out.name}, {name}", n), "bootstrap": args.bootstrap}
-            *after, spreads = refine(model, windows, train, shape, args.rounds, **loop, **own)
+            *after, spreads = refine(model, windows, train, shape, args.rounds, stage, args.bootstrap, **loop)
             candidates |= zip(("solved", "tuned"), after, strict=True)
         networks, running, lost = prediction.best(candidates, train, args.warmup, args.window)
         read = candidates.get("solved", trained)  # whose weights are the answer, whichever network runs
@@ -194,20 +194,21 @@ def main(begun=None):
         solve_seconds = time.perf_counter() - spent
         hidden, of_hidden = second.infer(fit, RNN, args, who, read, windows, options)
         warnings += doubts.told(held_out, args.alpha, shape, of_hidden["hidden_assumed"], hidden, lost)
-        if not args.no_errors:
-            found = uncertainty.read_off(read, train, shape, timed)
-            found |= {} if args.control else relations.read_off(read[0], train, shape, places)
-            recordings.save(args.out / "connectivity.npz", **found)
-        each = [measures.of_network(net, rec, held_out, shape, truth, found, args.warmup, args.window, its, other)
-                for net, its, other in zip(networks, read, hidden, strict=True)]  # fmt: skip
-        metrics = measures.valid_json(measures.of_replicas(each) | relations.scores(found, truth, shape, places) | {
+        with stage("measures"):
+            each = [measures.of_network(net, rec, held_out, shape, truth, args.warmup, args.window, its, other)
+                    for net, its, other in zip(networks, read, hidden, strict=True)]  # fmt: skip
+        metrics = measures.valid_json(measures.of_replicas(each) | {
             "running": running if args.replicas > 1 else running[0], "updates": args.updates, "train_seconds": seconds,
             "heterogeneity": spreads if args.replicas > 1 else spreads[0], "solve_seconds": solve_seconds,
             "seconds": time.perf_counter() - began, "alpha": args.alpha, "held_out_trials": index, "warnings": warnings,
             "shuffle_velocity": args.shuffle_velocity, "data_sha256": options["data_sha256"], **of_hidden,
             "hidden_agreement": unrecorded.agreement(hidden, held_out),
         })  # fmt: skip
-        session.write_json(args.out / "metrics.json", metrics)
+        session.write_json(args.out / "metrics.json", metrics)  # error bars of many neurons are waited for
+        if not args.no_errors:
+            found, more = errors.read_off(args, read, train, rec, truth, shape, places, timed, stage)
+            metrics |= more | {"seconds": time.perf_counter() - began}
+            session.write_json(args.out / "metrics.json", metrics)
         tracking.summarise(wandb, metrics)
         if not args.no_report:
             session.reported(args.out, rec, held_out, networks, found, metrics, options, wandb)

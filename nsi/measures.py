@@ -8,25 +8,17 @@ from nsi import connectivity, prediction, tuning, uncertainty, unrecorded
 from nsi.geometry import decoding_error, places_of
 
 
-def of_network(net, rec, held_out, geometry, truth, found, warmup, window, read=None, hidden=None):
-    """The measures of one fitted network (docs/measures.md); the truth, where there is one, is read here and only here.
+def of_network(net, rec, held_out, geometry, truth, warmup, window, read=None, hidden=None):
+    """The measures of one fitted network (docs/measures.md) that need no standard errors.
 
-    rec, held_out: all trials and the held-out ones; truth: recordings.load_truth's; found: the arrays of
-    connectivity.npz, or None; warmup, window: steps of the windows that `loss` is measured on; read: Network whose
-    connections are scored, where it is not the one that runs; hidden: Network whose hidden units are, where another has
-    them. Returns: dict.
+    The truth, where there is one, is read here and in `of_errors`, and only there. rec, held_out: all trials and the
+    held-out ones; truth: recordings.load_truth's; warmup, window: steps of the windows that `loss` is measured on;
+    read: Network whose connections are scored, where it is not the one that runs; hidden: Network whose hidden units
+    are, where another has them. Returns: dict.
     """
     places, read = places_of(rec, geometry), net if read is None else read
     turning = prediction.turning(rec, geometry, places)
-    determined = None if found is None else found["identifiable"]
-    result = connectivity.scores(read, truth, geometry, places, determined)
-    if determined is not None:
-        result["identifiable_fraction"] = float(determined.mean())
-        result["resolved_fraction"] = float(found["resolved"].mean())
-        if "W" in truth:
-            true, W = (a[: net.n, : net.n] for a in (truth["W"], read.W))
-            result["r_dev_resolved"] = float(connectivity.deviation(W, true, found["resolved"], geometry, places)[0])
-            result["coverage"] = uncertainty.coverage(found["W_unbiased"], found["W_se"], true, determined)
+    result = connectivity.scores(read, truth, geometry, places)
     result["loss"] = prediction.window_error(net, held_out, warmup, window)
     result["variance"] = float(held_out.rates[held_out.valid].var(0).mean())
     gain = 1.0 if turning["slope"] is None else np.array(turning["slope"])
@@ -38,9 +30,23 @@ def of_network(net, rec, held_out, geometry, truth, found, warmup, window, read=
     if net.W_in[:, net.n :].any():
         result |= tuning.shifter_measures(read, held_out, geometry, places)
     if len(net.b) > net.n:
-        result |= uncertainty.path_measures(read, rec, truth, found)
+        result |= uncertainty.path_measures(read, rec, truth)
         result |= unrecorded.measures(read if hidden is None else hidden, rec, truth)
     return result
+
+
+def of_errors(net, rec, geometry, truth, found):
+    """The measures of a network's connections that need standard errors. net: Network whose connections are the answer;
+    rec: all trials; truth: recordings.load_truth's; found: the arrays of connectivity.npz. Returns: dict."""
+    places, determined = places_of(rec, geometry), found["identifiable"]
+    result = connectivity.scores(net, truth, geometry, places, determined)
+    result["identifiable_fraction"] = float(determined.mean())
+    result["resolved_fraction"] = float(found["resolved"].mean())
+    if "W" in truth:
+        true, W = (a[: net.n, : net.n] for a in (truth["W"], net.W))
+        result["r_dev_resolved"] = float(connectivity.deviation(W, true, found["resolved"], geometry, places)[0])
+        result["coverage"] = uncertainty.coverage(found["W_unbiased"], found["W_se"], true, determined)
+    return result | (uncertainty.path_errors(net, rec, truth, found) if len(net.b) > net.n else {})
 
 
 def of_replicas(each):

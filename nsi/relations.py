@@ -42,17 +42,18 @@ EVERY = 2  # steps: one in so many is regressed on
 ROOM = 5_000_000  # numbers of each order that the clusters' errors may take
 
 
-def read_off(net, rec, geometry, places=None, by=None):
+def read_off(net, rec, geometry, places=None, by=None, seen=None):
     """The orders of a recording, by the description that fits it better.
 
     net: the fitted Network, its weights onto recorded neurons solved for; rec: the training trials; places: (n, D) rad,
-    the neurons' (default: those that the activity spans); by: "hidden" or "direct", to read by that one all the same.
-    Returns: dict of arrays for connectivity.npz: orders (K + 1, n, n), per power of the input's unit; orders_se, the
-    same; orders_profile, orders_profile_se, their mean at each distance in the place of every pair; orders_powers
-    (K + 1, D); orders_size (K + 1,), of each order times its monomial's r.m.s. relative to order 0; orders_shown
-    (K + 1,) bool; orders_description, "hidden", "direct", "either" where the data cannot tell, or "neither";
-    orders_residual (2,), s.d. of the current that hidden units and the direct description leave; orders_noise, of the
-    recording's own, NaN where it cannot be told; orders_scale (K + 1,), each monomial's r.m.s.
+    the neurons' (default: those that the activity spans); by: "hidden" or "direct", to read by that one all the
+    same; seen: called with how many neurons have just been read. Returns: dict of arrays for connectivity.npz:
+    orders (K + 1, n, n), per power of the input's unit; orders_se, the same; orders_profile, orders_profile_se,
+    their mean at each distance in the place of every pair; orders_powers (K + 1, D); orders_size (K + 1,), of each
+    order times its monomial's r.m.s. relative to order 0; orders_shown (K + 1,) bool; orders_description, "hidden",
+    "direct", "either" where the data cannot tell, or "neither"; orders_residual (2,), s.d. of the current that
+    hidden units and the direct description leave; orders_noise, of the recording's own, NaN where it cannot be
+    told; orders_scale (K + 1,), each monomial's r.m.s.
     """
     measure = orders.measure_of(rec.rates, rec.velocity, net.alpha, rec.valid)
     places = geometry.find(rec.rates[rec.valid]) if places is None else places
@@ -64,9 +65,9 @@ def read_off(net, rec, geometry, places=None, by=None):
     best = other.left if other.left.sd < hidden.sd else hidden
     bump = BUMP.get(geometry.dimensions, 1)
     if best is hidden if by is None else by == "hidden":
-        parts = _of_hidden(net, rec, measure, through, weights, bump)
+        parts = _of_hidden(net, rec, measure, through, weights, bump, seen)
     else:
-        parts = _of_direct(other, measure, bump)
+        parts = _of_direct(other, measure, bump, seen)
     named = "hidden" if best is hidden else "direct"
     if not best.sd <= FITS * best.noise:
         named = "neither"
@@ -131,7 +132,7 @@ class Read(NamedTuple):
     unknown: np.ndarray  # (n,) bool, too few samples for least squares
 
 
-def _of_hidden(net, rec, measure, through, weights, bump):
+def _of_hidden(net, rec, measure, through, weights, bump, seen):
     """The orders of a network with hidden units. Returns: Parts."""
     n, size, k = net.n, len(net.b), len(measure.powers)
     u = synaptic_state(rec.rates, net.alpha)
@@ -149,20 +150,20 @@ def _of_hidden(net, rec, measure, through, weights, bump):
         terms[order, :, block] = measure.states @ V / np.prod(sd ** measure.powers[order])
     start = np.concatenate([weights, np.zeros((free.shape[-1], n))])
     held = Held(*(a[:, ::EVERY] for a in through._replace(x=np.concatenate([through.x, free], -1))))
-    return _continued(*_read(start, terms, held, measure), measure, bump)
+    return _continued(*_read(start, terms, held, measure, seen), measure, bump)
 
 
-def _of_direct(found, measure, bump):
+def _of_direct(found, measure, bump, seen):
     """The orders of the direct description. Returns: Parts."""
     p, k = found.directions.shape[1], len(measure.powers)
     terms = np.zeros((k, orders.STATES, k * p + 1))
     for order in range(k):
         terms[order, :, order * p : (order + 1) * p] = measure.states @ found.directions / found.size[order]
     terms[0, :, -1] = 1
-    return _continued(*_read(found.coefficients, terms, found.held, measure), measure, bump)
+    return _continued(*_read(found.coefficients, terms, found.held, measure, seen), measure, bump)
 
 
-def _read(start, terms, held, measure):
+def _read(start, terms, held, measure, seen):
     """What is seen of each order's currents, which are linear in coefficients, with least squares about these.
 
     start: (q, n); terms: (K + 1, states, q), takes coefficients to the orders of the current at each state; held: Held,
@@ -199,6 +200,8 @@ def _read(start, terms, held, measure):
             read.clusters[:, j] = z.T @ each
             variance = float(left[:, at].square().sum() / (count[j] - q))
             read.classical[:, j] = variance * rows @ np.moveaxis(solved[:, groups:].numpy().reshape(q, k, p), 0, 1)
+        if seen:
+            seen(len(index))
     return read, V
 
 

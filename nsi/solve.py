@@ -23,6 +23,7 @@ SPREADS = 0.003, 0.01, 0.02, 0.04, 0.07, 0.1, 0.15, 0.2, 0.3, 0.45, 0.7, 1.0, 1.
 INPUT_SPREADS = 0.03, 0.1, 0.3, 1.0, 3.0  # of the weights from input units, likewise
 THRESHOLD_SPREAD = 0.1
 ASKED = 15  # neurons that the likelihood is pooled over
+ROUNDS = 3  # how often the mean profile is taken anew
 FEWEST = 2  # samples per regressor that a neuron needs, else it keeps its weights
 UNSEEN = 2e-3  # of the variance of the states' leading direction: what varies less does not determine weights
 
@@ -35,12 +36,13 @@ class Solution(NamedTuple):
     noise: float  # s.d. of the residual current, median over neurons
 
 
-def solve(net, rec, geometry, every=1, rounds=3, who=None):
+def solve(net, rec, geometry, every=1, rounds=ROUNDS, who=None, seen=None):
     """Solve for the weights and thresholds of the recorded neurons, the input units' tuning being given.
 
     net: Network, its input units trained; rec: the training trials; every: use every so-many-th step, for a quick
     answer; rounds: how often the mean profile is taken anew; who: units.Units, whose bounds the weights keep (default:
-    none). Weights to and from driven recorded neurons are centred on 0, those among the others on their profile.
+    none); seen: called with how many neurons have just been solved for, of as many as there are in each of the rounds.
+    Weights to and from driven recorded neurons are centred on 0, those among the others on their profile.
     Returns: Solution.
     """
     n, held = net.n, hold(net, rec)
@@ -92,6 +94,8 @@ def solve(net, rec, geometry, every=1, rounds=3, who=None):
         for j, G in known():
             its = left(j, G, centre) / noise[j]
             weights[:, j] = _within(G / noise[j], its, spread_of(chosen, j), centre[:, j], low[:, j], high[:, j])
+            if seen:
+                seen(1)
         return weights
 
     centre = profile(about)

@@ -30,6 +30,7 @@ from scipy.linalg.lapack import dpotri
 from nsi import losses
 from nsi.connectivity import (
     correlation,
+    effective_gate,
     even_map,
     gate,
     gate_map,
@@ -184,11 +185,12 @@ def nuisances(net, held, rec):
     return np.concatenate([synaptic_state(a, net.alpha) for a in raw], -1)
 
 
-def estimate(net, rec, timed=True):
+def estimate(net, rec, timed=True, seen=None):
     """The unbiased estimate about a net, best one trained on with the response units held.
 
     timed: whether its alpha is known. Where it is a guess, so is the synapse's delay by which pulses tell the direct
-    path from the even one, and the size of the latter counts as an error of the former. Returns: Estimate.
+    path from the even one, and the size of the latter counts as an error of the former. seen: called with how many
+    neurons have just been worked out. Returns: Estimate.
     """
     held, n, size = hold(net, rec), net.n, len(net.b)
     extra = nuisances(net, held, rec)
@@ -219,6 +221,8 @@ def estimate(net, rec, timed=True):
         W[:, index] += step[:n]
         total[:, index] += step[:n] + even @ step[n:]
         gates[:, :, index] += paths @ step[n:]
+        if seen:
+            seen(len(index))
     # two variances, by trials and by the residuals', the latter vast where no sample reaches
     for j, its in between(plain, known):
         robust[..., j] = np.maximum(robust[..., j], noise[j] * its)
@@ -290,20 +294,21 @@ def identifiable(W, se):
     return se < RESOLVED * np.sqrt(np.mean(W**2))
 
 
-def read_off(networks, rec, geometry, timed=True):
+def read_off(networks, rec, geometry, timed=True, seen=None):
     """What to read off a fit: the arrays of connectivity.npz.
 
     networks: those solved for, of which the first is read; rec: the training trials; timed: whether alpha is known, and
-    not a guess. Returns: dict with W (n, n), the fitted weights; W_unbiased, W_se: the unbiased estimate that intervals
-    are centred on, and its standard error; total, total_se: the same of direct and even path together, of which one is
-    infinite (see above); gate, gate_se_at_alpha: of the effective gate, if alpha is right (not of a control), and
-    gate_se, the same, but infinite where alpha is a guess, since the gate's size goes with it; identifiable, resolved
-    (n, n) bool. With several networks also W_replicas_se and gate_replicas_se, the s.d. over them of W and of the gate
-    as a product of weights, which with --bootstrap are standard errors too.
+    not a guess; seen: as `estimate`'s. Returns: dict with W (n, n), the fitted weights; W_unbiased, W_se: the
+    unbiased estimate that intervals are centred on, and its standard error; total, total_se: the same of direct and
+    even path together, of which one is infinite (see above); gate, gate_se_at_alpha: of the effective gate, if
+    alpha is right (not of a control), and gate_se, the same, but infinite where alpha is a guess, since the gate's
+    size goes with it; identifiable, resolved (n, n) bool. With several networks also W_replicas_se and
+    gate_replicas_se, the s.d. over them of W and of the gate as a product of weights, which with --bootstrap are
+    standard errors too.
     """
     about = networks[0]
     n, several, hidden = about.n, len(networks) > 1, len(about.b) > about.n
-    found = estimate(about, rec, timed)._asdict()
+    found = estimate(about, rec, timed, seen)._asdict()
     found = {"W": about.W[:n, :n], "W_unbiased": found.pop("W"), **found}
     told = rec.stimulus is not None or not hidden  # the direct path from the even one
     found["identifiable"] = identifiable(found["W"], found["W_se" if told else "total_se"])
@@ -343,23 +348,16 @@ def coverage(estimate, se, true, known):
     return float(np.mean((np.abs(estimate - true) < 1.96 * se)[known])) if known.any() else np.nan
 
 
-def path_measures(net, rec, truth, found):
-    """The path through the input units as it acts, and what it shares with the direct path.
+def path_measures(net, rec, truth):
+    """The path through the input units as it acts, against the truth's.
 
-    truth: recordings.load_truth's; found: the arrays of connectivity.npz, or None.
-    Returns: dict with, as far as there is truth, `r_gate_effective`, `gate_slope` and `gate_error` (effective gate
-    against the true circuit's own: correlation, slope of fitted on true, relative error, by `per_component`), `r_total`
-    and `frobenius_total` (direct and even path together, against the truth's), `coverage_gate` and `coverage_total`;
-    and `direct_share`, `direct_share_se`: how much of the fitted total the unbiased estimate finds in the direct path,
-    by regression over the identifiable weights, or None without a stimulus, since then the recording cannot tell.
+    truth: recordings.load_truth's. Returns: dict with, as far as there is truth, `r_gate_effective`, `gate_slope` and
+    `gate_error` (effective gate against the true circuit's own: correlation, slope of fitted on true, relative error,
+    by `per_component`) and `frobenius_total` (direct and even path together).
     """
-    n, result = net.n, {}
-    held = hold(net, rec)
-    total = net.W[:n, :n] + even_map(held, n) @ net.W[n:, :n]
-    whole = {"W", "hidden_rates"} <= truth.keys() and len(truth["W"]) == n + truth["hidden_rates"].shape[-1]
-    if "gate" in truth and truth["gate"].any():  # a circuit may have none of first order
-        effective = gate_map(net, held) @ net.W[n:, :n]
-        true = true_effective_gate(truth, rec) if whole and "W_in" in truth else truth["gate"]
+    result = {}
+    if _has_gate(truth):
+        effective, true = effective_gate(net, rec), _true_gate(truth, rec)
         size = lambda true: max(np.sum(true**2), 1e-30)  # noqa: E731
         measured = {
             "r_gate_effective": correlation,
@@ -367,19 +365,52 @@ def path_measures(net, rec, truth, found):
             "gate_error": lambda a, b: np.sqrt(np.sum((a - b) ** 2) / size(b)),
         }
         result |= {name: per_component(measure, effective, true) for name, measure in measured.items()}
-        if found is not None:
-            result["coverage_gate"] = coverage(found["gate"], found["gate_se"], true, np.full(true.shape, True))
-    if whole:
+    if _is_whole(truth, rec):
         true = true_total(truth, rec.rates, net.alpha)
-        result["frobenius_total"] = float(np.linalg.norm(total - true) / np.linalg.norm(true))
-        if found is not None:
-            result["r_total"] = float(correlation(total[found["identifiable"]], true[found["identifiable"]]))
-            result["coverage_total"] = coverage(found["total"], found["total_se"], true, found["identifiable"])
-    if found is not None:
-        known = found["identifiable"] & np.isfinite(found["W_se"])
-        result["direct_share"] = result["direct_share_se"] = None
-        if rec.stimulus is not None and known.any():
-            t, norm = total[known], np.sum(total[known] ** 2)
-            result["direct_share"] = float(t @ found["W_unbiased"][known] / norm)
-            result["direct_share_se"] = float(np.sqrt(t**2 @ found["W_se"][known] ** 2) / norm)
+        result["frobenius_total"] = float(np.linalg.norm(_total(net, rec) - true) / np.linalg.norm(true))
     return result
+
+
+def path_errors(net, rec, truth, found):
+    """What the unbiased estimate says of that path. found: the arrays of connectivity.npz.
+
+    Returns: dict with, as far as there is truth, `coverage_gate`, `coverage_total` and `r_total` (direct and even path
+    together, over the identifiable weights); and `direct_share`, `direct_share_se`: how much of the fitted total the
+    unbiased estimate finds in the direct path, by regression over the identifiable weights, or None without a stimulus,
+    since then the recording cannot tell.
+    """
+    result, total = {"direct_share": None, "direct_share_se": None}, _total(net, rec)
+    if _has_gate(truth):
+        true = _true_gate(truth, rec)
+        result["coverage_gate"] = coverage(found["gate"], found["gate_se"], true, np.full(true.shape, True))
+    if _is_whole(truth, rec):
+        true, known = true_total(truth, rec.rates, net.alpha), found["identifiable"]
+        result["r_total"] = float(correlation(total[known], true[known]))
+        result["coverage_total"] = coverage(found["total"], found["total_se"], true, known)
+    known = found["identifiable"] & np.isfinite(found["W_se"])
+    if rec.stimulus is not None and known.any():
+        t, norm = total[known], np.sum(total[known] ** 2)
+        result["direct_share"] = float(t @ found["W_unbiased"][known] / norm)
+        result["direct_share_se"] = float(np.sqrt(t**2 @ found["W_se"][known] ** 2) / norm)
+    return result
+
+
+def _total(net, rec):
+    """Direct and even path together, as the network has them. Returns: (n, n)."""
+    return net.W[: net.n, : net.n] + even_map(hold(net, rec), net.n) @ net.W[net.n :, : net.n]
+
+
+def _is_whole(truth, rec):
+    """Whether a truth tells the weights of every neuron that there is."""
+    known = {"W", "hidden_rates"} <= truth.keys()
+    return known and len(truth["W"]) == rec.rates.shape[-1] + truth["hidden_rates"].shape[-1]
+
+
+def _has_gate(truth):
+    """Whether a truth tells a gate: a circuit may have none of first order."""
+    return "gate" in truth and bool(truth["gate"].any())
+
+
+def _true_gate(truth, rec):
+    """The true circuit's effective gate, or where hidden neurons are not told, its product of weights."""
+    return true_effective_gate(truth, rec) if _is_whole(truth, rec) and "W_in" in truth else truth["gate"]

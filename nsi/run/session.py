@@ -11,7 +11,7 @@ import torch
 
 from nsi.run import checkpoint, files, processes, tracking
 from nsi.run.files import BadInput
-from nsi.run.watch import Run, Share
+from nsi.run.watch import Run, Share, Stage
 
 BEFORE = {"response_units": 0, "assume": "", "assume_hidden": "", "favour": "direct"}  # before there were these options
 ALIKE = 0.1  # heterogeneity below which W may be taken for a function of distance
@@ -188,7 +188,8 @@ def reported(out, rec, held_out, networks, found, metrics, options, run):
     try:
         from nsi import report  # matplotlib is slow to import
 
-        paths = report.write(out, rec, held_out, networks, found, metrics, options)
+        with Stage(f"{out.name}, report"):
+            paths = report.write(out, rec, held_out, networks, found, metrics, options)
     except Exception as error:
         print(f"{out}: no report, since drawing it failed ({tracking.brief(error)})", file=sys.stderr)
         return

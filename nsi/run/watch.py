@@ -31,13 +31,14 @@ class Watch:
 
 
 class Stage(Watch):
-    """The hook of a training that follows another, to be used in a with statement: a bar, and no more.
+    """The hook of what follows a run's training, to be used in a with statement: a bar, and no more.
 
-    name: for the bar; updates: in all.
+    name: for the bar; count: of updates, or of another unit, in all; None where nobody knows how far it is.
     """
 
-    def __init__(self, name, updates):
-        self.bar = tqdm(total=updates, desc=name, unit="update", disable=None, leave=False)
+    def __init__(self, name, count=None, unit="update"):
+        form = None if count else "{desc} ..."
+        self.bar = tqdm(total=count, desc=name, unit=unit, disable=None, leave=False, bar_format=form)
 
     def __enter__(self):
         return self
@@ -47,6 +48,10 @@ class Stage(Watch):
 
     def log(self, update, model, scalars):
         self.bar.update(update - self.bar.n)
+
+    def seen(self, count):
+        """So many more are done."""
+        self.bar.update(count)
 
 
 class Share(Watch):

@@ -24,7 +24,7 @@ from PIL import Image
 
 import cann
 import train
-from nsi import circuits, gradient, measures, recordings
+from nsi import circuits, gradient, measures, recordings, uncertainty
 from nsi.run import checkpoint, files, session, tracking, watch
 from tests.tools import GOOD, ROOT, call
 
@@ -84,11 +84,13 @@ def results(out):
         (signal.SIGTERM, "solve", 1),
         (signal.SIGINT, "first_divergence", 15),  # in the training of a round
         (signal.SIGTERM, "of_network", 1),
+        (signal.SIGINT, "estimate", 1),  # the measures that need no error bars are there
     ],
 )
 def test_interrupted_fit_goes_on_to_the_same_bytes(number, during, call_number, fitted, tmp_path, monkeypatch):
     assert fitted(tmp_path / "whole")[0] == 0
-    module = {"first_divergence": session, "solve": train, "of_network": measures}[during]
+    where = {"first_divergence": session, "solve": train, "of_network": measures, "estimate": uncertainty}
+    module = where[during]
     original, calls = getattr(module, during), []
 
     def interrupted(*args, **more):
@@ -106,7 +108,12 @@ def test_interrupted_fit_goes_on_to_the_same_bytes(number, during, call_number, 
     if during == "first_divergence" and call_number < 12:
         assert f"after update {call_number} of 12;" in error
         assert checkpoint.read(tmp_path / "cut" / "model.pt")["training"]["updates"] == call_number
-    assert not (tmp_path / "cut" / "metrics.json").exists()
+    assert (tmp_path / "cut" / "metrics.json").exists() == (during == "estimate")
+    if during == "estimate":
+        measured = [json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("cut", "whole")]
+        assert {"loss", "r_W", "heading_error"} <= measured[0].keys()
+        assert "coverage_total" in measured[1].keys() - measured[0].keys()
+        assert not (tmp_path / "cut" / "connectivity.npz").exists()
     assert fitted(tmp_path / "cut", "--resume") == (0, "")
     assert results(tmp_path / "cut") == results(tmp_path / "whole")
 

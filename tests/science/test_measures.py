@@ -40,7 +40,8 @@ def found(circuit_itself, rec):
 
 
 def of(net, rec, truth, found):
-    return measures.of_network(net, rec, rec.trials(slice(9, None, 10)), RING, truth, found, 10, 40)
+    result = measures.of_network(net, rec, rec.trials(slice(9, None, 10)), RING, truth, 10, 40)
+    return result | ({} if found is None else measures.of_errors(net, rec, RING, truth, found))
 
 
 def test_the_circuit_itself_scores_best(circuit_itself, rec, truth, found):
