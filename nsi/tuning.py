@@ -13,13 +13,14 @@ def tuning_maps(rates, heading, velocity, bins=(16, 36), speed=4.0):
     rates: (..., units); heading: (...) rad; velocity: (...) rad/s, drawn within +-speed.
     Returns: (units, velocity bins, heading bins), NaN where there is no data.
     """
-    from scipy.stats import binned_statistic_2d  # slow to import
-
-    values = rates.reshape(-1, rates.shape[-1]).T
-    limits = [[-speed, speed], [-np.pi, np.pi]]
-    inside = np.abs(velocity.ravel()) < speed
-    heading = np.angle(np.exp(1j * heading.ravel()))
-    return binned_statistic_2d(velocity.ravel()[inside], heading[inside], values[:, inside], "mean", bins, limits)[0]
+    inside, size = np.abs(velocity.ravel()) < speed, bins[0] * bins[1]
+    values, angle = rates.reshape(-1, rates.shape[-1])[inside].T, np.angle(np.exp(1j * heading.ravel()[inside]))
+    turned = velocity.ravel()[inside] / (2 * speed) + 0.5, angle / (2 * np.pi) + 0.5  # from 0 to 1
+    place = [np.minimum((x * count).astype(int), count - 1) for x, count in zip(turned, bins, strict=True)]
+    where = np.ravel_multi_index(place, bins)
+    sums = np.stack([np.bincount(where, a, size) for a in values])
+    with np.errstate(invalid="ignore"):
+        return (sums / np.bincount(where, minlength=size)).reshape(-1, *bins)
 
 
 def preferred_heading(maps):
