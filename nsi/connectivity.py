@@ -102,8 +102,10 @@ def hold(net, rec):
     n, size = net.n, len(net.b)
     u = synaptic_state(rec.rates, net.alpha)
     trials, steps, _ = u.shape
-    x = np.ones((trials, steps, size + 1), np.float32)
-    x[..., :n] = u
+    first = min(int(np.ceil(8 / net.alpha)), steps // 4)
+    settled = lambda a: a[:, first:]  # noqa: E731
+    x = np.ones((trials, steps - first, size + 1), np.float32)
+    x[..., :n] = silenced(settled(u))
     slopes = np.empty((trials, steps, size - n), np.float32)
     known = np.zeros_like(rec.rates) if rec.stimulus is None else rec.stimulus.copy()
     if net.W_in[:, :n].any():
@@ -114,10 +116,15 @@ def hold(net, rec):
         current = lambda t: slopes[:, t]  # noqa: E731
         start = np.zeros((trials, size - n), np.float32)
         for t, (s, r) in enumerate(run(inputs, rec.velocity, start, current)):
-            x[:, t, n:-1], slopes[:, t] = s, response.slope(r)
-        x[np.abs(x) < TINY] = 0.0
-    settled = slice(min(int(np.ceil(8 / net.alpha)), steps // 4), None)
-    return Held(*(a[:, settled] for a in (x, slopes, known, rec.velocity, rec.rates, rec.valid)))
+            slopes[:, t] = response.slope(r)
+            if t >= first:
+                x[:, t - first, n:-1] = silenced(s)
+    return Held(x, *(settled(a) for a in (slopes, known, rec.velocity, rec.rates, rec.valid)))
+
+
+def silenced(u):
+    """A state without numbers so small that they slow a CPU down."""
+    return np.where(np.abs(u) < TINY, 0.0, u)
 
 
 def onto_state(u, y, ridge=1e-2):

@@ -46,7 +46,7 @@ RESOLVED = 1.5  # a weight is identifiable if its standard error is below this t
 LOW, HIGH = 0.1, 2.0  # predicted currents between which arctanh(r) is trusted
 CLUSTERS = 20  # at least; fewer trials are cut
 UNTOLD = 1.5  # of the even path's square, added to a direct weight's variance where alpha is a guess
-BLOCK = 100  # neurons treated at a time, and as many fewer as their matrices would take more than
+LEAST, BLOCK = 4, 100  # neurons treated at a time, as many as their matrices have room for in a quarter of
 ROOM = 1e9  # bytes
 NEAR = 0.1  # share of a neuron's samples that may differ from another's whose inverse speaks for it
 SEEN = 5000  # samples by which neurons' activities are compared
@@ -66,7 +66,7 @@ class Estimate(NamedTuple):
 class Regression(NamedTuple):
     """Least squares of arctanh(r) on x, one neuron at a time, about given coefficients (see `regress`).
 
-    Samples are kept in single precision, and sums over them taken in double: weak directions of x need it.
+    Samples are kept in single precision, and matrices of them added up in double: weak directions of x need it.
     """
 
     x: torch.Tensor  # (samples, q) float32, samples in the order of trials and steps
@@ -112,7 +112,7 @@ class Regression(NamedTuple):
     def factors(self, fewest=0):
         """Yields: some neurons of those that have so many samples, as a list, and what `factored` makes of their
         matrices."""
-        count, size = self.used.sum(0), int(np.clip(ROOM / 4 // (8 * self.x.shape[1] ** 2), 1, BLOCK))
+        count, size = self.used.sum(0), int(np.clip(ROOM / 4 // (8 * self.x.shape[1] ** 2), LEAST, BLOCK))
         some = ((j, factored(G)) for j, G in self.lowers() if count[j] >= fewest)
         while block := list(islice(some, size)):
             yield [j for j, _ in block], [factor for _, factor in block]
@@ -130,16 +130,20 @@ class Regression(NamedTuple):
 
     def scores(self):
         """x.T @ e, (q, n) float64."""
-        return self.clusters(self.e).sum(0)
+        pieces = zip(self.x.split(SEEN), self.e.split(SEEN), strict=True)
+        return sum(x.double().T @ e.double() for x, e in pieces)
 
     def left(self, neurons, steps):
         """Residuals of some neurons (samples, k) after a step (q, k) of their coefficients, 0 where not used."""
         return torch.where(self.used[:, neurons], self.e[:, neurons] - self.x @ steps.float(), 0.0)
 
     def clusters(self, a):
-        """Sums of x.T @ a within each cluster. a: (samples, k). Returns: (clusters, q, k) float64."""
+        """Sums of x.T @ a within each cluster, in single precision: of a residual, these are told as well as it is.
+
+        a: (samples, k). Returns: (clusters, q, k) float64.
+        """
         pieces = zip(*(torch.tensor_split(b, tuple(self.starts[1:])) for b in (self.x, a)), strict=True)
-        return torch.stack([x.double().T @ part.double() for x, part in pieces])
+        return torch.stack([x.T @ part for x, part in pieces]).double()
 
 
 def regress(coefficients, x, held):
