@@ -18,7 +18,7 @@ from nsi.run import command
 ROOT = Path(__file__).parent.parent
 os.environ["OMP_NUM_THREADS"] = "1"  # of the processes below
 PROCESSES = multiprocessing.get_context("forkserver")  # it imports what is slow to import once for all
-PROCESSES.set_forkserver_preload(["__main__", "cann", "train", "scipy.optimize"])
+PROCESSES.set_forkserver_preload(["__main__", "cann", "train", "scipy.optimize", "matplotlib.pyplot"])
 
 
 def script(name, *arguments):

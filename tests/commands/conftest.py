@@ -17,6 +17,13 @@ from scipy.io import savemat
 from tests.commands.pages import ALREADY, LAST, MAKES, PAGES, RUN, SMALL, SMALL_PAIR, SMALL_SIMULATION, name_of
 from tests.tools import ROOT
 
+LITTLE = (
+    ("nsi/circuits.py", r"\bn=100\b", "n=30"),
+    ("nsi/circuits.py", r"\bshifters=50\b", "shifters=15"),
+    ("nsi/units.py", r"POPULATION = 100", "POPULATION = 30"),
+    ("experiments/limits/__main__.py", r'(input units|as many shifters)", 100,', r'\1", 30,'),
+)
+
 
 @pytest.fixture(scope="session")
 def run():
@@ -34,14 +41,19 @@ def run():
     return command
 
 
-@pytest.fixture(scope="session")
-def checkout(tmp_path_factory, run):
-    """The project's files in a folder with a space, after the three commands but the notebook have run small there."""
-    folder = tmp_path_factory.mktemp("a copy")
+def copied(folder):
+    """Copy the project's files to a folder. Returns: it."""
     for name in [*ROOT.glob("*.py"), *ROOT.glob("*.sh"), *ROOT.glob("*.ipynb")]:
         shutil.copy(name, folder)
     for name in ("nsi", "experiments"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def checkout(tmp_path_factory, run):
+    """The project's files in a folder with a space, after the three commands but the notebook have run small there."""
+    folder = copied(tmp_path_factory.mktemp("a copy"))
     (folder / "said").mkdir()
     (folder / "said" / "cann").write_text(run(folder, f"python cann.py --visualize {SMALL_SIMULATION}"))
     (folder / "said" / "train").write_text(run(folder, f"sh train.sh {SMALL_PAIR}"))
@@ -49,7 +61,24 @@ def checkout(tmp_path_factory, run):
 
 
 @pytest.fixture(scope="session")
-def examples(checkout, run):
+def little(tmp_path_factory, run):
+    """A copy in which circuits have 30 neurons where nobody says how many, and networks as many units of a kind.
+
+    Whether a page's command runs does not hang on their number; how long it runs does.
+    """
+    folder = copied(tmp_path_factory.mktemp("a little copy"))
+    for name, pattern, few in LITTLE:
+        path = folder / name
+        text, count = re.subn(pattern, few, path.read_text())
+        assert count, f"nothing in {name} is {pattern}"
+        path.write_text(text)
+    run(folder, f"python cann.py --visualize {SMALL_SIMULATION}")
+    run(folder, f"sh train.sh {SMALL_PAIR} --no-report", WANDB_MODE="disabled")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def examples(little, run):
     """The pages' Python examples, run where r (trials, steps, N) and v (trials, steps) are someone's. Returns: them."""
     found = [
         code
@@ -60,26 +89,26 @@ def examples(checkout, run):
     arrays = "import numpy as np\nr = np.random.default_rng(0).random((3, 80, 16))\nv = r[..., 0] - 0.5\n"
     arrays += "session = np.arange(800) / 50, r[0, :1].repeat(800, 0), np.linspace(0, 9, 800)\n"
     for k, code in enumerate(found):
-        (checkout / f"example{k}.py").write_text(arrays + code)
-        run(checkout, f"python example{k}.py")
+        (little / f"example{k}.py").write_text(arrays + code)
+        run(little, f"python example{k}.py")
     return found
 
 
 @pytest.fixture(scope="session")
-def flies(checkout, fly_trial):
+def flies(little, fly_trial):
     """Files like those of the real flies and their connectome, where the pages have them."""
     for folder in ("PEN1-EB/20160423", "PEN1-PB/20160621"):
-        (checkout / folder).mkdir(parents=True)
+        (little / folder).mkdir(parents=True)
     for k in range(6):
         name = f"Fly{k // 2 + 1}_9day_6fx60D05_jRGC1ax37F06_Dark_0000{k % 2}.mat"
         one = fly_trial(130, seed=k)[0]
-        savemat(checkout / "PEN1-EB" / "20160423" / name, one)
+        savemat(little / "PEN1-EB" / "20160423" / name, one)
         bridge = {key: np.concatenate([one[key], one[key][:2]]) for key in ("GROIaveMax", "RROIaveMax")}  # 18 glomeruli
-        savemat(checkout / "PEN1-PB" / "20160621" / name, one | bridge)
+        savemat(little / "PEN1-PB" / "20160621" / name, one | bridge)
     rng, glomeruli = np.random.default_rng(0), [f"{side}{k}" for side in "LR" for k in range(1, 9)] * 2
     population = np.repeat(["EPG", "D7"], [32, 4])
     np.savez(
-        checkout / "data" / "hemibrain_hd_152.npz",
+        little / "data" / "hemibrain_hd_152.npz",
         W=rng.integers(0, 9, (36, 36)),
         pop=population,
         glom=np.array([*glomeruli, *["L1"] * 4]),
@@ -87,19 +116,19 @@ def flies(checkout, fly_trial):
 
 
 @pytest.fixture(scope="session")
-def mouse(checkout, mouse_session):
+def mouse(little, mouse_session):
     """A file like that of the mouse's head-direction cells, where the page has it."""
-    savemat(checkout / "dataHD.mat", mouse_session()[0])
+    savemat(little / "dataHD.mat", mouse_session()[0])
 
 
 @pytest.fixture(scope="session")
-def module(checkout, module_session):
+def module(little, module_session):
     """A file like those of the real modules of grid cells, where the pages have it."""
-    np.savez(checkout / "rat_q_grid_modules_1_2.npz", **module_session()[0])
+    np.savez(little / "rat_q_grid_modules_1_2.npz", **module_session()[0])
 
 
 @pytest.fixture(scope="session")
-def outcomes(checkout, examples, flies, mouse, module, run):
+def outcomes(little, examples, flies, mouse, module, run):
     """The pages' commands run small, two at a time, those first that others read, and those of LAST one by one.
 
     Returns: {command: error or None}.
@@ -115,7 +144,7 @@ def outcomes(checkout, examples, flies, mouse, module, run):
         out = words[words.index("--out") + 1] if "--out" in words else ".".join(name.split(".")[:2])
         try:
             with locks[out]:
-                run(checkout, f"{command} {SMALL[name]}", WANDB_MODE="disabled", OMP_NUM_THREADS="1")
+                run(little, f"{command} {SMALL[name]}", WANDB_MODE="disabled", OMP_NUM_THREADS="1")
         except AssertionError as error:
             return str(error)
 

@@ -14,7 +14,7 @@ SMALL = {
     "cann.py": f"{SMALL_SIMULATION} --no-report",
     "train.py": "--updates 20 --batch 4 --window 20 --input-units 12 --overwrite --no-report",
     "train.sh": SMALL_PAIR,
-    "experiments/flies/fit.sh": FLIES,
+    "experiments/flies/fit.sh": f"{FLIES} --no-report",
     "experiments.flies": FLIES,
     "experiments.flies.read": "",
     "experiments.flies.models": "--updates 3",
@@ -38,7 +38,7 @@ SMALL = {
     "experiments.speed.growth": "--small",
     "experiments.answer": "--small --updates 3",
     "experiments.grid.read": "",
-    "experiments.grid": f"--cases even --side 10 --shapes 1 {CIRCUIT}",
+    "experiments.grid": f"--cases even --side 10 --shapes 0 {CIRCUIT}",
     "experiments.kills": "--kills 1 --only cann.py",
     "nsi.design": "--trials 10 --steps 150 --disturbance 4",
 }

@@ -103,7 +103,7 @@ def test_offline_wandb_file_holds_the_history(checkout):
 
 def test_resume_of_a_finished_run_gives_the_same_weights(checkout, run):
     before = torch.load(checkout / "runs" / "control" / "model.pt", weights_only=True)["model"]
-    run(checkout, f"python train.py --out runs/control --control --resume {SMALL_PAIR}")
+    run(checkout, f"python train.py --out runs/control --control --resume --no-report {SMALL_PAIR}")
     after = torch.load(checkout / "runs" / "control" / "model.pt", weights_only=True)["model"]
     assert all(torch.equal(before[k], after[k]) for k in before)
 
@@ -111,7 +111,8 @@ def test_resume_of_a_finished_run_gives_the_same_weights(checkout, run):
 def test_replicas_gain_a_leading_axis(checkout, run):
     run(
         checkout,
-        "python train.py --out runs/two --replicas 2 --bootstrap --updates 3 --batch 4 --window 20 --input-units 6",
+        "python train.py --out runs/two --replicas 2 --bootstrap --updates 3 --batch 4 --window 20 --input-units 6"
+        " --no-report",
         WANDB_MODE="disabled",
     )
     weights = torch.load(checkout / "runs" / "two" / "model.pt", weights_only=True)["model"]
@@ -130,7 +131,7 @@ def test_the_pair_can_be_fitted_again_and_nothing_else_by_accident(checkout, run
     before = [torch.load(folder / "model.pt", weights_only=True)["model"] for folder in folders]
     for folder in folders:
         (folder / "model.pt").unlink()
-    run(checkout, f"sh train.sh {SMALL_PAIR}", WANDB_MODE="disabled")
+    run(checkout, f"sh train.sh {SMALL_PAIR} --no-errors --no-report", WANDB_MODE="disabled")
     for old, folder in zip(before, folders, strict=True):
         new = torch.load(folder / "model.pt", weights_only=True)["model"]
         assert all(torch.equal(old[k], new[k]) for k in old)
@@ -158,19 +159,14 @@ def test_interruption_stops_both_fits(checkout, tmp_path):
     assert said.count("stopped by SIGINT after update") == 2
 
 
-def test_own_recording_of_the_pages_gets_no_invented_measures(checkout, examples, run):
-    assert any("mine.npz" in code for code in examples)
-    run(checkout, "python train.py --data mine.npz --out runs/own --updates 3 --wandb disabled")
-    metrics = json.loads((checkout / "runs" / "own" / "metrics.json").read_text())
-    assert "loss" in metrics
-    assert not {"r_W", "r_gate", "r_product", "frobenius_W", "coverage"} & metrics.keys()
-
-
 def test_fly_recording_is_fitted_like_any_other(checkout, run):
     fly = ROOT.parent / "shared" / "fly" / "epg_dark.npz"
     if not fly.exists():
         pytest.skip("the real recordings are not here (../shared/fly)")
-    run(checkout, f"python train.py --data '{fly}' --out runs/epg --input-units 32 --updates 5 --wandb disabled")
+    run(
+        checkout,
+        f"python train.py --data '{fly}' --out runs/epg --input-units 32 --updates 5 --wandb disabled --no-report",
+    )
     metrics = json.loads((checkout / "runs" / "epg" / "metrics.json").read_text())
     assert "r_W" not in metrics
     assert metrics["alpha"] == 0.2

@@ -19,9 +19,17 @@ def test_command_of_a_page(command, outcomes):
 
 
 @pytest.mark.slow
-def test_fly_notebook_runs_from_top_to_bottom(checkout, outcomes, monkeypatch):
+def test_fly_notebook_runs_from_top_to_bottom(little, outcomes, monkeypatch):
     """Here, since it draws what the pages' commands have made, and `pytest -n` gives each file to one process."""
-    assert executed(checkout, FLIES, monkeypatch) == DRAWN[FLIES]
+    assert executed(little, FLIES, monkeypatch) == DRAWN[FLIES]
+
+
+@pytest.mark.slow
+def test_own_recording_of_the_pages_gets_no_invented_measures(little, examples, outcomes):
+    assert any("mine.npz" in code for code in examples)
+    metrics = json.loads((little / "runs" / "mine" / "metrics.json").read_text())
+    assert "loss" in metrics
+    assert not {"r_W", "r_gate", "r_product", "frobenius_W", "coverage"} & metrics.keys()
 
 
 def test_every_experiment_has_its_page_and_its_page_its_command():
