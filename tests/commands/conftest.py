@@ -72,7 +72,7 @@ def little(tmp_path_factory, run):
         text, count = re.subn(pattern, few, path.read_text())
         assert count, f"nothing in {name} is {pattern}"
         path.write_text(text)
-    run(folder, f"python cann.py --visualize {SMALL_SIMULATION}")
+    run(folder, f"python cann.py {SMALL_SIMULATION} --no-report")
     run(folder, f"sh train.sh {SMALL_PAIR} --no-report", WANDB_MODE="disabled")
     return folder
 

@@ -42,7 +42,7 @@ SMALL = {
     "experiments.kills": "--kills 1 --only cann.py",
     "nsi.design": "--trials 10 --steps 150 --disturbance 4",
 }
-ALREADY = "python cann.py --visualize", "sh train.sh"  # run by the fixture, for all other tests
+ALREADY = "python cann.py --visualize", "sh train.sh"  # run for other tests, by fixtures
 BY_HAND = "git ", "cd ", "make", ". ", "pip ", "python -m venv", "wandb "  # what sets up, or needs an account
 MAKES = (
     "cann.py",

@@ -17,7 +17,10 @@ import torch
 
 from nsi.run import checkpoint
 from tests.commands.pages import SMALL_PAIR
+from tests.commands.test_notebooks import DRAWN, executed
 from tests.tools import ROOT
+
+FIGURES = "connectivity", "tuning", "profiles", "integration", "shifters", "trust"
 
 
 def test_simulation_prints_what_a_physiologist_would_check(checkout):
@@ -175,3 +178,12 @@ def test_fly_recording_is_fitted_like_any_other(checkout, run):
     assert 0 < metrics["heading_error_5s"] < np.pi
     assert metrics["heading_error"]["5"]["samples"] >= 20
     assert metrics["heading_error"]["5"]["error"] == metrics["heading_error_5s"]
+
+
+@pytest.mark.slow
+def test_notebook_runs_from_top_to_bottom(checkout, monkeypatch):
+    """Here, since it draws what the commands have made, and `pytest -n` gives each file to one process."""
+    began = time.time()
+    assert executed(checkout, "test.ipynb", monkeypatch) == DRAWN["test.ipynb"]
+    for name in FIGURES:
+        assert (checkout / "runs" / "figures" / f"{name}.png").stat().st_mtime > began

@@ -36,6 +36,18 @@ def fitted(save, tmp_path, monkeypatch, capsys):
     return run
 
 
+@pytest.fixture(scope="module")
+def plain(data, tmp_path_factory):
+    """A fit of the small recording, that nothing changes. Returns: the run's folder."""
+    folder = tmp_path_factory.mktemp("plain")
+    np.savez(folder / "mine.npz", **data)
+    with pytest.MonkeyPatch.context() as patch:
+        options = ["--data", folder / "mine.npz", "--out", folder / "run", *DRAWN, "--window", "20"]
+        patch.setattr("sys.argv", ["train.py", *map(str, options)])
+        train.main()
+    return folder / "run"
+
+
 def text_of(out):
     """The page without its tags and pictures."""
     return html.unescape(re.sub(r"<style>.*?</style>|<[^>]*>", " ", (out / "report.html").read_text(), flags=re.DOTALL))
@@ -45,8 +57,8 @@ def drawn(out):
     return {path.stem for path in (out / "figures").iterdir()}
 
 
-def test_page_says_what_the_measures_say(data, fitted):
-    out = fitted(data)
+def test_page_says_what_the_measures_say(plain):
+    out = plain
     page, metrics = text_of(out), json.loads((out / "metrics.json").read_text())
     for heading in ("What was found", "How far to trust it", "What is not determined", "What is wrong with the file"):
         assert heading in page
@@ -59,8 +71,8 @@ def test_page_says_what_the_measures_say(data, fitted):
     assert drawn(out) == ALL
 
 
-def test_page_needs_nothing_else(data, fitted):
-    out = fitted(data)
+def test_page_needs_nothing_else(plain):
+    out = plain
     page = (out / "report.html").read_text()
     assert "href" not in page
     assert page.count("src=") == page.count("src='data:image/png;base64,")
@@ -122,8 +134,8 @@ def test_it_is_drawn_where_nothing_fires_for_long(data, fitted):
     assert drawn(fitted(data | {"rates": rates})) == ALL
 
 
-def test_stale_figures_go_and_none_are_drawn_on_request(data, fitted):
-    out = fitted(data)
+def test_stale_figures_go_and_none_are_drawn_on_request(data, plain, fitted, tmp_path):
+    shutil.copytree(plain, tmp_path / "run")
     assert drawn(fitted(data, "--control", "--overwrite")) == ALL - {"inputs"}
     out = fitted(data, "--no-report", out="quiet")
     assert not (out / "figures").exists()
@@ -131,8 +143,8 @@ def test_stale_figures_go_and_none_are_drawn_on_request(data, fitted):
     assert drawn(fitted(data, "--resume", out="quiet")) == ALL  # drawing is no other fit
 
 
-def test_null_fit_stands_beside_the_fit(data, fitted):
-    out = fitted(data, out="mine")
+def test_null_fit_stands_beside_the_fit(data, plain, fitted, tmp_path):
+    out = shutil.copytree(plain, tmp_path / "mine")
     assert "No fit to velocity of other trials lies beside this one" in text_of(out)
     null = fitted(data, "--shuffle-velocity", out="null")
     fitted(data, "--shuffle-velocity", "--control", out="of a control")
