@@ -1,5 +1,5 @@
-"""The notebooks: each runs from top to bottom, two of them in the tests of what they draw, the commands and the pages; and
-each is committed with its outputs."""
+"""The notebooks: each runs from top to bottom, two of them in the tests of what they draw, the commands and the pages;
+and each is committed with its outputs."""
 
 import shutil
 
