@@ -143,7 +143,7 @@ class Regression(NamedTuple):
         a: (samples, k). Returns: (clusters, q, k) float64.
         """
         pieces = zip(*(torch.tensor_split(b, tuple(self.starts[1:])) for b in (self.x, a)), strict=True)
-        return torch.stack([x.T @ part for x, part in pieces]).double()
+        return torch.stack([part.T @ x for x, part in pieces]).mT.double()
 
 
 def regress(coefficients, x, held):
