@@ -1,7 +1,9 @@
 """How it grows: error bars and whole fits with neurons and trials, replicas on two processes, and the rivals' seconds.
 
     error bars    uncertainty.estimate of the circuit itself, as if it were the fit, so that no training is waited for
+    shared        the same with an inverse for every neuron, and how far standard errors are from these
     whole fit     train.py, from its start to metrics.json, without the report
+    torus         the same on grid cells, error bars and all
     replicas      the free training of train.py, in one process and by torchrun in two
     rivals        those of experiments/connections, on the default circuit's recording
 
@@ -35,19 +37,21 @@ from nsi.run import files
 
 HERE, FOLDER = "experiments.speed.growth", runs.folder_of(__file__)
 SIZES = {
-    "error bars, neurons": (50, 100, 200, 500),
+    "error bars, neurons": (50, 100, 200, 500, 1000),
     "error bars, trials": (30, 60, 120),
     "whole fit, neurons": (50, 100, 200),
     "whole fit, trials": (25, 50, 100, 200),
 }
+SHARED = 200, 500  # neurons
+TORUS = 14, 50  # cells along a side, trials
 SMALL = dict(zip(SIZES, ((8, 12), (4, 8), (8, 12), (4, 8)), strict=True))
 EXPECTED = {
     "update, units": ("2", "two of them for every weight"),
     "update, window": ("1", "a step after the other"),
     "update, batch": ("1", "as many products"),
     "update, replicas": ("1", "one after the other"),
-    "error bars, neurons": ("4", "a matrix to invert, the cube of its size, for each"),
-    "error bars, trials": ("0 to 1", "inverses do not grow, sums over samples do"),
+    "error bars, neurons": ("4", "a matrix to factor, the cube of its size, for each"),
+    "error bars, trials": ("0 to 1", "factors do not grow, sums over samples do"),
     "whole fit, neurons": ("2 to 4", "of an update, and of error bars"),
     "whole fit, trials": ("0 to 1", "updates do not grow, sums over samples do"),
 }
@@ -60,24 +64,57 @@ def simulated(neurons, trials, steps, seed=0):
     return circuit.network, cann.simulate_recording(circuit, seed, trials, steps)
 
 
-def error_bars(neurons, trials, steps):
-    """Error bars for the circuit itself. Returns: {"seconds", "memory" (MiB, of the whole process at most)}."""
+def as_fitted(neurons, trials, steps):
+    """The circuit itself, as if it were a fit, and a recording of it."""
     one_core()
     net, data = simulated(neurons, trials, steps)
     rec = recordings.Recording(data["rates"].copy(), data["velocity"], data["dt"], None, data["tau"])
-    net = net._replace(**{name: np.float32(getattr(net, name)) for name in ("W", "W_in", "b")})
-    del data
+    return net._replace(**{name: np.float32(getattr(net, name)) for name in ("W", "W_in", "b")}), rec
+
+
+def error_bars(neurons, trials, steps):
+    """Error bars for the circuit itself. Returns: {"seconds", "memory" (MiB, of the whole process at most)}."""
+    fit = as_fitted(neurons, trials, steps)
     began = time.process_time()
-    uncertainty.estimate(net, rec)
+    uncertainty.estimate(*fit)
     return {"seconds": time.process_time() - began, "memory": peak()}
 
 
+def shared(neurons, trials, steps):
+    """What it does to standard errors that some neurons' inverses speak for others' too.
+
+    Returns: {"seconds" of all inverses, "inverses" that are worked out, "apart" {name: the 1st and the 99th percentile
+    of standard errors relative to those with all inverses}}.
+    """
+    fit, worked_out = as_fitted(neurons, trials, steps), []
+    inverse, near = uncertainty.inverse, uncertainty.NEAR
+    uncertainty.inverse = lambda factor: worked_out.append(1) or inverse(factor)
+    some, count = uncertainty.estimate(*fit)._asdict(), len(worked_out)
+    uncertainty.NEAR, began = 0.0, time.process_time()
+    every = uncertainty.estimate(*fit)._asdict()
+    seconds = time.process_time() - began
+    uncertainty.inverse, uncertainty.NEAR = inverse, near
+    ratios = {name: some[f"{name}_se"] / every[f"{name}_se"] for name in ("W", "total", "gate")}
+    apart = {name: np.nanpercentile(ratio, (1, 99)).tolist() for name, ratio in ratios.items()}
+    return {"seconds": seconds, "inverses": count, "apart": apart}
+
+
 def whole_fit(neurons, trials, steps, *options):
-    """train.py on a recording. Returns: {"seconds", "memory"}, imports and all."""
+    """train.py on a recording of a ring. Returns: {"seconds", "memory"}, imports and all."""
+    return fitted(simulated(neurons, trials, steps)[1], neurons, *options)
+
+
+def torus(side, trials, steps, *options):
+    """train.py on a recording of side x side grid cells. Returns: as `whole_fit`."""
+    return fitted(cann.simulate_recording(circuits.grid(side), 0, trials, steps), side**2, *options)
+
+
+def fitted(data, neurons, *options):
+    """train.py on the arrays of a data file, with as many input units as neurons. Returns: as `whole_fit`."""
     one_core()
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "ring.npz"
-        recordings.save(path, **simulated(neurons, trials, steps)[1])
+        path = Path(folder) / "simulated.npz"
+        recordings.save(path, **data)
         began = time.process_time()
         sys.argv = ["train.py", *map(str, ("--data", path, "--out", Path(folder) / "fit", *fitting(neurons), *options))]
         import train
@@ -148,6 +185,14 @@ def measure(small):
                 call = ["whole_fit", *call[1:], *options]
             found[name][str(size)] = runs.apart(HERE, *call)
             print(f"  {name} {size}: {found[name][str(size)]}", flush=True)
+    found["shared"] = {}
+    for neurons in (8, 12) if small else SHARED:
+        row = found["shared"][str(neurons)] = runs.apart(HERE, "shared", neurons, 8 if small else 30, steps)
+        print(f"  shared {neurons}: {row}", flush=True)
+    side, trials = (6, 8) if small else TORUS
+    row = runs.apart(HERE, "torus", side, trials, steps, *options)
+    found["torus"] = {"side": side, "trials": trials} | row
+    print(f"  torus: {row}", flush=True)
     found["rivals"] = runs.apart(HERE, "others", *((12, 8, steps, 3) if small else (100, 100, steps, 400)))
     count, updates = (2, 2) if small else (4, 200)
     found["replicas"] = {"replicas": count, "updates": updates, "seconds": shared_out(count, updates, 30, steps)}
@@ -188,6 +233,24 @@ def memory(found):
     return runs.markdown(["", "size: MiB at most"], rows)
 
 
+def inverses(found):
+    """How far standard errors are from those with an inverse for every neuron, as Markdown."""
+    rows = []
+    for neurons, row in found["shared"].items():
+        cells = [f"{low:.2f} to {high:.2f}" for low, high in row["apart"].values()]
+        seconds = found["error bars, neurons"].get(neurons, {"seconds": np.nan})["seconds"]
+        rows.append([f"{neurons} neurons", row["inverses"], *cells, f"{seconds:.1f}", f"{row['seconds']:.1f}"])
+    head = ["", "inverses", "direct weights", "total", "gate", "s", "s with all inverses"]
+    return runs.markdown(head, rows)
+
+
+def on_torus(found):
+    """A whole fit to a torus, as Markdown."""
+    row = found["torus"]
+    cells = [f"{row['side']} × {row['side']} cells, {row['trials']} trials", f"{row['seconds']:.0f}"]
+    return runs.markdown(["", "s", "MiB at most"], [[*cells, f"{row['memory']:.0f}"]])
+
+
 def replicas(found):
     """Replicas in one process and in two, as Markdown."""
     row = found["replicas"]
@@ -216,7 +279,14 @@ def figure(found):
     return drawn
 
 
-TABLES = {"slopes": slopes, "memory": memory, "replicas": replicas, "rivals": rivals}
+TABLES = {
+    "slopes": slopes,
+    "memory": memory,
+    "inverses": inverses,
+    "torus": on_torus,
+    "replicas": replicas,
+    "rivals": rivals,
+}
 
 
 def main():
