@@ -204,7 +204,7 @@ def main(begun=None):
             "shuffle_velocity": args.shuffle_velocity, "data_sha256": options["data_sha256"], **of_hidden,
             "hidden_agreement": unrecorded.agreement(hidden, held_out),
         })  # fmt: skip
-        session.write_json(args.out / "metrics.json", metrics)  # error bars of many neurons are waited for
+        session.measured(args.out, metrics, last=args.no_errors)  # error bars of many neurons are waited for
         if not args.no_errors:
             found, more = errors.read_off(args, read, train, rec, truth, shape, places, timed, stage)
             metrics |= more | {"seconds": time.perf_counter() - began}

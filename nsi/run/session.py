@@ -174,6 +174,19 @@ def keep_refined(path, options, trained, refined):
     checkpoint.write(path, stacked(refined), options, training)
 
 
+def measured(out, metrics, last):
+    """Write metrics.json into a run's folder before there are standard errors, or, as the last word, without any.
+
+    An earlier fit's connectivity.npz does not go with it: in the first case both files of before stay until both are
+    replaced, in the second it is removed.
+    """
+    errors = out / "connectivity.npz"
+    if last or not errors.exists():
+        write_json(out / "metrics.json", metrics)
+    if last:
+        errors.unlink(missing_ok=True)
+
+
 def write_json(path, value):
     """Write a value as JSON, whole or not at all."""
     with files.whole(path) as temporary:

@@ -111,7 +111,9 @@ def test_finished_run_is_not_replaced_by_accident(run, tmp_path):
     assert torch.load(tmp_path / "run" / "model.pt", weights_only=True)["args"]["seed"] == 1
     assert (tmp_path / "run" / "model.pt").read_bytes() != before["model.pt"]
     assert run(GOOD, "--overwrite", out="new")[0] == 0  # where there is nothing to overwrite
+    assert (tmp_path / "run" / "connectivity.npz").exists()
     assert run(GOOD, "--overwrite", "--no-errors")[0] == 0
+    assert not (tmp_path / "run" / "connectivity.npz").exists()  # it was of another fit
     assert run(GOOD, "--seed", 1, "--resume", out="another")[0] == 0  # and nothing to resume
 
 
