@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -49,20 +50,28 @@ def test_every_combination_of_the_sweep_is_a_command_that_train_accepts(monkeypa
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
 
-@pytest.fixture
-def fitted(data, save, tmp_path):
+@pytest.fixture(scope="module")
+def fitted(data, tmp_path_factory):
     """Fit four replicas small, by one process or two. Returns: the checkpoint and the measures."""
-    options = ["--data", save(data), "--replicas", "4", "--bootstrap", "--updates", "3", "--batch", "4"]
+    folder = tmp_path_factory.mktemp("replicas")
+    np.savez(folder / "mine.npz", **data)
+    options = ["--data", folder / "mine.npz", "--replicas", "4", "--bootstrap", "--updates", "3", "--batch", "4"]
     options += ["--input-units", "10", "--no-errors", "--no-report", "--wandb", "disabled", "--device", "cpu"]
 
     def run(name, launcher, *more):
-        command = [sys.executable, *launcher, ROOT / "train.py", *options, "--out", tmp_path / name, *more]
+        command = [sys.executable, *launcher, ROOT / "train.py", *options, "--out", folder / name, *more]
         done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=os.environ, timeout=120)
         assert done.returncode == 0, done.stderr
-        state = torch.load(tmp_path / name / "model.pt", weights_only=True)
-        return state, json.loads((tmp_path / name / "metrics.json").read_text())
+        state = torch.load(folder / name / "model.pt", weights_only=True)
+        return state, json.loads((folder / name / "metrics.json").read_text())
 
     return run
+
+
+@pytest.fixture(scope="module")
+def alone(fitted):
+    """The fit by one process, as run "one"."""
+    return fitted("one", [])
 
 
 def assert_alike(states, metrics):
@@ -81,15 +90,14 @@ def assert_alike(states, metrics):
 
 
 @pytest.mark.slow
-def test_replicas_of_two_processes_are_those_of_one(fitted):
-    assert_alike(*zip(fitted("one", []), fitted("two", TORCHRUN), strict=True))
+def test_replicas_of_two_processes_are_those_of_one(fitted, alone):
+    assert_alike(*zip(alone, fitted("two", TORCHRUN), strict=True))
 
 
 @pytest.mark.slow
-def test_a_finished_run_resumed_by_two_processes_keeps_all_its_replicas(fitted):
+def test_a_finished_run_resumed_by_two_processes_keeps_all_its_replicas(fitted, alone):
     """As after a kill while the measures were taken: all updates are done, and perhaps other weights run."""
-    before = fitted("run", [])
-    assert_alike(*zip(before, fitted("run", TORCHRUN, "--resume"), strict=True))
+    assert_alike(*zip(alone, fitted("one", TORCHRUN, "--resume"), strict=True))
 
 
 @pytest.mark.parametrize("count", [2, 3])

@@ -22,6 +22,12 @@ DRAWN = [option for option in TINY if option != "--no-report"]
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 
 
+@pytest.fixture(scope="module")
+def data():
+    """A recording of a circuit smaller than other tests', since most of these fit it."""
+    return cann.simulate_recording(circuits.ring(n=24, shifters=12), seed=1, trials=20, steps=300)
+
+
 @pytest.fixture
 def fitted(save, tmp_path, monkeypatch, capsys):
     """Fit a data file small. Returns: the run's folder; keyword `out` names it."""
