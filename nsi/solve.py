@@ -163,12 +163,26 @@ def _within(G, score, spread, centre, low, high):
 
 
 def _climb(value, chosen, grids):
-    """The point of a grid that is best along each axis, one after the other until none moves."""
-    value = cache(value)  # the last round asks again for what it knows
+    """The point of a grid that is best along each axis, one after the other until none moves.
+
+    value: called with a point; chosen: where to begin; grids: the places along each axis. Along an axis it is looked
+    for upwards from where it was, as far as one of the next two places is better. Returns: list.
+    """
+    value = cache(value)  # places are come by more than once
+
+    def along(chosen, k):
+        grid = list(grids[k])
+        at, worth = grid.index(chosen[k]), lambda m: value((*chosen[:k], grid[m], *chosen[k + 1 :]))
+        for step in (1, -1):
+            ahead = lambda at, step=step: [m for m in (at + step, at + 2 * step) if 0 <= m < len(grid)]  # noqa: E731
+            while better := [m for m in ahead(at) if worth(m) > worth(at)]:
+                at = max(better, key=worth)
+        return [*chosen[:k], grid[at], *chosen[k + 1 :]]
+
     for _ in range(len(grids) + 1):
         before = list(chosen)
-        for k, grid in enumerate(grids):
-            chosen = [*chosen[:k], max(grid, key=lambda x: value((*chosen[:k], x, *chosen[k + 1 :]))), *chosen[k + 1 :]]
+        for k in range(len(grids)):
+            chosen = along(list(chosen), k)
         if chosen == before:
             break
     return chosen
