@@ -24,7 +24,8 @@ SEE = {
     "error": "error of the predicted heading on held-out trials, beside an integrator of velocity with the recording's "
     "own gain and a bump that stays; n counts samples, faint lines are replicas",
     "connectivity": "weights from rows to columns, neurons in the order of their places; grey is what the data do not "
-    "determine. Standard errors are drawn up to the largest weight",
+    "determine. Standard errors are drawn up to the largest weight; they are of W, or, where the data cannot tell it "
+    "from paths through hidden neurons, of both together, the total",
     "profiles": "mean over pairs of neurons by their distance, and the 95 % interval that it has if errors of all "
     "weights onto one neuron go together; dotted, the s.d. from pair to pair. A ring's W is a bump; a gate that moves "
     "it to either side is odd",
@@ -137,8 +138,17 @@ def error(table):
     return figure
 
 
+def claimed(found):
+    """What a fit claims of connections: the direct weights, or, where the recording cannot tell these from paths
+    through hidden neurons, both together. found: the arrays of connectivity.npz. Returns: its name, estimate and
+    standard error, (n, n)."""
+    if not np.isfinite(found["W_se"]).any() and np.isfinite(found["total_se"]).any():
+        return "total", found["total"], found["total_se"]
+    return "W", found["W_unbiased"], found["W_se"]
+
+
 def weights(net, found, order):
-    """W, its standard error, and W as far as it is determined."""
+    """W, the standard error of what is claimed, and W as far as it is determined."""
     n, square = net.n, np.ix_(order, order)
     W = (net.W[:n, :n] if found is None else found["W"])[square]
     limit = float(np.quantile(np.abs(W), 0.995)) or 1.0
@@ -147,7 +157,8 @@ def weights(net, found, order):
     )
     figures.matrix(axes[0, 0], W, "W, fitted", limit)
     if found is not None:
-        figures.error(axes[0, 1], found["W_se"][square], "standard error of W", limit)
+        name, _, se = claimed(found)
+        figures.error(axes[0, 1], se[square], f"standard error of {name}", limit)
         axes[0, 1].set(xlabel="to neuron", ylabel="from neuron")
         figures.matrix(axes[0, 2], np.where(found["identifiable"][square], W, np.nan), "as far as determined", limit)
     figure.subplots_adjust(left=0.2 if found is None else 0.05, right=0.85 if found is None else 0.95)
@@ -155,13 +166,13 @@ def weights(net, found, order):
 
 
 def profiles(found, geometry, places, order):
-    """Mean weight by distance, and the effective gate with its mean by distance."""
+    """Mean of what is claimed by distance, and the effective gate with its mean by distance."""
     gated = "gate" in found
     figure, axes = plt.subplots(1, 3 if gated else 1, figsize=(12.5 if gated else 4.6, 3.5), squeeze=False)
     axes = axes[0]
-    known = found["identifiable"] & np.isfinite(found["W_se"])
-    _profile(axes[0], found["W_unbiased"], found["W_se"], known, geometry, places)
-    axes[0].set(ylabel="weight", title="W, over pairs that are determined")
+    name, estimate, se = claimed(found)
+    _profile(axes[0], estimate, se, found["identifiable"] & np.isfinite(se), geometry, places)
+    axes[0].set(ylabel="weight", title=f"{name}, over pairs that are determined")
     if gated:
         square = np.ix_(order, order)
         figures.matrix(axes[1], found["gate"][0][square], "effective gate, per rad/s")

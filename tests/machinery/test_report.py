@@ -14,7 +14,7 @@ from PIL import Image
 
 import cann
 import train
-from nsi import circuits, report
+from nsi import circuits, portrait, report
 from tests.tools import GOOD, TINY, call
 
 ALL = {"recording", "prediction", "error", "connectivity", "profiles", "inputs"}
@@ -75,6 +75,20 @@ def test_page_says_what_the_measures_say(plain):
     assert "Nothing was found wrong with it." in page
     assert "no evidence" in page
     assert drawn(out) == ALL
+
+
+def test_what_is_drawn_of_connections_is_what_the_data_tell():
+    """Without pulses the sum of both paths, with them, or without hidden units, direct weights."""
+    numbers, nowhere = np.ones((3, 3)), np.full((3, 3), np.inf)
+    found = {"W_unbiased": numbers, "total": 2 * numbers, "W_se": nowhere, "total_se": numbers}
+    name, estimate, se = portrait.claimed(found)
+    assert name == "total"
+    assert estimate is found["total"]
+    assert se is found["total_se"]
+    for errors in ({"W_se": numbers, "total_se": nowhere}, {"W_se": numbers}, {"W_se": nowhere, "total_se": nowhere}):
+        name, estimate, se = portrait.claimed(found | errors)
+        assert name == "W"
+        assert se is errors["W_se"]
 
 
 def test_page_needs_nothing_else(plain):
