@@ -91,7 +91,7 @@ def _seen(held, every):
 def _solved(data, n, about=None, orders=0, p=0):
     """Coefficients (q, n): about given ones with priors chosen by marginal likelihood, or a plain first guess."""
     score, square, count = data.scores().numpy(), data.e.double().square().sum(0).numpy(), data.used.sum(0).numpy()
-    q, known = len(score), {j: G.numpy().copy() for j, G in data.informations() if count[j] > 0}
+    q, known = len(score), {j: G.numpy() for j, G in data.informations() if count[j] > 0}
     coefficients = np.zeros((q, n)) if about is None else about.astype(np.float64).copy()
     if about is None:
         for j, G in known.items():

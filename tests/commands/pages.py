@@ -38,7 +38,7 @@ SMALL = {
     "experiments.speed.growth": "--small",
     "experiments.answer": "--small --updates 3",
     "experiments.grid.read": "",
-    "experiments.grid": f"--cases even --side 10 --shapes 0 {CIRCUIT}",
+    "experiments.grid": f"--cases even --side 10 --shapes 1 {CIRCUIT}",
     "experiments.kills": "--kills 1 --only cann.py",
     "nsi.design": "--trials 10 --steps 150 --disturbance 4",
 }

@@ -109,7 +109,7 @@ def test_matrices_that_are_not_kept_are_the_same(net, passive, monkeypatch):
     few = uncertainty.estimate(fit, passive)  # as few neurons at a time as there may be
     monkeypatch.undo()
     many = uncertainty.estimate(fit, passive)
-    np.testing.assert_allclose(few.W_se, many.W_se, rtol=1e-3)
+    np.testing.assert_allclose(few.W_se, many.W_se, rtol=1e-5)
 
 
 def test_an_inverse_speaks_for_neurons_that_are_active_with_its_own(monkeypatch):
