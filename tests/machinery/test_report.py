@@ -64,8 +64,7 @@ def drawn(out):
 
 
 def test_page_says_what_the_measures_say(plain):
-    out = plain
-    page, metrics = text_of(out), json.loads((out / "metrics.json").read_text())
+    page, metrics = text_of(plain), json.loads((plain / "metrics.json").read_text())
     for heading in ("What was found", "How far to trust it", "What is not determined", "What is wrong with the file"):
         assert heading in page
     assert max(row["samples"] for row in metrics["heading_error"].values()) < 20
@@ -74,7 +73,7 @@ def test_page_says_what_the_measures_say(plain):
     assert f"r {metrics['turning']['r']:.2f} over half a second" in page
     assert "Nothing was found wrong with it." in page
     assert "no evidence" in page
-    assert drawn(out) == ALL
+    assert drawn(plain) == ALL
 
 
 def test_what_is_drawn_of_connections_is_what_the_data_tell():
@@ -92,18 +91,17 @@ def test_what_is_drawn_of_connections_is_what_the_data_tell():
 
 
 def test_page_needs_nothing_else(plain):
-    out = plain
-    page = (out / "report.html").read_text()
+    page = (plain / "report.html").read_text()
     assert "href" not in page
     assert page.count("src=") == page.count("src='data:image/png;base64,")
     assert "http" not in page
     assert "<script" not in page
-    assert str(out.parent) not in page
+    assert str(plain.parent) not in page
     pictures = re.findall(r"base64,([^']+)'", page)
     assert len(pictures) == len(ALL)
     for picture in pictures:
         content = base64.b64decode(picture)
-        assert content in [path.read_bytes() for path in (out / "figures").iterdir()]
+        assert content in [path.read_bytes() for path in (plain / "figures").iterdir()]
         with Image.open(io.BytesIO(content)) as image:
             assert min(image.size) > 200
             assert image.info.keys() <= {"Software", "dpi"}
