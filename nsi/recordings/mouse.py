@@ -9,25 +9,23 @@ holds
     Qrun, Qrem, Qsws   (bins, cells)   spikes in bins of 10 ms while it forages, in REM and in slow-wave sleep
     angRun             (bins, 2)       s and rad: heading, tracked every 25.6 ms and held in between, with gaps
 
-*Time.* Bins follow each other by 10 ms between gaps of the tracking (more than GAP), where the session is cut. The
-heading of each bin is interpolated between the moments at which it was tracked, unwrapped.
+*Time.* Bins follow each other by 10 ms between gaps of the tracking, where nsi/recordings/sessions.py cuts the session.
+The heading of each bin is interpolated between the moments at which it was tracked, unwrapped.
 *Rates.* Counts are smoothed with a Gaussian, taken every STEP bins, and scaled cell by cell, so that the 99th
 percentile awake comes to 0.8; asleep by the same factors. *Velocity* is the derivative of the heading smoothed by the
 same Gaussian. *Trials* are stretches of at most LONGEST.
 """
-
-import itertools
 
 import numpy as np
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 from scipy.ndimage import gaussian_filter1d
 
+from nsi.recordings import sessions
 from nsi.run.files import BadInput
 
 BIN, STEP, SMOOTH = 0.01, 2, 0.06  # s of a bin; bins of a time step; s.d. of the Gaussian, s
-GAP, LONGEST, SHORTEST = 0.1, 10.0, 2.0  # s
-TOP = 0.8  # what the 99th percentile becomes
+LONGEST, SHORTEST = 10.0, 2.0  # s, of a trial
 
 
 def read_file(path):
@@ -45,23 +43,6 @@ def read_file(path):
     return arrays
 
 
-def stretches(time, longest=LONGEST, shortest=SHORTEST):
-    """Stretches of bins without a gap. time: (bins,) s, held between trackings. Returns: list of slices."""
-    cuts = [0, *(np.flatnonzero(np.diff(time) > GAP) + 1), len(time)]
-    most, parts = round(longest / BIN), []
-    for start, stop in itertools.pairwise(cuts):
-        parts += [slice(k, min(k + most, stop)) for k in range(start, stop, most)]
-    return [part for part in parts if part.stop - part.start >= shortest / BIN]
-
-
-def heading_of(time, angle):
-    """The heading of each bin of one stretch, unwrapped. time, angle: (bins,), held between trackings."""
-    tracked = np.flatnonzero(np.diff(time, prepend=-np.inf) > 0)
-    now = time[0] + BIN * np.arange(len(time))
-    now += np.quantile(time - now, 0.99)  # what is held was tracked before: the bins' clock is never behind
-    return np.interp(now, time[tracked], np.unwrap(angle[tracked]))
-
-
 def smoothed(x, smooth=SMOOTH):
     """An array (bins, any) or (bins,) smoothed over time, at every STEP-th bin."""
     return gaussian_filter1d(np.asarray(x, float), smooth / BIN, axis=0, mode="nearest")[STEP // 2 :: STEP]
@@ -74,16 +55,6 @@ def read(path, smooth=SMOOTH):
     Raises: BadInput.
     """
     file = read_file(path)
-    time, angle, dt = file["angRun"][:, 0], file["angRun"][:, 1], BIN * STEP
-    trials = []
-    for part in stretches(time):
-        heading = smoothed(heading_of(time[part], angle[part]), smooth)
-        trials.append({"rates": smoothed(file["Qrun"][part], smooth), "heading": (heading % (2 * np.pi))[:, None],
-                       "velocity": np.gradient(heading, dt)[:, None]})  # fmt: skip
-    lengths = np.array([len(t["heading"]) for t in trials])
-    scale = TOP / np.quantile(np.concatenate([t["rates"] for t in trials]), 0.99, axis=0)
-    pad = lambda x: np.pad(x, ((0, lengths.max() - len(x)), (0, 0))).astype(np.float32)  # noqa: E731
-    data = {k: np.stack([pad(t[k]) for t in trials]) for k in ("rates", "heading", "velocity")}
-    data["rates"] = data["rates"] * scale.astype(np.float32)
-    asleep = {name: smoothed(file[key], smooth) * scale for name, key in (("REM", "Qrem"), ("SWS", "Qsws"))}
-    return data | {"dt": dt, "lengths": lengths}, asleep
+    time, angle = file["angRun"].T
+    data, scale = sessions.cut_heading(time, file["Qrun"], angle, (smooth, LONGEST, SHORTEST), BIN, STEP)
+    return data, {name: smoothed(file[key], smooth) * scale for name, key in (("REM", "Qrem"), ("SWS", "Qsws"))}

@@ -7,6 +7,7 @@ import numpy as np
 from nsi.run import files
 from nsi.run.files import BadInput
 
+BOX, SPEED = (0.1, 10.0), (0.005, 2.0)  # m, m/s, of an animal that walks
 SMOOTH = 0.05  # s, s.d. of the smoothing: trackers jump by a pixel, and a pixel per step is a speed
 
 
@@ -34,6 +35,19 @@ def read(path, dt, trials, steps):
     place = np.stack([np.interp(moments, t, along) for along in place.T], -1)
     place = gaussian_filter1d(place, SMOOTH / dt, axis=0)
     return place[np.arange(wanted)[:, None] * steps + np.arange(steps + 1)]
+
+
+def describe(place, speed):
+    """Print the box and mean speed of a path. place: (samples, 2) m; speed: m/s. Yields: what is implausible."""
+    (left, bottom), (right, top) = np.quantile(place, [0.001, 0.999], axis=0)
+    print(f"  path: a box of {right - left:.3g} x {top - bottom:.3g} m, mean speed {speed:.3g} m/s")
+    size = max(right - left, top - bottom)
+    if not (BOX[0] <= size <= BOX[1] and SPEED[0] <= speed <= SPEED[1]):
+        yield (
+            f"the path is in a box of {right - left:.3g} x {top - bottom:.3g} m at {speed:.3g} m/s in the mean; "
+            f"expected {BOX[0]:g} to {BOX[1]:g} m and {SPEED[0]:g} to {SPEED[1]:g} m/s, as of an animal: are places in cm "
+            "or pixels, or times in ms or frames"
+        )
 
 
 def _npz(path):

@@ -1,40 +1,74 @@
-"""One long session as trials: cut at its gaps, scaled neuron by neuron, with the velocity of its heading or place."""
+"""One long session as trials: cut at its gaps, scaled neuron by neuron, with the velocity of its heading or place.
 
-import itertools
+Frames are numbered by nsi/recordings/clocks.py. Where up to 0.03 s of them, or one, were lost, or a heading or rate is
+not finite, rates and course are interpolated; at longer gaps the session is cut. What was found, and which share of the
+session is kept, is printed.
+"""
+
+import sys
+from typing import NamedTuple
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from nsi.geometry import Torus
+from nsi.recordings import clocks, paths
+from nsi.run import files
 from nsi.run.files import BadInput
 
 TOP = 0.8  # what the 99th percentile of a neuron's rates becomes
+SPARSE = 0.05  # share of its maximum, below which a neuron's 99th percentile does not scale it
+MOST_BRIDGED = 0.25  # share of a trial's frames that may be interpolated
+FROZEN, LONG_FROZEN = 0.2, 10.0  # s of a course that does not change at all: with a jump a lost tracker, and suspicious
+FASTEST = 20.0  # rad/s, s.d. of a heading's velocity beyond which it is not in rad, or time not in s
 
 
-def stretches(time, longest, shortest):
-    """Stretches of a session without a gap, of at most `longest` s and no less than `shortest`. time: (steps,) s.
+class Course(NamedTuple):
+    """Where an animal heads, or is."""
 
-    Returns: list of slices. A gap is where time goes on by more than 1.5 steps.
-    """
-    dt = np.median(np.diff(time))
-    cuts, most, parts = [0, *(np.flatnonzero(np.diff(time) > 1.5 * dt) + 1), len(time)], max(1, round(longest / dt)), []
-    for start, stop in itertools.pairwise(cuts):
-        parts += [slice(k, min(k + most, stop)) for k in range(start, stop, most)]
-    return [part for part in parts if (part.stop - part.start) * dt >= shortest]
+    name: str  # the key
+    values: np.ndarray  # (steps, D) rad or m
+    period: float  # rad after which it repeats, or inf
+    jump: float  # rad or m, from one step to the next, and
+    fastest: float  # rad/s or m/s, beyond both of which it did not get there
+
+    def distance(self, a, b):
+        """How far apart places are. Returns: (any,)."""
+        apart = np.abs(a - b)
+        return np.max(np.minimum(apart % self.period, -apart % self.period) if np.isfinite(self.period) else apart, -1)
 
 
 def cut(time, rates, heading, smooth=0.0, longest=10.0, shortest=2.0):
     """A session as the arrays of a data file.
 
-    time: (steps,) s, evenly spaced but for gaps; rates: (steps, N) in any unit, counts too; heading: (steps,) rad,
-    wrapped or not; smooth: s.d., s, of a Gaussian for both, or 0; longest, shortest: s, of a trial.
+    time: (steps,) s, evenly spaced but for jitter, lost frames and gaps; rates: (steps, N) in any unit, counts too;
+    heading: (steps,) rad, wrapped or not; smooth: s.d., s, of a Gaussian for both, or 0; longest, shortest: s, of a
+    trial. Prints which share of the session is kept.
     Returns: dict of rates, velocity (derived from the heading), heading, dt, lengths, as `recordings.save` writes.
     Raises: BadInput where the arrays do not agree, or no stretch is long enough.
     """
-    heading = np.asarray(heading, float)[:, None]
-    data = _trials(time, rates, heading, "heading", np.unwrap, smooth, longest, shortest)
+    return cut_heading(time, rates, heading, (smooth, longest, shortest))[0]
+
+
+def cut_heading(time, rates, heading, options, dt=None, every=1):
+    """As `cut`, of which every so many frames are taken once they are smoothed.
+
+    options: smooth, longest and shortest; dt: s, of a frame, where it is known; every: frames of a time step.
+    Returns: the arrays, and what scales each neuron's rates (N,).
+    """
+    heading = _numbers("heading", heading)
+    heading = heading.ravel() if heading.ndim == 2 and 1 in heading.shape else heading
+    if heading.ndim != 1:
+        raise BadInput(f"heading has shape {heading.shape}; expected (steps,) rad")
+    heading = heading[:, None]
+    _check_radians(heading)
+    data, scale = _trials(time, rates, Course("heading", heading, 2 * np.pi, 0.5, 8.0), _checked(*options), dt, every)
+    turning = np.concatenate([v[:k, 0] for v, k in zip(data["velocity"], data["lengths"], strict=True)]).std()
+    print(f"  velocity: s.d. {turning:.3g} rad/s")
+    if turning > FASTEST or turning == 0:
+        _say(f"velocity has an s.d. of {turning:.3g} rad/s; expected some rad/s: heading in rad, and time in s")
     data["heading"] = data["heading"] % np.float32(2 * np.pi)
-    return data
+    return data, scale
 
 
 def cut_path(time, rates, position, spacing, smooth=0.0, longest=10.0, shortest=2.0):
@@ -43,30 +77,240 @@ def cut_path(time, rates, position, spacing, smooth=0.0, longest=10.0, shortest=
     position: (steps, 2) m; spacing: m, of the firing fields. Returns: dict of rates, velocity (2 components, rad/s of
     phase), position, dt, lengths. Raises: as `cut`.
     """
-    data = _trials(time, rates, np.asarray(position, float), "position", None, smooth, longest, shortest)
+    if not isinstance(spacing, (int, float, np.number)) or not 0 < spacing < np.inf:
+        raise BadInput(f"spacing is {spacing!r}; expected metres above 0")
+    position = _numbers("position", position)
+    if position.ndim != 2 or position.shape[1] != 2:
+        raise BadInput(f"position has shape {position.shape}; expected (steps, 2) m")
+    data, _ = _trials(time, rates, Course("position", position, np.inf, 0.1, 5.0), _checked(smooth, longest, shortest))
+    inside = np.arange(data["position"].shape[1]) < data["lengths"][:, None]
+    for sentence in paths.describe(data["position"][inside], np.linalg.norm(data["velocity"][inside], axis=-1).mean()):
+        _say(sentence)
     data["velocity"] = data["velocity"] * np.float32(Torus(spacing=spacing).per_metre)
     return data
 
 
-def _trials(time, rates, course, name, along, smooth, longest, shortest):
-    """Rates and a course (steps, D) of a session, and the course's velocity, as padded trials."""
-    time, rates = (np.asarray(a, float) for a in (time, rates))
-    if rates.ndim != 2 or len(time) < 2 or not len(time) == len(course) == len(rates) or time.ndim != 1:
-        shapes = f"time {time.shape}, rates {rates.shape} and {name} {course.shape}"
-        raise BadInput(f"{shapes} do not agree; expected as many steps of each, and (steps, N) rates")
-    dt, trials = float(np.median(np.diff(time))), []
-    for part in stretches(time, longest, shortest):
-        r, place = rates[part], course[part] if along is None else along(course[part], axis=0)
+def scale_of(rates):
+    """What takes each neuron's 99th percentile, or of nearly silent neurons the maximum, to TOP. rates: (steps, N).
+
+    Returns: (N,), 1 of neurons that never fire.
+    """
+    high, top = np.quantile(rates, 0.99, axis=0), rates.max(0)
+    sparse = (high < SPARSE * top) & (top > 0)
+    if sparse.any():
+        _say(
+            f"rates of neuron {_some(np.flatnonzero(sparse))} reach more than {1 / SPARSE:g} times their 99th "
+            "percentile, as of few spikes or an artefact; they are scaled by their maximum"
+        )
+    if not (top > 0).all():
+        _say(f"rates of neuron {_some(np.flatnonzero(top <= 0))} are never above 0; leave them out")
+    high = np.where(sparse, top, high)
+    return TOP / np.where(high > 0, high, TOP)
+
+
+def _trials(time, rates, course, options, dt=None, every=1):
+    """Rates and a course of a session, and the course's velocity, as padded trials; and the scale of the rates."""
+    (smooth, longest, shortest), rates, name = options, _numbers("rates", rates), course.name
+    frames_in = np.shape(time)[0] if np.ndim(time) else 0
+    if rates.ndim != 2 or not frames_in == len(course.values) == len(rates):
+        shapes = f"time {np.shape(time)}, rates {rates.shape} and {name} {course.values.shape}"
+        turned = rates.ndim == 2 and rates.shape[1] == frames_in == len(course.values)
+        remedy = ": transpose rates" if turned else ""
+        raise BadInput(f"{shapes} do not agree; expected as many steps of each, and (steps, N) rates{remedy}")
+    if rates.shape[1] == 0:
+        raise BadInput(f"rates has shape {rates.shape}; expected neurons: (steps, N)")
+    if np.nanmin(rates, initial=0) < 0:
+        raise BadInput(f"rates has negative values (down to {np.nanmin(rates):.3g}); expected firing rates >= 0")
+    frames = clocks.number_frames(time, dt)
+    for sentence in frames.said:
+        _say(sentence)
+    place, rates = _without_lost(course, frames), _filled(rates, frames)
+    parts, found = _parts(frames, np.isfinite(place).all(-1) & np.isfinite(rates).all(-1), longest, shortest, every)
+    held, trials, dt = _is_held(place, frames), [], frames.dt
+    for part in parts:
+        along = np.unwrap(place[part], axis=0) if np.isfinite(course.period) else place[part]
+        number, r = frames.number[part] - frames.number[part[0]], rates[part]
+        if held:
+            along = _between_trackings(frames.time[part], frames.fresh[part], along, dt * number)
+        if number[-1] + 1 > len(part):
+            every_frame = np.arange(number[-1] + 1)
+            r, along = (np.stack([np.interp(every_frame, number, c) for c in x.T], -1) for x in (r, along))
         if smooth:
-            r, place = (gaussian_filter1d(x, smooth / dt, axis=0, mode="nearest") for x in (r, place))
-        trials.append({"rates": r, "velocity": np.gradient(place, dt, axis=0), name: place})
+            r, along = (gaussian_filter1d(x, smooth / dt, axis=0, mode="nearest") for x in (r, along))
+        r, along = r[every // 2 :: every], along[every // 2 :: every]
+        trials.append({"rates": r, "velocity": np.gradient(along, dt * every, axis=0), name: along})
+    kept = sum(map(len, parts))
+    why = f"{found['longest'] * dt:.3g} s{', ' if found['why'] else ''}{found['why']}"
     if not trials:
         raise BadInput(
-            f"time has no stretch of {shortest:g} s without a gap; expected longer ones, or a smaller `shortest`"
+            f"time has no stretch of {shortest:g} s without a gap in {frames_in} samples of {dt:.4g} s (the longest "
+            f"has {why}); expected longer ones, or a smaller `shortest`"
         )
-    high = np.quantile(np.concatenate([t["rates"] for t in trials]), 0.99, axis=0)
     lengths = np.array([len(t["rates"]) for t in trials])
+    if lengths.max() * len(lengths) * rates.shape[1] * 4 > files.LIMIT:
+        raise BadInput(f"{len(lengths)} trials of up to {lengths.max()} steps take more than {files.LIMIT / 2**30:g} "
+                       "GiB; expected a smaller `longest`")  # fmt: skip
+    print(
+        f"session: {kept * dt:.4g} of {frames_in * dt:.4g} s kept ({100 * kept / frames_in:.3g} %) in {len(trials)} "
+        f"trials, time step {dt * every:.4g} s"
+    )
+    for sentence in found["said"]:
+        _say(sentence)
+    scale = scale_of(np.concatenate([t["rates"] for t in trials]))
     for t in trials:
-        t["rates"] = TOP * t["rates"] / np.where(high > 0, high, 1)
+        t["rates"] = scale * t["rates"]
     pad = lambda x: np.pad(x, ((0, lengths.max() - len(x)), (0, 0))).astype(np.float32)  # noqa: E731
-    return {k: np.stack([pad(t[k]) for t in trials]) for k in trials[0]} | {"dt": dt, "lengths": lengths}
+    return {k: np.stack([pad(t[k]) for t in trials]) for k in trials[0]} | {"dt": dt * every, "lengths": lengths}, scale
+
+
+def _parts(frames, known, longest, shortest, every):
+    """Samples of each trial. known: (steps,) bool. Returns: list of indices, and a dict of what was found."""
+    use = np.flatnonzero(known & (frames.piece >= 0))
+    number, piece = frames.number[use], frames.piece[use]
+    apart = (np.diff(piece) != 0) | (np.diff(number) > frames.bridge + 1)
+    most, least = max(2 * every, round(longest / frames.dt)), max(2 * every, shortest / frames.dt)
+    parts, bridged, gappy, top = [], 0, 0, 0
+    for stretch in np.split(np.arange(len(use)), np.flatnonzero(apart) + 1) if len(use) else ():
+        counted = number[stretch] - number[stretch[0]]
+        top = max(top, counted[-1] + 1)
+        for part in np.split(stretch, np.searchsorted(counted, np.arange(most, counted[-1] + 1, most))):
+            if len(part) == 0:
+                continue
+            size = number[part[-1]] - number[part[0]] + 1
+            if size < least - 1e-9:
+                continue
+            if len(part) < (1 - MOST_BRIDGED) * size:
+                gappy += 1
+                continue
+            bridged += size - len(part)
+            parts.append(use[part])
+    said = []
+    unknown = int((~known).sum())
+    if unknown:
+        said.append(
+            f"{unknown} of {len(known)} samples have no finite rates or course; short gaps are bridged, longer ones cut"
+        )
+    if bridged:
+        said.append(f"{bridged} lost frames are bridged by interpolation")
+    if gappy:
+        said.append(f"{gappy} trials lack more than {MOST_BRIDGED:.0%} of their frames, and are left out")
+    why = said[0].split(";")[0] if unknown else ""
+    why = f"{gappy} stretches lack more than {MOST_BRIDGED:.0%} of their frames" if gappy else why
+    return parts, {"longest": top, "said": said, "why": why}
+
+
+def _without_lost(course, frames):
+    """A course, NaN where the tracker lost the animal: where it does not change at all after, or before, a jump."""
+    values, name = np.where(np.isfinite(course.values), course.values, np.nan), course.name
+    same = (values[1:] == values[:-1]).all(-1)
+    start = np.flatnonzero(np.r_[True, ~same])
+    stop = np.r_[start[1:], len(values)]
+    limit = max(course.jump, course.fastest * frames.dt)
+    together = frames.piece[1:] == frames.piece[:-1]
+    jumps = np.r_[False, (course.distance(values[1:], values[:-1]) > limit) & together, False]
+    usual = np.diff(np.flatnonzero(frames.fresh)[: 10**5])
+    least = max(FROZEN / frames.dt, 5 * (np.median(usual) if len(usual) else 1))
+    long = stop - start >= least
+    lost = long & (jumps[start] | jumps[stop])
+    for a, b in zip(start[lost], stop[lost], strict=True):
+        values[a:b] = np.nan
+    if lost.any():
+        a, b = start[lost][0], stop[lost][0]
+        _say(
+            f"{name} stays exactly {_some(course.values[a])} for {(b - a) * frames.dt:.3g} s from sample {a}, and "
+            f"jumps there or from there, as where a tracker lost the animal; {lost.sum()} such stretches of "
+            f"{(stop - start)[lost].sum() * frames.dt:.3g} s in all are left out"
+        )
+    still = long & ~lost & ((stop - start) * frames.dt > LONG_FROZEN)
+    if still.any():
+        a, b = start[still][0], stop[still][0]
+        _say(
+            f"{name} does not change at all for {(b - a) * frames.dt:.3g} s from sample {a}: did the tracker see the "
+            "animal there; NaN where it did not"
+        )
+    return values
+
+
+def _filled(rates, frames):
+    """Rates with values that are not finite interpolated, neuron by neuron, where they are few in a row."""
+    missing = ~np.isfinite(rates)
+    if not missing.any():
+        return rates
+    gone = np.flatnonzero(missing.mean(0) > 0.5)
+    if len(gone):
+        raise BadInput(
+            f"rates of neuron {_some(gone)} are not finite at more than half of the steps; expected numbers: leave "
+            f"{'it' if len(gone) == 1 else 'them'} out"
+        )
+    rates, sample = np.where(missing, np.nan, rates), np.arange(len(rates))
+    for j in np.flatnonzero(missing.any(0)):
+        known = np.flatnonzero(~missing[:, j])
+        after = np.searchsorted(known, sample).clip(1, len(known) - 1)
+        a, b = known[after - 1], known[after]
+        short = missing[:, j] & (a < sample) & (sample < b) & (b - a <= frames.bridge + 1)
+        short &= frames.piece[a] == frames.piece[b]
+        rates[short, j] = np.interp(sample[short], known, rates[known, j])
+    return rates
+
+
+def _is_held(place, frames):
+    """Whether a course is tracked less often than samples are taken, and held in between as the clock is."""
+    between = np.flatnonzero(~frames.fresh[1:] & (frames.piece[1:] == frames.piece[:-1]))
+    if len(between) < 0.1 * len(place):
+        return False
+    return float((place[between + 1] == place[between]).all(-1).mean()) > 0.9
+
+
+def _between_trackings(time, fresh, along, since):
+    """A course at each sample's own moment, interpolated between those at which it was tracked. since: (steps,) s."""
+    tracked = fresh.copy()
+    tracked[0] = True
+    now = time[0] + since
+    now += np.quantile(time - now, 0.99)  # what is held was tracked before: the samples' clock is never behind
+    return np.stack([np.interp(now, time[tracked], x[tracked]) for x in along.T], -1)
+
+
+def _check_radians(heading):
+    """Raise BadInput where a heading wraps at something else than a full turn in rad."""
+    known = heading[np.isfinite(heading)]
+    step, span = np.abs(np.diff(known)), np.ptp(known) if len(known) else 0
+    wraps = step > 0.8 * span
+    if not 3 <= wraps.sum() < 0.2 * len(step) or np.quantile(step[~wraps], 0.9) > 0.2 * span:
+        return
+    span = float(np.median(step[wraps]))
+    if abs(span / (2 * np.pi) - 1) > 0.2:
+        degrees = abs(span / 360 - 1) < 0.2
+        raise BadInput(
+            f"heading jumps by about {span:.3g} from one step to the next, {wraps.sum()} times, "
+            f"{'as degrees do where they wrap' if degrees else f'and goes from {known.min():.4g} to {known.max():.4g}'}"
+            f"; expected rad, which wrap at 2 pi{': np.deg2rad(heading)' if degrees else ', and NaN where it was lost'}"
+        )
+
+
+def _checked(smooth, longest, shortest):
+    """The lengths of smoothing and trials. Raises: BadInput where they are none."""
+    if not (0 <= smooth <= longest < np.inf and 0 <= shortest <= longest and longest > 0):
+        raise BadInput(
+            f"smooth, longest and shortest are {smooth}, {longest} and {shortest} s; expected 0 <= shortest <= longest "
+            "and 0 <= smooth <= longest"
+        )
+    return smooth, longest, shortest
+
+
+def _numbers(name, array):
+    try:
+        array = np.ma.filled(array.astype(float), np.nan) if isinstance(array, np.ma.MaskedArray) else np.asarray(array)
+        return array.astype(float) if array.dtype.kind in "fiub" else np.asarray(array.tolist(), float)
+    except (ValueError, TypeError):
+        raise BadInput(f"{name} has something else than real numbers, or rows of unequal length; expected an array "
+                       "of numbers") from None  # fmt: skip
+
+
+def _some(items, most=5):
+    """A few of many numbers, in words."""
+    items = [f"{item:.4g}" if isinstance(item, float) else str(item) for item in np.ravel(items).tolist()]
+    return ", ".join(items[:most]) + (f" and {len(items) - most} more" if len(items) > most else "")
+
+
+def _say(sentence):
+    print(f"session: {sentence}", file=sys.stderr)

@@ -1,0 +1,247 @@
+"""Time stamps as clocks give them: the frame number of each sample, and where a session must be cut.
+
+Frames are taken to follow each other evenly, dt apart, and time stamps to be off by jitter, or by the resolution of
+their clock. Sample i of a piece without gaps has the frame number k[i], and its stamp is
+
+    time[i] = offset + dt * k[i] + error[i]
+
+dt is the stamps' median step where steps are whole multiples of it, else (jitter, a clock that is coarser than the
+frames or stands still between trackings) the mean over windows of WINDOW stamps. k goes up by 1 from sample to sample,
+and by more where frames were lost: where the stamps from there on are late by half a frame or more.
+"""
+
+import statistics
+from typing import NamedTuple
+
+import numpy as np
+
+from nsi.run.files import BadInput
+
+BEYOND = 1e20  # no time in any unit, down to ns since 1970
+COARSE, FINE = 1.0, 1e-4  # s, time steps that are other units than seconds, or no recording of neurons
+BRIDGED = 0.03  # s without a frame that are bridged by interpolation, or one frame
+HELD = 0.1  # s, or four of the usual steps, between two stamps, beyond which a session is cut
+COARSEST = 0.25  # s, the usual step of a clock that stands still in between
+SHORT, WINDOW = 3, 20  # stamps over which the time step is averaged, at first and then
+MOST_FALLING = 0.1  # share of the steps at which time may fall: jitter, and clocks that start again
+BLOCK, UNEQUAL = (
+    200,
+    0.25,
+)  # stamps of which the time step is compared with the session's, and by how much it may differ
+PATIENCE = 5  # stamps, most of which must be late before frames count as lost
+FOLLOW = 0.02  # share of a stamp's error by which the clock's offset follows it
+
+
+class Frames(NamedTuple):
+    """The samples of a session, numbered."""
+
+    dt: float  # s
+    piece: np.ndarray  # (steps,) int, pieces between gaps; -1 of samples that are left out
+    number: np.ndarray  # (steps,) int, the frame within its piece, rising
+    time: np.ndarray  # (steps,) s, with missing stamps filled in by the last one
+    fresh: np.ndarray  # (steps,) bool, whether the clock has gone on since the sample before
+    bridge: int  # frames in a row that may be lost and bridged
+    said: list  # sentences on what was found
+
+
+def number_frames(time, dt=None):
+    """Number the frames of a clock. time: (steps,) s; dt: s, where it is known.
+
+    Returns: Frames. Raises: BadInput where the clock cannot be used.
+    """
+    time = seconds(time)
+    steps = len(time)
+    known = np.flatnonzero(np.isfinite(time))
+    if len(known) < 2:
+        raise BadInput(f"time has {len(known)} finite values in {steps} steps; expected seconds that rise")
+    new = np.r_[True, np.diff(time[known]) != 0]
+    at, stamp = known[new], time[known[new]]
+    if len(at) < 2:
+        raise BadInput(f"time is {stamp[0]:.10g} at all of {steps} steps; expected seconds that rise")
+    step = np.diff(stamp)
+    if (step < 0).mean() > MOST_FALLING:
+        backwards = (step < 0).mean() > 0.9
+        raise BadInput(
+            f"time falls at {(step < 0).sum()} of {len(step)} steps; expected seconds that rise"
+            f"{': where the last sample comes first, reverse time and all other arrays' if backwards else ''}"
+        )
+    usual = float(np.median(step[step > 0]))
+    exact, guess = _time_step(at, stamp, time)
+    dt = dt or guess
+    check_seconds(dt)
+    if usual > COARSEST and np.median(np.diff(at)) > 1:
+        raise BadInput(
+            f"time is the same at {np.median(np.diff(at)):g} steps in a row and then goes on by {usual:.3g} s, "
+            "which is too coarse to find lost frames; expected times of a finer resolution, e.g. as float64"
+        )
+    bridge = max(1, int(BRIDGED / dt + 0.01))
+    late = step / dt - np.diff(at)  # frames
+    back = (step < 0) & (late < -1.5)
+    cuts = np.flatnonzero(back | (step > max(HELD, 4 * usual)) | ~(late < bridge + 1)) + 1
+    _check_rate(at, stamp, dt, cuts)
+    patience = 1 if exact else PATIENCE
+    numbers = _numbers(at, stamp, dt, cuts, patience)
+    if guess == dt and not exact:  # a line through whole pieces is surer than windows
+        slope = _slope(numbers, stamp, cuts)
+        if abs(slope / dt - 1) < 0.05:
+            dt = slope
+            numbers = _numbers(at, stamp, dt, cuts, patience)
+    frames = Frames(dt, None, None, time, None, bridge, _said(time, at, back))
+    return _of_samples(time, at, numbers, cuts, max(HELD, 4 * usual) / dt, frames)
+
+
+def seconds(time):
+    """Times as seconds (steps,), of any array of numbers or of dates. Raises: BadInput where it is something else."""
+    try:
+        time = np.ma.filled(time.astype(float), np.nan) if isinstance(time, np.ma.MaskedArray) else np.asarray(time)
+        if time.dtype.kind in "Mm":
+            time = (time - (time[:1] if time.dtype.kind == "M" else 0)) / np.timedelta64(1, "s")
+        if time.dtype.kind not in "fiub":
+            time = time.astype(float)
+    except (ValueError, TypeError, IndexError):
+        raise BadInput("time has something else than numbers; expected seconds") from None
+    if time.ndim == 2 and 1 in time.shape:
+        time = time.ravel()
+    if time.ndim != 1:
+        raise BadInput(f"time has shape {time.shape}; expected (steps,) s")
+    time = time.astype(float)
+    return np.where(np.abs(time) < BEYOND, time, np.nan)
+
+
+def check_seconds(dt, key="time"):
+    """Raise BadInput where a time step is none that neurons are recorded with, as in other units."""
+    if FINE <= dt < COARSE:
+        return
+    units = {"ms": 1e3, "µs": 1e6, "ns": 1e9}
+    likely = [f"divide by {size:g} if it is in {unit}" for unit, size in units.items() if 5e-4 <= dt / size < COARSE]
+    likely += ["if it counts frames, divide it by their rate"] if dt == 1 else []
+    raise BadInput(
+        f"{key} goes on by {dt:.4g} from one step to the next, as in other units than seconds; expected seconds, a "
+        f"fraction of one a step{': ' if likely else ''}{'; '.join(likely)}"
+    )
+
+
+def _time_step(at, stamp, time):
+    """Whether the stamps' steps are whole multiples of one, and the time step (s). at: samples; stamp: (stamps,) s."""
+    count, step = np.diff(at), np.diff(stamp)
+    each = step[step > 0] / count[step > 0]
+    usual = float(np.median(each))
+    coarse = np.median(count) > 1 or (
+        np.array_equal(time.astype(np.float32), time, equal_nan=True)
+        and usual < 20 * np.spacing(np.float32(np.abs(stamp).max()))
+    )
+
+    def windows(length):
+        length = min(length, max(1, len(step) // 2))
+        span, frames = stamp[length:] - stamp[:-length], at[length:] - at[:-length]
+        return span[span > 0], frames[span > 0]
+
+    lengths = (WINDOW,) * 3 if coarse else (SHORT, SHORT, WINDOW)
+    span, frames = windows(lengths[0])
+    if len(span) == 0:
+        return True, usual
+    mean = float(np.median(span / frames))
+    multiples = np.abs(each / usual - np.round(each / usual)) < 0.1
+    long, counted = windows(WINDOW)
+    wanders = np.ptp(np.quantile(long - counted * np.median(long / counted), [0.1, 0.9])) if len(long) else 0
+    if not coarse and multiples.mean() >= 0.9 and ((each > 1.5 * usual).mean() < 0.1 or wanders > 2 * usual):
+        return True, float(each[np.abs(each / usual - 1) < 0.25].mean())
+    for length in lengths:  # windows that hold as many lost frames as most do, none where few are lost
+        span, frames = windows(length)
+        alike = np.abs(span - frames * mean) < (1.1 if coarse else 0.6) * mean
+        mean = float(span[alike].sum() / frames[alike].sum()) if alike.any() else mean
+    return False, mean
+
+
+def _numbers(at, stamp, dt, cuts, patience):
+    """The frame number of each stamp within its piece. cuts: indices of the stamps that begin one."""
+    numbers = np.empty(len(at), int)
+    for start, stop in zip([0, *cuts], [*cuts, len(at)], strict=True):
+        counted = at[start:stop] - at[start]
+        late = (stamp[start:stop] - stamp[start]) / dt - counted
+        numbers[start:stop] = counted + _lost(late, patience)
+    return numbers
+
+
+def _lost(late, patience):
+    """How many frames were lost up to each stamp. late: (stamps,) frames behind an even count. Returns: ints.
+
+    One late stamp is jitter; frames are lost where the median of the next `patience` stamps is late. Few are negative:
+    where samples were written twice.
+    """
+    values, lost, result = late.tolist(), 0, []
+    offset = statistics.median(values[: 5 * patience]) if patience > 1 else values[0]
+    for i, value in enumerate(values):
+        error = value - offset - lost
+        if abs(error) > 0.5:
+            later = statistics.median(values[i : i + patience]) - offset - lost
+            if abs(later) > 0.5 and (later > 0) == (error > 0):
+                lost += round(later)
+                error = value - offset - lost
+        offset += FOLLOW * min(0.5, max(-0.5, error))
+        result.append(lost)
+    return result
+
+
+def _slope(numbers, stamp, cuts):
+    """The least-squares slope (s per frame) of stamps on frame numbers, with an offset for each piece."""
+    products = np.zeros(2)
+    for k, t in zip(np.split(numbers, cuts), np.split(stamp, cuts), strict=True):
+        k = k - k.mean()
+        products += k @ (t - t[0]), k @ k
+    return products[0] / max(products[1], 1e-12)
+
+
+def _check_rate(at, stamp, dt, cuts):
+    """Raise BadInput where a good part of a session was taken at another rate than the rest."""
+    count, step = (np.delete(np.diff(x), cuts - 1).astype(float) for x in (at, stamp))
+    if len(step) < 4 * BLOCK:
+        return
+    count, step = (x[: len(x) // BLOCK * BLOCK].reshape(-1, BLOCK) for x in (count, step))
+    means, medians = step.sum(1) / count.sum(1), np.median(step / count, 1)
+    other = np.minimum(np.abs(means / dt - 1), np.abs(medians / dt - 1)) > UNEQUAL
+    if other.mean() > 0.1:
+        low, high = np.quantile(means, [0.05, 0.95])
+        raise BadInput(
+            f"time goes on by {low:.3g} s a step in some parts of the session and by {high:.3g} s in others; expected "
+            "one rate: cut each part by itself, or resample one"
+        )
+
+
+def _of_samples(time, at, numbers, cuts, held, frames):
+    """Frames of all samples, of their stamps' numbers: samples between two stamps are counted on from the first.
+
+    held: frames that a stamp may be old where a piece ends.
+    """
+    sample, which = np.arange(len(time)), np.zeros(len(at), int)
+    which[cuts] = 1
+    which = which.cumsum()
+    before = np.searchsorted(at, sample, "right") - 1  # the stamp that a sample has, or has last
+    number, piece = numbers[before] + sample - at[before], which[before]
+    after = np.minimum(before + 1, len(at) - 1)
+    late = (which[after] == piece) & (after > before) & (number >= numbers[after])
+    top = np.r_[-1, np.maximum.accumulate(np.where(late, -1, number + 2 * len(time) * piece))[:-1]]
+    late |= (number + 2 * len(time) * piece <= top) & (before >= 0)
+    stale = (which[after] != piece) | (after == before)
+    piece = np.where((before < 0) | late | (stale & (sample - at[before] > held)), -1, piece)
+    if late.sum():
+        frames.said.append(
+            f"time goes on by less than half a step, or not at all, at {late.sum()} of {len(time)} samples more than a "
+            f"time step of {frames.dt:.4g} s leaves room for; these are left out"
+        )
+    stamps = np.where(before < 0, np.nan, time[at[np.maximum(before, 0)]])
+    return frames._replace(piece=piece, number=number, time=stamps, fresh=np.isin(sample, at))
+
+
+def _said(time, at, back):
+    said, missing = [], int((~np.isfinite(time)).sum())
+    if missing:
+        said.append(f"time is not finite at {missing} of {len(time)} samples; they are placed by their neighbours")
+    if back.any():
+        first = at[np.flatnonzero(back)[0] + 1]
+        last = time[at[np.flatnonzero(back)[0]]]
+        said.append(
+            f"time goes back {f'{back.sum()} times, first' if back.sum() > 1 else 'once,'} from {last:.10g} to "
+            f"{time[first]:.10g} s at sample {first}, as where a clock starts again; the session is cut there"
+        )
+    return said
