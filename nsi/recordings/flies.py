@@ -30,14 +30,11 @@ either kind are put in the order of these angles: right and left ones take turns
 """
 
 import re
-import struct
-import zlib
 from collections import Counter
 
 import numpy as np
-from scipy.io import loadmat
-from scipy.io.matlab import MatReadError
 
+from nsi.recordings import matlab
 from nsi.run.files import BadInput
 
 NAME = re.compile(r"(Fly\d+)_.*?6fx([A-Za-z0-9]+)_jRG(?:C|ECO)1ax([A-Za-z0-9]+)_([A-Za-z0-9.]+?)(?:_\d+)?\.mat")
@@ -57,12 +54,11 @@ def read_file(path):
 
     Raises: BadInput where it is not such a recording.
     """
-    _whole(path)
+    file = matlab.read_variables(path, ("GROIaveMax", "RROIaveMax", "positionDat"), squeeze=True)
     try:
-        file = loadmat(path, squeeze_me=True, variable_names=("GROIaveMax", "RROIaveMax", "positionDat"))
         green, red = (np.asarray(file[k], float) for k in ("GROIaveMax", "RROIaveMax"))
         ball = {k: np.ravel(file["positionDat"][k].item()).astype(float) for k in BALL}
-    except (KeyError, IndexError, TypeError, ValueError, NotImplementedError, OSError, MatReadError, zlib.error):
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError):
         raise BadInput(f"{path}: expected {', '.join(('GROIaveMax', 'RROIaveMax', *BALL))} in it") from None
     frames, sizes = len(ball["tFrameGrab"]), {x.shape for x in (green, red)}
     rows = 18 if green.shape[0] == 18 else 16
@@ -76,23 +72,6 @@ def read_file(path):
     if not all(np.isfinite(x).all() for x in (green, red, *ball.values())):
         raise BadInput(f"{path}: has values that are not finite; expected finite numbers")
     return green, red, ball
-
-
-def _whole(path):
-    """Raise BadInput where a file is of MATLAB 7.3, or ends before its last array does."""
-    with open(path, "rb") as file:
-        head, size = file.read(128), path.stat().st_size
-        if head.startswith(b"MATLAB 7.3") or b"\x89HDF" in head:
-            raise BadInput(f"{path}: is a MATLAB 7.3 file, which is not read; in MATLAB, save it with -v7")
-        if not head.startswith(b"MATLAB 5"):
-            return
-        order, end = "<" if head[126:128] == b"IM" else ">", 128
-        while end < size:
-            file.seek(end)
-            tag = file.read(8)
-            end += 8 + (struct.unpack(order + "II", tag)[1] if len(tag) == 8 else 1)
-        if end > size:
-            raise BadInput(f"{path}: is not whole, as after a download that was cut off; expected {end} bytes or more")
 
 
 def read_trial(path, together=False):

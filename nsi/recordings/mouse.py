@@ -17,11 +17,9 @@ same Gaussian. *Trials* are stretches of at most LONGEST.
 """
 
 import numpy as np
-from scipy.io import loadmat
-from scipy.io.matlab import MatReadError
 from scipy.ndimage import gaussian_filter1d
 
-from nsi.recordings import sessions
+from nsi.recordings import matlab, sessions
 from nsi.run.files import BadInput
 
 BIN, STEP, SMOOTH = 0.01, 2, 0.06  # s of a bin; bins of a time step; s.d. of the Gaussian, s
@@ -31,12 +29,12 @@ LONGEST, SHORTEST = 10.0, 2.0  # s, of a trial
 def read_file(path):
     """The arrays of the file. Raises: BadInput where it is another."""
     names = "Qrun", "Qrem", "Qsws", "angRun"
+    file = matlab.read_variables(path, names)
     try:
-        file = loadmat(path, variable_names=names)
         arrays = {k: np.asarray(file[k], float) for k in names}
         cells = {arrays[k].shape[1] for k in names[:3]}
         whole = len(cells) == 1 and arrays["angRun"].shape == (len(arrays["Qrun"]), 2)
-    except (KeyError, IndexError, TypeError, ValueError, NotImplementedError, OSError, MatReadError):
+    except (KeyError, IndexError, TypeError, ValueError):
         whole = False
     if not whole or not all(np.isfinite(a).all() for a in arrays.values()):
         raise BadInput(f"{path}: expected {', '.join(names)} in it, of the same cells, as in dataHD.mat")

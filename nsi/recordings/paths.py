@@ -45,8 +45,8 @@ def describe(place, speed):
     if not (BOX[0] <= size <= BOX[1] and SPEED[0] <= speed <= SPEED[1]):
         yield (
             f"the path is in a box of {right - left:.3g} x {top - bottom:.3g} m at {speed:.3g} m/s in the mean; "
-            f"expected {BOX[0]:g} to {BOX[1]:g} m and {SPEED[0]:g} to {SPEED[1]:g} m/s, as of an animal: are places in cm "
-            "or pixels, or times in ms or frames"
+            f"expected {BOX[0]:g} to {BOX[1]:g} m and {SPEED[0]:g} to {SPEED[1]:g} m/s, as of an animal: are "
+            "places in cm or pixels, or times in ms or frames"
         )
 
 

@@ -7,7 +7,8 @@ from scipy.io import savemat
 from experiments.mouse import __main__ as experiment
 from experiments.mouse import read
 from nsi import check, geometry, recordings
-from nsi.recordings import mouse
+from nsi.recordings import matlab, mouse, sessions
+from nsi.run.files import BadInput
 from tests.tools import ROOT, call
 
 
@@ -52,8 +53,44 @@ def test_other_files_are_refused_in_a_sentence(change, mouse_session, tmp_path, 
         savemat(path, {k: v for k, v in (mouse_session(4000)[0] | change).items() if v is not None})
     status, error = call(read, monkeypatch, capsys, path, "--out", tmp_path / "mouse.npz")
     assert status == 2
-    assert f"{path}: expected Qrun, Qrem, Qsws, angRun in it" in error
+    assert f"{path}: " in error
+    assert "expected Qrun, Qrem, Qsws, angRun in it" in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_damaged_file_is_refused_in_a_sentence(seed, mouse_session, tmp_path, capsys):
+    savemat(tmp_path / "whole.mat", mouse_session(4000)[0], do_compression=True)
+    rng, content = np.random.default_rng(seed), bytearray((tmp_path / "whole.mat").read_bytes())
+    if seed % 3 == 0:
+        content = content[: rng.integers(200, len(content))]
+    else:  # beyond the header, which has a free text
+        content[rng.integers(136, len(content))] ^= 1 << rng.integers(8)
+    (tmp_path / "damaged.mat").write_bytes(content)
+    with pytest.raises(BadInput, match=r"is damaged|is not whole") as refusal:
+        mouse.read(tmp_path / "damaged.mat")
+    assert "\n" not in str(refusal.value)
+
+
+def test_short_sessions_and_silent_cells_are_read(mouse_session, tmp_path, capsys):
+    session = mouse_session(8000)[0]
+    session["Qrun"][:, 3] = 0
+    session["Qrun"][:, 4] = np.arange(8000) == 500
+    savemat(tmp_path / "short.mat", session)
+    data, asleep = mouse.read(tmp_path / "short.mat")
+    assert not data["rates"][..., 3].any()
+    assert all(np.isfinite(x).all() for x in (*data.values(), *asleep.values()))
+    assert data["rates"][..., 4].max() == pytest.approx(0.8)
+    savemat(tmp_path / "short.mat", mouse_session(100)[0])
+    with pytest.raises(BadInput, match="no stretch of 2 s"):
+        mouse.read(tmp_path / "short.mat")
+
+
+def test_users_may_cut_the_mouse_s_session_themselves(mouse_session):
+    session = mouse_session(8000)[0]
+    theirs = sessions.cut(*session["angRun"][:, :1].T, session["Qrun"], session["angRun"][:, 1], smooth=0.06)
+    assert theirs["dt"] == pytest.approx(0.01, rel=1e-3)
+    assert theirs["lengths"].tolist() == [1000] * 8
 
 
 def test_null_models_keep_what_they_should(path):
@@ -75,6 +112,6 @@ def test_the_authors_preferred_headings_are_found():
     data = mouse.read(shared)[0]
     rec = recordings.Recording(**{k: data[k] for k in ("rates", "velocity", "dt", "heading", "lengths")})
     places = geometry.places_of(rec, geometry.RING)
-    theirs = mouse.loadmat(shared)["prefHD"]
+    theirs = matlab.read_variables(shared, ["prefHD"])["prefHD"]
     assert geometry.RING.distance(places, theirs).mean() < 0.15
     assert geometry.RING.distance(geometry.RING.find(rec.rates[rec.valid]), theirs).mean() > 0.8

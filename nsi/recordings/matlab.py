@@ -1,0 +1,72 @@
+"""Arrays of MATLAB files, of versions 5 to 7, whole and undamaged."""
+
+import struct
+import zlib
+from pathlib import Path
+
+from scipy.io import loadmat
+
+from nsi.run import files
+from nsi.run.files import BadInput
+
+COMPRESSED, CHUNK = 15, 2**16  # type of an element that zlib compressed, with a checksum; bytes read at a time
+
+
+def read_variables(path, names, squeeze=False):
+    """Some variables of a file. squeeze: leave axes of one out. Returns: dict of those of `names` that it has.
+
+    Raises: BadInput where it is no such file, or damaged.
+    """
+    path = Path(path)
+    try:
+        _check_whole(path)
+        return loadmat(path, squeeze_me=squeeze, variable_names=names, appendmat=False)
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror or error})") from None
+    except BadInput:
+        raise
+    except Exception:  # whatever scipy makes of damage
+        raise BadInput(f"{path}: cannot be read as a MATLAB file; expected {', '.join(names)} in it") from None
+
+
+def _check_whole(path):
+    """Raise BadInput where a file is of MATLAB 7.3, ends before its last array does, or fails a checksum."""
+    if not path.is_file():  # a pipe or a device may never end
+        raise BadInput(f"{path}: {'is not a file' if path.exists() else 'no such file'}; expected a MATLAB file")
+    with open(path, "rb") as file:
+        head, size = file.read(128), path.stat().st_size
+        if head.startswith(b"MATLAB 7.3") or b"\x89HDF" in head:
+            raise BadInput(f"{path}: is a MATLAB 7.3 file, which is not read; in MATLAB, save it with -v7")
+        if not head.startswith(b"MATLAB 5"):
+            return
+        order, end, left = "<" if head[126:128] == b"IM" else ">", 128, files.LIMIT
+        while end < size:
+            file.seek(end)
+            tag = file.read(8)
+            kind, length = struct.unpack(order + "II", tag) if len(tag) == 8 else (0, 1)
+            end += 8 + length
+            if end > size:
+                raise BadInput(
+                    f"{path}: is not whole, as after a download that was cut off; expected {end} bytes or more"
+                )
+            if kind == COMPRESSED:
+                left -= _expanded(path, file, length, left)
+
+
+def _expanded(path, file, length, most):
+    """How many bytes a compressed element expands to. Raises: BadInput where it is damaged, or expands to too many."""
+    stream, count = zlib.decompressobj(), 0
+    try:
+        while length and not stream.eof:
+            chunk = file.read(min(length, CHUNK))
+            length -= len(chunk)
+            while chunk:
+                count += len(stream.decompress(chunk, 2**24))
+                chunk = stream.unconsumed_tail
+                if count > most:
+                    raise BadInput(f"{path}: takes more than {files.LIMIT / 2**30:g} GiB of memory; expected less")
+    except zlib.error:
+        stream = zlib.decompressobj()
+    if not stream.eof:
+        raise BadInput(f"{path}: is damaged, a checksum of its compressed arrays is wrong; expected it as released")
+    return count
