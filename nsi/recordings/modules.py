@@ -6,7 +6,7 @@ Expected layout of the `.npz` file (the day's, of all sessions and modules of on
     x, y          (samples,)   m; NaN where it did not
     spikes_mod1   a dictionary {cell: (spikes,) s}, pickled by numpy; spikes_mod2, ... of further modules
 
-*Time.* Bins of STEP from the first to the last moment asked for; those that are further than GAP from where the rat was
+*Time.* Bins of STEP from the first to the last moment asked for; those that are further than GAP from when the rat was
 seen are left out, and the session is cut there. *Rates*, *velocity* and *trials* are those of sessions.cut_path: counts
 smoothed with a Gaussian and scaled cell by cell, the derivative of the place smoothed alike, stretches of at most 10 s.
 *Spacing* is the median over cells whose rate map is a grid.
@@ -15,12 +15,13 @@ smoothed with a Gaussian and scaled cell by cell, the derivative of the place sm
 import numpy as np
 
 from nsi import ratemaps
-from nsi.recordings import sessions
+from nsi.recordings import clocks, sessions
 from nsi.run import files
 from nsi.run.files import BadInput
 
 STEP, SMOOTH, GAP = 0.02, 0.06, 0.1  # s
 FEWEST = 10  # spikes of a cell in the session, below which it is left out
+BEYOND = 1e15  # s, no time
 GRID, MAPPED = 0.3, 30  # grid score from which a cell's map tells the spacing; cells whose maps are looked at
 
 
@@ -46,31 +47,62 @@ def read(path, module=1, start=-np.inf, stop=np.inf, spacing=None, smooth=SMOOTH
     if not all(isinstance(s, np.ndarray) and s.ndim == 1 and s.dtype.kind in "fiu" for s in cells):
         raise BadInput(f"{path}: {key} has something else than spike times; expected a dictionary of arrays, in s")
     place = np.stack(place, -1).astype(float)
-    seen = np.isfinite(t) & np.isfinite(place).all(-1) & (t >= start) & (t < stop)
+    seen = (np.abs(t) < BEYOND) & np.isfinite(place).all(-1) & (t >= start) & (t < stop)
     t, place = t[seen].astype(float), place[seen]
-    if len(t) < 2 or (np.diff(t) <= 0).any():
-        raise BadInput(f"{path}: t has {len(t)} moments from {start:g} to {stop:g} s, or does not rise; expected a "
-                       "session")  # fmt: skip
-    edges = np.arange(t[0], t[-1], STEP)
-    counts = np.stack([np.histogram(s, edges)[0] for s in cells], -1) if cells else np.zeros((len(edges) - 1, 0))
-    counts = counts[:, counts.sum(0) >= FEWEST]
-    if counts.shape[1] == 0:
-        raise BadInput(f"{path}: no cell of {key} has {FEWEST} spikes from {start:g} to {stop:g} s; expected a session")
-    middle = (edges[1:] + edges[:-1]) / 2
-    after = np.searchsorted(t, middle).clip(1, len(t) - 1)
-    there = np.minimum(middle - t[after - 1], t[after] - middle) < GAP
-    position = np.stack([np.interp(middle, t, along) for along in place.T], -1)[there]
-    middle, counts = middle[there], counts[there]
-    spacing = measured_spacing(path, counts, position) if spacing is None else spacing
-    return sessions.cut_path(middle, counts, position, spacing, smooth), spacing
+    new = np.diff(t, prepend=-np.inf) != 0  # a clock may stand still
+    t, place = t[new], place[new]
+    falls = np.flatnonzero(np.diff(t) < 0)
+    if len(falls):
+        raise BadInput(
+            f"{path}: t falls {len(falls)} times, first from {t[falls[0]]:g} to {t[falls[0] + 1]:g} s, so "
+            "that it is open when a spike was; expected one clock"
+        )
+    if len(t) < 2:
+        raise BadInput(
+            f"{path}: t has {len(t)} moments from {start:g} to {stop:g} s, or does not rise; expected a session"
+        )
+    try:
+        clocks.check_seconds(float(np.median(np.diff(t))), "t")
+        bins = _bins(t)
+        if len(bins) * len(cells) * 8 > files.LIMIT:
+            raise BadInput(f"{len(bins)} bins of {len(cells)} cells take more than {files.LIMIT / 2**30:g} GiB; "
+                           "expected a shorter session: --start and --stop")  # fmt: skip
+        counts = np.stack([_counts(s, t, bins) for s in cells], -1) if cells else np.zeros((len(bins), 0))
+        counts = counts[:, counts.sum(0) >= FEWEST]
+        if counts.shape[1] == 0:
+            raise BadInput(f"no cell of {key} has {FEWEST} spikes from {start:g} to {stop:g} s; expected a session")
+        middle = t[0] + (bins + 0.5) * STEP
+        position = np.stack([np.interp(middle, t, along) for along in place.T], -1)
+        spacing = measured_spacing(counts, position) if spacing is None else spacing
+        return sessions.cut_path(middle, counts, position, spacing, smooth), spacing
+    except BadInput as error:
+        raise BadInput(f"{path}: {error}") from None
 
 
-def measured_spacing(path, counts, position):
+def _bins(t):
+    """Numbers of the bins, from t[0] on, whose middle is less than GAP from where the rat was seen."""
+    gap = np.flatnonzero(np.diff(t) > 2 * GAP)
+    first = np.floor((t[np.r_[0, gap + 1]] - t[0] - GAP) / STEP + 0.5).astype(int)
+    last = np.ceil((t[np.r_[gap, -1]] - t[0] + GAP) / STEP - 0.5).astype(int)
+    most = int(np.ceil((t[-1] - t[0]) / STEP)) - 1
+    return np.concatenate([np.arange(max(0, a), min(b, most)) for a, b in zip(first, last, strict=True)])
+
+
+def _counts(spikes, t, bins):
+    """Spikes in each bin. spikes: (any,) s; bins: of `_bins`."""
+    inside = spikes[(spikes >= t[0]) & (spikes <= t[-1])]
+    bin_ = np.floor((inside - t[0]) / STEP).astype(int)
+    at = np.searchsorted(bins, bin_)
+    at = at[(at < len(bins)) & (bins[np.minimum(at, len(bins) - 1)] == bin_)] if len(bins) else at[:0]
+    return np.bincount(at, minlength=len(bins))
+
+
+def measured_spacing(counts, position):
     """Median spacing (m) of the firing fields, over cells whose rate map is a grid. Raises: BadInput without any."""
     maps, size = ratemaps.rate_maps(counts[:, :: 1 + counts.shape[1] // MAPPED], position)
     repeats = [ratemaps.autocorrelogram(one) for one in maps]
     apart = [ratemaps.spacing(r) for r in repeats if ratemaps.grid_score(r) > GRID]
     apart = [x * size.mean() for x in apart if np.isfinite(x)]
     if not apart:
-        raise BadInput(f"{path}: no cell's rate map is a grid of several fields; expected --spacing, in m")
+        raise BadInput("no cell's rate map is a grid of several fields; expected --spacing, in m")
     return float(np.median(apart))

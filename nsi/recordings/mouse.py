@@ -54,5 +54,8 @@ def read(path, smooth=SMOOTH):
     """
     file = read_file(path)
     time, angle = file["angRun"].T
-    data, scale = sessions.cut_heading(time, file["Qrun"], angle, (smooth, LONGEST, SHORTEST), BIN, STEP)
+    try:
+        data, scale = sessions.cut_heading(time, file["Qrun"], angle, (smooth, LONGEST, SHORTEST), BIN, STEP)
+    except BadInput as error:
+        raise BadInput(f"{path}: {error}") from None
     return data, {name: smoothed(file[key], smooth) * scale for name, key in (("REM", "Qrem"), ("SWS", "Qsws"))}

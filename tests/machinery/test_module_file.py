@@ -81,6 +81,35 @@ def test_other_files_are_refused_in_a_sentence(change, says, module_session, tmp
     assert "harm" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda t: t * 1000, "t goes on by 10 .* divide by 1000 if it is in ms$"),
+        (lambda t: np.r_[t[:25000], t[:25000]], "t falls 1 times, first from 1249.99 to 1000 s"),
+        (lambda t: t * 1e300, "expected a session"),
+        (lambda t: t * np.nan, "0 moments"),
+    ],
+)
+def test_clocks_of_other_units_or_that_start_again_are_refused(change, says, module_session, tmp_path):
+    arrays = module_session()[0]
+    np.savez(tmp_path / "day.npz", **arrays | {"t": change(arrays["t"])})
+    with pytest.raises(BadInput, match=says):
+        modules.read(tmp_path / "day.npz", spacing=0.5)
+
+
+def test_a_stray_time_takes_no_memory_and_held_times_are_read(module_session, path, tmp_path):
+    arrays = module_session()[0]
+    whole = modules.read(path, spacing=0.5)[0]
+    t = arrays["t"].copy()
+    t[-1] = 1e15
+    np.savez(tmp_path / "stray.npz", **arrays | {"t": t})
+    stray = modules.read(tmp_path / "stray.npz", spacing=0.5)[0]
+    assert stray["lengths"].sum() == pytest.approx(whole["lengths"].sum(), abs=10)
+    np.savez(tmp_path / "held.npz", **{k: np.repeat(v, 2) if v.dtype != object else v for k, v in arrays.items()})
+    held = modules.read(tmp_path / "held.npz", spacing=0.5)[0]
+    np.testing.assert_array_equal(held["rates"], whole["rates"])
+
+
 def test_another_session_is_asked_for(path):
     with pytest.raises(BadInput, match="0 moments from 3000"):
         modules.read(path, start=3000)
