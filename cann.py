@@ -124,13 +124,12 @@ def main():
         p.error(f"argument --out: expected a name that ends in .npz, not {args.out.name!r}")
     if args.trajectory and not walks:
         p.error(f"argument --trajectory: expected --circuit grid, since the {args.circuit} circuit knows no places")
-    files.writable(args.out.parent)
     if args.trajectory:
         path = paths.read(args.trajectory, circuit.dt, args.trials, args.steps)
-
     if isinstance(args.stimulus, Path):
         size = (args.trials, args.steps) if path is None else (len(path), path.shape[1] - 1)
-        args.stimulus = stimulation.from_file(args.stimulus, (*size, circuit.network.n))
+        args.stimulus = stimulation.from_file(args.stimulus, (*size, circuit.network.n), circuit.dt)
+    files.writable(args.out.parent)
     circuit = uneven(circuit, rng, args.jitter, args.jitter_shifters, args.sparse, args.balance)
     data = simulate_recording(circuit, args.seed, args.trials, args.steps, args.noise, args.stimulus,
                               args.stimulus_every, args.stimulus_share, path=path)  # fmt: skip

@@ -52,8 +52,10 @@ def spread(order):
     return choose
 
 
-def from_file(path, shape):
-    """A stimulus to play. path: .npz with `stimulus`; shape: (trials, steps, N) that it must have.
+def from_file(path, shape, dt):
+    """A stimulus to play. path: .npz with `stimulus`, and `dt` or none.
+
+    shape: (trials, steps, N) that it must have; dt: s, of the circuit, likewise.
 
     Returns: float32. Raises: BadInput, naming what was expected.
     """
@@ -65,6 +67,11 @@ def from_file(path, shape):
             raise BadInput(f"{path}: stimulus has shape {has} and type {kind.str}; expected numbers of shape {shape}, "
                            "--trials, --steps and the circuit's recorded neurons")  # fmt: skip
         stimulus = np.asarray(file["stimulus"], np.float32)
+        step = file["dt"] if "dt" in file else np.array(dt)
+    if step.shape != () or step.dtype.kind not in "fiu" or not np.isclose(step, dt, rtol=1e-6):
+        has = f"{float(step):g} s" if step.shape == () and step.dtype.kind in "fiu" else f"of shape {step.shape}"
+        raise BadInput(f"{path}: dt is {has}; expected the circuit's, {dt:g} s, since the pulses of another time step "
+                       "would be shorter or longer")  # fmt: skip
     if not np.isfinite(stimulus).all():
         raise BadInput(f"{path}: stimulus has values that are not finite; expected finite currents")
     return stimulus

@@ -1,29 +1,44 @@
-"""Recorded paths of animals, for a simulated circuit to follow: `.npz` or `.csv` files of time and place."""
+"""Recorded paths of animals, for a simulated circuit to follow: `.npz` files, or text, of time and place."""
 
+import csv
+import re
+import sys
 from pathlib import Path
 
 import numpy as np
 
+from nsi.recordings import clocks
 from nsi.run import files
 from nsi.run.files import BadInput
 
 BOX, SPEED = (0.1, 10.0), (0.005, 2.0)  # m, m/s, of an animal that walks
 SMOOTH = 0.05  # s, s.d. of the smoothing: trackers jump by a pixel, and a pixel per step is a speed
+FURTHEST, LATEST = 1e6, 1e12  # m and s beyond which a number is no place, and no time, in any unit
+HOLE = 0.5  # s, and five of the usual steps, without a place, that are named
+JUMP, FASTEST = 0.1, 5.0  # m from one sample to the next, and m/s, that no animal does
+TEXT = ".csv", ".tsv", ".txt"  # suffixes of files that are text
+MISSING = "", "na", "n/a", "nan", "null", "none"  # what stands for a number that is not there
 
 
 def read(path, dt, trials, steps):
-    """A path cut into trials, at a simulation's own time step.
+    """A path cut into trials, at a simulation's own time step; box, mean speed and what is implausible are printed.
 
-    path: `.npz` with t (samples,) s, and x and y (samples,) m or pos (samples, 2) m; or `.csv` with a first line that
-    names t, x and y; samples with a NaN, where the tracker lost the animal, are filled in linearly; trials: at most.
+    path: `.npz` with t (samples,) s, and x and y (samples,) m or pos (samples, 2) m; or text with a first line that
+    names t, x and y, between commas, semicolons, tabs or spaces; samples with a NaN, where the tracker lost the animal,
+    are filled in linearly; trials: at most.
     Returns: position (trials, steps + 1, 2) m.
     Raises: BadInput where it is not such a file, or too short for a trial.
     """
     from scipy.ndimage import gaussian_filter1d  # slow to import
 
-    t, place = _csv(path) if Path(path).suffix == ".csv" else _npz(path)
+    t, place = _text(path) if Path(path).suffix.lower() in TEXT else _npz(path)
     seen = np.isfinite(t) & np.isfinite(place).all(-1)
     t, place = t[seen], place[seen]
+    if len(t) and (np.abs(t).max() > LATEST or np.abs(place).max() > FURTHEST):
+        raise BadInput(
+            f"{path}: t reaches {np.abs(t).max():.3g} and places {np.abs(place).max():.3g}; expected s and m, and NaN "
+            "where the tracker lost the animal"
+        )
     if len(t) < 2 or (np.diff(t) <= 0).any():
         raise BadInput(f"{path}: t has {len(t)} samples, or does not rise; expected times in s, one after the other")
     wanted = min(trials, int((t[-1] - t[0]) / dt) // steps)
@@ -31,10 +46,52 @@ def read(path, dt, trials, steps):
         raise BadInput(
             f"{path}: t spans {t[-1] - t[0]:.3g} s; expected at least one trial of --steps, {steps * dt:g} s"
         )
+    try:
+        clocks.check_seconds(float(np.median(np.diff(t))), "t")
+    except BadInput as error:
+        raise BadInput(f"{path}: {error}") from None
     moments = t[0] + dt * np.arange(wanted * steps + 1)
+    for sentence in _implausible(t, place):
+        print(f"{Path(path).name}: {sentence}", file=sys.stderr)
     place = np.stack([np.interp(moments, t, along) for along in place.T], -1)
     place = gaussian_filter1d(place, SMOOTH / dt, axis=0)
     return place[np.arange(wanted)[:, None] * steps + np.arange(steps + 1)]
+
+
+def _implausible(t, place):
+    """Print a path's box and mean speed. Yields: sentences on what no animal does. t: (samples,) s; place: m."""
+    step, moved = np.diff(t), np.linalg.norm(np.diff(place, axis=0), axis=-1)
+    usual = float(np.median(step))
+    hole = step > max(HOLE, 5 * usual)
+    jump = (moved > JUMP) & (moved > FASTEST * step)
+    slow = np.ones(len(place), bool)
+    slow[:-1] &= ~jump
+    slow[1:] &= ~jump
+    few = jump.mean() < 0.1
+    use = ~hole & ~jump if few else ~hole
+    speed = moved[use].sum() / step[use].sum() if use.any() else np.nan
+    if jump.any() and few:
+        places, counts = np.unique(place[~slow], axis=0, return_counts=True)
+        x, y = places[counts.argmax()]
+        often = (place == [x, y]).all(-1).sum()
+        at = (
+            f"from or to ({x:g}, {y:g}), where it is in {often} samples" if counts.max() > 1 else "which no animal does"
+        )
+        yield (
+            f"places jump {_times(jump)} by up to {moved[jump].max():.3g} m from one sample to the next, {at}; "
+            "expected NaN where the tracker lost the animal"
+        )
+    if hole.any():
+        first = np.flatnonzero(hole)[0]
+        yield (
+            f"places are missing {_times(hole)} for up to {step.max():.3g} s, {step[hole].sum() / (t[-1] - t[0]):.0%} "
+            f"of the time, first from {t[first]:g} s on; they are filled in along straight lines"
+        )
+    yield from describe(place[slow] if few and slow.any() else place, speed)
+
+
+def _times(which):
+    return "once" if which.sum() == 1 else f"{which.sum()} times"
 
 
 def describe(place, speed):
@@ -64,17 +121,70 @@ def _npz(path):
     return t, place
 
 
-def _csv(path):
+def _text(path):
+    """Times and places of a text file, of any of the delimiters that spreadsheets write."""
+    lines = [(k, line) for k, line in enumerate(_lines(path), 1) if line.strip()]
+    names, delimiter, rest = (), ",", []
+    for at, (_, line) in enumerate(lines):
+        bare = line.strip("\r\n").lstrip("#%").strip(" ") if line.lstrip()[0] in "#%" else line.strip("\r\n")
+        delimiter = next((d for d in ";\t,|" if d in bare), None)
+        here = [name.strip().strip("\"'").lower() for name in _fields(bare, delimiter)]
+        if {"t", "x", "y"} <= set(here) or line.lstrip()[0] not in "#%":
+            names, rest = here, lines[at + 1 :]
+            break
+    if not {"t", "x", "y"} <= set(names) or len({n for n in names if names.count(n) > 1} & {"t", "x", "y"}):
+        has = "is empty" if not lines else f"has the columns {', '.join(names) or 'none'}"
+        raise BadInput(f"{path}: {has[:200]}; expected t, x and y, each of them once, in its first line")
+    rows = [(k, _fields(line.strip("\r\n"), delimiter)) for k, line in rest if line.lstrip()[0] not in "#%"]
+    more = bool(rows) and all(len(row) == len(names) + 1 for _, row in rows)
+    if more and all(not row[-1].strip() for _, row in rows):  # a delimiter at the end of each line
+        more = False
+        rows = [(k, row[:-1]) for k, row in rows]
+    columns, table = [names.index(name) + more for name in ("t", "x", "y")], np.empty((len(rows), 3))
+    for values, (number, row) in zip(table, rows, strict=True):
+        if len(row) != len(names) + more:
+            raise BadInput(f"{path}: line {number} has {len(row)} columns; expected the {len(names)} of its first line")
+        values[:] = [_number(path, number, row[k], delimiter) for k in columns]
+    return table[:, 0], table[:, 1:]
+
+
+def _lines(path):
+    """The lines of a text file, in UTF-8 or what its byte-order mark says."""
+    if Path(path).exists() and not Path(path).is_file():  # a pipe or a device may never end
+        raise BadInput(f"{path}: is not a file; expected columns t, x and y")
     try:
-        table = np.genfromtxt(path, delimiter=",", names=True, dtype=float, encoding="utf-8")
+        content = Path(path).read_bytes()
+        text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror or error})") from None
+    except UnicodeDecodeError:
+        raise BadInput(f"{path}: is not text in UTF-8; expected columns t, x and y") from None
+    return text.splitlines()
+
+
+def _fields(line, delimiter):
+    """The fields of a line. delimiter: None for spaces."""
+    if delimiter is None:
+        return line.split()
+    try:
+        return next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [""])
+    except csv.Error:
+        return [line]
+
+
+def _number(path, number, text, delimiter):
+    """A number of a line, NaN where it is missing; a comma may stand for the point where it does not delimit."""
+    text = text.strip()
+    if text.lower() in MISSING:
+        return np.nan
+    if delimiter != "," and re.fullmatch(r"[-+]?\d*,\d+([eE][-+]?\d+)?", text):
+        text = text.replace(",", ".")
+    try:
+        return float(text)
     except ValueError:
-        raise BadInput(f"{path}: has lines of unequal length; expected columns t, x, y between commas") from None
-    names = table.dtype.names or ()
-    if not {"t", "x", "y"} <= set(names):
-        raise BadInput(f"{path}: has the columns {', '.join(names) or 'none'}; expected t, x and y in its first line")
-    return np.atleast_1d(table["t"]), np.stack([np.atleast_1d(table["x"]), np.atleast_1d(table["y"])], -1)
+        raise BadInput(
+            f"{path}: line {number} has {text[:40]!r}; expected a number, or nothing where it is missing"
+        ) from None
 
 
 def _numbers(path, key, array):

@@ -143,6 +143,20 @@ def test_another_recording_is_refused(folder, save, monkeypatch, capsys):
     assert "is not the recording" in error
 
 
+@pytest.mark.parametrize(
+    ("dt", "says"), [(0.025, "dt is 0.025 s; expected the circuit's, 0.01 s"), ([0.01], "of shape")]
+)
+def test_a_stimulus_of_another_time_step_is_refused(dt, says, save, circuit, monkeypatch, capsys, tmp_path):
+    monkeypatch.setitem(cann.CIRCUITS, "ring", lambda: circuit)
+    path = save({"stimulus": np.ones((2, 60, 40)), "dt": dt})
+    out = tmp_path / "new" / "next.npz"
+    status, error = call(cann, monkeypatch, capsys, "--stimulus", path, "--trials", 2, "--steps", 60, "--out", out)
+    assert status == 2
+    assert says in error
+    assert error.count("\n") == 1
+    assert not out.parent.exists()
+
+
 @pytest.mark.parametrize("text", ["-1", "loud", "stimulus.txt"])
 def test_stimulus_that_is_neither_number_nor_file(text, monkeypatch, capsys):
     status, error = call(cann, monkeypatch, capsys, "--stimulus", text)

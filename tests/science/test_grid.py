@@ -1,5 +1,7 @@
 """The simulated torus of grid cells, its animal's paths, and its rate maps."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from nsi.geometry import TORUS
 from nsi.recordings import paths
 from nsi.run.files import BadInput
 from nsi.uneven import uneven
+from tests.tools import call
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +144,95 @@ def test_a_faulty_csv_is_answered_in_a_sentence(tmp_path):
         paths.read(tmp_path / "path.csv", 0.01, 10, 100)
     with pytest.raises(BadInput, match="cannot be read"):
         paths.read(tmp_path / "none.csv", 0.01, 10, 100)
+
+
+T = np.arange(0, 30, 0.02)
+PLACE = np.stack([0.5 + 0.4 * np.sin(T), 0.5 + 0.4 * np.cos(0.7 * T)], -1)
+
+
+def table(delimiter=",", names="t,x,y", columns=(T, *PLACE.T), end="\n"):
+    """A text file of some columns."""
+    lines = [
+        names.replace(",", delimiter),
+        *(delimiter.join(f"{v:.7g}" for v in row) for row in zip(*columns, strict=True)),
+    ]
+    return end.join(lines) + end
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\ufeff" + table(),
+        ("\ufeff" + table()).encode("utf-16-le"),
+        table(";"),
+        table(";").replace(".", ","),
+        table("\t"),
+        table(" ", "# t,x,y"),
+        table(names=",t,x,y", columns=(np.arange(len(T)), T, *PLACE.T)),
+        table(names="t,x,y", columns=(np.arange(len(T)), T, *PLACE.T)),
+        table(names="y,T,x", columns=(PLACE[:, 1], T, PLACE[:, 0])),
+        "# a rat\n\n% another line\n" + table().replace("\n5,", "\n# half a minute\n5,", 1),
+        table(names='"t","x","y"', end="\r\n"),
+        table(end=",\n"),
+    ],
+)
+def test_text_files_as_programs_write_them_are_read(text, tmp_path, capsys):
+    (tmp_path / "path.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
+    np.savez(tmp_path / "path.npz", t=T, pos=PLACE)
+    place = paths.read(tmp_path / "path.csv", 0.01, 10, 100)
+    np.testing.assert_allclose(place, paths.read(tmp_path / "path.npz", 0.01, 10, 100), atol=1e-5)
+    out, error = capsys.readouterr()
+    assert "a box of 0.8 x 0.8 m, mean speed 0.3" in out
+    assert error == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "is empty; expected t, x and y"),
+        ("t,x,y\n", "t has 0 samples"),
+        (b"\xff\x00\x81" * 9, "not text in UTF-8"),
+        (table() + "30,0.1\n", "line 1502 has 2 columns; expected the 3"),
+        (table() + "30,0.1,lost\n", "line 1502 has 'lost'"),
+        (table(names="t,x,y,y", columns=(T, *PLACE.T, T)), "each of them once"),
+        (table(columns=(np.r_[T[:-1], 1e308], *PLACE.T)), r"t reaches 1e\+308"),
+        (table(columns=(T, *1e300 * PLACE.T)), r"places 9e\+299"),
+        (table(columns=(1000 * T, *PLACE.T)), "divide by 1000 if it is in ms"),
+        (table(columns=(np.arange(len(T)), *PLACE.T)), "if it counts frames"),
+    ],
+)
+def test_a_faulty_path_is_refused_before_anything_is_written(text, says, tmp_path, monkeypatch, capsys):
+    (tmp_path / "path.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
+    options = "--trials", 2, "--steps", 50, "--out", tmp_path / "new" / "rat.npz"
+    path = "--circuit", "grid", "--trajectory", tmp_path / "path.csv"
+    status, error = call(cann, monkeypatch, capsys, *path, *options)
+    assert status == 2
+    assert re.search(says, error)
+    assert error.count("\n") == 1
+    assert not (tmp_path / "new").exists()
+
+
+LOST = (T > 5) & (T < 8) | (np.arange(len(T)) == 1000)
+
+
+@pytest.mark.parametrize(
+    ("t", "place", "says"),
+    [
+        (T, 100 * PLACE, "box of 80 x 80 m at 3.* cm or pixels"),
+        (T, 640 * PLACE, "cm or pixels"),
+        (T, 0 * PLACE, "box of 0 x 0 m at 0 m/s"),
+        (T / 60, PLACE, "m/s in the mean"),
+        (T, np.where(LOST[:, None], -1, PLACE), r"jump 4 times .* from or to \(-1, -1\), where it is in 150 samples"),
+        (T, np.where(LOST[:, None], np.nan, PLACE), "missing once for up to 3 s, 10% of the time, first from 5 s"),
+        (T[~LOST], PLACE[~LOST], "missing once"),
+    ],
+)
+def test_implausible_paths_are_named(t, place, says, tmp_path, capsys):
+    np.savez(tmp_path / "path.npz", t=t, pos=place)
+    paths.read(tmp_path / "path.npz", 0.01, 2, 10)
+    error = capsys.readouterr().err
+    assert re.search(says, error)
+    assert error.count("\n") == 1
 
 
 def fields(lattice):
