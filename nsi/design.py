@@ -1,4 +1,4 @@
-"""Which experiment next? Known current pulses from which, by a pilot's fit, the connections will be told best.
+"""Propose the next experiment: known current pulses from which, by a pilot's fit, connections are estimated best.
 
     python -m nsi.design runs/pilot --trials 20
 
@@ -23,7 +23,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from nsi import direct, geometry, network, recordings, stimulation, uncertainty
+from nsi import direct, geometry, network, prediction, recordings, stimulation, uncertainty
+from nsi.circuits import CIRCUITS
 from nsi.connectivity import hold
 from nsi.network import synaptic_state
 from nsi.recordings import Recording
@@ -35,6 +36,7 @@ RATES, SHARES = (0.1, 0.2), (0.35, 0.5)  # s between pulses, and share of the ne
 WEAKEST = 0.8  # pulses that are too weak to be seen throw the bump without telling anything
 STRONGER, GRACE = 1.2, 2.0  # were the pulses so many times as strong, they may throw the bump so many times as far
 SETTLE, AFTER = 100, 5.0  # steps at rest before a run, and s after which the bump's displacement counts
+POOR = 0.7, 0.3  # share of the error of a bump that stays, and rad, beyond both of which a fit's error is too large
 RUNS, SEEN = 40, 20  # trials, at least, by which displacements are measured, and at most, that information is taken of
 
 
@@ -231,13 +233,51 @@ def best(seen, limit):
     return min(within, key=lambda pair: pair[1].median)
 
 
+def check_fit(folder, net, rec):
+    """Raise BadInput where a fitted network, run freely, does not follow its recording: its plans mean nothing."""
+    shape = geometry.of(rec)
+    table = prediction.heading_table(net, rec.trials(slice(RUNS)), shape, geometry.places_of(rec, shape))
+    for seconds, row in reversed(table.items()):
+        if row["error"] is None:
+            continue
+        if row["error"] > POOR[0] * row["stay"] and row["error"] > POOR[1]:
+            raise BadInput(
+                f"{folder}: the fitted network's heading is {row['error']:.3g} rad off after {seconds} s, where a bump "
+                f"that stays is {row['stay']:.3g} rad off; expected a fit that follows its recording, since pulses are "
+                "planned by running it"
+            )
+        return
+
+
+def played_by(path, rec):
+    """The name of the circuit that a recording was simulated with, the nearest of those in CIRCUITS, or None.
+
+    path: of the recording; its ground truth decides about the last line that is printed, and nothing else.
+    """
+    with files.Archive(path) as file:
+        numbers = "true_W" in file and file.header("true_W")[1].kind in "fiu"
+        W = file["true_W"] if numbers else np.zeros(0)
+    circuits, size = {name: make() for name, make in CIRCUITS.items()}, rec.rates.shape[-1]
+    fits = {
+        name: np.abs(c.network.W - W).mean()
+        for name, c in circuits.items()
+        if c.network.W.shape == W.shape and c.network.n == size and np.isclose(c.dt, rec.dt)
+    }
+    return min(fits, key=fits.get) if fits else None
+
+
+def data_path(folder, data=None):
+    """The path of the recording that a run was fitted to. data: where it is (default: data/NAME)."""
+    _, options = checkpoint.networks(Path(folder) / "model.pt")
+    return Path(data or Path("data") / str(options.get("data", "")))
+
+
 def read(folder, data=None):
     """A finished run's network and the recording it was fitted to. data: the recording's path (default: data/NAME).
 
     Returns: Network, Recording. Raises: BadInput.
     """
-    networks, options = checkpoint.networks(Path(folder) / "model.pt")
-    path = Path(data or Path("data") / str(options.get("data", "")))
+    (networks, options), path = checkpoint.networks(Path(folder) / "model.pt"), data_path(folder, data)
     if not path.is_file():
         raise BadInput(f"{path}: no such file; expected the recording that {folder} was fitted to: give --data FILE")
     with open(path, "rb") as file:
@@ -251,9 +291,9 @@ def read(folder, data=None):
 
 
 def main():
-    p = command.Parser("Propose current pulses from which the connections will be told best.")
+    p = command.Parser(__doc__.splitlines()[0])
     count, size = command.number(int, 1), command.number(float, 0, above=True)
-    p.add_argument("run", type=Path, help="the folder of a finished fit, best of a passive recording")
+    p.add_argument("run", type=Path, help="the folder of a finished fit, best of a recording with a few weak pulses")
     p.add_argument("--trials", type=count, default=20, help="of the experiment to come")
     p.add_argument("--steps", type=command.number(int, 50), default=1000, help="of each trial")
     p.add_argument("--disturbance", type=size, help="rad, how far the bump may be thrown in 5 s (default: as far as by "
@@ -267,6 +307,7 @@ def main():
         p.error(f"argument --out: expected a name that ends in .npz, not {args.out.name!r}")
     torch.set_flush_denormal(True)
     net, rec = read(args.run, args.data)
+    check_fit(args.run, net, rec)
     files.writable(args.out.parent)
     if rec.stimulus is None:
         said = (
@@ -293,12 +334,21 @@ def main():
     recordings.save(args.out, stimulus=stimulus, dt=pilot.dt)
     print(
         f"{args.out}: {len(stimulus)} trials x {args.steps} steps of {plan.told().strip()}, "
-        f"none below {WEAKEST:.0%} of that amplitude; intervals' standard errors at least {intervals:.2g}"
+        f"none below {plan.weakest:.0%} of that amplitude; intervals' standard errors at least {intervals:.2g}"
     )
-    print(
-        f"random pulses of amplitude 4 every 0.25 s: {seen[0][1].median / expected.median:.1f} times these errors; "
-        f"to play it: python cann.py --stimulus {args.out} --trials {args.trials} --steps {args.steps}"
-    )
+    print(f"random pulses of amplitude 4 every 0.25 s: {seen[0][1].median / expected.median:.1f} times these errors")
+    circuit = played_by(data_path(args.run, args.data), rec)
+    if circuit:
+        name = "" if circuit == "ring" else f"--circuit {circuit} "
+        print(
+            f"to play it: python cann.py {name}--stimulus {args.out} --trials {args.trials} --steps {args.steps}, with "
+            "the pilot's other options"
+        )
+    else:
+        print(
+            f"to use it: {args.out} holds the current into each neuron, in the order of rates, every {pilot.dt:g} s, "
+            "in units of the fit's W @ u; give what was injected as `stimulus` of the next recording"
+        )
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from tests.commands.pages import ALREADY, LAST, MAKES, PAGES, RUN, SMALL, SMALL_PAIR, SMALL_SIMULATION, name_of
+from tests.commands.pages import ALREADY, LAST, MAKES, PAGES, RUN, SMALL, SMALL_PAIR, SMALL_SIMULATION, name_of, small
 from tests.tools import ROOT
 
 LITTLE = (
@@ -144,7 +144,7 @@ def outcomes(little, examples, flies, mouse, module, run):
         out = words[words.index("--out") + 1] if "--out" in words else ".".join(name.split(".")[:2])
         try:
             with locks[out]:
-                run(little, f"{command} {SMALL[name]}", WANDB_MODE="disabled", OMP_NUM_THREADS="1")
+                run(little, f"{command} {small(command)}", WANDB_MODE="disabled", OMP_NUM_THREADS="1")
         except AssertionError as error:
             return str(error)
 

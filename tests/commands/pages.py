@@ -42,6 +42,7 @@ SMALL = {
     "experiments.kills": "--kills 1 --only cann.py",
     "nsi.design": "--trials 10 --steps 150 --disturbance 4",
 }
+PILOT = "--updates 150 --batch 8 --window 20 --input-units 30 --overwrite --no-report"  # a fit to plan pulses from
 ALREADY = "python cann.py --visualize", "sh train.sh"  # run for other tests, by fixtures
 BY_HAND = "git ", "cd ", "make", ". ", "pip ", "python -m venv", "wandb "  # what sets up, or needs an account
 MAKES = (
@@ -64,6 +65,11 @@ def commands(page):
 
 EVERY = list(dict.fromkeys(line for page in PAGES for line in commands(page)))
 RUN = [line for line in EVERY if not line.startswith("jupyter")]  # notebooks have tests of their own
+
+
+def small(command):
+    """The options that make a command small."""
+    return PILOT if "--out runs/pilot" in command else SMALL[name_of(command)]
 
 
 def name_of(command):

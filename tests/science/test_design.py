@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import cann
-from nsi import design, recordings, stimulation, uncertainty
+from nsi import circuits, design, recordings, stimulation, uncertainty
 from nsi.recordings import Recording
 from nsi.run import checkpoint
 from nsi.run.files import BadInput
@@ -94,11 +94,16 @@ def test_spread_pulses_leave_no_side_out(share):
 def folder(fitted, data, save, tmp_path):
     """A finished run, of the circuit itself, and its recording."""
     path = save({k: data[k] for k in ("rates", "velocity", "dt", "tau")}, "pilot.npz")
-    options = {"alpha": 0.2, "control": False, "input_units": 40, "data": "pilot.npz"}
+    return finished(fitted, path, tmp_path), path
+
+
+def finished(net, path, tmp_path):
+    """The folder of a run that has fitted a network to a recording."""
+    options = {"alpha": 0.2, "control": False, "input_units": 40, "data": path.name}
     options["data_sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
-    weights = {k: torch.as_tensor(getattr(fitted, k))[None] for k in checkpoint.NAMES}
+    weights = {k: torch.as_tensor(getattr(net, k))[None] for k in checkpoint.NAMES}
     checkpoint.write(tmp_path / "run" / "model.pt", weights, options, {"updates": 1})
-    return tmp_path / "run", path
+    return tmp_path / "run"
 
 
 def test_command_writes_a_stimulus_that_the_simulator_plays(folder, circuit, tmp_path, monkeypatch, capsys):
@@ -135,6 +140,30 @@ def test_what_cannot_be_used_is_said(folder, arguments, expected, monkeypatch, c
     assert status == 2
     assert expected in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("simulated", [True, False])
+def test_the_last_line_is_a_command_only_for_a_circuit_that_can_play_it(
+    simulated, fitted, data, save, tmp_path, circuit, monkeypatch, capsys
+):
+    run = finished(fitted, save({k: data[k] for k in data if simulated or not k.startswith("true_")}), tmp_path)
+    monkeypatch.setattr(design, "candidates", lambda depth: FEW[:2])
+    monkeypatch.setattr(design, "CIRCUITS", {"other": circuits.gain, "ring": lambda: circuit})
+    monkeypatch.setattr("sys.argv", ["design.py", *map(str, (run, "--data", tmp_path / "mine.npz", "--trials", 4))])
+    design.main()
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("to play it: python cann.py --stimulus" if simulated else "to use it: ")
+    assert ("cann.py" in last) == simulated
+
+
+def test_a_fit_that_does_not_follow_its_recording_is_refused(fitted, data, save, tmp_path, monkeypatch, capsys):
+    still = fitted._replace(W_in=np.zeros_like(fitted.W_in))
+    run = finished(still, save({k: data[k] for k in ("rates", "velocity", "dt")}), tmp_path)
+    status, error = call(design, monkeypatch, capsys, run, "--data", tmp_path / "mine.npz")
+    assert status == 2
+    assert "expected a fit that follows its recording" in error
+    assert error.count("\n") == 1
+    assert not (run / "stimulus.npz").exists()
 
 
 def test_another_recording_is_refused(folder, save, monkeypatch, capsys):
