@@ -126,12 +126,12 @@ def _trials(time, rates, course, options, dt=None, every=1):
         _say(sentence)
     place, rates = _without_lost(course, frames), _filled(rates, frames)
     parts, found = _parts(frames, np.isfinite(place).all(-1) & np.isfinite(rates).all(-1), longest, shortest, every)
-    held, trials, dt = _is_held(place, frames), [], frames.dt
+    tracked, trials, dt = _trackings(place, frames, name), [], frames.dt
     for part in parts:
         along = np.unwrap(place[part], axis=0) if np.isfinite(course.period) else place[part]
         number, r = frames.number[part] - frames.number[part[0]], rates[part]
-        if held:
-            along = _between_trackings(frames.time[part], frames.fresh[part], along, dt * number)
+        if tracked is not None:
+            along = _between_trackings(frames.time[part], tracked[part], along, dt * number)
         if number[-1] + 1 > len(part):
             every_frame = np.arange(number[-1] + 1)
             r, along = (np.stack([np.interp(every_frame, number, c) for c in x.T], -1) for x in (r, along))
@@ -208,8 +208,7 @@ def _without_lost(course, frames):
     limit = max(course.jump, course.fastest * frames.dt)
     together = frames.piece[1:] == frames.piece[:-1]
     jumps = np.r_[False, (course.distance(values[1:], values[:-1]) > limit) & together, False]
-    usual = np.diff(np.flatnonzero(frames.fresh)[: 10**5])
-    least = max(FROZEN / frames.dt, 5 * (np.median(usual) if len(usual) else 1))
+    least = max(FROZEN / frames.dt, 5 * np.median(stop - start))
     long = stop - start >= least
     lost = long & (jumps[start] | jumps[stop])
     for a, b in zip(start[lost], stop[lost], strict=True):
@@ -253,18 +252,22 @@ def _filled(rates, frames):
     return rates
 
 
-def _is_held(place, frames):
-    """Whether a course is tracked less often than samples are taken, and held in between as the clock is."""
+def _trackings(place, frames, name):
+    """At which samples a course was tracked, where it is held in between; None where it is tracked at each of them."""
     between = np.flatnonzero(~frames.fresh[1:] & (frames.piece[1:] == frames.piece[:-1]))
-    if len(between) < 0.1 * len(place):
-        return False
-    return float((place[between + 1] == place[between]).all(-1).mean()) > 0.9
+    if len(between) >= 0.1 * len(place):  # the clock stands still too
+        return frames.fresh if (place[between + 1] == place[between]).all(-1).mean() > 0.9 else None
+    changed = np.r_[True, (place[1:] != place[:-1]).any(-1)]
+    lasts = np.diff(np.flatnonzero(changed))
+    if len(lasts) < 10 or np.median(lasts) < 2 or (np.abs(lasts - np.median(lasts)) <= 1).mean() < 0.9:
+        return None
+    _say(f"{name} changes only at every {np.median(lasts):g} samples or so; it is interpolated in between")
+    return changed
 
 
-def _between_trackings(time, fresh, along, since):
+def _between_trackings(time, tracked, along, since):
     """A course at each sample's own moment, interpolated between those at which it was tracked. since: (steps,) s."""
-    tracked = fresh.copy()
-    tracked[0] = True
+    tracked = np.r_[True, tracked[1:]]
     now = time[0] + since
     now += np.quantile(time - now, 0.99)  # what is held was tracked before: the samples' clock is never behind
     return np.stack([np.interp(now, time[tracked], x[tracked]) for x in along.T], -1)

@@ -108,6 +108,15 @@ def test_an_animal_that_stands_still_is_kept(capsys):
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize("every", [5, 25])
+def test_heading_that_is_tracked_less_often_is_interpolated(every, capsys):
+    heading = np.repeat(HEADING[::every], every)[:STEPS]
+    data = sessions.cut(TIME, RATES, heading)
+    assert data["lengths"].sum() == STEPS
+    np.testing.assert_allclose(data["velocity"][3, 50:-50, 0], VELOCITY[3050:3950], atol=0.4)
+    assert f"changes only at every {every} samples" in capsys.readouterr().err
+
+
 def test_silent_and_sparse_neurons_are_scaled_without_a_division_by_zero(capsys):
     rates = RATES.copy()
     rates[:, 3] = rates[:, 4] = 0
@@ -139,6 +148,7 @@ def test_heading_may_be_a_column(shape):
         ({"time": (TIME + 1.7e9).astype(np.float32)}, "too coarse"),
         ({"time": np.r_[TIME[:6000], 60 + 2 * TIME[:6000]]}, "by 0.01 s a step in some parts .* by 0.02 s"),
         ({"time": ["a"] * STEPS}, "something else than numbers"),
+        ({"heading": np.full(STEPS, "a")}, "heading has something else than real numbers"),
         ({"rates": RATES.T}, "transpose rates$"),
         ({"rates": RATES[:-1]}, r"\(11999, 12\) .* do not agree"),
         ({"rates": RATES[:, 0]}, "do not agree"),
