@@ -20,6 +20,7 @@ TOP = 0.8  # what the 99th percentile of a neuron's rates becomes
 SPARSE = 0.05  # share of its maximum, below which a neuron's 99th percentile does not scale it
 MOST_BRIDGED = 0.25  # share of a trial's frames that may be interpolated
 FROZEN, LONG_FROZEN = 0.2, 10.0  # s of a course that does not change at all: with a jump a lost tracker, and suspicious
+LARGEST = 1e30  # of a rate, heading or place
 FASTEST = 20.0  # rad/s, s.d. of a heading's velocity beyond which it is not in rad, or time not in s
 
 
@@ -201,7 +202,7 @@ def _parts(frames, known, longest, shortest, every):
 
 def _without_lost(course, frames):
     """A course, NaN where the tracker lost the animal: where it does not change at all after, or before, a jump."""
-    values, name = np.where(np.isfinite(course.values), course.values, np.nan), course.name
+    values, name = course.values.copy(), course.name
     same = (values[1:] == values[:-1]).all(-1)
     start = np.flatnonzero(np.r_[True, ~same])
     stop = np.r_[start[1:], len(values)]
@@ -301,12 +302,14 @@ def _checked(smooth, longest, shortest):
 
 
 def _numbers(name, array):
+    """An array as float, NaN where it is masked, infinite or too large for float32. Raises: BadInput if not numbers."""
     try:
         array = np.ma.filled(array.astype(float), np.nan) if isinstance(array, np.ma.MaskedArray) else np.asarray(array)
-        return array.astype(float) if array.dtype.kind in "fiub" else np.asarray(array.tolist(), float)
+        array = array.astype(float) if array.dtype.kind in "fiub" else np.asarray(array.tolist(), float)
     except (ValueError, TypeError):
         raise BadInput(f"{name} has something else than real numbers, or rows of unequal length; expected an array "
                        "of numbers") from None  # fmt: skip
+    return np.where(np.abs(array) < LARGEST, array, np.nan)
 
 
 def _some(items, most=5):
