@@ -12,16 +12,19 @@ smoothed with a Gaussian and scaled cell by cell, the derivative of the place sm
 *Spacing* is the median over cells whose rate map is a grid.
 """
 
+import sys
+from pathlib import Path
+
 import numpy as np
 
 from nsi import ratemaps
-from nsi.recordings import clocks, sessions
+from nsi.recordings import clocks, paths, sessions
 from nsi.run import files
 from nsi.run.files import BadInput
 
 STEP, SMOOTH, GAP = 0.02, 0.06, 0.1  # s
 FEWEST = 10  # spikes of a cell in the session, below which it is left out
-BEYOND = 1e15  # s, no time
+BEYOND = 1e17  # no time in any unit that is read
 GRID, MAPPED = 0.3, 30  # grid score from which a cell's map tells the spacing; cells whose maps are looked at
 
 
@@ -61,6 +64,9 @@ def read(path, module=1, start=-np.inf, stop=np.inf, spacing=None, smooth=SMOOTH
         raise BadInput(
             f"{path}: t has {len(t)} moments from {start:g} to {stop:g} s, or does not rise; expected a session"
         )
+    paths.check_range(path, t[:0], place)
+    for sentence in paths.name_jumps(place, paths.jumps(t, place)):
+        print(f"{Path(path).name}: {sentence}", file=sys.stderr)
     try:
         clocks.check_seconds(float(np.median(np.diff(t))), "t")
         bins = _bins(t)

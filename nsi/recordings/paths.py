@@ -15,7 +15,7 @@ BOX, SPEED = (0.1, 10.0), (0.005, 2.0)  # m, m/s, of an animal that walks
 SMOOTH = 0.05  # s, s.d. of the smoothing: trackers jump by a pixel, and a pixel per step is a speed
 FURTHEST, LATEST = 1e6, 1e12  # m and s beyond which a number is no place, and no time, in any unit
 HOLE = 0.5  # s, and five of the usual steps, without a place, that are named
-JUMP, FASTEST = 0.1, 5.0  # m from one sample to the next, and m/s, that no animal does
+JUMP, FASTEST, MANY = 0.1, 5.0, 0.1  # m from one sample to the next, and m/s, that no animal does; share of samples
 TEXT = ".csv", ".tsv", ".txt"  # suffixes of files that are text
 MISSING = "", "na", "n/a", "nan", "null", "none"  # what stands for a number that is not there
 
@@ -34,11 +34,7 @@ def read(path, dt, trials, steps):
     t, place = _text(path) if Path(path).suffix.lower() in TEXT else _npz(path)
     seen = np.isfinite(t) & np.isfinite(place).all(-1)
     t, place = t[seen], place[seen]
-    if len(t) and (np.abs(t).max() > LATEST or np.abs(place).max() > FURTHEST):
-        raise BadInput(
-            f"{path}: t reaches {np.abs(t).max():.3g} and places {np.abs(place).max():.3g}; expected s and m, and NaN "
-            "where the tracker lost the animal"
-        )
+    check_range(path, t, place)
     if len(t) < 2 or (np.diff(t) <= 0).any():
         raise BadInput(f"{path}: t has {len(t)} samples, or does not rise; expected times in s, one after the other")
     wanted = min(trials, int((t[-1] - t[0]) / dt) // steps)
@@ -58,20 +54,47 @@ def read(path, dt, trials, steps):
     return place[np.arange(wanted)[:, None] * steps + np.arange(steps + 1)]
 
 
+def check_range(path, t, place):
+    """Raise BadInput where times or places are too large to be any."""
+    latest, furthest = (float(np.abs(x).max(initial=0)) for x in (t, place))
+    if latest > LATEST or furthest > FURTHEST:
+        raise BadInput(
+            f"{path}: t reaches {latest:.3g} and places {furthest:.3g}; expected s and m, and NaN where the tracker "
+            "lost the animal"
+        )
+
+
 def _implausible(t, place):
     """Print a path's box and mean speed. Yields: sentences on what no animal does. t: (samples,) s; place: m."""
-    step, moved = np.diff(t), np.linalg.norm(np.diff(place, axis=0), axis=-1)
-    usual = float(np.median(step))
-    hole = step > max(HOLE, 5 * usual)
-    jump = (moved > JUMP) & (moved > FASTEST * step)
-    slow = np.ones(len(place), bool)
-    slow[:-1] &= ~jump
-    slow[1:] &= ~jump
-    few = jump.mean() < 0.1
-    use = ~hole & ~jump if few else ~hole
+    step, moved, jump = np.diff(t), np.linalg.norm(np.diff(place, axis=0), axis=-1), jumps(t, place)
+    hole = step > max(HOLE, 5 * float(np.median(step)))
+    use = ~hole & ~jump
     speed = moved[use].sum() / step[use].sum() if use.any() else np.nan
-    if jump.any() and few:
-        places, counts = np.unique(place[~slow], axis=0, return_counts=True)
+    yield from name_jumps(place, jump)
+    if hole.any():
+        first = np.flatnonzero(hole)[0]
+        yield (
+            f"places are missing {_times(hole)} for up to {step.max():.3g} s, {step[hole].sum() / (t[-1] - t[0]):.0%} "
+            f"of the time, first from {t[first]:g} s on; they are filled in along straight lines"
+        )
+    yield from describe(place[~_beside(jump)] if not _beside(jump).all() else place, speed)
+
+
+def jumps(t, place):
+    """Where an animal cannot have gone from one sample to the next: (samples - 1,) bool. t: (samples,) s; place: m.
+
+    False throughout where there are so many that places are in another unit.
+    """
+    step, moved = np.diff(t), np.linalg.norm(np.diff(place, axis=0), axis=-1)
+    jump = (moved > JUMP) & (moved > FASTEST * step)
+    return jump & (jump.mean() < MANY)
+
+
+def name_jumps(place, jump):
+    """Yields: a sentence on `jumps`, if there are any."""
+    if jump.any():
+        moved = np.linalg.norm(np.diff(place, axis=0), axis=-1)
+        places, counts = np.unique(place[_beside(jump)], axis=0, return_counts=True)
         x, y = places[counts.argmax()]
         often = (place == [x, y]).all(-1).sum()
         at = (
@@ -81,13 +104,11 @@ def _implausible(t, place):
             f"places jump {_times(jump)} by up to {moved[jump].max():.3g} m from one sample to the next, {at}; "
             "expected NaN where the tracker lost the animal"
         )
-    if hole.any():
-        first = np.flatnonzero(hole)[0]
-        yield (
-            f"places are missing {_times(hole)} for up to {step.max():.3g} s, {step[hole].sum() / (t[-1] - t[0]):.0%} "
-            f"of the time, first from {t[first]:g} s on; they are filled in along straight lines"
-        )
-    yield from describe(place[slow] if few and slow.any() else place, speed)
+
+
+def _beside(jump):
+    """The samples on both sides of jumps. Returns: (samples,) bool."""
+    return np.r_[False, jump] | np.r_[jump, False]
 
 
 def _times(which):

@@ -110,6 +110,20 @@ def test_a_stray_time_takes_no_memory_and_held_times_are_read(module_session, pa
     np.testing.assert_array_equal(held["rates"], whole["rates"])
 
 
+def test_impossible_places_are_named_before_the_maps_are_asked(module_session, tmp_path, capsys):
+    arrays = module_session()[0]
+    x, y = arrays["x"].copy(), arrays["y"].copy()
+    x[3000:3100] = y[3000:3100] = -1
+    np.savez(tmp_path / "day.npz", **arrays | {"x": x, "y": y})
+    data = modules.read(tmp_path / "day.npz", spacing=0.5)[0]
+    assert data["position"].min() > -0.1
+    assert "jump 2 times by up to 2.86 m from one sample to the next, from or to (-1, -1)" in capsys.readouterr().err
+    x[5] = 1e300
+    np.savez(tmp_path / "day.npz", **arrays | {"x": x})
+    with pytest.raises(BadInput, match=r"places 1e\+300"):
+        modules.read(tmp_path / "day.npz")
+
+
 def test_another_session_is_asked_for(path):
     with pytest.raises(BadInput, match="0 moments from 3000"):
         modules.read(path, start=3000)
