@@ -71,6 +71,10 @@ def read_file(path):
         raise BadInput(f"{path}: t, OffsetRot and tVR do not agree; expected one heading for each time")
     if not all(np.isfinite(x).all() for x in (green, red, *ball.values())):
         raise BadInput(f"{path}: has values that are not finite; expected finite numbers")
+    for key in ("t", "tFrameGrab"):
+        if (np.diff(ball[key]) <= 0).any():
+            raise BadInput(f"{path}: {key} does not rise at {(np.diff(ball[key]) <= 0).sum()} of its {len(ball[key])} "
+                           "values; expected one clock")  # fmt: skip
     return green, red, ball
 
 

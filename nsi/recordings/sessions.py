@@ -67,7 +67,10 @@ def cut_heading(time, rates, heading, options, dt=None, every=1):
     turning = np.concatenate([v[:k, 0] for v, k in zip(data["velocity"], data["lengths"], strict=True)]).std()
     print(f"  velocity: s.d. {turning:.3g} rad/s")
     if turning > FASTEST or turning == 0:
-        _say(f"velocity has an s.d. of {turning:.3g} rad/s; expected some rad/s: heading in rad, and time in s")
+        _say(
+            f"velocity has an s.d. of {turning:.3g} rad/s; expected some rad/s: is heading in rad, time in s, "
+            "and `smooth` long enough for the tracker's noise"
+        )
     data["heading"] = data["heading"] % np.float32(2 * np.pi)
     return data, scale
 

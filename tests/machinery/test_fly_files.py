@@ -12,6 +12,7 @@ from tests.tools import ROOT, call
 
 GREEN_IS_PEN = "Fly1_9day_6fx37F06_jRGC1ax60D05_Dark_00001.mat"
 EARLY = {"t": np.arange(3.0), "OffsetRot": np.zeros(3), "tVR": np.array([1e6, 2e6]), "tFrameGrab": np.arange(180.0)}
+BACK = EARLY | {"t": np.array([0.0, 1.0, 0.5])}
 GREEN_IS_EPG = "Fly2_8-10day_6fx60D05_jRGC1ax37F06_Dark_00003.mat"
 
 
@@ -65,6 +66,7 @@ def test_folder_is_read_as_a_data_file(folder):
         (GREEN_IS_PEN, {"positionDat": {"t": np.arange(3.0)}}, "expected GROIaveMax, RROIaveMax, "),
         (GREEN_IS_PEN, {"GROIaveMax": np.ones((16, 59))}, "do not agree"),
         (GREEN_IS_PEN, {"RROIaveMax": np.full((16, 60), np.nan)}, "expected finite numbers"),
+        (GREEN_IS_PEN, {"positionDat": BACK}, "t does not rise at 1 of its"),
         (GREEN_IS_PEN, {"positionDat": EARLY}, "while the ball was not recorded"),
         (GREEN_IS_PEN, None, "expected GROIaveMax, RROIaveMax, "),
         (GREEN_IS_PEN, b"MATLAB 7.3 MAT-file, Platform: GLNXA64" + bytes(500), "is a MATLAB 7.3 file"),
