@@ -128,7 +128,7 @@ def _time_step(at, stamp, time):
     usual = float(np.median(each))
     coarse = np.median(count) > 1 or (
         np.array_equal(time.astype(np.float32), time, equal_nan=True)
-        and usual < 20 * np.spacing(np.float32(np.abs(stamp).max()))
+        and usual < 4 * np.spacing(np.float32(np.abs(stamp).max()))
     )
 
     def windows(length):
