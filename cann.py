@@ -15,7 +15,7 @@ import numpy as np
 
 from nsi import connectivity, network, orders, physiology, recordings, stimulation
 from nsi.circuits import CIRCUITS
-from nsi.record import chosen, record
+from nsi.record import CHOICES, chosen, record
 from nsi.recordings import paths
 from nsi.run import command, files
 from nsi.uneven import uneven
@@ -111,8 +111,8 @@ def main():
     p.add_argument("--jitter-shifters", type=real, default=0.0, help="the same of weights to and from shifters")
     p.add_argument("--sparse",    type=share,    default=0.0,  help="share of the weights among compass that is absent")
     p.add_argument("--balance",   action="store_true", help="uneven weights, adjusted so that the bump behaves alike")
-    p.add_argument("--record",    type=chosen,   default="compass", help="compass, shifters, half (of each), or "
-                   "how many shifters besides the compass")
+    p.add_argument("--record",    type=command.value(chosen, CHOICES), default="compass", help="compass, shifters, "
+                   "half (of each), or how many shifters besides the compass")
     p.add_argument("--no-report", action="store_true", help="skip what a physiologist would check")
     p.add_argument("--visualize", action="store_true", help="animate the first trial, beside the recording as .gif")
     # fmt: on

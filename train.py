@@ -24,15 +24,15 @@ def parse(arguments=None):
     add, number = p.add_argument, command.number
     count, size = number(int, 1), number(float, 0)
     rate, share = number(float, 0, above=True), number(float, 0, 1)
-    alpha = number(float, 0, 1, above=True)
+    alpha, names = number(float, 0, 1, above=True), command.value(units.assumptions, units.CHOICES)
     told = lambda name: f"{FREE[name]:g}; control {CONTROL[name]:g}"  # noqa: E731
     # fmt: off
     add("--data",          type=Path,  default="data/ring.npz",  help="the recording (data/README.md has the format)")
     add("--out",           type=Path,  default="runs/separated", help="the run's folder")
     add("--input-units",   type=count,               help="hidden units that receive the velocity (by the file)")
     add("--response-units", type=number(int, 0),     help="hidden units that do not (by the file)")
-    add("--assume",        type=units.assumptions,   help="of hidden units, e.g. excited,apart,types (nsi/units.py)")
-    add("--assume-hidden", type=units.assumptions,   help="the same in a second network, for these alone (by the file)")
+    add("--assume",        type=names,               help=f"constraints on hidden units: {units.CHOICES} (by the file)")
+    add("--assume-hidden", type=names,               help="the same in a second network, for these alone (by the file)")
     add("--favour",        choices=["direct", "even", "neither"], help="which of two paths that could do the same")
     add("--control",       action="store_true",      help="no input units: velocity drives the response units")
     add("--updates",       type=count,               help=f"gradient updates (default: {told('updates')})")

@@ -1,13 +1,24 @@
 #!/bin/sh
 # The published pair of fits on data/ring.npz, side by side: with input separation, and the control without it.
-# Options are passed on to both, e.g. `sh train.sh --seed 1`. Runs of before are replaced. Ctrl-C stops both.
+# Options are passed on to both, e.g. `sh train.sh --seed 1`; paths among them are relative to where you are. Runs of
+# before, in runs/ beside this script, are replaced. Ctrl-C stops both.
 set -eu
-cd "$(dirname "$0")"
+case $0 in */*) here=${0%/*}/ ;; *) here= ;; esac
+for option; do
+    case $option in
+    --ou* | --co*)
+        echo "train.sh: argument $option: expected only options of both fits, which are written into" \
+            "${here}runs/separated and ${here}runs/control; use python ${here}train.py for one fit" >&2
+        exit 2
+        ;;
+    esac
+done
 : "${PYTHON:=python}" "${OMP_NUM_THREADS:=1}"
 export OMP_NUM_THREADS
-"$PYTHON" train.py --out runs/separated --overwrite "$@" &
+"$PYTHON" "${here}train.py" --data "${here}data/ring.npz" --out "${here}runs/separated" --overwrite "$@" &
 separated=$!
-TQDM_POSITION=1 "$PYTHON" train.py --out runs/control --control --overwrite "$@" &
+TQDM_POSITION=1 "$PYTHON" "${here}train.py" --data "${here}data/ring.npz" --out "${here}runs/control" --control \
+    --overwrite "$@" &
 control=$!
 trap 'kill $separated $control 2>/dev/null || :' INT TERM HUP
 status=0

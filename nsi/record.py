@@ -6,9 +6,11 @@ from nsi import connectivity
 from nsi.network import Network
 from nsi.run.files import BadInput
 
+CHOICES = "compass, shifters, half (of each), or a number of shifters of at least 1"
+
 
 def chosen(text):
-    """An argparse type: compass, shifters, half, or a number of shifters to record with the compass."""
+    """Parse compass, shifters, half, or a number of shifters to record with the compass. Raises: ValueError."""
     if text in ("compass", "shifters", "half"):
         return text
     if int(text) < 1:
@@ -27,7 +29,10 @@ def record(data, who, seed=0):
         return data
     n, hidden = data["rates"].shape[-1], data["hidden_rates"].shape[-1]
     if (who if isinstance(who, int) else 2) > hidden:
-        raise BadInput(f"argument --record: expected compass, since the circuit has {hidden} hidden neurons to record")
+        choices = f"compass, shifters, half, or a number up to {hidden}" if hidden > 1 else "compass"
+        raise BadInput(
+            f"argument --record: expected {choices}, not {who}, since the circuit has {hidden} hidden neurons to record"
+        )
     rng, size = np.random.default_rng([seed, 16]), n + hidden
     some = lambda first, stop, count: rng.choice(np.arange(first, stop), count, replace=False)  # noqa: E731
     seen = {"shifters": lambda: np.arange(n, size),

@@ -79,7 +79,8 @@ def from_file(path, shape, dt):
 
 def amplitude_or_file(text):
     """An argparse type: the amplitude of pulses, a number of at least 0, or the path of a stimulus, .npz."""
-    return Path(text) if text.endswith(".npz") else command.number(float, 0)(text)
+    amplitude = command.value(float, "a number of at least 0, or the name of a file that ends in .npz")
+    return Path(text) if text.endswith(".npz") else command.number(amplitude, 0)(text)
 
 
 def random_velocity(rng, trials, steps, dt, sd=VELOCITY_SD, tau=VELOCITY_TAU):

@@ -25,6 +25,15 @@ from typing import NamedTuple
 import numpy as np
 
 ASSUMPTIONS = "excited", "apart", "types", "copies", "inhibition"
+CHOICES = f"none, or, with commas between, any of {', '.join(ASSUMPTIONS)}"
+MEANINGS = {  # of each assumption, as a clause
+    "excited": "hidden units that receive the velocity are excited, never inhibited, by units that do not receive it",
+    "apart": "units that receive the velocity do not connect to each other",
+    "types": "all units that receive the velocity are alike in threshold, in the size of their velocity weight and in "
+    "the sum of the weights that they receive, as cells of one type are",
+    "copies": "each hidden unit started as a copy of one recorded neuron",
+    "inhibition": "recorded neurons that do not receive the velocity only inhibit each other",
+}
 USUAL = "excited,apart,types"  # what is assumed where the file decides
 POPULATION = 100  # response units, or input units, recorded and hidden ones together, where nobody says how many
 
@@ -94,8 +103,9 @@ def make(n, response=0, inputs=0, driven=None, assume=(), favoured="direct"):
 
 
 def assumptions(text):
-    """An argparse type: names of ASSUMPTIONS with commas between, or none. Returns: them in their order, as a text."""
-    names = [] if text == "none" else text.split(",")
+    """Parse names of ASSUMPTIONS with commas between, or none. Returns: them in their order, as a text. Raises:
+    ValueError."""
+    names = [] if text == "none" else [name.strip() for name in text.split(",")]
     if set(names) - set(ASSUMPTIONS):
         raise ValueError(text)
     return ",".join(name for name in ASSUMPTIONS if name in names)

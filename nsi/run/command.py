@@ -1,6 +1,7 @@
 """The command line: options whose errors are one sentence, and what a script's end tells the shell."""
 
 import argparse
+import difflib
 import os
 import signal
 import sys
@@ -27,6 +28,31 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message):
         self.exit(2, f"{self.prog}: {message}\n")
+
+    def parse_args(self, args=None, namespace=None):
+        """Parse the command line; an unknown option's error names the options that are spelled much like it."""
+        parsed, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            names = [name for action in self._actions for name in action.option_strings]
+            like = difflib.get_close_matches(unknown[0].split("=")[0], names, 3, 0.75)
+            hint = f"; did you mean {' or '.join(like)}?" if like else "; --help lists all options"
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+        return parsed
+
+
+def value(parse, expected):
+    """An argparse type: what `parse` makes of a text, a ValueError becoming a sentence.
+
+    parse: a function of a text; expected: the values that there are, in words.
+    """
+
+    def parse_value(text):
+        try:
+            return parse(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"expected {expected}, not {text!r}") from None
+
+    return parse_value
 
 
 def number(kind, low=-np.inf, high=np.inf, above=False):

@@ -1,6 +1,7 @@
 """What train.py reads, decides and refuses before it trains: nothing of torch, which takes seconds to import."""
 
 import argparse
+import sys
 from typing import NamedTuple
 
 import numpy as np
@@ -31,6 +32,11 @@ def given(args):
 
     Returns: Given. Raises: BadInput where the recording, an option or the run's folder will not do.
     """
+    if args.bootstrap and args.replicas == 1:
+        raise BadInput(
+            "argument --bootstrap: expected --replicas of at least 2, as in `--replicas 4 --bootstrap`, since one "
+            "replica has no spread; leave --bootstrap out to fit all trials once"
+        )
     args.out = tracking.own_folder(args.out)
     recording = recordings.load(args.data)
     rec = recordings.shuffled(recording, args.seed) if args.shuffle_velocity else recording
@@ -43,7 +49,17 @@ def given(args):
         raise BadInput(
             f"{args.out}: holds a finished run; expected --resume, another --out, or --overwrite to fit anew"
         )
+    if args.resume and not processes.rank() and not (args.out / "model.pt").exists():
+        print(nothing_to_resume(args.out), file=sys.stderr)
     return Given(args, recording, rec, truth, shape, timed, train, held_out, index)
+
+
+def nothing_to_resume(out):
+    """Say that a folder has no checkpoint, and which folders beside it have one. out: the run's folder."""
+    begun = sorted(path.parent.name for path in out.parent.glob("*/model.pt"))
+    names = f"; runs that can be resumed in {out.parent}: {', '.join(begun[:5])}" if begun else ""
+    more = f" and {len(begun) - 5} more" if len(begun) > 5 else ""
+    return f"{out}: has no checkpoint (model.pt) to --resume, so that the fit starts from the beginning{names}{more}"
 
 
 def long_enough(parts, path, rec, shortest):
