@@ -22,7 +22,8 @@ def of_network(net, rec, held_out, geometry, truth, warmup, window, read=None, h
     result["loss"] = prediction.window_error(net, held_out, warmup, window)
     result["variance"] = float(held_out.rates[held_out.valid].var(0).mean())
     gain = 1.0 if turning["slope"] is None else np.array(turning["slope"])
-    result["heading_error"] = prediction.heading_table(net, held_out, geometry, places, gain)
+    result["heading_error"], differences = prediction.heading_scores(net, held_out, geometry, places, gain)
+    result["heading_error_difference"] = differences
     last = result["heading_error"]["5"]
     result["heading_error_5s"] = last["error"] if last["samples"] >= prediction.FEWEST else None
     result["turning"] = turning
@@ -52,6 +53,19 @@ def of_errors(net, rec, geometry, truth, found):
 def of_replicas(each):
     """The measures of one network as they are; of several, a list of each measure. each: list of dicts."""
     return each[0] if len(each) == 1 else {k: [one[k] for one in each] for k in each[0]}
+
+
+def replicas(metrics):
+    """How many networks were fitted. metrics: of metrics.json."""
+    return len(metrics["heading_error"]) if isinstance(metrics["heading_error"], list) else 1
+
+
+def values_of(metrics, key):
+    """A measure of each replica, its mean over the velocity's components, without those that are None. A list."""
+    value = metrics.get(key)
+    several = isinstance(value, list) and replicas(metrics) > 1 and len(value) == replicas(metrics)
+    each = [[x for x in np.ravel(one) if x is not None] for one in (value if several else [value])]
+    return [float(np.mean(one)) for one in each if one]
 
 
 def valid_json(value):

@@ -1,11 +1,13 @@
 """Running a network along a recording: what it predicts, and how far its bump strays."""
 
 import numpy as np
+from scipy.special import stdtrit
 
 from nsi.network import run, synaptic_state
 
 AHEAD = 0.25, 0.5, 1.0, 2.0, 5.0  # s
 FEWEST = 20  # samples that a mean error is worth
+MIN_TRIALS = 3  # held-out trials that an interval over trials is worth
 SPANS, LAG = (0.5, 0.125), 0.75  # s, of turns; how far apart the clocks of velocity and activity are looked for
 
 
@@ -48,8 +50,17 @@ def heading_table(net, rec, geometry, places, gain=1.0, warmup=20):
     rec: held-out trials; places: (n, D) rad; gain: of the integrator, turning of the activity per velocity, one or D.
     Returns: {"0.25": {"error", "integrator", "stay": rad, None of fewer than FEWEST samples, "samples": count}, ...}.
     """
+    return heading_scores(net, rec, geometry, places, gain, warmup)[0]
+
+
+def heading_scores(net, rec, geometry, places, gain=1.0, warmup=20):
+    """Heading errors of the network and of two predictions without a network, and intervals of their differences.
+
+    Arguments as for `heading_table`. Returns: `heading_table`'s dict, and {"0.25": {"integrator", "stay":
+    `interval_over_trials` of the network's error minus that prediction's, "trials": count with samples}, ...}.
+    """
     steps = [max(1, round(seconds / rec.dt)) for seconds in AHEAD]
-    table = {}
+    table, differences = {}, {}
     found = _errors(net, rec, geometry, places, steps, max(1, round(0.5 / rec.dt)), warmup, gain)
     for seconds, errors in zip(AHEAD, found, strict=True):
         count = int(np.isfinite(errors["network"]).sum())
@@ -58,7 +69,31 @@ def heading_table(net, rec, geometry, places, gain=1.0, warmup=20):
             "error": mean(errors["network"]), "integrator": mean(errors["integrator"]), "stay": mean(errors["stay"]),
             "samples": count,
         }  # fmt: skip
-    return table
+        interval = lambda name, e=errors, n=count: interval_over_trials(e["network"] - e[name]) if n >= FEWEST else None  # noqa: E731
+        differences[f"{seconds:g}"] = {
+            "integrator": interval("integrator"), "stay": interval("stay"),
+            "trials": int(np.isfinite(errors["network"]).any(0).sum()),
+        }  # fmt: skip
+    return table, differences
+
+
+def interval_over_trials(samples):
+    """The 95 % interval of a mean, trials being drawn: samples of one trial may go together.
+
+    The mean is a ratio of sums over trials, its standard error that of the linearized ratio, and the quantile Student's
+    of one degree of freedom fewer than trials. samples: (any, trials), NaN where there is none. Returns: [low, high],
+    or None of fewer than MIN_TRIALS trials.
+    """
+    known = np.isfinite(samples)
+    count = known.sum(0)
+    trials = int((count > 0).sum())
+    if trials < MIN_TRIALS:
+        return None
+    sums = np.where(known, samples, 0.0).sum(0)
+    mean = sums.sum() / count.sum()
+    se = np.sqrt(trials / (trials - 1) * np.sum((sums - mean * count) ** 2)) / count.sum()
+    half = float(stdtrit(trials - 1, 0.975) * se)
+    return [float(mean) - half, float(mean) + half]
 
 
 def _errors(net, rec, geometry, places, ahead, every, warmup, gain=1.0):

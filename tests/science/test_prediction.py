@@ -72,6 +72,29 @@ def test_heading_table_stands_beside_predictions_without_a_network(truth, rec):
     assert table["0.25"]["samples"] > table["2"]["samples"]
 
 
+def test_an_interval_over_trials_holds_the_mean_in_95_of_100_cases():
+    """Of samples that go together within a trial, of which trials have unlike numbers."""
+    rng, held = np.random.default_rng(0), []
+    for _ in range(1000):
+        x = 0.3 + 0.5 * rng.standard_normal(8) + 0.2 * rng.standard_normal((6, 8))
+        x[rng.integers(2, 6) :, :4] = np.nan
+        low, high = prediction.interval_over_trials(x)
+        held.append(low < 0.3 < high)
+    assert np.mean(held) == pytest.approx(0.95, abs=0.025)
+    assert prediction.interval_over_trials(np.where(np.arange(8) < 2, x, np.nan)) is None
+
+
+def test_heading_differences_are_of_the_table(truth, rec):
+    table, differences = prediction.heading_scores(truth, rec, RING, RING.places(40))
+    assert table == prediction.heading_table(truth, rec, RING, RING.places(40))
+    assert differences["5"] == {"integrator": None, "stay": None, "trials": 0}
+    for seconds in ("0.25", "0.5", "1", "2"):
+        row, interval = table[seconds], differences[seconds]["stay"]
+        assert interval[0] < row["error"] - row["stay"] < interval[1] < 0
+        assert np.mean(interval) == pytest.approx(row["error"] - row["stay"])
+        assert differences[seconds]["trials"] == len(rec.rates)
+
+
 def moving(gain=0.9, lag=2):
     """A recording whose bump turns with `gain` of the velocity, `lag` steps late."""
     rng = np.random.default_rng(0)
