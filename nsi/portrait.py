@@ -1,4 +1,4 @@
-"""The figures of one fit, drawn from its recording, its network and what is read off it; nsi/report.py puts them on a
+"""The figures of one fit, drawn from its recording, its networks and connectivity.npz; nsi/report.py puts them on a
 page. `draw` makes them all; one that a fit has nothing for is left out.
 """
 
@@ -19,26 +19,28 @@ MARGINS = {f"figure.subplot.{side}": x for side, x in (
 SEE = {
     "recording": "activity of the neurons by their places in one held-out trial, with the heading decoded from it and, "
     "where the file gives one, the heading given, shifted by a constant; below, velocity",
-    "prediction": "held-out trials, above recorded, below predicted: the network is held at the record up to the line "
-    "and then runs on velocity alone; dots are the decoded heading",
+    "prediction": "held-out trials, above recorded, below predicted: up to the line the network is clamped to the "
+    "record, then it runs on velocity alone; dots are the decoded heading",
     "error": "error of the predicted heading on held-out trials, beside an integrator of velocity with the recording's "
-    "own gain and a bump that stays; n counts samples, faint lines are replicas",
+    "own gain and a bump that stays. n counts samples; of several replicas the line is the mean, the faint lines are "
+    "the single ones",
     "connectivity": "weights from rows to columns, neurons in the order of their places; grey is what the data do not "
-    "determine. Standard errors are drawn up to the largest weight; they are of W, or, where the data cannot tell it "
-    "from paths through hidden neurons, of both together, the total",
+    "determine. Standard errors are drawn up to the largest weight; they are of W, or, where the data do not separate "
+    "it from paths through hidden neurons, of both together, the total",
     "profiles": "mean over pairs of neurons by their distance, and the 95 % interval that it has if errors of all "
     "weights onto one neuron go together; dotted, the s.d. from pair to pair. A ring's W is a bump; a gate that moves "
-    "it to either side is odd",
-    "inputs": "mean rate of input units over velocity and heading: a shifter is tuned to both. Below, how each unit "
-    "follows velocity, and the heading that it prefers",
+    "the bump is odd, of opposite sign on either side. The gate is what velocity, its first component, adds to weights",
+    "inputs": "mean rate of each input unit over velocity and heading, on a scale of its own: a shifter is tuned to "
+    "both. Below, how each unit follows velocity, (R - L) / (R + L) of its mean rates in right and left turns, and the "
+    f"heading that it prefers. {tuning.SIDES.rstrip('.')}",
 }
 
 
 def draw(held_out, geometry, places, networks, found, metrics, warmup):
     """All figures of a fit.
 
-    held_out: Recording; places: (n, D) rad; networks: the replicas; found: the
-    arrays of connectivity.npz, or None; metrics: of metrics.json; warmup: steps held at the record.
+    held_out: Recording; places: (n, D) rad; networks: the replicas, of which the first is drawn where only one can be;
+    found: the arrays of connectivity.npz, or None; metrics: of metrics.json; warmup: clamped steps of a window.
     Returns: list of name, what to see, matplotlib Figure.
     """
     figures.style()
@@ -54,7 +56,11 @@ def draw(held_out, geometry, places, networks, found, metrics, warmup):
         seen["profiles"] = profiles(found, geometry, places, order)
     if len(net.b) > net.n:
         seen["inputs"] = inputs(net, held_out, geometry, places)
-    return [(name, SEE[name], figure) for name, figure in seen.items() if figure is not None]
+    first = f". Drawn is the first of {len(networks)} replicas" if len(networks) > 1 else ""
+    see = SEE | {name: SEE[name] + first for name in ("prediction", "inputs")}
+    if found is not None and "W_replicas_se" in found:
+        see["connectivity"] += ". On the right, the s.d. of each weight over the replicas"
+    return [(name, see[name], figure) for name, figure in seen.items() if figure is not None]
 
 
 def recording(rec, geometry, places, order):
@@ -74,7 +80,7 @@ def recording(rec, geometry, places, order):
     time = np.arange(steps) * rec.dt
     for d in range(rec.velocity.shape[-1]):
         below.plot(time, rec.velocity[trial, :steps, d], lw=0.8, color=(TRUE, FITTED, SIMPLE)[d % 3])
-    below.set(xlabel="s", ylabel="velocity (rad/s)", xlim=(0, steps * rec.dt))
+    below.set(xlabel="time (s)", ylabel="velocity (rad/s)", xlim=(0, steps * rec.dt))
     return figure
 
 
@@ -102,7 +108,8 @@ def predicted(rec, net, geometry, places, order, warmup):
             angles = {"decoded": (geometry.decode(shown, places)[:, 0], SIMPLE)}
             _activity(ax, shown, rec.dt, places, order, angles, brightest)
             ax.axvline(settled * rec.dt, color=FITTED, lw=1)
-            ax.set(title=f"{name} trial, {of}", xlabel="s" if of == "predicted" else "")
+            ax.set(title=f"{name} trial, {of}", xlabel="time (s)" if of == "predicted" else "")
+            ax.tick_params(labelbottom=of == "predicted")
     for ax in axes[:, 0]:
         ax.set_ylabel("place (deg)")
     figure.subplots_adjust(left=0.22 if len(chosen) == 1 else 0.07, wspace=0.08, hspace=0.3)
@@ -127,10 +134,13 @@ def error(table):
         ax.plot(ahead, mean, style, color=colour, marker="o", ms=4, label=name)
     ax.axhline(np.pi / 2, color="grey", lw=0.5)
     ax.annotate("chance", (ahead[0], np.pi / 2), fontsize=7, va="bottom")
+    if not any(row["error"] is not None for row in tables[0].values()):
+        ax.text(0.5, 0.5, "too few samples in the held-out trials", ha="center", transform=ax.transAxes)
     for x, row in zip(ahead, tables[0].values(), strict=True):
         if row["samples"]:
             ax.annotate(f"n {row['samples']}", (x, 1.68), fontsize=7, ha="center", color="grey")
-    ax.set(xscale="log", xlabel="seconds ahead", ylabel="error of the heading (rad)", ylim=(0, 1.75))
+    limits = {"xlim": (ahead[0] / 1.2, ahead[-1] * 1.2), "ylim": (0, 1.75)}
+    ax.set(xscale="log", xlabel="seconds ahead", ylabel="error of the heading (rad)", **limits)
     ax.set_xticks(ahead, [f"{s:g}" for s in ahead])
     ax.minorticks_off()
     ax.legend(fontsize=8, loc="center left")
@@ -138,29 +148,40 @@ def error(table):
     return figure
 
 
+def interval(found, name):
+    """The centre and the standard error of an estimate's 95 % intervals, for the alpha of the fit.
+
+    found: the arrays of connectivity.npz; name: "W", "total" or "gate". Returns: arrays of one shape.
+    """
+    centre = found.get(f"{name}_unbiased", found[name])
+    return centre, found.get(f"{name}_se_at_alpha", found[f"{name}_se"])
+
+
 def claimed(found):
-    """What a fit claims of connections: the direct weights, or, where the recording cannot tell these from paths
-    through hidden neurons, both together. found: the arrays of connectivity.npz. Returns: its name, estimate and
+    """What a fit claims of connections: the direct weights, or, where the recording does not separate these from paths
+    through hidden neurons, both together. found: the arrays of connectivity.npz. Returns: its name, centre and
     standard error, (n, n)."""
-    if not np.isfinite(found["W_se"]).any() and np.isfinite(found["total_se"]).any():
-        return "total", found["total"], found["total_se"]
-    return "W", found["W_unbiased"], found["W_se"]
+    finite = {name: np.isfinite(found[f"{name}_se"]).any() for name in ("W", "total")}
+    name = "total" if finite["total"] and not finite["W"] else "W"
+    return name, *interval(found, name)
 
 
 def weights(net, found, order):
-    """W, the standard error of what is claimed, and W as far as it is determined."""
+    """W, the standard error of what is claimed, W as far as it is determined, and the s.d. over replicas."""
     n, square = net.n, np.ix_(order, order)
     W = (net.W[:n, :n] if found is None else found["W"])[square]
     limit = float(np.quantile(np.abs(W), 0.995)) or 1.0
-    figure, axes = plt.subplots(
-        1, 1 if found is None else 3, figsize=(4.2 if found is None else 12, 3.6), squeeze=False
-    )
+    count = 1 if found is None else 4 if "W_replicas_se" in found else 3
+    figure, axes = plt.subplots(1, count, figsize=(4.2 * count, 3.6), squeeze=False)
     figures.matrix(axes[0, 0], W, "W, fitted", limit)
     if found is not None:
         name, _, se = claimed(found)
         figures.error(axes[0, 1], se[square], f"standard error of {name}", limit)
-        axes[0, 1].set(xlabel="to neuron", ylabel="from neuron")
         figures.matrix(axes[0, 2], np.where(found["identifiable"][square], W, np.nan), "as far as determined", limit)
+        if count > 3:
+            figures.error(axes[0, 3], found["W_replicas_se"][square], "s.d. of W over replicas", limit)
+    for k, ax in enumerate(axes[0]):
+        ax.set(xlabel="to neuron", ylabel="" if k else "from neuron")
     figure.subplots_adjust(left=0.2 if found is None else 0.05, right=0.85 if found is None else 0.95)
     return figure
 
@@ -174,23 +195,16 @@ def profiles(found, geometry, places, order):
     _profile(axes[0], estimate, se, found["identifiable"] & np.isfinite(se), geometry, places)
     axes[0].set(ylabel="weight", title=f"{name}, over pairs that are determined")
     if gated:
-        square = np.ix_(order, order)
-        figures.matrix(axes[1], found["gate"][0][square], "effective gate, per rad/s")
-        _profile(
-            axes[2],
-            found["gate"][0],
-            found["gate_se_at_alpha"][0],
-            np.isfinite(found["gate_se_at_alpha"][0]),
-            geometry,
-            places,
-        )
+        gate, se = (a[0] for a in interval(found, "gate"))
+        figures.matrix(axes[1], found["gate"][0][np.ix_(order, order)], "effective gate, per rad/s")
+        _profile(axes[2], gate, se, np.isfinite(se), geometry, places)
         axes[2].set(ylabel="gate per rad/s", title="effective gate")
-    figure.subplots_adjust(left=0.06 if gated else 0.16, wspace=0.45)
+    figure.subplots_adjust(left=0.06 if gated else 0.16, wspace=0.55)
     return figure
 
 
 def inputs(net, rec, geometry, places):
-    """Tuning of the input units, the response units held at the record."""
+    """Tuning of the input units, the response units clamped to the record."""
     units = prediction.predict(net, rec)[..., net.n :][rec.valid]
     heading, velocity = geometry.decode(rec.rates[rec.valid], places)[:, 0], rec.velocity[rec.valid][:, 0]
     known = np.isfinite(heading)
@@ -218,12 +232,13 @@ def inputs(net, rec, geometry, places):
     ax.set(xticks=[], yticks=[], xlabel="heading, -180° to 180°, in each", ylabel=f"velocity,\n±{speed:.2g} rad/s")
     ax.spines[:].set_visible(False)
     ax.set_title(
-        f"{len(chosen)} of {len(active)} active input units ({units.shape[1]} in all): those for left, then right"
+        f"{len(chosen)} of {len(active)} active input units ({units.shape[1]} in all): first those for left turns "
+        "(v < 0), then those for right (v > 0)"
     )
     left, right = figure.add_subplot(grid[1, 0]), figure.add_subplot(grid[1, 1])
     selectivity = tuning.direction_selectivity(maps)
     left.hist(selectivity, bins=np.linspace(-1, 1, 31), color=FITTED)
-    left.set(xlabel="direction selectivity (1: right turns alone)", ylabel="units", xlim=(-1.05, 1.05))
+    left.set(xlabel="direction selectivity (1: right turns, v > 0, alone)", ylabel="units", xlim=(-1.05, 1.05))
     right.plot(np.degrees(tuning.preferred_heading(maps)), selectivity, ".", color=FITTED, ms=5)
     right.set(xlabel="preferred heading (deg)", ylabel="direction selectivity", xlim=(-180, 180), ylim=(-1.1, 1.1))
     figure.subplots_adjust(hspace=0.4, bottom=0.1, wspace=0.15)

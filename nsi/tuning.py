@@ -4,6 +4,10 @@ import numpy as np
 
 from nsi.prediction import predict
 
+SIDES = (
+    "Right turns are those of positive velocity, left turns those of negative velocity; which of them is clockwise, "
+    "the file does not say."
+)
 TUNED_ABOVE_SHUFFLED = 0.99  # quantile of the shuffled statistic that a tuned unit must exceed
 
 
@@ -31,7 +35,7 @@ def preferred_heading(maps):
 
 
 def direction_selectivity(maps):
-    """(R - L) / (R + L) of the mean rates when turning right and left: 0 for a compass neuron, +-1 for a shifter.
+    """(R - L) / (R + L) of the mean rates in right (v > 0) and left turns: 0 for a compass neuron, +-1 for a shifter.
 
     maps: (units, velocity bins, heading bins). Returns: (units,) in [-1, 1].
     """
