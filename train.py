@@ -193,16 +193,16 @@ def main(begun=None):
             session.keep_refined(checkpoint_path, options, trained, networks)
         solve_seconds = time.perf_counter() - spent
         hidden, of_hidden = second.infer(fit, RNN, args, who, read, windows, options)
-        warnings += doubts.told(held_out, args.alpha, shape, of_hidden["hidden_assumed"], hidden, lost)
+        of_fit = doubts.told(held_out, args.alpha, shape, of_hidden["hidden_assumed"], hidden, lost)
         with stage("measures"):
             each = [measures.of_network(net, rec, held_out, shape, truth, args.warmup, args.window, its, other)
                     for net, its, other in zip(networks, read, hidden, strict=True)]  # fmt: skip
         metrics = measures.valid_json(measures.of_replicas(each) | {
             "running": running if args.replicas > 1 else running[0], "updates": args.updates, "train_seconds": seconds,
             "heterogeneity": spreads if args.replicas > 1 else spreads[0], "solve_seconds": solve_seconds,
-            "seconds": time.perf_counter() - began, "alpha": args.alpha, "held_out_trials": index, "warnings": warnings,
-            "shuffle_velocity": args.shuffle_velocity, "data_sha256": options["data_sha256"], **of_hidden,
-            "hidden_agreement": unrecorded.agreement(hidden, held_out),
+            "seconds": time.perf_counter() - began, "alpha": args.alpha, "held_out_trials": index, "options": options,
+            "warnings": warnings + of_fit, "fit_warnings": of_fit, "data_sha256": options["data_sha256"], **of_hidden,
+            "shuffle_velocity": args.shuffle_velocity, "hidden_agreement": unrecorded.agreement(hidden, held_out),
         })  # fmt: skip
         session.measured(args.out, metrics, last=args.no_errors)  # error bars of many neurons are waited for
         if not args.no_errors:

@@ -43,9 +43,11 @@ def unfit(lost):
     """Whether the weights solved for run far worse than others that training left, as where there are too few hidden
     units to do what the recording needs: then the weights solved for make up for them. lost: `prediction.best`'s."""
     if max(lost) > WORSE:
+        count = sum(one > WORSE for one in lost)
+        where = f" in {count} of {len(lost)} replicas" if len(lost) > 1 else ""
         yield (
-            f"the weights that were solved for, which are the answer, run with {max(lost):.0f} times the error of "
-            "those that training left: trust neither W nor the gate, nor their intervals; more --input-units may help"
+            f"the weights that were solved for, which are reported, run with {max(lost):.0f} times the error of those "
+            f"that training left{where}: trust neither W nor the gate, nor their intervals; more --input-units may help"
         )
 
 
@@ -62,8 +64,9 @@ def late(rec, alpha, geometry, assumed):
         yield (
             f"velocity acts as through a synapse {1 / best:.2g} times as slow as the recorded neurons' (which explains "
             f"{explained[best]:.1%} of how the bump moves on held-out trials, one synapse {explained[1.0]:.1%}); "
-            "hidden driven neurons that excite each other do that, and then `apart` is wrong, and what is said of "
-            "hidden neurons with it; so do a velocity that is recorded early and an alpha that is too large"
+            "hidden driven neurons that excite each other do that, and then the assumption that they do not connect to "
+            "each other (`apart`) is wrong, and what is said of hidden neurons with it; so do a velocity that is "
+            "recorded early and an alpha that is too large"
         )
 
 
@@ -97,5 +100,5 @@ def disagreeing(networks, rec, assumed):
     if alike is not None and alike < AGREED:
         yield (
             f"hidden units of networks from other starts correlate at {alike:.2f} one to one; neither the recording "
-            "nor what is assumed tells what single hidden neurons do"
+            "nor the assumptions determine what single hidden neurons do"
         )

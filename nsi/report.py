@@ -1,7 +1,8 @@
 """A fit in plain words: runs/NAME/report.html, one page that needs nothing else, and its figures as PNG.
 
-What was found, how far to trust it, what is not determined, what is wrong with the file; then the figures and all
-measures. Every number is of metrics.json or of connectivity.npz; the page says of the truth only what is scored there.
+What was found, how far to trust it, what speaks against the fit, what is not determined, what is wrong with the file;
+then what the words mean, the figures and all measures. Every number is of metrics.json or of connectivity.npz; the page
+says of the truth only what is scored there. Of several replicas it gives the mean, the lowest and the highest.
 """
 
 import base64
@@ -13,15 +14,22 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
-from nsi import check, geometry, portrait, prediction
+from nsi import check, geometry, measures, portrait, prediction, tuning, units
 from nsi.run import files
+
+RIVALS = {"integrator": "an integrator of velocity", "stay": "a bump that stays"}  # predictions without a network
+# options that may differ between a fit and a null model of it
+FREE_OPTIONS = {"data", "data_sha256", "shuffle_velocity", "seed", "replicas", "no_errors"}
+MAX_NEIGHBOURS = 4  # fits in other folders that are compared, or named
+MIN_GATE_SHARE = 0.15  # of the gate's entries beyond 1.96 standard errors, from which on a gate is said to be there
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em; color: #1b1b1e }
 h1 { font-size: 1.5em } h2 { font-size: 1.15em; margin-top: 1.8em; border-bottom: 1px solid #ddd }
 img { max-width: 100%; display: block } figure { margin: 1.5em 0 } figcaption { color: #555; font-size: .9em }
 table { border-collapse: collapse; font-size: .9em } td, th { padding: .15em .8em .15em 0; text-align: left;
-border-bottom: 1px solid #eee; vertical-align: top } .wrong { color: #a33a22 }
+border-bottom: 1px solid #eee; vertical-align: top } dt { font-weight: 600; margin-top: .6em } dd { margin-left: 1.5em }
+.wrong { color: #a33a22 }
 """
 
 
@@ -50,7 +58,7 @@ def write(out, rec, held_out, networks, found, metrics, about):
         paths.append(path)
     with files.whole(out / "report.html") as temporary:
         Path(temporary).write_text(
-            page(out.name, said(rec, found, metrics, beside(out, metrics)), shown, metrics, about)
+            page(out.resolve().name, write_sentences(rec, found, metrics, about, out), shown, metrics, about)
         )
     return paths
 
@@ -58,121 +66,207 @@ def write(out, rec, held_out, networks, found, metrics, about):
 # ---- words ------------------------------------------------------------------------------------------------------
 
 
-def said(rec, found, metrics, others):
-    """What the page says, by its headings. others: `beside`'s. Returns: {heading: list of sentences}."""
-    one = {k: v[0] if k in SEVERAL and isinstance(v, list) else v for k, v in metrics.items()}
-    one["turning"] = check.of_first(one["turning"])
-    if isinstance(one.get("r_gate_effective"), list):  # by component of the velocity
-        one["r_gate_effective"] = float(np.mean(one["r_gate_effective"]))
+def write_sentences(rec, arrays, metrics, options, out):
+    """What the page says, by its headings.
+
+    rec: Recording; arrays: of connectivity.npz, or None; metrics: of metrics.json; options: the fit's; out: the run's
+    folder, beside which null models are looked for. Returns: {heading: list of sentences}.
+    """
+    of_fit = metrics.get("fit_warnings", [])
+    of_file = [sentence for sentence in metrics["warnings"] if sentence not in of_fit]
     return {
-        "What was found": [*predictions(one), *paths(one, found)],
-        "How far to trust it": [*trust(rec, one), *null(one, others)],
-        "What is not determined": undetermined(one, found),
-        "What is wrong with the file": metrics["warnings"] or ["Nothing was found wrong with it."],
+        "What was found": [*predictions(metrics), *gates(metrics, arrays), *input_units(metrics), *scores(metrics)],
+        "How far to trust it": [*trust(rec, metrics), *replica_spread(metrics, arrays, options), *null(metrics, out)],
+        AGAINST_FIT: [s[:1].upper() + s[1:] for s in of_fit] or ["No test of this fit speaks against it."],
+        "What is not determined": undetermined(metrics, arrays),
+        AGAINST_FILE: of_file or ["Nothing was found wrong with it."],
     }
 
 
-SEVERAL = {"heading_error", "heading_error_5s", "loss", "variance", "turning", "decoding_error", "shifter_fraction",
-           "active_input_units", "identifiable_fraction", "resolved_fraction", "direct_share", "direct_share_se",
-           "r_W", "r_W_identifiable", "coverage", "coverage_total", "coverage_gate", "r_gate_effective"}  # fmt: skip
+AGAINST_FIT, AGAINST_FILE = "What speaks against this fit", "What is wrong with the file"
 
 
-def angle(x):
-    """An angle in words."""
-    return f"{x:.2f} rad ({np.degrees(x):.0f}°)"
+def tables_of(metrics, key):
+    """A measure that is a dictionary, of each replica. Returns: list of dict."""
+    value = metrics.get(key)
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def with_spread(values, text):
+    """The mean of a measure over replicas, with the lowest and the highest where they are others. text: a function of a
+    number."""
+    mean, low, high = (text(f(values)) for f in (np.mean, min, max))
+    return mean if low == high else f"{mean} ({low} to {high})"
+
+
+def angle(values):
+    """Angles of the replicas in words. values: rad."""
+    text = "{:.2f}".format if np.mean(values) >= 0.1 else "{:.3f}".format
+    mean, low, high = (text(f(values)) for f in (np.mean, min, max))
+    spread = "" if low == high else f"; {low} to {high} rad"
+    return f"{mean} rad ({np.degrees(np.mean(values)):.0f}°{spread})"
+
+
+def share(values):
+    """Shares of the replicas, from 0 to 1, in words."""
+    return with_spread(values, "{:.0%}".format)
+
+
+def decimals(values):
+    """Correlations or errors of the replicas in words."""
+    return with_spread(values, "{:.3g}".format)
+
+
+def enumerated(items):
+    """Some texts in a row: a, b and c."""
+    items = list(items)
+    return f"{', '.join(items[:-1])} and {items[-1]}" if len(items) > 1 else "".join(items)
 
 
 def row(table):
-    """The row of the heading's error that is told: of 1 s, or the longest time with samples enough. Or None."""
+    """The row of a table of heading errors that is written out: of 1 s, or the longest shorter time that has samples
+    enough. Or None."""
     enough = [s for s, one in table.items() if one["samples"] >= prediction.FEWEST and float(s) <= 1]
     return max(enough, key=float) if enough else None
 
 
-def predictions(m):
-    """What the network predicts of trials that it has not seen."""
-    s = row(m["heading_error"])
+def predictions(metrics):
+    """What the networks predict of held-out trials."""
+    tables = tables_of(metrics, "heading_error")
+    s = row(tables[0])
     if s is None:
         yield "Held-out trials are too few or too short to say how well the network predicts."
     else:
-        one = m["heading_error"][s]
-        network, rivals = one["error"], {"an integrator": one["integrator"], "a bump that stays": one["stay"]}
-        better = [name for name, error in rivals.items() if network < error]
-        verdict = f"better than {' and '.join(better)}" if better else "no better than either"
-        verdict += " alone" if len(better) == 1 else ""
+        errors = {key: [table[s][key] for table in tables] for key in ("error", *RIVALS)}
         yield (
-            f"On held-out trials and velocity alone the network predicts the heading {s} s ahead with a mean error of "
-            f"{angle(network)}: {verdict}. An integrator of velocity with the recording's own gain errs by "
-            f"{angle(one['integrator'])}, a bump that stays by {angle(one['stay'])} ({one['samples']} samples)."
+            f"On held-out trials the network, given velocity alone, predicts the heading {s} s ahead with a mean error "
+            f"of {angle(errors['error'])}; an integrator of velocity with the recording's own gain has "
+            f"{angle(errors['integrator'][:1])}, a bump that stays {angle(errors['stay'][:1])} "
+            f"({tables[0][s]['samples']} samples)."
         )
-    if m["variance"]:
-        share = 1 - m["loss"] / m["variance"]
+        yield from comparisons(tables, tables_of(metrics, "heading_error_difference"))
+    loss, variance = measures.values_of(metrics, "loss"), measures.values_of(metrics, "variance")
+    if variance and variance[0]:
+        shares = [max(0.0, 1 - x / variance[0]) for x in loss]
         yield (
-            f"Running freely for a window it reproduces {max(0, share):.0%} of the variance of the held-out rates "
-            f"(mean squared error {m['loss']:.3g}, variance {m['variance']:.3g})."
+            f"Running freely for a window the network reproduces {share(shares)} of the variance of the held-out rates "
+            f"(mean squared error {decimals(loss)}, variance {variance[0]:.3g})."
         )
 
 
-def paths(m, found):
-    """What is read off: direct weights, and the gate."""
-    if found is not None and "gate" in found:
-        finite = np.isfinite(found["gate_se_at_alpha"])
-        if finite.any():
-            gate, se = found["gate"][finite], found["gate_se_at_alpha"][finite]
-            beyond, size = np.mean(np.abs(gate) > 1.96 * se), np.sqrt(np.mean(gate**2))
-            if beyond > 0.15:
-                yield (
-                    f"Velocity changes what neurons do to each other: {beyond:.0%} of the effective gate's entries are "
-                    f"beyond 1.96 standard errors, by chance 5 % would be (r.m.s. {size:.3g} per rad/s)."
-                )
-            else:
-                yield (
-                    f"No gate is found: {beyond:.0%} of its entries are beyond 1.96 standard errors, and by chance 5 % "
-                    "would be."
-                )
-            if not np.isfinite(found["gate_se"]).any():
-                yield (
-                    f"How large it is depends on tau, which the recording does not have: alpha {m['alpha']:g} is a "
-                    "guess, and no interval is given. Put tau (s) into the file, or give --alpha."
-                )
-    if m.get("shifter_fraction") is not None:
+def comparisons(tables, differences):
+    """Whether the networks' heading error is smaller than that of predictions without a network: only where an interval
+    over held-out trials says so, at every horizon and in every replica.
+
+    tables, differences: of metrics.json, one for each replica.
+    """
+    horizons = [s for s, one in tables[0].items() if one["samples"] >= prediction.FEWEST]
+    trials = min((one[s]["trials"] for one in differences for s in horizons), default=0)
+    if not differences or any(one[s][key] is None for one in differences for s in horizons for key in RIVALS):
         yield (
-            f"{m['shifter_fraction']:.0%} of {m['active_input_units']} active input units are tuned to heading and "
-            "velocity, as shifter neurons are. By itself this is no evidence: units driven by velocity are tuned to "
-            "it in any fit."
+            f"The network is not compared with {enumerated(RIVALS.values())}: that takes an interval over at least "
+            f"{prediction.MIN_TRIALS} held-out trials."
         )
-    if m.get("r_W") is not None:
-        score = f"Against the simulation's truth, W has r {m['r_W']:.3f} over all pairs"
-        if m.get("r_W_identifiable") is not None:
-            score += f", {m['r_W_identifiable']:.3f} over those that are determined"
-        if m.get("r_gate_effective") is not None:
-            score += f", and the effective gate r {m['r_gate_effective']:.3f}"
-        yield f"{score}. No fit reads the truth."
+        return
+    everywhere = f"at every horizon that the held-out trials reach ({enumerated(horizons)} s)"
+    where = f"the 95 % interval of the difference over {trials} held-out trials"
+    each = " in each replica" if len(differences) > 1 else ""
+    for key, rival in RIVALS.items():
+        below = [s for s in horizons if all(one[s][key][1] < 0 for one in differences)]
+        above = [s for s in horizons if all(one[s][key][0] > 0 for one in differences)]
+        if below == horizons:
+            yield f"The network is better than {rival} {everywhere}: {where} lies below 0{each}."
+        elif above == horizons:
+            yield f"The network is worse than {rival} {everywhere}: {where} lies above 0{each}."
+        else:
+            neither = [s for s in horizons if s not in below + above]
+            parts = {"smaller": below, "larger": above, "not clearly different": neither}
+            found = ", ".join(f"{what} at {enumerated(at)} s" for what, at in parts.items() if at)
+            yield f"Compared with {rival} the network's error is {found}, by {where}{each}."
 
 
-def trust(rec, m):
+def gates(metrics, arrays):
+    """Whether velocity changes what neurons do to each other, and how much."""
+    if arrays is None or "gate" not in arrays:
+        return
+    gate, se = portrait.interval(arrays, "gate")
+    finite = np.isfinite(se)
+    if not finite.any():
+        return
+    gate, se = gate[finite], se[finite]
+    beyond, size = np.mean(np.abs(gate) > portrait.INTERVAL * se), np.sqrt(np.mean(gate**2))
+    if beyond > MIN_GATE_SHARE:
+        yield (
+            f"Velocity changes what neurons do to each other: {beyond:.0%} of the effective gate's entries are "
+            f"beyond 1.96 standard errors, by chance 5 % would be (r.m.s. {size:.3g} per rad/s)."
+        )
+    else:
+        yield (
+            f"No gate is found: {beyond:.0%} of the effective gate's entries are beyond 1.96 standard errors, and by "
+            "chance 5 % would be."
+        )
+    if not np.isfinite(arrays["gate_se"]).any():
+        yield (
+            f"The gate's size depends on tau, which the recording does not have: alpha {metrics['alpha']:g} is a "
+            "guess, and no interval is given. Put tau (s) into the file, or give --alpha."
+        )
+
+
+def input_units(metrics):
+    """What the hidden units that receive the velocity are tuned to."""
+    fractions = measures.values_of(metrics, "shifter_fraction")
+    if not fractions:
+        return
+    active = with_spread(measures.values_of(metrics, "active_input_units"), "{:.0f}".format)
+    left, right = (measures.values_of(metrics, f"shifter_{side}") for side in ("left", "right"))
+    sides = ""
+    if left and right:
+        sides = f": {share(left)} for left turns (negative velocity), {share(right)} for right ones (positive)"
+    yield (
+        f"{share(fractions)} of {active} active input units are tuned to heading and velocity, as shifter neurons "
+        f"are{sides}. By itself this is no evidence: units driven by velocity are tuned to it in any fit."
+    )
+
+
+def scores(metrics):
+    """How the estimate compares with the truth of a simulation."""
+    if not measures.values_of(metrics, "r_W"):
+        return
+    score = f"Against the simulation's truth, W has r {decimals(measures.values_of(metrics, 'r_W'))} over all pairs"
+    if determined := measures.values_of(metrics, "r_W_identifiable"):
+        score += f", {decimals(determined)} over those that are determined"
+    if gate := measures.values_of(metrics, "r_gate_effective"):
+        score += f", and the effective gate r {decimals(gate)}"
+    yield f"{score}. No fit reads the truth."
+
+
+def trust(rec, metrics):
     """Whether the recording is one that such a fit can explain."""
-    turning = m["turning"]
+    turning = check.of_first(tables_of(metrics, "turning")[0])
     if turning["r"] is None:
-        yield "The activity or the velocity never turns, so that nothing tells how one moves the other."
+        yield "The activity or the velocity never turns, so that the recording does not say how one moves the other."
     else:
         lag = (
             f", {abs(turning['lag']):.2g} s {'before' if turning['lag'] < 0 else 'after'} it" if turning["lag"] else ""
         )
         strong = abs(turning["r"])
-        verdict = "closely" if strong > 0.9 else "loosely" if strong > 0.12 else "not"
+        verdict = "follows velocity closely" if strong > 0.9 else "follows velocity loosely"
+        verdict = verdict if strong > 0.12 else "does not follow velocity"
+        way = "" if turning["slope"] > 0 or strong <= 0.12 else " the other way"
         yield (
-            f"The recorded activity follows velocity {verdict}: it turns {abs(turning['slope']):.2f} times as fast, "
-            f"r {strong:.2f} over half a second{lag}. What does not turn with velocity, no fit to velocity explains."
+            f"The recorded activity {verdict}: it turns {abs(turning['slope']):.2f} times as fast{way}"
+            f", r {strong:.2f} over half a second{lag}. What does not turn with velocity, no fit to velocity explains."
         )
-    if m.get("decoding_error") is not None:
+    if decoding := measures.values_of(metrics, "decoding_error"):
         yield (
-            f"The heading decoded from the recorded activity is {angle(m['decoding_error'])} from the one given, on "
-            "average, but for an offset of each trial. Predictions are scored against the decoded one."
+            f"The heading decoded from the recorded activity is {angle(decoding[:1])} from the one given, on "
+            "average, apart from an offset of each trial. Predictions are scored against the decoded one."
         )
-    kinds = {"coverage": "direct weights", "coverage_total": "total effects", "coverage_gate": "the gate"}
-    held = [f"{m[key]:.1%} of {what}" for key, what in kinds.items() if m.get(key) is not None]
+    kinds = {"coverage": "direct weights", "coverage_total": "total effects", "coverage_gate": "the gate's entries"}
+    held = [f"{with_spread(v, '{:.1%}'.format)} of {what}" for key, what in kinds.items()
+            if (v := measures.values_of(metrics, key))]  # fmt: skip
     if held:
-        yield f"The simulation's truth lies within the 95 % intervals of {', '.join(held)}."
+        yield f"The simulation's truth lies within the 95 % intervals of {enumerated(held)}."
     yield (
         "Standard errors take noise to enter the input current, and all neurons that matter to be recorded or among "
         "the hidden units. They do not notice where that fails: W is then what neurons do to each other, directly or "
@@ -183,65 +277,138 @@ def trust(rec, m):
         yield "All trials count as one animal's: nothing here says how other animals differ."
 
 
-def null(m, others):
-    """The same fit on velocity of other trials, beside this one."""
-    mine = "This is a null model, fitted to velocity of other trials. " if m["shuffle_velocity"] else ""
-    if not others:
-        yield mine + (
-            "No fit to velocity of other trials lies beside this one. With --shuffle-velocity and another --out it "
-            "tells what comes from the method alone; repeat this command with --resume to see it here."
+def replica_spread(metrics, arrays, options):
+    """How far single weights differ between replicas, and what that means."""
+    count = measures.replicas(metrics)
+    if count == 1:
+        yield (
+            "One network was fitted: nothing here says how other starts would differ (--replicas 4), or other trials "
+            "(--replicas 4 --bootstrap)."
         )
-    for name, other in others.items():
-        which = "the recorded velocity" if m["shuffle_velocity"] else "velocity of other trials"
-        numbers = []
-        s = row(m["heading_error"])
-        theirs = other["heading_error"][0] if isinstance(other["heading_error"], list) else other["heading_error"]
-        if s is not None and theirs[s]["error"] is not None:
-            numbers.append(
-                f"error {s} s ahead {m['heading_error'][s]['error']:.2f} here, {theirs[s]['error']:.2f} there"
-            )
-        for key, what in (("shifter_fraction", "shifters among its input units"), ("loss", "loss")):
-            if m.get(key) is not None and other.get(key) is not None:
-                there = float(np.mean(other[key]))
-                numbers.append(f"{what} {m[key]:.3g} here, {there:.3g} there")
-        yield f"{mine}Beside it, {name} was fitted to {which}: {'; '.join(numbers)}. Only the difference is evidence."
-        mine = ""
+    elif arrays is not None and "W_replicas_se" in arrays:
+        size = np.sqrt(np.mean(np.square(arrays["W"])))
+        spread = np.sqrt(np.mean(np.square(arrays["W_replicas_se"]))) / max(size, 1e-30)
+        what = (
+            "each drew trials or animals with replacement, so that this is a standard error"
+            if options.get("bootstrap")
+            else "all saw the same trials, so that this is what the start decides, and no error of the data"
+        )
+        yield f"Over {count} replicas single weights have an s.d. of {spread:.0%} of the r.m.s. weight: {what}."
 
 
-def undetermined(m, found):
-    """What the recording does not say, as sentences."""
+# ---- null models ------------------------------------------------------------------------------------------------
+
+
+def null(metrics, out):
+    """The same fit to the velocity of other trials, if one lies beside this one, or of a null model, to its own."""
+    if metrics["shuffle_velocity"]:
+        yield "This is a null model, fitted to the velocity of other trials."
+    compared, differing = find_null_fits(out, metrics)
+    other_velocity = "the recorded velocity" if metrics["shuffle_velocity"] else "the velocity of other trials"
+    for name, numbers in compared.items():
+        yield (
+            f"With the same options, {name} was fitted to {other_velocity}: {'; '.join(numbers)}. What both show "
+            "comes from the method; only where they differ is there evidence."
+        )
+    if differing:
+        names = "; ".join(f"{name} ({enumerated(options)})" for name, options in differing.items())
+        yield f"Fits to {other_velocity} that are not compared, since their options are others: {names}."
+    if not compared:
+        how = "without --shuffle-velocity" if metrics["shuffle_velocity"] else "with --shuffle-velocity"
+        yield (
+            f"No fit to {other_velocity} with the same options lies beside this one. It would say what comes from the "
+            f"method alone: fit once more {how}, into another --out and with all other options as here, and repeat "
+            "this command with --resume to see both."
+        )
+
+
+def find_null_fits(out, metrics):
+    """Finished fits to the same recording in folders beside this one, to the velocity of other trials, or, of a null
+    model, to its own.
+
+    out: the run's folder; metrics: of its metrics.json. Returns: {name: comparisons in words} of those with the same
+    options but FREE_OPTIONS, and {name: differing options in words} of the others.
+    """
+    compared, differing = {}, {}
+    for path in sorted(out.resolve().parent.glob("*/metrics.json")):
+        with contextlib.suppress(Exception):  # whatever an older or a damaged neighbour holds
+            if path.parent == out.resolve() or not path.is_file():
+                continue
+            other = json.loads(path.read_text(encoding="utf-8"))
+            same = other["data_sha256"] == metrics["data_sha256"]
+            if not same or other["shuffle_velocity"] == metrics["shuffle_velocity"]:
+                continue
+            differ = differing_options(metrics.get("options"), other.get("options"))
+            if differ:
+                differing[path.parent.name] = differ
+            else:
+                compared[path.parent.name] = compare(metrics, other)
+    first = lambda found: dict(list(found.items())[:MAX_NEIGHBOURS])  # noqa: E731
+    return first(compared), first(differing)
+
+
+def differing_options(ours, theirs, most=3):
+    """What two fits' options differ in, FREE_OPTIONS aside, in words. ours, theirs: of metrics.json, or None."""
+    if not ours or not theirs:
+        return ["its options are not known"]
+    names = [k for k in sorted({*ours, *theirs} - FREE_OPTIONS) if ours.get(k) != theirs.get(k)]
+    found = [f"{k.replace('_', '-')} {shortly(theirs.get(k))}, here {shortly(ours.get(k))}" for k in names[:most]]
+    return found + ([f"{len(names) - most} more"] if len(names) > most else [])
+
+
+def compare(metrics, other):
+    """Measures of this fit and of another, in words. metrics, other: of metrics.json. Returns: list."""
+    numbers, tables, theirs = [], tables_of(metrics, "heading_error"), tables_of(other, "heading_error")
+    s = row(tables[0])
+    if s is not None and theirs[0][s]["error"] is not None:
+        here, there = ([table[s]["error"] for table in each] for each in (tables, theirs))
+        numbers.append(f"error of the heading {s} s ahead {decimals(here)} rad here, {decimals(there)} there")
+    for key, what in (("shifter_fraction", "shifters among the input units"), ("loss", "squared error")):
+        here, there = measures.values_of(metrics, key), measures.values_of(other, key)
+        if here and there:
+            numbers.append(f"{what} {decimals(here)} here, {decimals(there)} there")
+    return numbers
+
+
+# ---- what is left open ------------------------------------------------------------------------------------------
+
+
+def undetermined(metrics, arrays):
+    """What the recording does not say. Returns: list of sentences."""
     sentences = []
-    if found is None:
+    if arrays is None:
         sentences.append("Standard errors were not computed (--no-errors), so that nothing says which weights hold.")
     else:
-        share, apart = m["identifiable_fraction"], m["resolved_fraction"]
-        if share < 1:
+        known, resolved = (measures.values_of(metrics, f"{key}_fraction") for key in ("identifiable", "resolved"))
+        if min(known) < 1:
             sentences.append(
-                f"{1 - share:.0%} of the pairs of neurons: their weights are what the fit started from, and what is "
-                "smooth. They are grey in the figure, and false in `identifiable` of connectivity.npz."
+                f"{share([1 - x for x in known])} of the pairs of neurons: their weights are what the fit started "
+                "from, and what is smooth. They are grey in the figure, and false in `identifiable` of "
+                "connectivity.npz."
             )
         sentences.append(
-            f"How single connections differ from the mean at their distance: the recording says it of {apart:.0%} of "
-            "the pairs."
+            f"How single connections differ from the mean at their distance: the recording says it of "
+            f"{share(resolved)} of the pairs."
         )
-        if m.get("direct_share") is None:
+        direct = measures.values_of(metrics, "direct_share")
+        if not direct:
             sentences.append(
-                "Connections against paths through neurons that were not recorded: known current pulses tell them "
-                "apart, activity and velocity do not. Trust their sum, `total`."
+                "Direct connections as against paths through hidden neurons: activity and velocity alone do not "
+                "separate them, known current pulses do. Read their sum, `total` in connectivity.npz."
             )
         else:
             sentences.append(
-                f"Paths through hidden neurons only in part: the pulses put {m['direct_share']:.0%} of what neurons do "
-                "to each other into direct connections."
+                f"Paths through hidden neurons, in part: by the pulses {share(direct)} of what neurons do to each "
+                "other are direct connections."
             )
-    if m.get("hidden_assumed"):
-        sentences.append(hidden(m))
-    if m.get("response_units"):
+    if metrics.get("hidden_assumed"):
+        sentences.append(hidden(metrics))
+    if metrics.get("response_units"):
         sentences.append(
-            f"Connections of neurons that are missing: {m['response_units']} hidden response units stand for them, and "
-            "what these do and what W does can stand in for each other."
+            f"Connections of neurons that are missing: {metrics['response_units']} hidden response units stand for "
+            "them, and what these do and what W does can stand in for each other."
         )
-    elif "shifter_fraction" in m:
+    elif "shifter_fraction" in metrics:
         sentences.append(
             "Whether response neurons are missing: all are taken to be recorded. If some are not, W takes in the paths "
             "through them, is too large, and no interval says so."
@@ -249,61 +416,92 @@ def undetermined(m, found):
     return sentences
 
 
-def hidden(m):
-    """What is said of single hidden neurons, and on what it rests."""
-    spread = m.get("hidden_agreement")
-    seeds = "" if spread is None else f" Networks from other starts agree on them at r {spread:.2f}."
-    return (
-        f"What single hidden neurons do: it rests on assumptions ({m['hidden_assumed'].replace(',', ', ')}). That "
-        "driven neurons are apart is tested by how fast velocity acts; the rest is not, since other hidden neurons, "
-        f"of the other sign for one, would do the same to the recorded ones.{seeds}"
+def hidden(metrics):
+    """What the fit says of single hidden neurons, and which assumptions it rests on."""
+    names = metrics["hidden_assumed"].split(",")
+    meanings = "; ".join(f"`{name}`: {units.MEANINGS[name]}" for name in names)
+    tested = (
+        "`apart` is tested by how fast velocity acts. Nothing tests the others"
+        if "apart" in names
+        else ("Nothing tests these")
     )
-
-
-def beside(out, metrics):
-    """Finished fits to the same recording in folders beside this one, to velocity of other trials, or, of a null model,
-    to its own. Returns: {name: metrics}."""
-    others = {}
-    for path in sorted(out.parent.glob("*/metrics.json")):
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            one = json.loads(path.read_text())
-            same = one["data_sha256"] == metrics["data_sha256"] and ("shifter_fraction" in one) == (
-                "shifter_fraction" in metrics
-            )
-            if path.parent != out and same and one["shuffle_velocity"] != metrics["shuffle_velocity"]:
-                others[path.parent.name] = one
-    return dict(list(others.items())[:4])
+    agreement = metrics.get("hidden_agreement")
+    return (
+        f"What single hidden neurons do: it rests on assumptions ({meanings}). {tested}, since other hidden neurons, "
+        "of the other sign for one, would do the same to the recorded ones."
+        + ("" if agreement is None else f" Networks from other starts agree on them at r {agreement:.2f}.")
+    )
 
 
 # ---- page -------------------------------------------------------------------------------------------------------
 
 
+def introduction(metrics, options):
+    """What was fitted, and what numbers with a range are."""
+    count, seed = measures.replicas(metrics), options.get("seed", 0)
+    if count == 1:
+        return f"One network was fitted, with seed {seed}."
+    drawn = "each to trials or animals drawn with replacement" if options.get("bootstrap") else "all to the same trials"
+    return (
+        f"{count} networks (replicas) were fitted, with seeds {seed} to {seed + count - 1}, {drawn}. A number with a "
+        "range after it is their mean, with the lowest and the highest of them; without, all agree. Where one network "
+        "is drawn, it is the first replica; connectivity.npz, and with it the gate and what is determined, are of the "
+        "first too."
+    )
+
+
+def terms(metrics):
+    """The page's words. Returns: {word: meaning}."""
+    words = {
+        "held-out trials": "every tenth trial, of fewer than ten the last, which no fit sees",
+        "hidden units": "units of the network that stand for neurons that were not recorded; input units are those of "
+        "them that receive the velocity",
+        "W, total": "W: direct weights, from rows to columns. Total: direct weights and paths through hidden units "
+        "together",
+        "effective gate": "what velocity adds to the weights between recorded neurons, per rad/s, while hidden units "
+        "are active",
+        "determined": "`identifiable` in connectivity.npz: the standard error is small compared with the r.m.s. weight",
+        "null model": "the same fit to the velocity of other trials, which cannot explain the activity",
+    }
+    if measures.values_of(metrics, "shifter_left"):
+        words["right, left"] = tuning.SIDES
+    return words
+
+
 def page(name, words, figures, metrics, about):
-    """The page as HTML. words: `said`'s; figures: (name, what to see, PNG in base64)."""
+    """The page as HTML. words: `write_sentences`'s; figures: (name, what to see, PNG in base64); about: options."""
     text = html.escape
-    parts = [f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{text(name)}</title><style>{STYLE}</style>",
-             f"<h1>{text(name)}: a network fitted to {text(str(about['data']))}</h1>"]  # fmt: skip
+    title = text(f"{name}: a fit to {about['data']}")
+    parts = [f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{title}</title><style>{STYLE}</style>",
+             f"<h1>{title}</h1><p>{text(introduction(metrics, about))}</p>"]  # fmt: skip
+    faults = {s.lower() for s in metrics["warnings"]}
     for heading, sentences in words.items():
-        wrong = " class='wrong'" if heading == "What is wrong with the file" and metrics["warnings"] else ""
-        parts.append(f"<h2>{text(heading)}</h2><ul>{''.join(f'<li{wrong}>{text(s)}</li>' for s in sentences)}</ul>")
+        mark = lambda s: " class='wrong'" if s.lower() in faults else ""  # noqa: E731
+        parts.append(f"<h2>{text(heading)}</h2><ul>{''.join(f'<li{mark(s)}>{text(s)}</li>' for s in sentences)}</ul>")
+    meanings = "".join(f"<dt>{text(word)}</dt><dd>{text(what)}</dd>" for word, what in terms(metrics).items())
+    parts.append(f"<h2>What the words mean</h2><dl>{meanings}</dl>")
     parts.append("<h2>Figures</h2>")
     for title, what, png in figures:
         parts.append(
             f"<figure><img alt='{text(title)}' src='data:image/png;base64,{png}'><figcaption><b>{text(title)}.</b> "
             f"What to see: {text(what)}.</figcaption></figure>"
         )
-    for title, values in (("All measures", metrics), ("Options", about)):
+    numbers = {k: v for k, v in metrics.items() if k not in ("warnings", "fit_warnings", "options")}
+    note = {"All measures": "<p>Of several replicas a value for each. docs/measures.md explains them.</p>"}
+    for title, values in (("All measures", numbers), ("Options", about)):
         rows = (f"<tr><td>{text(str(k))}</td><td>{text(shortly(v))}</td></tr>" for k, v in flat(values))
-        parts.append(f"<h2>{title}</h2><table>{''.join(rows)}</table>")
+        parts.append(f"<h2>{title}</h2>{note.get(title, '')}<table>{''.join(rows)}</table>")
     return "\n".join([*parts, "</html>\n"])
 
 
 def flat(values, before=""):
-    """The leaves of nested dictionaries. Yields: name, value."""
+    """The leaves of nested dictionaries, those of several replicas together. Yields: name, value."""
     for name, value in values.items():
+        if isinstance(value, list) and value and all(isinstance(one, dict) for one in value):
+            value = {k: [one.get(k) for one in value] for k in value[0]}
         if isinstance(value, dict):
             yield from flat(value, f"{before}{name}, ")
-        elif name != "warnings":
+        else:
             yield before + name, value
 
 
@@ -312,5 +510,6 @@ def shortly(value):
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, list):
-        return ", ".join(map(shortly, value[:20]))
-    return "–" if value is None else str(value)
+        each = (f"[{shortly(one)}]" if isinstance(one, list) else shortly(one) for one in value[:20])
+        return ", ".join(each) + (", ..." if len(value) > 20 else "")
+    return "–" if value is None or value == "" else str(value)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from nsi import measures
 from nsi.run import checkpoint, files, processes, tracking
 from nsi.run.files import BadInput
 from nsi.run.watch import Run, Share, Stage
@@ -211,11 +212,12 @@ def reported(out, rec, held_out, networks, found, metrics, options, run):
 
 
 def summary(metrics):
-    """The lines that a run ends with: what is measured, means over replicas, what is direct, if that is known, and
-    whether single weights differ from the mean at their distance."""
+    """The lines that a run ends with: what is measured, of several replicas the mean and the range, what is direct, if
+    that is known, and whether single weights differ from the mean at their distance."""
     names = "r_W", "r_gate", "heading_error_5s", "loss", "train_seconds"
-    show = {k: [x for x in np.ravel(metrics[k]) if x is not None] for k in names if k in metrics}
-    yield ", ".join(f"{k} {np.mean(v):.3g}" for k, v in show.items() if v)
+    show = {k: measures.values_of(metrics, k) for k in names if k in metrics}
+    spread = {k: f" ({min(v):.3g} to {max(v):.3g})" if len(v) > 1 else "" for k, v in show.items()}
+    yield ", ".join(f"{k} {np.mean(v):.3g}{spread[k]}" for k, v in show.items() if v)
     if "direct_share" in metrics:
         yield told_share(metrics["direct_share"])
     spread = [x for x in np.ravel(metrics.get("heterogeneity")) if x is not None]

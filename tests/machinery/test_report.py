@@ -4,6 +4,7 @@ import base64
 import html
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -14,9 +15,11 @@ from PIL import Image
 
 import cann
 import train
-from nsi import circuits, portrait, report
+from nsi import circuits, doubts, measures, portrait, recordings, report, units
 from tests.tools import GOOD, TINY, call
 
+HEADINGS = ("What was found", "How far to trust it", "What speaks against this fit", "What is not determined",
+            "What is wrong with the file", "What the words mean", "Figures", "All measures", "Options")  # fmt: skip
 ALL = {"recording", "prediction", "error", "connectivity", "profiles", "inputs"}
 DRAWN = [option for option in TINY if option != "--no-report"]
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
@@ -65,7 +68,7 @@ def drawn(out):
 
 def test_page_says_what_the_measures_say(plain):
     page, metrics = text_of(plain), json.loads((plain / "metrics.json").read_text())
-    for heading in ("What was found", "How far to trust it", "What is not determined", "What is wrong with the file"):
+    for heading in HEADINGS:
         assert heading in page
     assert max(row["samples"] for row in metrics["heading_error"].values()) < 20
     assert "Held-out trials are too few or too short" in page
@@ -79,7 +82,7 @@ def test_page_says_what_the_measures_say(plain):
 def test_what_is_drawn_of_connections_is_what_the_data_tell():
     """Without pulses the sum of both paths, with them, or without hidden units, direct weights."""
     numbers, nowhere = np.ones((3, 3)), np.full((3, 3), np.inf)
-    found = {"W_unbiased": numbers, "total": 2 * numbers, "W_se": nowhere, "total_se": numbers}
+    found = {"W": numbers, "W_unbiased": numbers, "total": 2 * numbers, "W_se": nowhere, "total_se": numbers}
     name, estimate, se = portrait.claimed(found)
     assert name == "total"
     assert estimate is found["total"]
@@ -88,6 +91,11 @@ def test_what_is_drawn_of_connections_is_what_the_data_tell():
         name, estimate, se = portrait.claimed(found | errors)
         assert name == "W"
         assert se is errors["W_se"]
+    newer = {"total_unbiased": 3 * numbers, "gate": numbers, "gate_unbiased": 4 * numbers, "gate_se": 5 * numbers}
+    assert portrait.claimed(found | newer)[1] is newer["total_unbiased"]  # an interval's centre, not the best estimate
+    assert portrait.interval(found | newer, "gate") == (newer["gate_unbiased"], newer["gate_se"])
+    at_alpha = newer | {"gate_se": nowhere, "gate_se_at_alpha": numbers}
+    assert portrait.interval(found | at_alpha, "gate")[1] is numbers
 
 
 def test_page_needs_nothing_else(plain):
@@ -163,7 +171,7 @@ def test_stale_figures_go_and_none_are_drawn_on_request(data, plain, fitted, tmp
 
 def test_null_fit_stands_beside_the_fit(data, plain, fitted, tmp_path):
     out = shutil.copytree(plain, tmp_path / "mine")
-    assert "No fit to velocity of other trials lies beside this one" in text_of(out)
+    assert "No fit to the velocity of other trials with the same options lies beside this one" in text_of(out)
     null = fitted(data, "--shuffle-velocity", out="null")
     fitted(data, "--shuffle-velocity", "--control", out="of a control")
     metrics = [json.loads((folder / "metrics.json").read_text()) for folder in (out, null)]
@@ -174,8 +182,9 @@ def test_null_fit_stands_beside_the_fit(data, plain, fitted, tmp_path):
     assert "mine was fitted to the recorded velocity" in text_of(null)
     fitted(data, "--resume", out="mine")
     page = text_of(out)
-    assert "null was fitted to velocity of other trials" in page
+    assert "With the same options, null was fitted to the velocity of other trials" in page
     assert "of a control was" not in page
+    assert "not compared, since their options are others: of a control (assume-hidden" in page
     assert f"{metrics[1]['loss']:.3g} there" in page
 
 
@@ -187,16 +196,172 @@ def test_drawing_that_fails_costs_nothing_else(data, save, tmp_path, monkeypatch
     assert (tmp_path / "run" / "metrics.json").exists()
 
 
+def predicted(*rows, interval=None, trials=9, replicas=1):
+    """Measures of a prediction. rows: (seconds, network's error, samples); interval: {seconds: (of the difference from
+    the integrator, of that from a bump that stays)}, one for each replica, or the same of all."""
+    table = {s: {"error": e, "integrator": 0.4, "stay": 0.9, "samples": n} for s, e, n in rows}
+    each = interval if isinstance(interval, list) else [interval] * replicas
+    differences = [
+        {s: dict(zip(("integrator", "stay"), one[s], strict=True)) | {"trials": trials} for s in table} for one in each
+    ]
+    several = {"heading_error": [table] * replicas, "heading_error_difference": differences}
+    one = {key: value[0] for key, value in several.items()}
+    return (one if replicas == 1 else several) | {"variance": 0.2, "loss": 0.05}
+
+
 def test_words_about_a_prediction():
-    table = {s: {"error": 0.5, "integrator": 0.4, "stay": 0.9, "samples": n} for s, n in (("0.25", 90), ("1", 19))}
-    m = {"heading_error": table, "variance": 0.2, "loss": 0.05}
-    first, second = report.predictions(m)
-    assert "0.25 s ahead with a mean error of 0.50 rad (29°): better than a bump that stays alone" in first
-    assert "75% of the variance" in second
-    table["0.25"]["samples"] = 3
-    assert "too few or too short" in next(report.predictions(m))
-    table["0.25"] |= {"samples": 30, "error": 1.0}
-    assert "no better than either" in next(report.predictions(m))
+    below, above, around = [-0.2, -0.1], [0.1, 0.2], [-0.1, 0.1]
+    rows = ("0.25", 0.5, 90), ("1", 0.6, 30), ("5", None, 19)
+    nothing = {"5": (None, None)}  # too few samples: this horizon does not count
+    m = predicted(*rows, interval=nothing | {"0.25": (above, below), "1": (above, below)})
+    first, worse, better, last = report.predictions(m)
+    assert "predicts the heading 1 s ahead with a mean error of 0.60 rad (34°)" in first
+    assert (
+        "worse than an integrator of velocity at every horizon that the held-out trials reach (0.25 and 1 s)" in worse
+    )
+    assert "better than a bump that stays at every horizon" in better
+    assert "over 9 held-out trials lies below 0" in better
+    assert "75% of the variance" in last
+    m = predicted(*rows, interval=nothing | {"0.25": (around, below), "1": (below, around)})
+    page = " ".join(report.predictions(m))
+    assert "better" not in page
+    assert "worse" not in page
+    assert "an integrator of velocity the network's error is smaller at 1 s, not clearly different at 0.25 s" in page
+    assert "a bump that stays the network's error is smaller at 0.25 s, not clearly different at 1 s" in page
+    assert "too few or too short" in next(
+        report.predictions(predicted(("0.25", 1.0, 3), interval={"0.25": 2 * [None]}))
+    )
+
+
+def test_better_is_said_of_every_replica_and_of_none_without_an_interval():
+    below, around = [-0.2, -0.1], [-0.1, 0.1]
+    good, doubtful = {"1": (below, below)}, {"1": (below, around)}
+    page = " ".join(report.predictions(predicted(("1", 0.5, 90), interval=[good, doubtful], replicas=2)))
+    assert page.count("better") == 1
+    assert "better than an integrator of velocity" in page
+    assert "lies below 0 in each replica" in page
+    assert "a bump that stays the network's error is not clearly different at 1 s" in page
+    for m in (predicted(("1", 0.1, 90), interval={"1": (None, None)}), predicted(("1", 0.1, 90), interval=good)):
+        if m["heading_error_difference"]["1"]["stay"]:
+            del m["heading_error_difference"]  # of an older metrics.json
+        page = " ".join(report.predictions(m))
+        assert "better" not in page
+        assert "that takes an interval over at least 3 held-out trials" in page
+
+
+def test_a_fit_that_is_not_better_by_its_interval_is_not_called_so(plain):
+    """Two held-out trials are too few for an interval, however small the error is."""
+    assert len(json.loads((plain / "metrics.json").read_text())["held_out_trials"]) == 2
+    assert "better" not in text_of(plain)
+
+
+def test_numbers_are_of_all_replicas_with_their_spread(data, fitted):
+    out = fitted(data, "--replicas", "3", "--bootstrap")
+    page, metrics = text_of(out), json.loads((out / "metrics.json").read_text())
+    assert (
+        "3 networks (replicas) were fitted, with seeds 0 to 2, each to trials or animals drawn with replacement" in page
+    )
+    for key, text in (("r_W", "W has r {}"), ("loss", "(mean squared error {},")):
+        mean, low, high = (f"{f(metrics[key]):.3g}" for f in (np.mean, min, max))
+        assert low != high
+        assert text.format(f"{mean} ({low} to {high})") in page
+    assert "Over 3 replicas single weights have an s.d. of" in page
+    assert "this is a standard error" in page
+    assert "Drawn is the first of 3 replicas" in page
+    assert f"{metrics['loss'][0]:.4g}, {metrics['loss'][1]:.4g}, {metrics['loss'][2]:.4g}" in page
+
+
+def test_one_network_has_no_spread(plain):
+    assert "One network was fitted, with seed 0" in text_of(plain)
+    assert "nothing here says how other starts would differ" in text_of(plain)
+
+
+def test_values_of_replicas_and_of_components():
+    one = {"heading_error": {}, "r_gate": [0.2, 0.4], "loss": 0.1, "none": None}
+    assert measures.values_of(one, "r_gate") == [pytest.approx(0.3)]
+    assert measures.values_of(one, "loss") == [0.1]
+    assert measures.values_of(one, "none") == measures.values_of(one, "absent") == []
+    two = {"heading_error": [{}, {}], "r_gate": [[0.2, 0.4], [0.6, None]], "loss": [0.1, 0.3], "alpha": 0.2}
+    assert measures.values_of(two, "r_gate") == [pytest.approx(0.3), 0.6]
+    assert measures.values_of(two, "loss") == [0.1, 0.3]
+    assert measures.values_of(two, "alpha") == [0.2]
+
+
+def test_null_model_is_compared_only_where_its_options_are_the_same(plain, tmp_path):
+    out = shutil.copytree(plain, tmp_path / "mine")
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["options"]["updates"] == 2
+
+    def neighbour(name, other=None, **changes):
+        (tmp_path / name).mkdir()
+        changes = {"shuffle_velocity": True, "options": metrics["options"] | (other or {})} | changes
+        (tmp_path / name / "metrics.json").write_text(json.dumps(metrics | changes))
+
+    neighbour("same", {"seed": 7, "replicas": 1, "shuffle_velocity": True, "data": "copy.npz"})
+    neighbour("a", {"alpha": 0.5})
+    neighbour("b", {"updates": 3, "input_units": 9, "lr": 1.0, "window": 9, "batch": 9})
+    neighbour("old", options=None)
+    neighbour("of another recording", data_sha256="0")
+    neighbour("no null", shuffle_velocity=False)
+    neighbour("broken", loss={})
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "metrics.json").write_text("{")
+    (tmp_path / "list").mkdir()
+    (tmp_path / "list" / "metrics.json").write_text("[]")
+    (tmp_path / "pipe").mkdir()
+    os.mkfifo(tmp_path / "pipe" / "metrics.json")
+    compared, differing = report.find_null_fits(out, metrics)
+    assert compared.keys() == {"same"}
+    assert compared["same"][-1].startswith(f"squared error {metrics['loss']:.3g} here")
+    assert differing == {
+        "a": ["alpha 0.5, here 0.2"],
+        "b": ["batch 9, here 4", "input-units 9, here 3", "lr 1, here 0.01", "2 more"],
+        "old": ["its options are not known"],
+    }
+    page = " ".join(report.null(metrics, out))
+    assert "With the same options, same was fitted to the velocity of other trials" in page
+    assert "not compared, since their options are others: a (alpha 0.5, here 0.2); b (" in page
+    shutil.rmtree(tmp_path / "same")
+    assert "No fit to the velocity of other trials with the same options" in " ".join(report.null(metrics, out))
+
+
+def test_left_and_right_and_the_assumptions_are_explained(plain):
+    page = text_of(plain)
+    assert "Right turns are those of positive velocity, left turns those of negative velocity" in page
+    assert "for left turns (negative velocity)" in page
+    metrics = json.loads((plain / "metrics.json").read_text())
+    for name in units.ASSUMPTIONS:
+        assert f"`{name}`: {units.MEANINGS[name]}" in report.hidden(metrics | {"hidden_assumed": name})
+    for name in metrics["hidden_assumed"].split(","):
+        assert f"`{name}`: {units.MEANINGS[name]}" in page
+
+
+def test_doubts_about_the_fit_stand_apart_from_faults_of_the_file(plain):
+    metrics = json.loads((plain / "metrics.json").read_text())
+    assert metrics["fit_warnings"] == []
+    rec = recordings.load(plain.parent / "mine.npz")
+    more = metrics | {
+        "warnings": ["mine.npz: dt is 5 s", "the weights run away"],
+        "fit_warnings": ["the weights run away"],
+    }
+    words = report.write_sentences(rec, None, more, more["options"], plain)
+    assert words["What speaks against this fit"] == ["The weights run away"]
+    assert words["What is wrong with the file"] == ["mine.npz: dt is 5 s"]
+    page = report.page("mine", words, [], more, more["options"])
+    assert page.count("class='wrong'") == 2
+
+
+def test_doubts_about_a_fit_are_among_the_warnings(data, fitted, monkeypatch):
+    """Where networks from different starts disagree, that is the fit's fault and not the file's."""
+    monkeypatch.setattr(doubts, "AGREED", 2.0)
+    out = fitted(data, "--replicas", "2")
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert any("from other starts" in sentence for sentence in metrics["fit_warnings"])
+    assert set(metrics["fit_warnings"]) <= set(metrics["warnings"])
+    against, faults = text_of(out).split("What speaks against this fit")[1].split("What is wrong with the file")
+    assert "from other starts" in against
+    assert "from other starts" not in faults
+    assert "Nothing was found wrong with it." in faults
 
 
 def test_page_opens_in_a_browser(fitted, tmp_path):
