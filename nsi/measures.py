@@ -68,6 +68,12 @@ def values_of(metrics, key):
     return [float(np.mean(one)) for one in each if one]
 
 
+def tables_of(metrics, key):
+    """A measure that is a dictionary, of each replica. Returns: list of dict."""
+    value = metrics.get(key)
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
 def valid_json(value):
     """A value with None for every number that is not finite, however deep, and Python's numbers for numpy's."""
     if isinstance(value, dict):

@@ -21,6 +21,7 @@ RIVALS = {"integrator": "an integrator of velocity", "stay": "a bump that stays"
 # options that may differ between a fit and a null model of it
 FREE_OPTIONS = {"data", "data_sha256", "shuffle_velocity", "seed", "replicas", "no_errors"}
 MAX_NEIGHBOURS = 4  # fits in other folders that are compared, or named
+MIN_REPRODUCED = 0.5  # of the variance of held-out rates, below which a network does not run like the recording
 MIN_GATE_SHARE = 0.15  # of the gate's entries beyond 1.96 standard errors, from which on a gate is said to be there
 
 STYLE = """
@@ -77,19 +78,14 @@ def write_sentences(rec, arrays, metrics, options, out):
     return {
         "What was found": [*predictions(metrics), *gates(metrics, arrays), *input_units(metrics), *scores(metrics)],
         "How far to trust it": [*trust(rec, metrics), *replica_spread(metrics, arrays, options), *null(metrics, out)],
-        AGAINST_FIT: [s[:1].upper() + s[1:] for s in of_fit] or ["No test of this fit speaks against it."],
+        AGAINST_FIT: [*(s[:1].upper() + s[1:] for s in of_fit), *poor(metrics)] or [NOTHING[AGAINST_FIT]],
         "What is not determined": undetermined(metrics, arrays),
-        AGAINST_FILE: of_file or ["Nothing was found wrong with it."],
+        AGAINST_FILE: of_file or [NOTHING[AGAINST_FILE]],
     }
 
 
 AGAINST_FIT, AGAINST_FILE = "What speaks against this fit", "What is wrong with the file"
-
-
-def tables_of(metrics, key):
-    """A measure that is a dictionary, of each replica. Returns: list of dict."""
-    value = metrics.get(key)
-    return value if isinstance(value, list) else [] if value is None else [value]
+NOTHING = {AGAINST_FIT: "No test of this fit speaks against it.", AGAINST_FILE: "Nothing was found wrong with it."}
 
 
 def with_spread(values, text):
@@ -132,7 +128,7 @@ def row(table):
 
 def predictions(metrics):
     """What the networks predict of held-out trials."""
-    tables = tables_of(metrics, "heading_error")
+    tables = measures.tables_of(metrics, "heading_error")
     s = row(tables[0])
     if s is None:
         yield "Held-out trials are too few or too short to say how well the network predicts."
@@ -144,14 +140,19 @@ def predictions(metrics):
             f"{angle(errors['integrator'][:1])}, a bump that stays {angle(errors['stay'][:1])} "
             f"({tables[0][s]['samples']} samples)."
         )
-        yield from comparisons(tables, tables_of(metrics, "heading_error_difference"))
-    loss, variance = measures.values_of(metrics, "loss"), measures.values_of(metrics, "variance")
-    if variance and variance[0]:
-        shares = [max(0.0, 1 - x / variance[0]) for x in loss]
+        yield from comparisons(tables, measures.tables_of(metrics, "heading_error_difference"))
+    if shares := reproduced(metrics):
+        loss, variance = measures.values_of(metrics, "loss"), measures.values_of(metrics, "variance")
         yield (
             f"Running freely for a window the network reproduces {share(shares)} of the variance of the held-out rates "
             f"(mean squared error {decimals(loss)}, variance {variance[0]:.3g})."
         )
+
+
+def reproduced(metrics):
+    """Share of the held-out rates' variance that each replica reproduces, running freely; none where there is none."""
+    loss, variance = measures.values_of(metrics, "loss"), measures.values_of(metrics, "variance")
+    return [max(0.0, 1 - x / variance[0]) for x in loss] if variance and variance[0] else []
 
 
 def comparisons(tables, differences):
@@ -183,6 +184,26 @@ def comparisons(tables, differences):
             parts = {"smaller": below, "larger": above, "not clearly different": neither}
             found = ", ".join(f"{what} at {enumerated(at)} s" for what, at in parts.items() if at)
             yield f"Compared with {rival} the network's error is {found}, by {where}{each}."
+
+
+def poor(metrics):
+    """Whether the networks run or explain the recording so poorly that what is read off them means little."""
+    shares = reproduced(metrics)
+    if shares and min(shares) < MIN_REPRODUCED:
+        yield (
+            f"Running freely it reproduces {share(shares)} of the variance of the held-out rates, less than half: it "
+            "does not do what the recorded neurons do."
+        )
+    differences = measures.tables_of(metrics, "heading_error_difference")
+    stay = {s: [one[s]["stay"] for one in differences] for s in (differences[0] if differences else ())}
+    larger = [s for s, each in stay.items() if all(interval and interval[0] > 0 for interval in each)]
+    if larger:
+        yield f"It predicts the heading {enumerated(larger)} s ahead worse than a bump that stays where it is."
+    if metrics.get("orders_description") == "neither":
+        yield (
+            "Neither hidden units nor connections that the velocity multiplies explain the neurons' input currents up "
+            "to the recording's own noise."
+        )
 
 
 def gates(metrics, arrays):
@@ -242,7 +263,7 @@ def scores(metrics):
 
 def trust(rec, metrics):
     """Whether the recording is one that such a fit can explain."""
-    turning = check.of_first(tables_of(metrics, "turning")[0])
+    turning = check.of_first(measures.tables_of(metrics, "turning")[0])
     if turning["r"] is None:
         yield "The activity or the velocity never turns, so that the recording does not say how one moves the other."
     else:
@@ -301,8 +322,6 @@ def replica_spread(metrics, arrays, options):
 
 def null(metrics, out):
     """The same fit to the velocity of other trials, if one lies beside this one, or of a null model, to its own."""
-    if metrics["shuffle_velocity"]:
-        yield "This is a null model, fitted to the velocity of other trials."
     compared, differing = find_null_fits(out, metrics)
     other_velocity = "the recorded velocity" if metrics["shuffle_velocity"] else "the velocity of other trials"
     for name, numbers in compared.items():
@@ -358,7 +377,11 @@ def differing_options(ours, theirs, most=3):
 
 def compare(metrics, other):
     """Measures of this fit and of another, in words. metrics, other: of metrics.json. Returns: list."""
-    numbers, tables, theirs = [], tables_of(metrics, "heading_error"), tables_of(other, "heading_error")
+    numbers, tables, theirs = (
+        [],
+        measures.tables_of(metrics, "heading_error"),
+        measures.tables_of(other, "heading_error"),
+    )
     s = row(tables[0])
     if s is not None and theirs[0][s]["error"] is not None:
         here, there = ([table[s]["error"] for table in each] for each in (tables, theirs))
@@ -439,14 +462,17 @@ def hidden(metrics):
 def introduction(metrics, options):
     """What was fitted, and what numbers with a range are."""
     count, seed = measures.replicas(metrics), options.get("seed", 0)
+    null = "This is a null model, fitted to the velocity of other trials. " if metrics["shuffle_velocity"] else ""
     if count == 1:
-        return f"One network was fitted, with seed {seed}."
+        return f"{null}One network was fitted, with seed {seed}."
+    arrays = ""
+    if "identifiable_fraction" in metrics:
+        arrays = "; connectivity.npz, and with it the gate and what is determined, are of the first too"
     drawn = "each to trials or animals drawn with replacement" if options.get("bootstrap") else "all to the same trials"
     return (
-        f"{count} networks (replicas) were fitted, with seeds {seed} to {seed + count - 1}, {drawn}. A number with a "
-        "range after it is their mean, with the lowest and the highest of them; without, all agree. Where one network "
-        "is drawn, it is the first replica; connectivity.npz, and with it the gate and what is determined, are of the "
-        "first too."
+        f"{null}{count} networks (replicas) were fitted, with seeds {seed} to {seed + count - 1}, {drawn}. A number "
+        "with a range after it is their mean, with the lowest and the highest of them; without, all agree. Where one network "
+        f"is drawn, it is the first replica{arrays}."
     )
 
 
@@ -474,10 +500,9 @@ def page(name, words, figures, metrics, about):
     title = text(f"{name}: a fit to {about['data']}")
     parts = [f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{title}</title><style>{STYLE}</style>",
              f"<h1>{title}</h1><p>{text(introduction(metrics, about))}</p>"]  # fmt: skip
-    faults = {s.lower() for s in metrics["warnings"]}
     for heading, sentences in words.items():
-        mark = lambda s: " class='wrong'" if s.lower() in faults else ""  # noqa: E731
-        parts.append(f"<h2>{text(heading)}</h2><ul>{''.join(f'<li{mark(s)}>{text(s)}</li>' for s in sentences)}</ul>")
+        wrong = " class='wrong'" if heading in NOTHING and sentences != [NOTHING[heading]] else ""
+        parts.append(f"<h2>{text(heading)}</h2><ul>{''.join(f'<li{wrong}>{text(s)}</li>' for s in sentences)}</ul>")
     meanings = "".join(f"<dt>{text(word)}</dt><dd>{text(what)}</dd>" for word, what in terms(metrics).items())
     parts.append(f"<h2>What the words mean</h2><dl>{meanings}</dl>")
     parts.append("<h2>Figures</h2>")

@@ -345,10 +345,23 @@ def test_doubts_about_the_fit_stand_apart_from_faults_of_the_file(plain):
         "fit_warnings": ["the weights run away"],
     }
     words = report.write_sentences(rec, None, more, more["options"], plain)
-    assert words["What speaks against this fit"] == ["The weights run away"]
+    assert words["What speaks against this fit"][0] == "The weights run away"
     assert words["What is wrong with the file"] == ["mine.npz: dt is 5 s"]
     page = report.page("mine", words, [], more, more["options"])
-    assert page.count("class='wrong'") == 2
+    assert "<li class='wrong'>The weights run away" in page
+    assert "<li class='wrong'>mine.npz: dt is 5 s" in page
+    none = report.page("mine", {heading: [said] for heading, said in report.NOTHING.items()}, [], more, more["options"])
+    assert "class='wrong'" not in none
+
+
+def test_a_poor_fit_is_said_to_be_one():
+    below, above = [-0.2, -0.1], [0.1, 0.2]
+    good = predicted(("1", 0.5, 90), interval={"1": (above, below)})
+    assert [*report.poor(good)] == []
+    assert "less than half" in next(report.poor(good | {"loss": 0.15}))
+    bad = predicted(("1", 0.5, 90), ("2", 0.5, 90), interval={"1": (below, above), "2": (below, below)})
+    assert [*report.poor(bad)] == ["It predicts the heading 1 s ahead worse than a bump that stays where it is."]
+    assert "Neither hidden units nor" in next(report.poor(good | {"orders_description": "neither"}))
 
 
 def test_doubts_about_a_fit_are_among_the_warnings(data, fitted, monkeypatch):
