@@ -471,8 +471,8 @@ def introduction(metrics, options):
     drawn = "each to trials or animals drawn with replacement" if options.get("bootstrap") else "all to the same trials"
     return (
         f"{null}{count} networks (replicas) were fitted, with seeds {seed} to {seed + count - 1}, {drawn}. A number "
-        "with a range after it is their mean, with the lowest and the highest of them; without, all agree. Where one network "
-        f"is drawn, it is the first replica{arrays}."
+        "with a range after it is their mean, with the lowest and the highest of them; without, all agree. Where one "
+        f"network is drawn, it is the first replica{arrays}."
     )
 
 
