@@ -79,7 +79,7 @@ def write_sentences(rec, arrays, metrics, options, out):
         "What was found": [*predictions(metrics), *gates(metrics, arrays), *input_units(metrics), *scores(metrics)],
         "How far to trust it": [*trust(rec, metrics), *replica_spread(metrics, arrays, options), *null(metrics, out)],
         AGAINST_FIT: [*(s[:1].upper() + s[1:] for s in of_fit), *poor(metrics)] or [NOTHING[AGAINST_FIT]],
-        "What is not determined": undetermined(metrics, arrays),
+        "What is not determined": undetermined(metrics, arrays, rec.stimulus is not None),
         AGAINST_FILE: of_file or [NOTHING[AGAINST_FILE]],
     }
 
@@ -396,8 +396,8 @@ def compare(metrics, other):
 # ---- what is left open ------------------------------------------------------------------------------------------
 
 
-def undetermined(metrics, arrays):
-    """What the recording does not say. Returns: list of sentences."""
+def undetermined(metrics, arrays, pulses):
+    """What the recording does not say. pulses: whether it has known currents. Returns: list of sentences."""
     sentences = []
     if arrays is None:
         sentences.append("Standard errors were not computed (--no-errors), so that nothing says which weights hold.")
@@ -414,12 +414,17 @@ def undetermined(metrics, arrays):
             f"{share(resolved)} of the pairs."
         )
         direct = measures.values_of(metrics, "direct_share")
-        if not direct:
+        if "direct_share" in metrics and not direct:
             sentences.append(
-                "Direct connections as against paths through hidden neurons: activity and velocity alone do not "
-                "separate them, known current pulses do. Read their sum, `total` in connectivity.npz."
+                "Direct connections as against paths through hidden neurons: "
+                + (
+                    "the pulses determine too few pairs to separate them."
+                    if pulses
+                    else "activity and velocity alone do not separate them, known current pulses do. Read their sum, "
+                    "`total` in connectivity.npz."
+                )
             )
-        else:
+        elif direct:
             sentences.append(
                 f"Paths through hidden neurons, in part: by the pulses {share(direct)} of what neurons do to each "
                 "other are direct connections."

@@ -229,8 +229,5 @@ def summary(metrics):
 def told_share(share):
     """What the recording says of direct connections against paths through hidden neurons, in a sentence."""
     if share is None or np.any(np.equal(share, None)):
-        return (
-            "activity and velocity alone do not separate direct connections from paths through hidden neurons, current "
-            "pulses do: read their sum, total in connectivity.npz"
-        )
+        return "these data do not separate direct connections from paths through hidden neurons; report.html says more"
     return f"the pulses put {np.mean(share):.0%} of what neurons do to each other into direct connections"

@@ -354,6 +354,14 @@ def test_doubts_about_the_fit_stand_apart_from_faults_of_the_file(plain):
     assert "class='wrong'" not in none
 
 
+def test_pulses_are_not_advised_where_they_were_given(plain):
+    metrics, arrays = json.loads((plain / "metrics.json").read_text()), dict(np.load(plain / "connectivity.npz"))
+    assert "known current pulses do" in " ".join(report.undetermined(metrics, arrays, False))
+    assert "known current pulses do" not in " ".join(report.undetermined(metrics, arrays, True))
+    del metrics["direct_share"]  # a control has no hidden units
+    assert "through hidden neurons:" not in " ".join(report.undetermined(metrics, arrays, False))
+
+
 def test_a_poor_fit_is_said_to_be_one():
     below, above = [-0.2, -0.1], [0.1, 0.2]
     good = predicted(("1", 0.5, 90), interval={"1": (above, below)})
