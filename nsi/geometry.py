@@ -11,6 +11,9 @@ import numpy as np
 
 from nsi import waves
 
+HARMONICS = 30  # around a ring, of which a profile over distance is made at most
+SHEET_WAVES = 5  # the same on a torus, the shortest wave vector being 1
+
 
 class Ring:
     """A ring of neurons, each with a preferred heading: D = 1."""
@@ -97,6 +100,16 @@ class Ring:
         steps = np.arange(n) - n // 2
         entries = np.stack([W[np.arange(n), (np.arange(n) + s) % n] for s in steps])  # (distance, i)
         return steps * 2 * np.pi / n, entries.mean(1), entries.std(1)
+
+    def terms(self, places):
+        """Fourier terms over the signed distance, to minus from, that a profile is a sum of.
+
+        places: (n, 1) rad. Returns: (m, n, n), of unit mean square, and their frequency (m,) in periods around.
+        """
+        n, apart = len(places), (places.T - places).astype(np.float64)
+        orders = np.arange(1, min(n // 2, HARMONICS) + 1)
+        waves_ = [f(k * apart) * np.sqrt(2) for k in orders for f in (np.cos, np.sin)]
+        return np.stack([np.ones_like(apart), *waves_]) / np.sqrt(n), np.concatenate([[0], np.repeat(orders, 2)])
 
     def mean_profile(self, W, places, mask):
         """W's mean at each distance, over the pairs of a mask, put back in the place of every pair.
@@ -239,6 +252,21 @@ class Torus:
         n = len(W)
         entries = np.take_along_axis(W, self._steps(self.places(n)).argsort(1), 1)  # (from, difference)
         return self.difference(self.places(n), 0), entries.mean(0), entries.std(0)
+
+    def terms(self, places):
+        """Fourier terms over the difference of phases, to minus from, that a profile is a sum of.
+
+        places: (n, 2) rad. Returns: (m, n, n), of unit mean square, and their frequency (m,), that of the shortest
+        waves being 1.
+        """
+        n, apart, most = len(places), places - places[:, None], range(-SHEET_WAVES, SHEET_WAVES + 1)
+        orders = [(a, b) for a, b in itertools.product(most, repeat=2) if (a, b) > (0, 0)]
+        length = {(a, b): np.linalg.norm(np.array([a, b]) @ self.K) for a, b in orders}
+        orders = sorted((k for k in orders if length[k] <= SHEET_WAVES + 1e-9), key=length.get)[: (n - 1) // 2]
+        angle = np.stack([a * apart[..., 0] + b * apart[..., 1] for a, b in orders])
+        both = np.stack([np.cos(angle), np.sin(angle)], 1).reshape(-1, n, n) * np.sqrt(2)
+        frequency = np.repeat([length[k] for k in orders], 2)
+        return np.concatenate([np.ones_like(both[:1]), both]) / np.sqrt(n), np.concatenate([[0], frequency])
 
     def mean_profile(self, W, places, mask):
         """W's mean at each difference of phases, over the pairs of a mask, put back in the place of every pair.

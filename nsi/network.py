@@ -14,6 +14,8 @@ import numpy as np
 
 from nsi import response
 
+PIECE = 32  # steps of the synaptic state that are worked out at a time
+
 
 class Network(NamedTuple):
     """M neurons, the n that are recorded first: compass neurons of a circuit, response units of a fit."""
@@ -73,10 +75,21 @@ def run(net, velocity, u, current=None, recorded=None, held=0, pull=1.0):
 def synaptic_state(rates, alpha):
     """The state u that the rates imply: u[t+1] = u[t] + alpha * (r[t] - u[t]), starting at u[0] = r[0].
 
+    Worked out in pieces of PIECE steps, each a product with a triangular matrix, to which the state before is added.
     rates: (trials, steps, n). Returns: (trials, steps, n). The start is forgotten after some 1 / alpha steps.
     """
-    u = np.empty_like(rates)
+    trials, steps, n = rates.shape
+    u = np.empty_like(rates, order="C")
+    if steps == 0:
+        return u
     u[:, 0] = rates[:, 0]
-    for t in range(1, rates.shape[1]):
-        u[:, t] = u[:, t - 1] + alpha * (rates[:, t - 1] - u[:, t - 1])
+    kept = (1.0 - alpha) ** np.arange(1, PIECE + 1)  # of the state before a piece
+    lag = np.arange(PIECE)[:, None] - np.arange(PIECE)
+    added = np.where(lag >= 0, alpha * (1.0 - alpha) ** np.maximum(lag, 0), 0.0)
+    kept, added = kept.astype(u.dtype)[:, None], added.astype(u.dtype)
+    for start in range(1, steps, PIECE):
+        stop = min(start + PIECE, steps)
+        size = stop - start
+        np.matmul(added[:size, :size], rates[:, start - 1 : stop - 1], out=u[:, start:stop])
+        u[:, start:stop] += kept[:size] * u[:, start - 1 : start]
     return u

@@ -1,0 +1,163 @@
+"""Fit the few numbers that describe hidden neurons which copy the recorded activity: gain, width, threshold, drive.
+
+Given these the copies' signals are known, and all weights onto recorded neurons follow by least squares; so they alone
+are looked for, by Gauss-Newton steps on the residual after that regression (variable projection: Golub and Pereyra
+1973, doi 10.1137/0710036; with Kaufman's approximation of the derivative), from a start for either sign of the gain.
+"""
+
+import numpy as np
+
+from nsi import response
+from nsi.estimation.signals import Copies, leading_directions, settled, state_of
+
+GUESS, REFINED = (10, 20), (30, 28)  # trials and neurons that are looked at first, from every start, and last
+STEPS = 1500  # of a trial that are looked at
+ITERATIONS, HALVINGS, EVERY = 12, 4, 2
+DIRECTIONS = 16  # of the recorded states in which the copies' signals are regressed on
+ENOUGH = 2e-5  # relative improvement of the residual below which the fit has converged
+STEP = 0.02  # relative, of the width's numerical derivative
+
+
+class Problem:
+    """Some neurons' currents, the samples that show them, and their sums with the other regressors, [u, 1, noise]."""
+
+    def __init__(self, u, v, currents, used, alpha, geometry, places, size, noise=None):
+        """u, currents (less the stimulus): (trials, steps, n); v: (trials, steps, D); used: (trials, steps, n) bool;
+        size: trials and neurons to look at, at most; noise: (trials, steps, k), further regressors."""
+        trials, neurons = size
+        some = slice(None, None, max(1, len(u) // trials))
+        self.u, self.v = u[some, :STEPS], v[some, :STEPS]
+        currents, used = currents[some, :STEPS], used[some, :STEPS]
+        self.alpha, self.geometry, self.places = alpha, geometry, places
+        self.first = settled(alpha, self.u.shape[1])
+        later = slice(self.first, None, EVERY)
+        self.directions = leading_directions(self.u, np.ones(self.u.shape[:2], bool), DIRECTIONS)
+        known = [self.u, np.ones_like(self.u[..., :1])] + ([] if noise is None else [noise[some, :STEPS]])
+        plain = np.concatenate([a[:, later] for a in known], -1)
+        used, currents, plain = (a.reshape(-1, a.shape[-1]) for a in (used[:, later], currents[:, later], plain))
+        enough = np.flatnonzero(used.sum(0) >= 4 * (plain.shape[-1] + 3 * DIRECTIONS))
+        self.data = []
+        for j in enough[:: max(1, len(enough) // neurons)]:
+            at = np.flatnonzero(used[:, j])
+            x, y = plain[at].astype(np.float64), currents[at, j].astype(np.float64)
+            G = x.T @ x
+            G[np.diag_indices(len(G))] += 1e-9 * np.trace(G) / len(G)
+            inverse = np.linalg.inv(G)
+            self.data.append((at, x, y, inverse, inverse @ (x.T @ y)))
+
+    def signals(self, copies, derivatives=True):
+        """The copies' signals, and their derivatives by gain, width, threshold and drive, filtered.
+
+        Returns: signals (samples, columns), and a list of four of the same shape, or an empty one.
+        """
+        kernel = copies.kernel(self.geometry, self.places)
+        wider = copies._replace(width=copies.width * (1 + STEP)).kernel(self.geometry, self.places)
+        received, change = self.u @ kernel, self.u @ (wider - kernel) / np.float32(STEP)
+        values, slopes = [], [[] for _ in range(4)]
+        for d in range(self.v.shape[-1]):
+            v = self.v[..., d : d + 1]
+            for sign in (1, -1):
+                driven = np.float32(sign * copies.drive) * v
+                r = response.phi(received + driven - np.float32(copies.threshold))
+                slope = response.slope(r)
+                values.append(self._filter(r))
+                if not derivatives:
+                    continue
+                for k, inner in enumerate((received / np.float32(copies.gain), change, -1, driven)):
+                    slopes[k].append(self._filter(slope * inner))
+        return np.concatenate(values, -1), [np.concatenate(s, -1) for s in slopes if s]
+
+    def _filter(self, a):
+        late = state_of((a @ self.directions).astype(np.float32), self.alpha)[:, self.first :: EVERY]
+        return late.reshape(-1, late.shape[-1]).astype(np.float64)
+
+    def residual(self, copies):
+        """Sum of squares that is left with these copies."""
+        values, _ = self.signals(copies, derivatives=False)
+        return sum(solution[-1] for solution in self._solutions(values))
+
+    def step(self, copies):
+        """The Gauss-Newton step of (log gain, log width, threshold, log drive)."""
+        values, slopes = self.signals(copies)
+        normal, right = np.zeros((4, 4)), np.zeros(4)
+        for (at, x, y, inverse, plain), z, across, weights, reduced, _ in self._solutions(values):
+            T = np.stack([s[at] @ weights for s in slopes], -1)  # (samples, 4)
+            xT, zT = x.T @ T, z.T @ T
+            zT_left = zT - across.T @ xT
+            direct = inverse @ xT
+            normal += T.T @ T - xT.T @ direct - zT_left.T @ (reduced @ zT_left)
+            e = y - x @ (plain - across @ weights) - z @ weights
+            right += T.T @ e
+        scale = np.array([copies.gain, 1.0, 1.0, 1.0])  # by the gain's logarithm, the width's derivative is one already
+        normal, right = normal * scale[:, None] * scale, right * scale
+        normal[np.diag_indices(4)] *= 1.01
+        normal[np.diag_indices(4)] += 1e-9 * np.trace(normal) + 1e-30
+        return np.linalg.solve(normal, right).clip(-0.7, 0.7)
+
+    def _solutions(self, values):
+        """Each neuron's regression on [u, 1] and the copies' signals z, by the sums alone. Yields: its data; z; the map
+        from [u, 1] to z; the weights of z; the inverse of z's sums after [u, 1]; the sum of squares that is left."""
+        for its in self.data:
+            at, x, y, inverse, plain = its
+            z = values[at]
+            xz = x.T @ z
+            across = inverse @ xz
+            S = z.T @ z - xz.T @ across
+            S[np.diag_indices(len(S))] += 1e-6 * np.trace(S) / len(S) + 1e-12
+            reduced = np.linalg.inv(S)
+            right = z.T @ y - xz.T @ plain
+            weights = reduced @ right
+            left = y @ y - (x.T @ y) @ plain - right @ weights
+            yield its, z, across, weights, reduced, float(left)
+
+
+def starts(u, v, geometry, places):
+    """Where to begin: copies that excite, and such as are inhibited by the recorded activity and fire without it."""
+    high = float(np.quantile(u, 0.98))
+    spread = max(float(v.std()), 1e-9)
+    distance = geometry.distance(places[:, None], places)
+    near = float(np.median(np.sort(distance + 1e9 * np.eye(len(distance)), 1)[:, 0]))
+    for sign in (1.0, -1.0):
+        yield Copies(sign, 2 * near, sign * high / 2, high / 6 / spread)
+
+
+def fit_copies(u, v, currents, used, alpha, geometry, places, noise):
+    """The copies that leave the least of the currents: from either start on a few trials and neurons, then on more.
+
+    Arguments as `Problem`; without `noise`, what hidden neurons' own noise does, the copies would stand in for it.
+    Returns: Copies, or None where too few neurons have samples or the velocity is 0 throughout.
+    """
+    if not v.any():
+        return None
+    problem = lambda size: Problem(u, v, currents, used, alpha, geometry, places, size, noise)  # noqa: E731
+    first = problem(GUESS)
+    if len(first.data) < 2:
+        return None
+    last = problem(REFINED)
+    found = [descend(first, start)[0] for start in starts(first.u, first.v, geometry, places)]
+    return descend(last, min(found, key=last.residual))[0]
+
+
+def descend(problem, copies):
+    """Gauss-Newton steps, halved until the residual falls. Returns: Copies, residual."""
+    value = problem.residual(copies)
+    for _ in range(ITERATIONS):
+        step = problem.step(copies)
+        for halving in range(HALVINGS):
+            moved = moved_by(copies, 0.5**halving * step)
+            after = problem.residual(moved)
+            if after < value:
+                break
+        else:
+            break
+        gained, value, copies = 1 - after / value, after, moved
+        if gained < ENOUGH:
+            break
+    return copies, value
+
+
+def moved_by(copies, step):
+    """Copies after a step of (log gain, log width, threshold, log drive)."""
+    gain, width, threshold, drive = step
+    return Copies(float(copies.gain * np.exp(gain)), float(copies.width * np.exp(width)),
+                  float(copies.threshold + threshold), float(copies.drive * np.exp(drive)))  # fmt: skip

@@ -1,0 +1,86 @@
+"""Is there a gate at all? One test of the whole gate, calibrated by permutation.
+
+The currents of some neurons are regressed on the recorded state, the same filtered once more, and the velocity times
+the states' leading directions, at once and through a synapse. The statistic is the mean F of these last columns. Under
+the null hypothesis that velocity does not act on the neurons, each trial might as well have had another's; so the
+statistic is worked out again with the velocities of other trials, and the rank of the true one is its p value
+(Phipson and Smyth 2010, doi 10.2202/1544-6115.1585).
+"""
+
+import numpy as np
+
+from nsi.estimation.signals import leading_directions, settled, state_of
+
+PERMUTATIONS = 59
+FOUND, ABSENT = 0.025, 0.2  # p values up to which a gate is found, and from which on none is
+TRIALS, NEURONS, EVERY, SAMPLES = 60, 12, 2, 200  # looked at, at most; steps; samples more than regressors, at least
+DIRECTIONS, PATH_DIRECTIONS = 6, 20  # of the states, that the velocity multiplies, and of the path
+FEWEST_TRIALS = 8  # of a recording with fewer, trials are shifted in time as well
+RATES = 0.15, 0.96  # of scaled rates, between which samples are taken
+
+
+def gate_test(rec, alpha, chosen, seed=0):
+    """The verdict and its p value. rec: Recording; alpha: dt / tau; chosen: response.Response.
+
+    Returns: "found", "not found" or "cannot tell"; p."""
+    rec = rec.trials(slice(None, None, max(1, len(rec.rates) // TRIALS)))
+    if not rec.velocity.any():
+        return "cannot tell", 1.0
+    rates = np.float32(chosen.scale) * rec.rates
+    u, first = state_of(rates, alpha), settled(alpha, rates.shape[1])
+    directions = leading_directions(u, rec.valid, PATH_DIRECTIONS)
+    later = slice(first, None, EVERY)
+    path = np.concatenate([u, state_of(u @ directions, alpha), np.ones_like(u[..., :1])], -1)[:, later]
+    z, n = u @ directions[:, :DIRECTIONS], rates.shape[-1]
+    known = 0.0 if rec.stimulus is None else rec.stimulus[:, later]
+    r = rates[:, later]
+    top = np.quantile(r[rec.valid[:, later]], 0.999)
+    used = (r > RATES[0] * top) & (r < RATES[1] * max(top, 1.0 if chosen.name == "tanh" else top))
+    used &= (r > 0) & rec.valid[:, later][..., None]
+    y, path = chosen.current(r) - known, path.reshape(-1, path.shape[-1])
+    flat, y = used.reshape(-1, n), y.reshape(-1, n)
+    columns = 2 * DIRECTIONS * rec.velocity.shape[-1]
+    enough = np.flatnonzero(flat.sum(0) > path.shape[1] + columns + SAMPLES)
+    data = []
+    for j in enough[:: max(1, len(enough) // NEURONS)]:
+        at = np.flatnonzero(flat[:, j])
+        basis = np.linalg.qr(path[at].astype(np.float64))[0]
+        target = y[at, j].astype(np.float64)
+        data.append((at, basis, target - basis @ (basis.T @ target)))
+    if not data:
+        return "cannot tell", 1.0
+
+    def statistic(velocity):
+        parts = []
+        for d in range(velocity.shape[-1]):
+            product = velocity[..., d : d + 1] * z
+            parts += [product, state_of(product, alpha)]
+        added = np.concatenate(parts, -1)[:, later].reshape(-1, columns).astype(np.float64)
+        total = 0.0
+        for at, basis, left in data:
+            own = added[at] - basis @ (basis.T @ added[at])
+            own = np.linalg.qr(own)[0]
+            explained = np.sum((own.T @ left) ** 2)
+            total += explained / columns / ((left @ left - explained) / (len(at) - basis.shape[1] - columns))
+        return total / len(data)
+
+    rng, trials = np.random.default_rng(seed), len(rec.rates)
+    true, null = statistic(rec.velocity), []
+    for _ in range(PERMUTATIONS):
+        shift = rng.integers(1, trials) if trials > 1 else 0
+        order = (np.arange(trials) + shift) % trials if rng.random() < 0.5 else _derangement(rng, trials)
+        velocity = rec.velocity[order]
+        if trials < FEWEST_TRIALS:
+            steps = velocity.shape[1]
+            velocity = np.roll(velocity, rng.integers(steps // 5, max(steps // 5 + 1, 4 * steps // 5)), 1)
+        null.append(statistic(velocity))
+    p = (1 + np.sum(np.array(null) >= true)) / (1 + len(null))
+    return "found" if p <= FOUND else "not found" if p >= ABSENT else "cannot tell", float(p)
+
+
+def _derangement(rng, count):
+    """A random order in which nobody keeps its place, as far as there is one."""
+    circle = rng.permutation(count)
+    order = np.empty(count, int)
+    order[circle] = np.roll(circle, 1)
+    return order

@@ -1,0 +1,165 @@
+"""The signals from which the input current of a recorded neuron is a linear combination, all known from the recording.
+
+    current_j = u @ W[:, j] + path_j + b_j + stimulus_j + noise
+
+u is the recorded synaptic state. What reaches neuron j through hidden neurons, path_j, is described by blocks of
+signals that one more synapse F has filtered: *copies*, hidden neurons that each receive the recorded activity around
+one place, have a threshold, and are driven or inhibited by the velocity,
+
+    F(phi(gain * u @ K(width) - threshold +- drive * v_d)) @ V @ C
+
+and, for what copies leave, the first terms of any smooth path, F(u V) and F(v_d u V). V has the leading directions of
+the recorded states. Where the velocity multiplies connections there is no synapse between: v_d u V and v_d v_e u V.
+The last block, F(e) V with the residuals e so far, is what hidden neurons' own noise still does to the current: their
+synapses filter it, so that it is predictable from the residuals before (extended least squares).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from nsi import response
+from nsi.network import synaptic_state
+
+LEADING = 20  # directions of the recorded states in which all blocks but the direct one are described
+NEGLIGIBLE = 1e-12  # states of silent neurons decay to numbers that slow a processor down
+SETTLE = 8  # synaptic time constants after which a trial's unknown first state is forgotten
+
+
+def state_of(rates, alpha):
+    """The synaptic state, without negligible numbers. rates: (trials, steps, n). Returns: float32 of that shape."""
+    u = synaptic_state(rates.astype(np.float32, copy=False), alpha)
+    u[np.abs(u) < NEGLIGIBLE] = 0.0
+    return u
+
+
+class Copies(NamedTuple):
+    """Hidden neurons that copy the recorded activity: one at each recorded neuron's place, for each sign of the
+    velocity's components."""
+
+    gain: float  # of what they receive
+    width: float  # rad, s.d. of the recorded activity around a place that they receive
+    threshold: float
+    drive: float  # per rad/s
+
+    def kernel(self, geometry, places):
+        """Weights from recorded neurons to copies, which sum to the gain. places: (n, D) rad. Returns: (n, n)."""
+        distance = geometry.distance(places[:, None], places)
+        near = np.exp(-0.5 * (distance / max(self.width, 1e-6)) ** 2)
+        near[near < NEGLIGIBLE] = 0.0
+        return (self.gain * near / near.sum(0)).astype(np.float32)
+
+    def rates(self, u, v, geometry, places):
+        """Their rates, for each component of the velocity driven and inhibited.
+
+        u: (..., n); v: (..., D). Yields: sign * component + 1 as (component, sign), rates (..., n).
+        """
+        received = u @ self.kernel(geometry, places) - np.float32(self.threshold)
+        for d in range(v.shape[-1]):
+            for sign in (1, -1):
+                yield (d, sign), response.phi(received + np.float32(sign * self.drive) * v[..., d : d + 1])
+
+
+class Block(NamedTuple):
+    """Some columns of the regressors that share a prior."""
+
+    name: str  # direct, driven, copies, path, gate, products, noise
+    columns: slice
+    directions: np.ndarray | None  # (n, k) that the columns' signals are in, None: one column for each neuron
+    group: str  # blocks of one group share the scales of their prior
+    component: tuple = ()  # of the velocity, and sign, where there is one
+
+    @property
+    def size(self):
+        return self.columns.stop - self.columns.start
+
+
+class Signals(NamedTuple):
+    """Regressors of a recording after the first steps of each trial; the last column is 1."""
+
+    x: np.ndarray  # (trials, steps, q) float32
+    blocks: tuple  # of Block
+    first: int  # step at which they begin
+
+    def with_block(self, name, signal, directions):
+        """The same with one more block, put before the constant. signal: (trials, steps, k)."""
+        end = self.x.shape[-1] - 1
+        block = Block(name, slice(end, end + signal.shape[-1]), directions, name)
+        x = np.concatenate([self.x[..., :-1], signal.astype(np.float32), self.x[..., -1:]], -1)
+        return Signals(x, (*self.blocks, block), self.first)
+
+    def only(self, groups):
+        """The columns of the blocks of some groups, and the constant. Returns: (any,) indices, tuple of Block."""
+        kept, index, start = [], [], 0
+        for block in self.blocks:
+            if block.group in groups:
+                kept.append(block._replace(columns=slice(start, start + block.size)))
+                index.extend(range(block.columns.start, block.columns.stop))
+                start += block.size
+        return np.array([*index, self.x.shape[-1] - 1]), tuple(kept)
+
+
+def settled(alpha, steps):
+    """The step after which a trial's first state no longer matters. Returns: at most a quarter of the steps."""
+    return min(int(np.ceil(SETTLE / alpha)), steps // 4)
+
+
+def leading_directions(u, valid, count=LEADING):
+    """The directions of largest mean square of the recorded states. u: (trials, steps, n). Returns: (n, count)."""
+    states = u[valid]
+    square = second_moment(states[:: max(1, len(states) // 50_000)])
+    return np.linalg.eigh(square)[1][:, ::-1][:, : min(count, u.shape[-1])].astype(np.float32)
+
+
+def second_moment(x, y=None, piece=4096):
+    """x.T @ y / samples, summed in double precision. x: (samples, p); y: (samples, q), default: x."""
+    y = x if y is None else y
+    total = np.zeros((x.shape[1], y.shape[1]))
+    for k in range(0, len(x), piece):
+        total += x[k : k + piece].T.astype(np.float64) @ y[k : k + piece].astype(np.float64)
+    return total / max(1, len(x))
+
+
+def hidden_signals(u, v, alpha, directions, copies=None, geometry=None, places=None, driven=False):
+    """All blocks of the description with hidden neurons.
+
+    u: (trials, steps, n) state; v: (trials, steps, D); directions: (n, k); copies: Copies or None; driven: whether
+    some recorded neurons receive the velocity themselves. Returns: Signals.
+    """
+    filtered = lambda a: state_of(a, alpha)  # noqa: E731
+    z = u @ directions
+    parts = [("direct", u, None, "direct", ())]
+    if driven:
+        parts.append(("driven", v, None, "driven", ()))
+    if copies is not None:
+        for component, rates in copies.rates(u, v, geometry, places):
+            parts.append(("copies", filtered(rates @ directions), directions, "copies", component))
+    parts.append(("path", filtered(z), directions, "path", ()))
+    for d in range(v.shape[-1]):
+        parts.append(("gate", filtered(v[..., d : d + 1] * z), directions, "gate", (d, 1)))
+    return _assemble(parts, alpha)
+
+
+def multiplied_signals(u, v, alpha, directions, driven=False):
+    """All blocks of the description with connections that the velocity multiplies. Arguments as `hidden_signals`."""
+    z, components = u @ directions, range(v.shape[-1])
+    parts = [("direct", u, None, "direct", ())]
+    if driven:
+        parts.append(("driven", v, None, "driven", ()))
+    parts += [("gate", v[..., d : d + 1] * z, directions, "gate", (d, 1)) for d in components]
+    for d in components:
+        for e in range(d, v.shape[-1]):
+            parts.append(("products", v[..., d : d + 1] * v[..., e : e + 1] * z, directions, "products", (d, e)))
+    return _assemble(parts, alpha)
+
+
+def _assemble(parts, alpha):
+    first, blocks, start = settled(alpha, parts[0][1].shape[1]), [], 0
+    for name, signal, directions, group, component in parts:
+        blocks.append(Block(name, slice(start, start + signal.shape[-1]), directions, group, component))
+        start += signal.shape[-1]
+    x = np.ones((*parts[0][1].shape[:2], start + 1), np.float32)[:, first:]
+    for block, (_, signal, *_) in zip(blocks, parts, strict=True):
+        x[..., block.columns] = signal[:, first:]
+    x[np.abs(x) < NEGLIGIBLE] = 0.0
+    return Signals(x, tuple(blocks), first)
