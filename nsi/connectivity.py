@@ -10,6 +10,7 @@ import numpy as np
 
 from nsi import response
 from nsi.network import Network, run, synaptic_state
+from nsi.sums import sum_products
 
 TINY = 1e-30  # states of silent units decay to numbers that slow a CPU down
 
@@ -130,9 +131,9 @@ def silenced(u):
 def onto_state(u, y, ridge=1e-2):
     """The linear map that best takes the state u (..., n) to y (..., m), its unseen directions left at 0. (n, m)."""
     u, y = (a.reshape(int(np.prod(a.shape[:-1])), a.shape[-1]) for a in (u, y))
-    cov = (u.T @ u).astype(np.float64) / len(u)
+    cov = sum_products(u, u) / len(u)
     cov += ridge * np.linalg.eigvalsh(cov)[-1] * np.eye(len(cov))
-    return np.linalg.solve(cov, (u.T @ y).astype(np.float64) / len(u))
+    return np.linalg.solve(cov, sum_products(u, y) / len(u))
 
 
 def even_map(held, n):

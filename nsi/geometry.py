@@ -420,7 +420,7 @@ class Evidence:
         """Wave vectors by regression of the phases' movements on the velocity's. Returns: (2, 2)."""
         rec, span = self.rec, max(1, min(round(SPAN / self.rec.dt), self.rec.rates.shape[1] // 4))
         phases = np.unwrap(TORUS.decode(rec.rates, places), axis=1)
-        moved, both = rec.dt * rec.velocity.cumsum(1), rec.valid[:, span:]
+        moved, both = rec.dt * rec.velocity.cumsum(1, dtype=float), rec.valid[:, span:]
         driven, turned = ((a[:, span:] - a[:, :-span])[both] for a in (moved, phases))
         return np.linalg.lstsq(driven, turned)[0].T
 

@@ -20,7 +20,7 @@ def of_network(net, rec, held_out, geometry, truth, warmup, window, read=None, h
     turning = prediction.turning(rec, geometry, places)
     result = connectivity.scores(read, truth, geometry, places)
     result["loss"] = prediction.window_error(net, held_out, warmup, window)
-    result["variance"] = float(held_out.rates[held_out.valid].var(0).mean())
+    result["variance"] = float(held_out.rates[held_out.valid].var(0, dtype=float).mean())
     gain = 1.0 if turning["slope"] is None else np.array(turning["slope"])
     result["heading_error"], differences = prediction.heading_scores(net, held_out, geometry, places, gain)
     result["heading_error_difference"] = differences

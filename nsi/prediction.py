@@ -106,7 +106,7 @@ def _errors(net, rec, geometry, places, ahead, every, warmup, gain=1.0):
     length, trials = int(rec.valid.sum(1).max()), len(rec.rates)
     warmup = min(warmup, length // 4)
     heading = geometry.decode(rec.rates, places)  # (trials, steps, D)
-    moved = rec.dt * geometry.movement(gain * rec.velocity[..., : geometry.dimensions]).cumsum(1)
+    moved = rec.dt * geometry.movement(gain * rec.velocity[..., : geometry.dimensions]).cumsum(1, dtype=float)
     found = [{name: [] for name in ("network", "integrator", "stay")} for _ in ahead]
     for start in range(0, length - warmup - min(ahead), every):
         possible = [k for k in ahead if start + warmup + k < length]
@@ -157,7 +157,7 @@ def course_of(geometry, places):
     """The way that a bump has come, in the velocity's components: places (trials, steps, D) rad, added up from step to
     step. Returns: the same, NaN where a place is."""
     moved = geometry.displacement(geometry.difference(places[:, 1:], places[:, :-1]))
-    course = np.pad(np.cumsum(np.nan_to_num(moved), 1), ((0, 0), (1, 0), (0, 0)))
+    course = np.pad(np.cumsum(np.nan_to_num(moved), 1, dtype=float), ((0, 0), (1, 0), (0, 0)))
     return np.where(np.isfinite(places).all(-1, keepdims=True), course, np.nan)
 
 

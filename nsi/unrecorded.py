@@ -136,8 +136,8 @@ def _samples(net, rec, hidden):
 
 def _map(x, y):
     """A linear map with offset from x (samples, a) to y (samples, b). Returns: a function of x."""
-    at, to = x.mean(0), y.mean(0)
-    centred = (x - at).astype(float)
+    at, to = x.mean(0, dtype=float), y.mean(0, dtype=float)
+    centred = x - at
     C = centred.T @ centred / len(x)
     B = np.linalg.solve(C + RIDGE * max(np.trace(C) / len(C), 1e-12) * np.eye(len(C)), centred.T @ (y - to) / len(x))
     return lambda z: (z - at) @ B + to

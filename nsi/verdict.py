@@ -84,7 +84,7 @@ def reading(rec):
     Where the place closes upon itself, no linear reading goes on beyond the half of a period. Returns: R^2.
     """
     directions = waves.leading(rec.rates[rec.valid], READERS)[1]
-    y, x = rec.rates @ directions, rec.dt * rec.velocity.cumsum(1)
+    y, x = rec.rates @ directions, rec.dt * rec.velocity.cumsum(1, dtype=float)
     y, x = (_centred(a, rec.valid) for a in (y, x))
     halves = [(y[k::2][rec.valid[k::2]], x[k::2][rec.valid[k::2]]) for k in (0, 1)]
     if not all(len(a) for a, _ in halves):

@@ -16,6 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from nsi.sums import sum_products
+
 WAVES, SAMPLES = 3, 20000
 STEPS, LAG = (5, 10, 20), 0.15  # steps over which a change is looked at; s, by which it may come after the velocity
 CELLS = 12  # per phase, in which the occupancy of the torus is counted
@@ -76,9 +78,9 @@ def by_velocity(rates, velocity, dt, valid, directions, rng):
     rates: (trials, steps, n); velocity: (trials, steps, D) rad/s; dt: s; valid: (trials, steps) bool; directions:
     (n, even number). Returns: Movement, of half as many waves as there are directions.
     """
-    y = (rates - rates[valid].mean(0)) @ directions
+    y = (rates - rates[valid].mean(0, dtype=np.float64)) @ directions
     scale = y[valid].std(0) + 1e-12
-    y, moved = y / scale, dt * np.pad(velocity, ((0, 0), (1, 0), (0, 0))).cumsum(1)[:, :-1]
+    y, moved = y / scale, dt * np.pad(velocity, ((0, 0), (1, 0), (0, 0))).cumsum(1, dtype=np.float64)[:, :-1]
     best = None
     for step, lag in itertools.product(STEPS, range(round(LAG / dt) + 1)):
         if step + lag >= y.shape[1]:
@@ -134,7 +136,7 @@ def mean_phases(rates, moments):
     cell = np.floor(np.angle(moments[:, :2]) % (2 * np.pi) / (2 * np.pi) * CELLS).astype(int) % CELLS
     cell = cell[:, 0] * CELLS + cell[:, 1]
     even = moments / np.maximum(np.bincount(cell, minlength=CELLS**2), 1)[cell][:, None]
-    return rates.T @ even.real.astype(rates.dtype) + 1j * (rates.T @ even.imag.astype(rates.dtype))
+    return sum_products(rates, even.real) + 1j * sum_products(rates, even.imag)
 
 
 def refine(rates, found):

@@ -26,6 +26,7 @@ from nsi.circuits import ring
 from nsi.geometry import RING
 from nsi.network import Network
 from nsi.run import checkpoint
+from nsi.sums import sum_products
 
 NOISE = 0.02  # cann.py's default
 NEAR = 0.3  # rad, within which of a unit's preferred heading its map is explained by neurons' maps
@@ -174,8 +175,8 @@ def beyond_heading(rates, heading, bins=36):
     """Rates less their mean at each heading. rates: (..., units); heading: (...) rad. Returns: (samples, units)."""
     rates = rates.reshape(-1, rates.shape[-1])
     where = (heading.ravel() % (2 * np.pi) / (2 * np.pi) * bins).astype(int) % bins
-    at = np.eye(bins, dtype=np.float32)[where]  # (samples, bins)
-    return rates - at @ (at.T @ rates / np.maximum(at.sum(0), 1)[:, None])
+    sums, count = sum_products(np.eye(bins)[where], rates), np.bincount(where, minlength=bins)
+    return rates - (sums / np.maximum(count, 1)[:, None])[where]
 
 
 def held(net, rec, places, seconds=5, warmup=20, moments=10):

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from nsi import connectivity
+from nsi import connectivity, unrecorded, waves
 from nsi.geometry import RING
 from nsi.network import Network, synaptic_state
 from nsi.prediction import predict
+from nsi.sums import sum_products
 
 
 def weights(n=4, units=7, d=2, seed=0):
@@ -95,6 +96,21 @@ def test_linear_map_onto_the_state():
     u, M = rng.normal(size=(50, 30, 6)), rng.normal(size=(6, 4))
     np.testing.assert_allclose(connectivity.onto_state(u, u @ M, ridge=1e-9), M, atol=1e-6)
     assert connectivity.onto_state(u, (u @ M)[..., :0]).shape == (6, 0)
+
+
+def test_sums_over_samples_are_taken_in_double_precision():
+    """Of numbers stored in single precision, so that they agree between processors: in single precision they are off
+    by 1e-7 to 1e-5."""
+    rng = np.random.default_rng(0)
+    x, y = rng.random((9001, 5), np.float32), rng.random((9001, 3), np.float32)
+    x64, y64 = x.astype(np.float64), y.astype(np.float64)
+    np.testing.assert_allclose(sum_products(x, y), x64.T @ y64, rtol=1e-13)
+    exact = connectivity.onto_state(x64, y64)
+    np.testing.assert_allclose(connectivity.onto_state(x, y), exact, rtol=1e-12)
+    moments = np.exp(1j * waves.third(rng.uniform(0, 6, (len(x), 2))))
+    np.testing.assert_allclose(waves.mean_phases(x, moments), waves.mean_phases(x64, moments), rtol=1e-9)
+    predicted = [unrecorded._map(a, b)(a) for a, b in ((x, y), (x64, y64))]
+    np.testing.assert_allclose(*predicted, rtol=1e-12)
 
 
 def test_effective_gate_of_the_truth_is_its_product_where_all_shifters_are_active(rec):

@@ -1,0 +1,18 @@
+"""Sums over samples, in double precision whatever the samples are stored in.
+
+In single precision the result depends on the processor: OpenBLAS's kernels for AVX-512 add up all samples of a product
+of small matrices in one accumulator, others in several, and the errors differ tenfold.
+"""
+
+import numpy as np
+
+ROWS = 4096  # samples that are converted at once, so that no copy of all of them is made
+
+
+def sum_products(x, y):
+    """The matrix x.T @ y. x: (samples, n); y: (samples, m), both real. Returns: (n, m) float64."""
+    total = np.zeros((x.shape[1], y.shape[1]))
+    for first in range(0, len(x), ROWS):
+        rows = slice(first, first + ROWS)
+        total += x[rows].astype(np.float64).T @ y[rows].astype(np.float64)
+    return total
