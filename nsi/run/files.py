@@ -7,11 +7,13 @@ arrays; and nothing is expanded before its header says that it is sound.
 """
 
 import contextlib
+import errno
 import fcntl
 import math
 import os
 import pickle
 import signal
+import stat
 import tempfile
 import time
 import zipfile
@@ -20,8 +22,11 @@ from pathlib import Path
 
 from numpy.lib import format as npy
 
+from nsi.run import owners
+
 LIMIT = 4 * 2**30  # bytes, what may be read of one file, once expanded
 HEADER = 1000  # bytes, of an array of numbers: more is for fields and pickles
+ABANDONED = 3600  # s since it was last written to: a half-written file that nobody is writing any more
 ARRAY_MODULES = {"numpy", *(f"numpy.{core}.{part}" for core in ("core", "_core") for part in ("multiarray", "numeric"))}
 SHRINKS = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: 1032}  # at most; other methods may claim any memory
 
@@ -143,7 +148,7 @@ def whole(path):
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(path)
+        remove_parts(path)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=f".part{path.suffix}")
         with os.fdopen(handle) as mine:
             _lock(mine)
@@ -161,21 +166,34 @@ def whole(path):
             Path(temporary).unlink(missing_ok=True)
 
 
-def _sweep(path):
-    """Remove what killed runs left half written beside `path`; a living run holds a lock on its own."""
+def remove_parts(path):
+    """Remove what killed runs left half written beside `path`. A living run holds a lock on its own part, or, where
+    locks do not work, has written it lately."""
     for left in path.parent.glob(f".{escape(path.name)}.*.part*"):
-        with contextlib.suppress(OSError), open(left) as file:
-            if _lock(file):
+        with contextlib.suppress(OSError), _open_regular(left) as file:
+            locked = _lock(file)
+            if locked or (locked is None and time.time() - os.fstat(file.fileno()).st_mtime > ABANDONED):
                 left.unlink()
 
 
 def _lock(file):
-    """Lock an open file, until it is closed. Returns: whether nobody else had; file systems without locks say yes."""
+    """Lock an open file, until it is closed. Returns: whether nobody else had; None where locks do not work."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        return not isinstance(error, BlockingIOError)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
     return True
+
+
+def _open_regular(path, flags=os.O_RDONLY):
+    """Open a file by its number. Raises: OSError where it is a pipe, which would be waited for, or a device."""
+    file = os.fdopen(os.open(path, flags | os.O_NONBLOCK, 0o666))
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, f"{Path(path).name} is not a regular file")
+    return file
 
 
 def writable(folder):
@@ -193,13 +211,29 @@ def alone(folder):
     """
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
-        lock = open(Path(folder) / ".lock", "a")  # noqa: SIM115
+        lock = _open_regular(Path(folder) / ".lock", os.O_RDWR | os.O_CREAT)
     except OSError as error:
         raise BadInput(f"{folder}: cannot be written ({error.strerror or error})") from None
     with lock:
-        if not _lock(lock):
+        locked = _lock(lock)
+        if locked is False:
             raise BadInput(f"{folder}: another run is writing here; expected a folder of its own")
-        yield
+        owner = Path(folder) / ".owner"
+        try:
+            other = owners.claim(owner, locks_work=bool(locked))
+        except OSError as error:
+            raise BadInput(f"{folder}: cannot be written ({error.strerror or error})") from None
+        if other and other.is_here():
+            raise BadInput(f"{folder}: another run is writing here; expected a folder of its own")
+        if other:
+            raise BadInput(
+                f"{folder}: process {other.pid} of {other.host} may be writing here, which cannot be checked without "
+                f"file locks; expected a folder of its own, or, if that run has ended, that {owner} is removed"
+            )
+        try:
+            yield
+        finally:
+            owners.release(owner)
 
 
 # ---- interruption -----------------------------------------------------------------------------------------------
