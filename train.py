@@ -5,8 +5,12 @@ neurons solved for in turn (nsi/solve.py): what is solved for is the answer. Of 
 run freely once more, the one runs that errs least. Only rates, velocity and stimulus enter; truth is for scores alone.
 """
 
+import os
 import time
 from pathlib import Path
+
+if __name__ == "__main__":  # before numpy is imported
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from nsi import units
 from nsi.run import command, opening
@@ -22,9 +26,8 @@ def parse(arguments=None):
     """This script's options, from the command line or a list of strings. Returns: argparse.Namespace."""
     p = command.Parser("Fit an input-separated recurrent network to a recording.")
     add, number = p.add_argument, command.number
-    count, size = number(int, 1), number(float, 0)
-    rate, share = number(float, 0, above=True), number(float, 0, 1)
-    alpha, names = number(float, 0, 1, above=True), command.value(units.assumptions, units.CHOICES)
+    count, size, rate = number(int, 1), number(float, 0), number(float, 0, above=True)
+    share, alpha, names = number(float, 0, 1), number(float, 0, 1, above=True), command.value(units.assumptions, units.CHOICES)
     told = lambda name: f"{FREE[name]:g}; control {CONTROL[name]:g}"  # noqa: E731
     # fmt: off
     add("--data",          type=Path,  default="data/ring.npz",  help="the recording (data/README.md has the format)")
@@ -56,8 +59,7 @@ def parse(arguments=None):
     add("--shuffle-velocity", action="store_true",   help="a null model: fit the velocity of other trials")
     add("--no-report",     action="store_true",      help="draw no figures and no page")
     add("--device",        choices=["auto", "cpu", "cuda"], default="auto", help="auto: a GPU where there is one")
-    add("--wandb",         choices=["auto", "online", "offline", "disabled"], default="auto",
-                                                     help="auto: online if a key is configured, else offline")
+    add("--wandb", choices=["auto", "online", "offline", "disabled"], default="auto", help="auto: online with a key")
     add("--resume",        action="store_true",      help="continue the run in --out from its last checkpoint")
     add("--overwrite",     action="store_true",      help="fit anew where --out holds a finished run")
     # fmt: on
@@ -152,7 +154,6 @@ def main(begun=None):
     args, given, rec, truth, shape, timed, train, held_out, index = begun or opening.given(parse())
     device = processes.start(args.replicas, session.choose_device(args.device))
     torch.set_flush_denormal(True)  # silent units' states decay to numbers that slow a CPU down
-
     n, d = rec.rates.shape[-1], rec.velocity.shape[-1]
     session.as_begun(args)
     who = units.choose(args, n, rec.driven, d)
@@ -212,8 +213,7 @@ def main(begun=None):
         tracking.summarise(wandb, metrics)
         if not args.no_report:
             session.reported(args.out, rec, held_out, networks, found, metrics, options, wandb)
-    for line in [*session.summary(metrics), *relations.told(found)]:
-        print(f"{args.out}: {line}")
+    print(*(f"{args.out}: {line}" for line in [*session.summary(metrics), *relations.told(found)]), sep="\n")
 
 
 if __name__ == "__main__":

@@ -13,8 +13,7 @@ for option; do
         ;;
     esac
 done
-: "${PYTHON:=python}" "${OMP_NUM_THREADS:=1}"
-export OMP_NUM_THREADS
+: "${PYTHON:=python}"
 "$PYTHON" "${here}train.py" --data "${here}data/ring.npz" --out "${here}runs/separated" --overwrite "$@" &
 separated=$!
 TQDM_POSITION=1 "$PYTHON" "${here}train.py" --data "${here}data/ring.npz" --out "${here}runs/control" --control \
