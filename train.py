@@ -161,7 +161,7 @@ def main(begun=None):
     loop = {"updates": args.updates, "lr": args.lr, "beta2": args.beta2, "schedule": args.schedule, "loss": args.loss}
     free = {"forcing": args.forcing, "penalty": args.drive_penalty if who.penalised else 0.0}
     places = geometry.places_of(rec, shape)
-    options, checkpoint_path = session.told(vars(args), args.data), args.out / "model.pt"
+    options, checkpoint_path = session.told(vars(args), given), args.out / "model.pt"
     stage = lambda name, *count: Stage(f"{args.out.name}, {name}", *count)  # noqa: E731
 
     def started(numbers):  # as many networks, and the windows that they are to see
@@ -170,7 +170,7 @@ def main(begun=None):
         batches = {"warmup": args.warmup, "window": args.window, "batch": args.batch, "rotate": args.rotate}
         return model, Windows(train, args.alpha, generators, device, bootstrap=args.bootstrap, **batches)
 
-    with session.opened(args.out, options, args.wandb, args.resume, rec.rates.shape) as (state, wandb):
+    with session.opened(args, options, given) as (state, wandb):
         warnings = check.told(given, args.data, args.alpha, args.warmup + args.window, args.bootstrap)
         model, windows = started(processes.mine(args.replicas))
         training = session.go_on(state, model, args.replicas)

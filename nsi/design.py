@@ -15,7 +15,6 @@ neighbours, so that to every side of the bump there are as many, and what they d
 is too weak to be seen. Random pulses, as `cann.py --stimulus 4` has them, stand beside for comparison.
 """
 
-import hashlib
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -280,11 +279,9 @@ def read(folder, data=None):
     (networks, options), path = checkpoint.networks(Path(folder) / "model.pt"), data_path(folder, data)
     if not path.is_file():
         raise BadInput(f"{path}: no such file; expected the recording that {folder} was fitted to: give --data FILE")
-    with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if digest != options.get("data_sha256", digest):
-        raise BadInput(f"{path}: is not the recording that {folder} was fitted to; expected that: give --data FILE")
     rec = recordings.load(path)
+    if "data_sha256" in options and not recordings.has_digest(path, rec, options["data_sha256"]):
+        raise BadInput(f"{path}: is not the recording that {folder} was fitted to; expected that: give --data FILE")
     if networks[0].n != rec.rates.shape[-1] or networks[0].W_in.shape[0] != rec.velocity.shape[-1]:
         raise BadInput(f"{path}: has rates of {rec.rates.shape[-1]} neurons; expected the {networks[0].n} of {folder}")
     return networks[0], rec

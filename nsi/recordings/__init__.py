@@ -17,7 +17,8 @@ recording may hold other neurons back for a test (`held_out_rates`). `load` neve
 `load_truth` and `load_held_out` read them for scoring alone.
 """
 
-from dataclasses import dataclass, replace
+import hashlib
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -211,6 +212,29 @@ def load_held_out(path, rec):
     trials, steps, _ = rec.rates.shape
     with files.Archive(path) as file:
         return _array(path, file, "held_out_rates", 3, like=(trials, steps, None), lengths=rec.lengths)
+
+
+def digest(rec):
+    """SHA-256 of what a fit reads: equal for equal data, whatever ground truth lies in the same file, whose last bits
+    differ between processors. rec: Recording. Returns: str, 64 hexadecimal digits."""
+    sha256 = hashlib.sha256()
+    for field in fields(rec):
+        value = getattr(rec, field.name)
+        if value is None or (field.name == "velocity" and rec.decoded):  # what was decoded follows from the rates
+            continue
+        array = np.asarray(value)
+        array = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+        sha256.update(f"{field.name} {array.dtype.str} {array.shape} ".encode())
+        sha256.update(array.tobytes())
+    return sha256.hexdigest()
+
+
+def has_digest(path, rec, sha256):
+    """Whether a hash is this recording's, or its whole file's, as older fits have it. rec: the Recording of `path`."""
+    if sha256 == digest(rec):
+        return True
+    with open(path, "rb") as file:
+        return sha256 == hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def save(path, **arrays):

@@ -1,7 +1,6 @@
 """A run from its options to its folder: what train.py needs besides the fit."""
 
 import contextlib
-import hashlib
 import json
 import sys
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from nsi import measures
+from nsi import measures, recordings
 from nsi.run import checkpoint, files, processes, tracking
 from nsi.run.files import BadInput
 from nsi.run.watch import Run, Share, Stage
@@ -29,11 +28,10 @@ def choose_device(name):
     return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
 
 
-def told(options, path):
+def told(options, rec):
     """The options that a checkpoint tells, of which none names a folder, and the recording's hash."""
     kept = {k: v.name if isinstance(v, Path) else v for k, v in options.items() if k not in PASSING}
-    with open(path, "rb") as file:
-        return kept | {"data_sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+    return kept | {"data_sha256": recordings.digest(rec)}
 
 
 def as_begun(args):
@@ -47,8 +45,11 @@ def as_begun(args):
                 setattr(args, name, begun.get(name, ""))
 
 
-def resume(path, options):
-    """The checkpoint to continue, or None if there is none yet; it must be of a run with the same options."""
+def resume(path, options, data, rec):
+    """The checkpoint to continue, or None if there is none yet; it must be of a run with the same options.
+
+    options: `told`'s; data: the recording's file; rec: Recording, as in the file.
+    """
     if not path.exists():
         return None
     state = checkpoint.read(path)
@@ -60,6 +61,8 @@ def resume(path, options):
     if not (isinstance(done, int) and done >= 0 and isinstance(spent, float)):
         raise BadInput(f"{path}: has no count of updates and seconds; expected those of train.py")
     before = options | BEFORE | state["args"]  # an option younger than the checkpoint has nothing to differ from
+    if recordings.has_digest(data, rec, before["data_sha256"]):
+        before["data_sha256"] = options["data_sha256"]
     differ = [f"{k} {before[k]!r}, not {options[k]!r}" for k in options if before[k] != options[k]]
     if differ:
         raise BadInput(f"{path}: was trained with {' and '.join(differ)}; expected the same options to --resume")
@@ -67,19 +70,23 @@ def resume(path, options):
 
 
 @contextlib.contextmanager
-def opened(out, options, mode, resumes, shape):
-    """A run's folder, its own for the length of the block. Gives: the checkpoint to continue, or None; W&B's run.
+def opened(args, options, rec):
+    """A run's folder, its own for the length of the block.
 
-    out: folder; options: `told`'s; mode: of --wandb; shape: of the rates. Processes but the first get
-    no run. Raises: BadInput where another run is in it, or one that does not go on with these options.
+    args: train.parse's; options: `told`'s; rec: Recording, as in the file. Gives: the checkpoint to continue, or None;
+    W&B's run, which processes but the first do not get.
+    Raises: BadInput where another run is in the folder, or one that does not go on with these options.
     """
+    out = args.out
+    begun = lambda: resume(out / "model.pt", options, args.data, rec) if args.resume else None  # noqa: E731
     if processes.rank():
-        yield resume(out / "model.pt", options) if resumes else None, None
+        yield begun(), None
         return
     with files.alone(out):
-        state = resume(out / "model.pt", options) if resumes else None
+        state = begun()
         before = state["training"].get("wandb") if state else None
-        with tracking.tracked(mode, out, options | {"out": out.name, "data_shape": list(shape)}, before) as run:
+        config = options | {"out": out.name, "data_shape": list(rec.rates.shape)}
+        with tracking.tracked(args.wandb, out, config, before) as run:
             try:
                 yield state, run
             except files.Interrupted as stop:
