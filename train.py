@@ -205,11 +205,11 @@ def main(begun=None):
             "warnings": warnings + of_fit, "fit_warnings": of_fit, "data_sha256": options["data_sha256"], **of_hidden,
             "shuffle_velocity": args.shuffle_velocity, "hidden_agreement": unrecorded.agreement(hidden, held_out),
         })  # fmt: skip
-        session.measured(args.out, metrics, last=args.no_errors)  # error bars of many neurons are waited for
+        session.write_metrics(args.out, metrics, finished=args.no_errors)  # error bars of many neurons take long
         if not args.no_errors:
             found, more = errors.read_off(args, read, train, rec, truth, shape, places, timed, stage)
             metrics |= more | {"seconds": time.perf_counter() - began}
-            session.write_json(args.out / "metrics.json", metrics)
+            session.write_metrics(args.out, metrics, finished=True)
         tracking.summarise(wandb, metrics)
         if not args.no_report:
             session.reported(args.out, rec, held_out, networks, found, metrics, options, wandb)

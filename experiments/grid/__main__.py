@@ -10,7 +10,6 @@ torus, two rings, place cells and noise which of these made them (nsi/verdict.py
 Writes results.json, grid.png and the page's tables. Run it from the top folder, as `python -m experiments.grid`.
 """
 
-import json
 import tempfile
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from experiments.grid import shapes
 from experiments.rivals.baselines import least_squares
 from nsi import circuits, connectivity, figures, geometry, prediction, ratemaps, recordings
 from nsi.network import Network
-from nsi.run import checkpoint, files
+from nsi.run import checkpoint, files, folder
 from nsi.uneven import uneven
 
 FOLDER = runs.folder_of(__file__)
@@ -69,9 +68,10 @@ def recording(case, seed, side, trials, steps):
 def default():
     """The fit of the default sheet, as measured by the page's own commands. Returns: {measure: value}, or None."""
     path, run = runs.ROOT / "data" / "grid.npz", runs.ROOT / "runs" / "grid"
-    if not (path.exists() and (run / "metrics.json").exists()):
+    metrics = folder.read_metrics(run)
+    if not path.exists() or metrics is None or not metrics.get("finished", True):
         return None
-    metrics, rec = json.loads((run / "metrics.json").read_text()), recordings.load(path)
+    rec = recordings.load(path)
     shape, (trials, steps, n) = geometry.of(rec), rec.rates.shape
     found = {m: metrics.get(m) for m in MEASURES}
     found |= {"cells": n, "trials": trials, "steps": steps, "ahead": metrics["heading_error"]}

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from nsi import measures, recordings
-from nsi.run import checkpoint, files, processes, tracking
+from nsi.run import checkpoint, files, folder, processes, tracking
 from nsi.run.files import BadInput
 from nsi.run.watch import Run, Share, Stage
 
@@ -71,7 +71,7 @@ def resume(path, options, data, rec):
 
 @contextlib.contextmanager
 def opened(args, options, rec):
-    """A run's folder, its own for the length of the block.
+    """A run's folder, its own for the length of the block, without files of an earlier fit.
 
     args: train.parse's; options: `told`'s; rec: Recording, as in the file. Gives: the checkpoint to continue, or None;
     W&B's run, which processes but the first do not get.
@@ -83,7 +83,10 @@ def opened(args, options, rec):
         yield begun(), None
         return
     with files.alone(out):
+        folder.refuse_earlier(out, args.resume, args.overwrite)  # another run may have finished since it was looked at
         state = begun()
+        if state is None or state["training"]["updates"] < args.updates:
+            folder.clear(out, keep=["model.pt"] if state else [])
         before = state["training"].get("wandb") if state else None
         config = options | {"out": out.name, "data_shape": list(rec.rates.shape)}
         with tracking.tracked(args.wandb, out, config, before) as run:
@@ -182,23 +185,15 @@ def keep_refined(path, options, trained, refined):
     checkpoint.write(path, stacked(refined), options, training)
 
 
-def measured(out, metrics, last):
-    """Write metrics.json into a run's folder before there are standard errors, or, as the last word, without any.
+def write_metrics(out, metrics, finished):
+    """Write metrics.json into a run's folder, whole or not at all.
 
-    An earlier fit's connectivity.npz does not go with it: in the first case both files of before stay until both are
-    replaced, in the second it is removed.
+    finished: whether all is measured; else standard errors follow, and a run that had them before keeps its file.
     """
-    errors = out / "connectivity.npz"
-    if last or not errors.exists():
-        write_json(out / "metrics.json", metrics)
-    if last:
-        errors.unlink(missing_ok=True)
-
-
-def write_json(path, value):
-    """Write a value as JSON, whole or not at all."""
-    with files.whole(path) as temporary:
-        Path(temporary).write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
+    if finished or not (out / "connectivity.npz").exists():
+        with files.whole(out / "metrics.json") as temporary:
+            content = json.dumps(metrics | {"finished": finished}, indent=2, allow_nan=False) + "\n"
+            Path(temporary).write_text(content, encoding="utf-8")
 
 
 def reported(out, rec, held_out, networks, found, metrics, options, run):
@@ -212,7 +207,8 @@ def reported(out, rec, held_out, networks, found, metrics, options, run):
         with Stage(f"{out.name}, report"):
             paths = report.write(out, rec, held_out, networks, found, metrics, options)
     except Exception as error:
-        print(f"{out}: no report, since drawing it failed ({tracking.brief(error)})", file=sys.stderr)
+        said = f"no report, since drawing it failed ({tracking.brief(error)})"
+        print(f"{out}: {said}; the same command with --resume tries again", file=sys.stderr)
         return
     tracking.show(run, paths)
     print(f"{out}: report.html says what was found, how far to trust it, and what is not determined")

@@ -163,9 +163,13 @@ def test_kill_leaves_the_old_whole_file_or_the_new(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["model.pt", "connectivity.npz", "metrics.json"])
-def test_full_disk_is_a_sentence_and_the_old_file_remains(name, fitted, tmp_path, monkeypatch):
+def test_full_disk_is_a_sentence_and_the_files_of_the_same_fit_remain(name, fitted, tmp_path, monkeypatch):
     out = tmp_path / "run"
     assert fitted(out)[0] == 0
+    if name == "model.pt":  # written only where training goes on
+        state = checkpoint.read(out / name)
+        weights, training = checkpoint.with_replicas(state["model"]), state["training"] | {"updates": 6}
+        checkpoint.write(out / name, weights, state["args"], training)
     before = (out / name).read_bytes()
     original = files.whole
 
@@ -182,7 +186,7 @@ def test_full_disk_is_a_sentence_and_the_old_file_remains(name, fitted, tmp_path
 
     for module in (files, checkpoint, recordings):
         monkeypatch.setattr(module, "whole", full)
-    status, error = fitted(out, "--overwrite")
+    status, error = fitted(out, "--resume")
     assert (status, error) == (2, f"train.py: {out / name}: cannot be written (File too large)\n")
     assert (out / name).read_bytes() == before
     assert not list(out.glob(".*.part*"))
