@@ -170,8 +170,8 @@ def read(folder, name="results.json"):
 def page(folder, **tables):
     """Put tables into the folder's page, each between <!-- NAME --> and <!-- end -->."""
     path = folder / "README.md"
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     for name, table in tables.items():
         before, rest = text.split(f"<!-- {name} -->\n", 1)
         text = f"{before}<!-- {name} -->\n\n{table}\n\n<!-- end -->" + rest.split("<!-- end -->", 1)[1]
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")

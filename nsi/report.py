@@ -6,16 +6,14 @@ says of the truth only what is scored there. Of several replicas it gives the me
 """
 
 import base64
-import contextlib
 import html
-import json
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 
 from nsi import check, geometry, measures, portrait, prediction, tuning, units
-from nsi.run import files
+from nsi.run import files, folder
 
 RIVALS = {"integrator": "an integrator of velocity", "stay": "a bump that stays"}  # predictions without a network
 # options that may differ between a fit and a null model of it
@@ -47,20 +45,21 @@ def write(out, rec, held_out, networks, found, metrics, about):
     shape = geometry.of(rec)
     places = geometry.places_of(rec, shape)
     (out / "figures").mkdir(exist_ok=True)
-    for old in (out / "figures").glob("*.png"):
-        old.unlink()
+    for old in (out / "report.html", *(out / "figures").glob("*.png")):
+        old.unlink(missing_ok=True)
     shown, paths = [], []
-    for name, what, figure in portrait.draw(held_out, shape, places, networks, found, metrics, about["warmup"]):
-        path = out / "figures" / f"{name}.png"
-        with files.whole(path) as temporary:
-            figure.savefig(temporary, dpi=85)
-        pyplot.close(figure)
-        shown.append((name, what, base64.b64encode(path.read_bytes()).decode()))
-        paths.append(path)
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()  # a user's matplotlibrc may ask for LaTeX, or for fonts that are not there
+        for name, what, figure in portrait.draw(held_out, shape, places, networks, found, metrics, about["warmup"]):
+            path = out / "figures" / f"{name}.png"
+            with files.whole(path) as temporary:
+                figure.savefig(temporary, dpi=85)
+            pyplot.close(figure)
+            shown.append((name, what, base64.b64encode(path.read_bytes()).decode()))
+            paths.append(path)
+    content = page(out.resolve().name, write_sentences(rec, found, metrics, about, out), shown, metrics, about)
     with files.whole(out / "report.html") as temporary:
-        Path(temporary).write_text(
-            page(out.resolve().name, write_sentences(rec, found, metrics, about, out), shown, metrics, about)
-        )
+        Path(temporary).write_bytes(content.encode("utf-8", "replace"))  # a folder's name may be no text at all
     return paths
 
 
@@ -353,7 +352,9 @@ def find_null_fits(out, metrics):
         with contextlib.suppress(Exception):  # whatever an older or a damaged neighbour holds
             if path.parent == out.resolve() or not path.is_file():
                 continue
-            other = json.loads(path.read_text(encoding="utf-8"))
+            other = folder.read_metrics(path.parent)
+            if not other.get("finished", True):
+                continue
             same = other["data_sha256"] == metrics["data_sha256"]
             if not same or other["shuffle_velocity"] == metrics["shuffle_velocity"]:
                 continue

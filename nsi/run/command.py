@@ -77,6 +77,9 @@ def run(main):
     """Call a script's main function, and return what it does; a BadInput becomes one sentence and exit status 2, an
     interruption 130 or 143."""
     name = Path(sys.argv[0]).name
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a folder's name, or a dash, that the locale does not have
     try:
         with files.on_interruption(files.interrupt):
             result = main()
