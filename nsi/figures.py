@@ -17,7 +17,7 @@ def style():
     """Set the look of all figures."""
     plt.rcParams.update({
         "figure.dpi": 110, "savefig.dpi": 110, "font.size": 9, "axes.spines.top": False, "axes.spines.right": False,
-        "axes.titlesize": 10, "legend.frameon": False, "figure.constrained_layout.use": True,
+        "axes.titlesize": 10, "legend.frameon": False, "figure.constrained_layout.use": True, "text.usetex": False,
     })  # fmt: skip
 
 

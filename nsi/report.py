@@ -6,6 +6,7 @@ says of the truth only what is scored there. Of several replicas it gives the me
 """
 
 import base64
+import contextlib
 import html
 from pathlib import Path
 

@@ -166,6 +166,7 @@ def test_the_page_is_written_whatever_lies_beside_it(out, fitted):
     other = {"shuffle_velocity": True, "data_sha256": mine["data_sha256"], "shifter_fraction": 0.5}
     beside = {"damaged": "{", "list": "[]", "deep": "[" * 100_000, "binary": b"\xff",
               "old": json.dumps(other), "null": json.dumps(other | {"heading_error": None, "loss": "x"}),
+              **{f"a{k}": json.dumps(other) for k in range(4)},
               "unfinished": json.dumps(mine | other | {"finished": False})}  # fmt: skip
     for name, content in beside.items():
         (out.parent / name).mkdir()
