@@ -1,5 +1,6 @@
 # make: set up, simulate, fit both networks, execute the notebook.
 # make test: set up, and the quick tests (some minutes).   make check: all tests.
+# make kernels: the quick science tests as other processors and numbers of threads compute them.
 # make torus: simulate grid cells, fit them, execute their notebook.   make pages: all experiments and both notebooks anew.
 PYTHON ?= python3
 BIN := .venv/bin
@@ -27,6 +28,19 @@ test: lint
 check: lint .venv/pynapple
 	$(PYTEST)
 
+# numpy's OpenBLAS has one kernel for processors with AVX-512 and another; for the latter torch does without AVX-512 too
+SKYLAKEX := OPENBLAS_CORETYPE=SkylakeX
+HASWELL := OPENBLAS_CORETYPE=Haswell MKL_ENABLE_INSTRUCTIONS=AVX2 ATEN_CPU_CAPABILITY=avx2
+SCIENCE := $(BIN)/python -m pytest -m "not slow" tests/science
+ONE := OMP_NUM_THREADS=1 $(SCIENCE) -n 2 --dist loadfile
+TWO := OMP_NUM_THREADS=2 $(SCIENCE)
+
+kernels: environment
+	$(HASWELL) $(ONE)
+	$(HASWELL) $(TWO)
+	if grep -qs avx512bw /proc/cpuinfo; then $(SKYLAKEX) $(ONE) && $(SKYLAKEX) $(TWO); \
+	else echo "Not tested: the kernel for AVX-512, which this processor does not have."; fi
+
 .venv/pynapple: environment docs/requirements-pynapple.txt
 	$(BIN)/pip install --quiet -r requirements.txt -r docs/requirements-pynapple.txt
 	touch $@
@@ -42,4 +56,4 @@ pages: all torus
 clean:
 	rm -rf .venv data/*.npz data/*.gif runs
 
-.PHONY: all environment lint test check torus pages clean
+.PHONY: all environment lint test check kernels torus pages clean
