@@ -39,6 +39,7 @@ SMALL = {
     "experiments.answer": "--small --updates 3",
     "experiments.grid.read": "",
     "experiments.grid": f"--cases even --side 10 --shapes 1 {CIRCUIT}",
+    "experiments.machines": "--trials 10 --steps 150 --updates 3",
     "experiments.kills": "--kills 1 --only cann.py",
     "nsi.design": "--trials 10 --steps 150 --disturbance 4",
 }

@@ -76,6 +76,7 @@ TABLES = {
     "grid": {"made": "made", "scores": "scores", "ahead": "ahead", "trust": "trust", "sheet": "sheet",
              "unordered": "unordered", "verdicts": "verdicts"},
     "kills": {"kills": "table"},
+    "machines": {"made": "made", "machines": "table"},
     "limits": {"made": "made", "limits": "table", "single": "single"},
     "mouse": {"prediction": "table", "asleep": "asleep_table"},
     "orders": {"made": "made", "found": "found", "absent": "absent", "flies": "flies_table"},
