@@ -27,7 +27,11 @@ def parse(arguments=None):
     p = command.Parser("Fit an input-separated recurrent network to a recording.")
     add, number = p.add_argument, command.number
     count, size, rate = number(int, 1), number(float, 0), number(float, 0, above=True)
-    share, alpha, names = number(float, 0, 1), number(float, 0, 1, above=True), command.value(units.assumptions, units.CHOICES)
+    share, alpha, names = (
+        number(float, 0, 1),
+        number(float, 0, 1, above=True),
+        command.value(units.assumptions, units.CHOICES),
+    )
     told = lambda name: f"{FREE[name]:g}; control {CONTROL[name]:g}"  # noqa: E731
     # fmt: off
     add("--data",          type=Path,  default="data/ring.npz",  help="the recording (data/README.md has the format)")

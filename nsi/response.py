@@ -56,7 +56,7 @@ class Response(NamedTuple):
     def log_jacobian(self, r):
         """log |d current / d recorded rate|, at a scaled rate r: what turns a likelihood of currents into one of rates."""
         if self.name == "tanh":
-            return np.log(self.scale) - np.log1p(-np.minimum(r, 0.99999) ** 2)
+            return np.log(self.scale) - np.log1p(-(np.minimum(r, 0.99999) ** 2))
         if self.name == "softplus":
             return -np.log1p(-np.exp(-self.shape * r))
         if self.name == "power":

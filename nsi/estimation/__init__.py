@@ -45,7 +45,10 @@ RESCALINGS, SAME_SCALE = 2, 1e-3  # fits anew with another scale, and relative d
 ALPHA_TRIALS = 20  # that alpha is refined on, at most
 COARSE_ALPHAS, ALPHA_SPACINGS, ALPHA_STEPS = (0.1, 0.2, 0.35, 0.6, 1.0), (0.05, 0.02), 6
 SCALE_NEURONS, SCALE_EVERY = 8, 3  # neurons, and steps, that the scale is chosen on
-PROJECTION_SAMPLES, PROJECTION_RIDGE = 30_000, 1e-2  # of the leading eigenvalue: directions that the states hardly span get no path and no gate
+PROJECTION_SAMPLES, PROJECTION_RIDGE = (
+    30_000,
+    1e-2,
+)  # of the leading eigenvalue: directions that the states hardly span get no path and no gate
 
 
 class Circuit(NamedTuple):
@@ -217,7 +220,13 @@ class Fit:
         for j in asked:
             at = np.flatnonzero(self.samples.used[:, j])[::SCALE_EVERY]
             x, r = self.samples.x[at].astype(np.float64), rates[at, j].astype(np.float64)
-            data[j] = at // (len(rates) // trials), x, r, 0.0 if known is None else known[at, j], np.linalg.pinv(x.T @ x)
+            data[j] = (
+                at // (len(rates) // trials),
+                x,
+                r,
+                0.0 if known is None else known[at, j],
+                np.linalg.pinv(x.T @ x),
+            )
             highest = max(highest, r.max(initial=0.0))
 
         def likelihood(scale):

@@ -146,7 +146,10 @@ def choose_kinetics(rec, alpha=None):
     rivals = [name for name, other in others.items() if name != chosen.name and not surely_better(trials, other)]
     other = next(m for m in MECHANISMS if m != mechanism)
     clear = surely_better(trials, likelihood.best(mechanism=other)[1])
-    verdicts = {"response": "cannot tell" if rivals else str(chosen), "mechanism": mechanism if clear else "cannot tell"}
+    verdicts = {
+        "response": "cannot tell" if rivals else str(chosen),
+        "mechanism": mechanism if clear else "cannot tell",
+    }
     return Kinetics(chosen, a, 0.0 if alpha else np.nan, mechanism, verdicts)
 
 
