@@ -9,25 +9,22 @@ estimate and its standard errors), prior (the best estimate), intervals (calibra
 estimate itself), gate (is there one at all). docs/method.md has the equations.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
-
 from scipy.optimize import minimize_scalar
 
 from nsi import geometry as shapes
+from nsi import recordings
 from nsi.estimation import regression
 from nsi.estimation.copies import fit_copies
 from nsi.estimation.gate import gate_test
-from nsi.estimation.intervals import calibrate
+from nsi.estimation.intervals import NORMAL, calibrate
 from nsi.estimation.kinetics import choose_kinetics, parabola, surely_better
 from nsi.estimation.prior import Evidence, Model
 from nsi.estimation.signals import (
     LEADING,
-    Copies,
-    Signals,
     hidden_signals,
     leading_directions,
     multiplied_signals,
@@ -35,6 +32,7 @@ from nsi.estimation.signals import (
     settled,
     state_of,
 )
+from nsi.network import Network
 from nsi.response import slope as slope_of
 
 NOISE_SD_ABOVE = 5.0  # predicted currents must be so many s.d. of the noise above the threshold for a sample to count
@@ -51,38 +49,66 @@ PROJECTION_SAMPLES, PROJECTION_RIDGE = (
 )  # of the leading eigenvalue: directions that the states hardly span get no path and no gate
 
 
-class Circuit(NamedTuple):
-    """The fitted description, from which a recording can be simulated (intervals.py)."""
-
-    weights: np.ndarray  # (q, n), of the signals' blocks
-    blocks: tuple
-    copies: Copies | None
-    noise: float  # s.d. of the current of a neuron
-
-
 @dataclass
 class Estimate:
-    """What to read off a recording. Arrays are (N, N) from row to column; gate is (D, N, N) per unit of velocity."""
+    """What to read off a recording. Weights are (N, N), from row to column; gate is (D, N, N), per unit of velocity.
 
-    W: np.ndarray  # direct weights: the best estimate
-    W_unbiased: np.ndarray  # from the data alone: the centre of the interval W_unbiased +- 1.96 W_se
+    Of W, `total` (direct weights and the path through hidden neurons together) and `gate` (what velocity adds to the
+    weights) there is the best estimate under that name, and NAME_unbiased and NAME_se, from the data alone: the 95 %
+    interval is NAME_unbiased +- 1.96 NAME_se.
+    """
+
+    W: np.ndarray
+    W_unbiased: np.ndarray
     W_se: np.ndarray
-    total: np.ndarray  # direct weights and the path through hidden neurons together
+    total: np.ndarray
     total_unbiased: np.ndarray
     total_se: np.ndarray
-    gate: np.ndarray  # what velocity adds to the weights
+    gate: np.ndarray
     gate_unbiased: np.ndarray
     gate_se: np.ndarray
-    alpha: float
+    identifiable: np.ndarray  # (N, N) bool, weights whose 95 % interval has a half-width below the r.m.s. weight
+    resolved: np.ndarray  # (N, N) bool, weights of which the data say how they differ from the mean at their distance
+    alpha: float  # dt / tau
     alpha_se: float  # 0 where alpha was given
     alpha_known: bool
     scale: float  # of the rates, in the response function's own units
-    noise: float  # s.d. of the current
-    verdicts: dict
-    prior: dict = field(default_factory=dict)
-    calibration: dict = field(default_factory=dict)
-    circuit: Circuit | None = None
-    gate_p: float = 1.0
+    noise: float  # s.d. of the current that the signals leave
+    verdicts: dict  # gate, mechanism, response, geometry: in words, "cannot tell" where the data do not
+    gate_p: float  # p value of the gate's test
+    prior: dict  # size, smoothness and deviation of each group's profile
+    calibration: dict  # what a recording simulated from the estimate needed (intervals.py), {} if none was made
+    network: Network | None  # recorded neurons and copies, as a network to run; None where it cannot be one
+
+    def arrays(self):
+        """What connectivity.npz holds. Returns: dict."""
+        names = [k for k, value in vars(self).items() if isinstance(value, np.ndarray)]
+        return {k: getattr(self, k) for k in names} | {k: getattr(self, k) for k in ("alpha", "alpha_se", "scale")}
+
+    def save(self, path):
+        """Write connectivity.npz, whole or not at all."""
+        recordings.save(path, **self.arrays())
+
+    def calibrate(self, calibration):
+        """Widen the intervals by the factors of `intervals.calibrate`, in place."""
+        self.calibration = calibration
+        for name, factor in calibration["factors"].items():
+            setattr(self, f"{name}_se", factor * getattr(self, f"{name}_se"))
+
+
+def identifiable(W, se):
+    """Weights whose 95 % interval has a half-width below the r.m.s. weight. (N, N) bool"""
+    return NORMAL * se < np.sqrt(np.mean(W**2))
+
+
+def resolved(W, se, known, geometry, places):
+    """Weights of which the data say how they differ from the mean at their distance: those whose standard error is
+    below half the s.d. of single weights about their profile, which is what the scatter of the unbiased estimate W has
+    over its standard errors. known: (N, N) bool, identifiable; places: (N, D) rad. Returns: (N, N) bool."""
+    known = known & ~np.eye(len(W), dtype=bool)
+    apart = (W - geometry.mean_profile(W, places, known))[known]
+    spread = np.mean(apart**2) - np.mean(se[known] ** 2) if known.any() else 0.0
+    return known & (se < np.sqrt(max(spread, 0.0)) / 2)
 
 
 def prepare(rec, alpha, kinetics):
@@ -296,9 +322,9 @@ def estimate(rec, alpha=None, geometry=None, places=None, calibrated=True, seed=
     found.verdicts["gate"], found.gate_p = gate_test(rec, fit.kinetics.alpha, fit.kinetics.response, seed)
     if calibrated:
         refit = lambda simulated: Fit(simulated, fit.kinetics, geometry, places)  # noqa: E731
-        found.calibration = calibrate(fit, refit, best.weights, plain.variance, seed)
-        for name, factor in found.calibration["factors"].items():
-            setattr(found, f"{name}_se", factor * getattr(found, f"{name}_se"))
+        found.calibrate(calibrate(fit, refit, best.weights, plain.variance, seed))
+        certainty = read_certainty(found.W, found.W_unbiased, found.W_se, geometry, places)
+        found.identifiable, found.resolved = certainty
     return found
 
 
@@ -340,15 +366,45 @@ def compare_residuals(fits):
 
 
 def assemble(fit, plain, best, alpha_known):
-    """The Estimate of a fit. plain: regression.LeastSquares; best: prior.Posterior."""
+    """The Estimate of a fit, not calibrated. plain: regression.LeastSquares; best: prior.Posterior."""
     read = lambda weights: [L @ weights for L in fit.maps]  # noqa: E731
-    unbiased, shrunk = read(plain.weights), read(best.weights)
-    noise = float(np.sqrt(np.nanmedian(plain.variance)))
-    scales = best.scales
+    unbiased, shrunk, kinetics = read(plain.weights), read(best.weights), fit.kinetics
     return Estimate(
         shrunk[0], unbiased[0], plain.se[0], shrunk[1], unbiased[1], plain.se[1],
         np.stack(shrunk[2:]), np.stack(unbiased[2:]), np.stack(plain.se[2:]),
-        fit.kinetics.alpha, fit.kinetics.alpha_se, alpha_known, fit.kinetics.response.scale, noise,
-        dict(fit.kinetics.verdicts), {"size": scales.size, "smoothness": scales.smoothness, "deviation": scales.deviation},
-        {}, Circuit(best.weights, fit.signals.blocks, fit.copies, noise),
+        *read_certainty(shrunk[0], unbiased[0], plain.se[0], fit.geometry, fit.places),
+        kinetics.alpha, 0.0 if alpha_known else float(kinetics.alpha_se), alpha_known, kinetics.response.scale,
+        float(np.sqrt(np.nanmedian(plain.variance))), kinetics.verdicts | {"geometry": fit.geometry.said}, 1.0,
+        best.scales._asdict(), {}, build_network(fit, best.weights),
     )  # fmt: skip
+
+
+def read_certainty(W, unbiased, se, geometry, places):
+    """`identifiable` and `resolved` of some weights."""
+    known = identifiable(W, se)
+    return known, resolved(unbiased, se, known, geometry, places)
+
+
+def build_network(fit, weights):
+    """Recorded neurons, and copies or multiplied connections, as a network that runs. Returns: Network or None."""
+    chosen, n, V = fit.kinetics.response, len(weights[0]), fit.directions
+    if chosen.name != "tanh":
+        return None
+    of = lambda name: [(b.component, weights[b.columns]) for b in fit.signals.blocks if b.name == name]  # noqa: E731
+    D, W, b = fit.rec.velocity.shape[-1], of("direct")[0][1], weights[-1]
+    W_in = of("driven")[0][1] if of("driven") else np.zeros((D, n))
+    if fit.kinetics.mechanism != "hidden neurons":
+        unit = np.eye(D, dtype=int)
+        terms = [((*unit[d],), V @ w) for (d, _), w in of("gate")]
+        terms += [((*(unit[d] + unit[e]),), V @ w) for (d, e), w in of("products")]
+        return Network(W, W_in, b, fit.kinetics.alpha, n, None, tuple(terms))
+    kernel = None if fit.copies is None else fit.copies.kernel(fit.geometry, fit.places)
+    sheets = of("copies")
+    size = n * (1 + len(sheets))
+    whole, drive, thresholds = np.zeros((size, size)), np.zeros((D, size)), np.zeros(size)
+    whole[:n, :n], drive[:, :n], thresholds[:n] = W, W_in, b
+    for k, ((d, sign), w) in enumerate(sheets, 1):
+        part = slice(k * n, (k + 1) * n)
+        whole[:n, part], whole[part, :n] = kernel, V @ w
+        drive[d, part], thresholds[part] = sign * fit.copies.drive, -fit.copies.threshold
+    return Network(whole, drive, thresholds, fit.kinetics.alpha, n)

@@ -225,7 +225,7 @@ class Evidence:
                 its[:, j] = np.einsum("mq,mq->m", own, L) + np.einsum("mk,mk->m", passed @ covariance, passed)
         named = lambda logs: {
             g: float(np.exp(x)) if x > SMALLEST + 1e-6 else 0.0 for g, x in zip(model.groups, logs, strict=True)
-        }  # noqa: E731,E501
+        }
         scales = Scales(
             named(sizes), {g: float(np.exp(x)) for g, x in zip(model.groups, smooth, strict=True)}, named(logs)
         )
