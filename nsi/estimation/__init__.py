@@ -322,7 +322,7 @@ def estimate(rec, alpha=None, geometry=None, places=None, calibrated=True, seed=
     found.verdicts["gate"], found.gate_p = gate_test(rec, fit.kinetics.alpha, fit.kinetics.response, seed)
     if calibrated:
         refit = lambda simulated: Fit(simulated, fit.kinetics, geometry, places)  # noqa: E731
-        found.calibrate(calibrate(fit, refit, best.weights, plain.variance, seed))
+        found.calibrate(calibrate(fit, refit, best, plain.variance, seed))
         certainty = read_certainty(found.W, found.W_unbiased, found.W_se, geometry, places)
         found.identifiable, found.resolved = certainty
     return found

@@ -3,9 +3,11 @@
 The standard errors of a regression know of noise, not of what its signals get wrong. So the fitted circuit itself,
 recorded neurons and copies, noise in all of them, is simulated with the recording's own velocity and stimulus, and
 estimated as the recording was. There the truth is known: the 95th percentile of |estimate - truth| / standard error, in
-the place of 1.96, is what intervals must be multiplied by. What a real circuit's hidden neurons have of their own, and
-copies have not, shows in the residuals as a part that changes slowly; the copies' incoming weights are jittered by as
-much as brings the simulated residuals to the same. No constant is set by looking at coverage.
+the place of 1.96, is what intervals are multiplied by.
+
+Real hidden neurons differ from each other, copies do not. What the evidence finds of it, deviations of the copies'
+outgoing weights relative to their profile, stands for the deviations of incoming and outgoing weights together; half of
+that variance is given to the simulated copies' incoming weights, in which the estimate cannot follow it.
 """
 
 from dataclasses import replace
@@ -17,19 +19,16 @@ from nsi.estimation.signals import state_of
 
 NORMAL = 1.96  # 97.5th percentile of the normal distribution
 PERCENTILE = 95
-JITTER = 0.2  # relative, of the copies' incoming weights in the simulation by which their jitter is found
-MOST_JITTER = 1.0
-JITTER_TRIALS = 24  # that it is found on
-SLOW_LAGS = 4, 16  # steps, at which noise through a synapse has mostly been predicted and misfit is still there
+MOST_JITTER = 1.0  # relative
 
 
 class Simulated:
     """A recording simulated from a fit, and its truth."""
 
-    def __init__(self, fit, weights, noise, seed=0, jitter=0.0, trials=slice(None)):
-        """fit: estimation.Fit; weights: (q, n), of its signals; noise: s.d. of every neuron's current; jitter: relative,
-        of the copies' incoming weights; trials: which of the recording's."""
-        rec, alpha, chosen = fit.rec.trials(trials), fit.kinetics.alpha, fit.kinetics.response
+    def __init__(self, fit, weights, noise, seed=0, jitter=0.0):
+        """fit: estimation.Fit; weights: (q, n), of its signals; noise: s.d. of every neuron's current; jitter: relative
+        s.d., of the copies' incoming weights."""
+        rec, alpha, chosen = fit.rec, fit.kinetics.alpha, fit.kinetics.response
         rng, n = np.random.default_rng(seed), fit.rec.rates.shape[-1]
         count, steps = rec.rates.shape[:2]
         blocks = {(b.name, b.component): weights[b.columns].astype(np.float32) for b in fit.signals.blocks}
@@ -109,59 +108,24 @@ class Simulated:
         return [self.W, total, *gates]
 
 
-def slow_part(fit):
-    """Mean covariance of residuals some steps apart, relative to their variance: what no noise explains."""
-    e, used, _ = fit.residuals()
-    total, low, high = 0.0, *SLOW_LAGS
-    for lag in range(low, min(high, e.shape[1] - 1)):
-        both = used[:, lag:] & used[:, :-lag]
-        total += float((e[:, lag:] * e[:, :-lag] * both).sum(dtype=np.float64)) / max(1, both.sum())
-    square = float((e.astype(np.float64) ** 2).sum()) / max(1, used.sum())
-    return total / (high - low) / max(square, 1e-30)
-
-
-def noise_of(fit, weights, variance):
-    """S.d. of every neuron's own noise: the residual's, less what hidden neurons' noise adds that cannot be foreseen."""
-    return float(np.sqrt(np.nanmedian(variance)))
-
-
-def find_jitter(fit, refit, weights, noise, seed=0):
-    """The jitter of the copies' incoming weights under which simulated residuals have the recording's slow part.
-
-    refit: called with a Recording, gives its Fit. Returns: relative jitter."""
-    if not any(b.name == "copies" for b in fit.signals.blocks):
-        return 0.0
-    some = slice(None, None, max(1, len(fit.rec.rates) // JITTER_TRIALS))
-    seen = slow_part(fit)
-    even, uneven = (
-        slow_part(refit(Simulated(fit, weights, noise, seed, jitter, some).recording)) for jitter in (0.0, JITTER)
-    )
-    if uneven <= even:
-        return 0.0
-    return float(np.clip(JITTER * np.sqrt(max(0.0, seen - even) / (uneven - even)), 0.0, MOST_JITTER))
-
-
-def calibrate(fit, refit, weights, variance, seed=0):
+def calibrate(fit, refit, best, variance, seed=0):
     """The factors of the standard errors of W, total and gate.
 
-    fit: Fit of the recording; refit: called with a Recording, gives its Fit; weights: (q, n), the best estimate;
-    variance: (n,), of the residual. Returns: dict of factors, and of what the simulated recording had."""
-    noise = noise_of(fit, weights, variance)
-    jitter = find_jitter(fit, refit, weights, noise, seed)
-    simulated = Simulated(fit, weights, noise, seed + 1, jitter)
+    fit: Fit of the recording; refit: called with a Recording, gives its Fit; best: prior.Posterior; variance: (n,), of
+    the residual. Returns: dict of `factors`, `coverage` of the intervals as they were, in the simulated recording,
+    `jitter` of the copies' incoming weights, and the s.d. of both recordings' `residuals`."""
+    noise = float(np.sqrt(np.nanmedian(variance)))
+    jitter = best.heterogeneity.get("copies", 0.0) / np.sqrt(2)
+    simulated = Simulated(fit, best.weights, noise, seed, min(jitter, MOST_JITTER))
     again = refit(simulated.recording)
     plain, true = again.unbiased(), simulated.truth(again)
     off = ~np.eye(len(true[0]), dtype=bool)
-    read = [L @ plain.weights for L in again.maps]
-    z = [np.abs(a - b) / se for a, b, se in zip(read, true, plain.se, strict=True)]
+    z = [np.abs(L @ plain.weights - b) / se for L, b, se in zip(again.maps, true, plain.se, strict=True)]
     kinds = {"W": z[0][off], "total": z[1][off], "gate": np.concatenate([one.ravel() for one in z[2:]])}
-    factors, coverage = {}, {}
-    for name, values in kinds.items():
-        values = values[np.isfinite(values)]
-        factors[name] = float(np.percentile(values, PERCENTILE) / NORMAL) if len(values) else 1.0
-        coverage[name] = float(np.mean(values < NORMAL)) if len(values) else None
+    kinds = {name: values[np.isfinite(values)] for name, values in kinds.items()}
     return {
-        "factors": factors, "coverage": coverage, "jitter": jitter, "noise": noise, "slow_part": slow_part(fit),
-        "slow_part_simulated": slow_part(again), "residual": float(np.sqrt(np.nanmedian(variance))),
-        "residual_simulated": float(np.sqrt(np.nanmedian(plain.variance))),
-    }  # fmt: skip
+        "factors": {k: float(np.percentile(v, PERCENTILE) / NORMAL) if len(v) else 1.0 for k, v in kinds.items()},
+        "coverage": {k: float(np.mean(v < NORMAL)) if len(v) else None for k, v in kinds.items()},
+        "jitter": float(jitter),
+        "residuals": [noise, float(np.sqrt(np.nanmedian(plain.variance)))],
+    }

@@ -1,6 +1,6 @@
 """The prior of the weights, whose scales the recording itself sets by its marginal likelihood (empirical Bayes).
 
-Each block g of weights onto neuron j is a profile over distance that all neurons share, and deviations of single weights:
+Each block g of weights onto neuron j is a profile over distance that all neurons share, and single deviations:
 
     w_gj = V_g' m_g(distance to j) + d_gj,      m_g(x) = sum_k c_gk f_k(x),      f_k: Fourier terms over distance
     c_gk ~ N(0, (a_g exp(-|k|^2 / 2 kappa_g^2))^2),      d_gj ~ N(0, s_g^2 I)
@@ -48,6 +48,7 @@ class Posterior(NamedTuple):
     weights: np.ndarray  # (q, n), 0 for neurons with too few samples
     scales: Scales
     evidence: float  # log marginal likelihood
+    heterogeneity: dict  # group: s.d. of deviations relative to the r.m.s. profile of its weights
     variance: np.ndarray | None = None  # (m, n), of each linear map asked for
 
 
@@ -140,7 +141,7 @@ class Evidence:
         return H, h, value
 
     def fit_profiles(self, H, h, sizes, smooth, several=True):
-        """The sizes and smoothnesses of profiles that maximise the evidence. Returns: sizes, smooth, gain of evidence."""
+        """The profiles' sizes and smoothnesses that maximise the evidence. Returns: sizes, smooth, gain of evidence."""
         model, groups = self.model, len(sizes)
 
         def negative(logs):
@@ -213,6 +214,7 @@ class Evidence:
         logs, sizes, smooth, H, h, value = self.maximise(start, rounds)
         mean, covariance = self.coefficients(H, h, sizes, smooth)
         weights = np.zeros((model.q, model.terms.shape[-1]))
+        profile = np.sqrt(np.mean([(self.maps[j] @ mean) ** 2 for j in self.neurons], 0))  # (q,)
         variance = [np.full((len(L), model.terms.shape[-1]), np.inf) for L in maps]
         for j in self.neurons:
             s, about = model.deviation_sd(logs, j), self.maps[j] @ mean
@@ -223,10 +225,9 @@ class Evidence:
                 own = (L * s) @ inverse * s  # (m, q)
                 passed = (L - own @ self.G[j]) @ self.maps[j]  # what of the profile's error is left
                 its[:, j] = np.einsum("mq,mq->m", own, L) + np.einsum("mk,mk->m", passed @ covariance, passed)
-        named = lambda logs: {
-            g: float(np.exp(x)) if x > SMALLEST + 1e-6 else 0.0 for g, x in zip(model.groups, logs, strict=True)
-        }
-        scales = Scales(
-            named(sizes), {g: float(np.exp(x)) for g, x in zip(model.groups, smooth, strict=True)}, named(logs)
-        )
-        return Posterior(weights, scales, float(value), variance)
+        exact = lambda logs: np.where(logs > SMALLEST + 1e-6, np.exp(logs), 0.0).tolist()  # noqa: E731
+        named = lambda values: dict(zip(model.groups, values, strict=True))  # noqa: E731
+        scales = Scales(named(exact(sizes)), named(np.exp(smooth).tolist()), named(exact(logs)))
+        rms = [np.sqrt(np.mean(profile[model.of_weight == k] ** 2)) for k in range(len(model.groups))]
+        relative = named([float(s / max(size, 1e-12)) for s, size in zip(exact(logs), rms, strict=True)])
+        return Posterior(weights, scales, float(value), relative, variance)

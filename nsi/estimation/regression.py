@@ -61,7 +61,7 @@ def select(x, currents, known, usable, predicted, low, high):
     """Set up the samples. x: (trials, steps, q); currents, known, predicted: (trials, steps, n), phi^-1 of the rates,
     the stimulus and the current that a first fit predicts; usable: the same, bool, whether the rate shows a current at
     all; low, high: of the predicted current. Returns: Samples."""
-    trials, steps, q = x.shape
+    trials, steps, _ = x.shape
     pieces = max(1, -(-CLUSTERS // trials))
     starts = np.arange(trials)[:, None] * steps + np.arange(pieces) * steps // pieces
     flat = lambda a: a.reshape(-1, a.shape[-1])  # noqa: E731
@@ -90,8 +90,8 @@ def information(samples, order=None):
         yield j, G
 
 
-def moments(samples, order=None, every=1):
-    """Sums over each neuron's samples. every: keep the matrices of every so many-th known neuron. Returns: Moments."""
+def moments(samples, order=None):
+    """Sums over each neuron's samples. Returns: Moments."""
     xy = np.zeros((samples.x.shape[1], samples.used.shape[1]))
     for k in range(0, len(samples.x), 8192):
         xy += samples.x[k : k + 8192].T.astype(np.float64) @ samples.y[k : k + 8192].astype(np.float64)
