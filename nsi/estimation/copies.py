@@ -12,7 +12,7 @@ from nsi.estimation.signals import Copies, leading_directions, settled, state_of
 
 GUESS, REFINED = (10, 20), (30, 28)  # trials and neurons that are looked at first, from every start, and last
 STEPS = 1500  # of a trial that are looked at
-ITERATIONS, HALVINGS, EVERY = 12, 4, 2
+ITERATIONS, HALVINGS, EVERY = 7, 3, 2  # of Gauss-Newton and of a step at most; steps of a trial, of which one is taken
 DIRECTIONS = 16  # of the recorded states in which the copies' signals are regressed on
 ENOUGH = 2e-5  # relative improvement of the residual below which the fit has converged
 STEP = 0.02  # relative, of the width's numerical derivative

@@ -11,9 +11,9 @@ import numpy as np
 
 from nsi.estimation.signals import leading_directions, settled, state_of
 
-PERMUTATIONS = 59
+PERMUTATIONS = 39
 FOUND, ABSENT = 0.025, 0.2  # p values up to which a gate is found, and from which on none is
-TRIALS, NEURONS, EVERY, SAMPLES = 60, 12, 2, 200  # looked at, at most; steps; samples more than regressors, at least
+TRIALS, NEURONS, EVERY, SAMPLES = 24, 12, 3, 100  # looked at, at most; steps; samples more than regressors, at least
 DIRECTIONS, PATH_DIRECTIONS = 6, 20  # of the states, that the velocity multiplies, and of the path
 FEWEST_TRIALS = 8  # of a recording with fewer, trials are shifted in time as well
 RATES = 0.15, 0.96  # of scaled rates, between which samples are taken
@@ -58,9 +58,11 @@ def gate_test(rec, alpha, chosen, seed=0):
         added = np.concatenate(parts, -1)[:, later].reshape(-1, columns).astype(np.float64)
         total = 0.0
         for at, basis, left in data:
-            own = added[at] - basis @ (basis.T @ added[at])
-            own = np.linalg.qr(own)[0]
-            explained = np.sum((own.T @ left) ** 2)
+            own = added[at]
+            across, right = basis.T @ own, own.T @ left
+            G = own.T @ own - across.T @ across
+            G[np.diag_indices(columns)] += 1e-9 * np.trace(G) / columns + 1e-30
+            explained = right @ np.linalg.solve(G, right)
             total += explained / columns / ((left @ left - explained) / (len(at) - basis.shape[1] - columns))
         return total / len(data)
 
