@@ -21,13 +21,14 @@ from nsi.estimation import regression
 from nsi.estimation.copies import fit_copies
 from nsi.estimation.gate import gate_test
 from nsi.estimation.intervals import NORMAL, calibrate
-from nsi.estimation.kinetics import choose_kinetics, parabola, surely_better
+from nsi.estimation.kinetics import NEAR_ONE, choose_kinetics, parabola, surely_better
 from nsi.estimation.prior import Evidence, Model
 from nsi.estimation.signals import (
     LEADING,
     hidden_signals,
     leading_directions,
     multiplied_signals,
+    pairs,
     second_moment,
     settled,
     state_of,
@@ -40,6 +41,7 @@ FIRST_EVERY = 4  # steps, of which the first fit takes one
 FIRST_RATES = 0.15, 0.96  # scaled rates that the first fit takes
 NOISE_ITERATIONS = 2  # of finding the innovations
 RESCALINGS, SAME_SCALE = 2, 1e-3  # fits anew with another scale, and relative difference below which none is needed
+PRODUCT_TRIALS = 30  # on which it is found whether products of the velocity matter
 ALPHA_TRIALS = 20  # that alpha is refined on, at most
 COARSE_ALPHAS, ALPHA_SPACINGS, ALPHA_STEPS = (0.1, 0.2, 0.35, 0.6, 1.0), (0.05, 0.02), 6
 SCALE_NEURONS, SCALE_EVERY = 8, 3  # neurons, and steps, that the scale is chosen on
@@ -125,8 +127,9 @@ def prepare(rec, alpha, kinetics):
 class Fit:
     """One recording's regression: signals, samples and sums, from which both estimates follow."""
 
-    def __init__(self, rec, kinetics, geometry, places, copies=None):
-        """copies: Copies to take, None: fit them."""
+    def __init__(self, rec, kinetics, geometry, places, copies=None, products=None):
+        """copies: Copies to take, None: fit them; products: whether products of velocities act through hidden neurons,
+        None: if the recording surely needs them."""
         alpha = kinetics.alpha
         self.rec, self.kinetics, self.geometry, self.places = rec, kinetics, geometry, places
         rates, u, currents, known, usable = prepare(rec, alpha, kinetics)
@@ -137,19 +140,37 @@ class Fit:
             signals = multiplied_signals(u, v, alpha, self.directions, driven)
             self.samples = self._select(signals, *late)[0]
         else:
-            build = lambda: hidden_signals(u, v, alpha, self.directions, self.copies, geometry, places, driven)  # noqa: E731
+            build = lambda products=False, trials=slice(None): hidden_signals(  # noqa: E731
+                u[trials], v[trials], alpha, self.directions, self.copies, geometry, places, driven, products
+            )
             signals = self._with_noise(build(), *late)
             if copies is None:
                 noise, used = np.zeros((*u.shape[:2], len(self.directions.T)), np.float32), np.zeros_like(usable)
                 noise[:, first:] = signals.x[..., signals.blocks[-1].columns]
                 used[:, first:] = self.samples.used.reshape(used[:, first:].shape)
                 self.copies = fit_copies(u, v, currents - known, used, alpha, geometry, places, noise)
-                if self.copies is not None:
-                    signals = self._with_noise(build(), *late)
+            products = self._needs(build, late) if products is None else products
+            if products or self.copies is not None:
+                signals = self._with_noise(build(products), *late)
         self.signals, self.u = signals, u[:, first:]
         self.order = regression.neighbours(self.samples.used)
         self.sums = regression.moments(self.samples, self.order)
         self.maps = self._maps(rec.velocity[:, first:], rec.valid[:, first:])
+
+    def _needs(self, build, late):
+        """Whether hidden neurons' response to products of the velocity's components surely explains more.
+
+        build: gives the signals without and with them; late: currents, known, usable and rates."""
+        some, fits = slice(None, None, max(1, len(self.rec.rates) // PRODUCT_TRIALS)), {}
+        for products in (False, True):
+            signals, parts = build(products, some), [a[some] for a in late]
+            samples, weights = self._select(signals, *parts)
+            shape = (*signals.x.shape[:2], samples.used.shape[1])
+            e, used = samples.residuals(weights).reshape(shape), samples.used.reshape(shape)
+            between = slice(FIRST_EVERY // 2, None, FIRST_EVERY)  # steps that the first fit has not seen
+            fits[products] = e[:, between], used[:, between], 0
+        likelihoods = compare_residuals(fits)
+        return surely_better(likelihoods[True], likelihoods[False])
 
     def _select(self, signals, currents, known, usable, rates):
         """Samples by the current that a first fit predicts, on every few steps and samples by their rate. Sets
@@ -270,7 +291,8 @@ class Fit:
                                 options={"xatol": 1e-4})  # fmt: skip
         best = likelihood(found.x)
         for usual in (1.0, chosen.scale):
-            if usual <= most and not surely_better(best, likelihood(usual)):
+            near = abs(found.x / usual - 1) < NEAR_ONE and usual == 1
+            if usual <= most and (near or not surely_better(best, likelihood(usual))):
                 return usual
         return float(found.x)
 

@@ -78,6 +78,8 @@ class Model:
         """The map R from all profiles' coefficients to the mean of neuron j's weights. Returns: (q, coefficients)."""
         R = np.zeros((self.q, len(self.frequency)))
         for block, (kept, columns) in zip(self.blocks, self.shown, strict=True):
+            if not len(kept):  # velocity enters driven neurons one by one
+                continue
             at = self.terms[kept, :, j].T  # (n, terms)
             R[block.columns, columns] = at if block.directions is None else block.directions.T @ at
         return R if self.free is None else R * self.free[:, j, None]

@@ -8,7 +8,8 @@ one place, have a threshold, and are driven or inhibited by the velocity,
 
     F(phi(gain * u @ K(width) - threshold +- drive * v_d)) @ V @ C
 
-and, for what copies leave, the first terms of any smooth path, F(u V) and F(v_d u V). V has the leading directions of
+and, for what copies leave, the first terms of any smooth path, F(u V) and F(v_d u V), and where the recording surely needs
+them F(v_d v_e u V). V has the leading directions of
 the recorded states. Where the velocity multiplies connections there is no synapse between: v_d u V and v_d v_e u V.
 The last block, F(e) V with the residuals e so far, is what hidden neurons' own noise still does to the current: their
 synapses filter it, so that it is predictable from the residuals before (extended least squares).
@@ -120,11 +121,11 @@ def second_moment(x, y=None, piece=4096):
     return total / max(1, len(x))
 
 
-def hidden_signals(u, v, alpha, directions, copies=None, geometry=None, places=None, driven=False):
+def hidden_signals(u, v, alpha, directions, copies=None, geometry=None, places=None, driven=False, products=False):
     """All blocks of the description with hidden neurons.
 
     u: (trials, steps, n) state; v: (trials, steps, D); directions: (n, k); copies: Copies or None; driven: whether
-    some recorded neurons receive the velocity themselves. Returns: Signals.
+    some recorded neurons receive the velocity themselves; products: with F(v_d v_e u V) too. Returns: Signals.
     """
     filtered = lambda a: state_of(a, alpha)  # noqa: E731
     z = u @ directions
@@ -137,6 +138,8 @@ def hidden_signals(u, v, alpha, directions, copies=None, geometry=None, places=N
     parts.append(("path", filtered(z), directions, "path", ()))
     for d in range(v.shape[-1]):
         parts.append(("gate", filtered(v[..., d : d + 1] * z), directions, "gate", (d, 1)))
+    for d, e in pairs(v.shape[-1]) if products else ():
+        parts.append(("products", filtered(v[..., d : d + 1] * v[..., e : e + 1] * z), directions, "products", (d, e)))
     return _assemble(parts, alpha)
 
 
@@ -147,10 +150,14 @@ def multiplied_signals(u, v, alpha, directions, driven=False):
     if driven:
         parts.append(("driven", v, None, "driven", ()))
     parts += [("gate", v[..., d : d + 1] * z, directions, "gate", (d, 1)) for d in components]
-    for d in components:
-        for e in range(d, v.shape[-1]):
-            parts.append(("products", v[..., d : d + 1] * v[..., e : e + 1] * z, directions, "products", (d, e)))
+    for d, e in pairs(v.shape[-1]):
+        parts.append(("products", v[..., d : d + 1] * v[..., e : e + 1] * z, directions, "products", (d, e)))
     return _assemble(parts, alpha)
+
+
+def pairs(components):
+    """All pairs of components of the velocity, each with itself too."""
+    return [(d, e) for d in range(components) for e in range(d, components)]
 
 
 def _assemble(parts, alpha):
