@@ -10,16 +10,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nsi import geometry, prediction, recordings
+from nsi import consistency, geometry, prediction, recordings
+from nsi.recordings import OUTLYING
 
 SHORTEST = 5.0  # s of activity, below which nothing is said of its turning
 UNRELATED = 0.12  # correlation of turning below which there is none, in a long recording; 3 / sqrt(s) in a shorter one
 GAIN, NOISY_GAIN = (0.6, 1.6), (0.5, 2.0)  # turning per velocity that may be a circuit's own, and at r below 0.9
+SURE = 0.9  # correlation of turning from which a factor or a shift is named
 LATE = 0.035, 1.5  # s, and steps, beyond which clocks are apart
 GAINED = 0.02  # of the variance that is not explained: what a lag must explain beyond none
-JUMP = 0.3, 12.0  # rad, and robust s.d., beyond which single steps are jumps
+JUMP = 0.3, 12.0, 4.0  # rad, robust s.d., and median changes of the rates, beyond which single steps are jumps
 SCALE = 0.2, 1.05  # 99th percentile of a neuron's rates that the network can have
-UNEQUAL = 5.0  # ratio of the neurons' 99th percentiles
+UNEQUAL = 5.0, 20.0  # ratio of the neurons' 99th percentiles, of most neurons, and of the largest rates of any two
 BASELINE = 0.15  # 5th percentile of a neuron's rates over its 99th
 SATURATED = 0.05  # share of a neuron's samples at its largest value
 SLOW, COARSE = 0.01, 1.0  # alpha, and dt in s, that are mistakes more often than not
@@ -31,16 +33,20 @@ class Seen(NamedTuple):
 
     angle: np.ndarray  # (trials, steps) rad, NaN in silence; of the first component
     turning: dict  # prediction.turning's, of the first component
+    places: np.ndarray  # (trials, steps, D) rad, NaN in silence
+    course: np.ndarray | None = None  # (trials, steps) rad, the given heading, as `angle`
 
     @classmethod
     def of(cls, rec):
         shape = geometry.of(rec)
         places = geometry.places_of(rec, shape)
-        heading, turning = shape.decode(rec.rates, places), prediction.turning(rec, shape, places)
+        where, turning = shape.decode(rec.rates, places), prediction.turning(rec, shape, places)
+        given = rec.heading is not None and rec.heading.shape[-1] == shape.dimensions
+        courses = [where, rec.heading if given else None]
         if shape.dimensions > 1:
-            heading = prediction.course_of(shape, heading)
+            courses = [None if one is None else prediction.course_of(shape, one) for one in courses]
             turning = of_first(turning)
-        return cls(heading[..., 0], turning)
+        return cls(courses[0][..., 0], turning, where, courses[1][..., 0] if given else None)
 
 
 def of_first(turning):
@@ -66,12 +72,44 @@ def before(rec, path, alpha, length, bootstrap=False, seen=None):
     Yields: sentences, which begin with the file's name.
     """
     seen = seen or Seen.of(rec)
+    parts = Parts.of(rec, seen, alpha)
     kinds = (
         recordings.outliers(rec), silence(rec), scale(rec), neurons(rec), time(rec, alpha),
-        trials(rec, length, bootstrap), turning(rec, seen), jumps(rec, seen),
+        trials(rec, length, bootstrap), parts.repeated, parts.activity, turning(rec, seen, parts, alpha),
+        () if parts.unsure or parts.velocity else jumps(rec, seen),
     )  # fmt: skip
     for kind in kinds:
         yield from (f"{path.name}: {sentence}" for sentence in kind)
+
+
+class Parts(NamedTuple):
+    """Sentences on parts of a recording that differ from each other (nsi/consistency.py), by what they are of."""
+
+    repeated: list
+    activity: list
+    velocity: list
+    heading: list
+    unsure: bool  # whether what is wrong with the activity makes its turning unsure
+
+    @classmethod
+    def of(cls, rec, seen, alpha):
+        repeated, divided = list(consistency.repeated(rec)), consistency.divisions(rec)
+        length, velocity, heading = seconds(rec), [], []
+        found = list(consistency.of_activity(consistency.Activity(rec, seen.places, alpha), divided))
+        activity, unsure = [sentence for sentence, _ in found], any(sure for _, sure in found)
+        found = consistency.related(rec, seen.angle, seen.turning)
+        if length > consistency.FEWEST and not unsure and not unrelated(found["r"], length):
+            jumped = jumps_of(rec, seen.angle, seen)
+            jumped = False if jumped is None else jumped[0]
+            one = consistency.Turning(rec, seen.angle, found, divided, jumped)
+            velocity = list(consistency.of_velocity(one))
+            given = seen.turning.get("heading")
+            if seen.course is not None and seen.places.shape[-1] == 1 and not velocity:
+                activity += consistency.of_place(seen.angle, seen.course, divided) if not activity else []
+            if given and not velocity and not activity:
+                given = consistency.related(rec, seen.course, given)
+                heading = list(consistency.of_heading(consistency.Turning(rec, seen.course, given, divided)))
+        return cls(repeated, activity, velocity, heading, unsure)
 
 
 def reason(rec, alpha):
@@ -102,19 +140,24 @@ def some(items, most=5):
 
 def silence(rec):
     """Steps at which no neuron fires: padding without `lengths`, or gaps."""
-    silent = rec.valid & ~rec.rates.any(-1)
+    silent, total = rec.valid & ~rec.rates.any(-1), rec.rates.sum(-1)
+    usual = np.median(total[rec.valid & ~silent])
+    onset = np.zeros_like(silent)  # of silence that does not fade in, as that of a few cells does
+    onset[:, 1:] = silent[:, 1:] & (total[:, :-1] > 0.3 * usual)
     ends = rec.valid.sum(1)
     at_end = np.array([e - np.max(np.flatnonzero(~s[:e]), initial=-1) - 1 for s, e in zip(silent, ends, strict=True)])
     still = [not v[e - k : e].any() for v, e, k in zip(rec.velocity, ends, at_end, strict=True)]
+    abrupt = np.array([k < e and o[e - k] for o, e, k in zip(onset, ends, np.maximum(at_end, 1), strict=True)])
     long = at_end >= 10
-    padded = np.flatnonzero(long if long.mean() > 0.2 else long & still)  # few cells may all be silent for a while
+    padded = np.flatnonzero(long & (abrupt if (long & abrupt).mean() > 0.2 else still))
     if len(padded):
         yield (
             f"rates is 0 in all neurons at the end of {len(padded)} of {len(ends)} trials (trial {some(padded)}), "
             f"for up to {at_end.max()} steps, as padding is; give `lengths`, the steps that each trial really has"
         )
     share = (silent.sum() - at_end[padded].sum()) / max(1, rec.valid.sum() - at_end[padded].sum())
-    if share > 0.01:
+    onsets = (silent[:, 1:] & ~silent[:, :-1]).sum()
+    if share > 0.01 and (share > 0.5 or onset.sum() > 0.5 * onsets):
         where = np.argwhere(silent)[0]
         yield (
             f"rates is 0 in all neurons at {share:.0%} of the steps (first at trial {where[0]}, step {where[1]}), "
@@ -141,7 +184,7 @@ def scale(rec):
             f"reaches {usual:.3g} in the median neuron (99th percentile; {high[fires].min():.3g} to {high.max():.3g})"
         )
         yield f"rates {where}, as in spikes/s or other units, while the network's lie between 0 and 1; {remedy}"
-    elif high[fires].max() > UNEQUAL * high[fires].min():
+    elif _unequal(high[fires], np.minimum(x.max(0), OUTLYING * high)[fires]):
         yield (
             f"rates reaches from {high[fires].min():.3g} to {high.max():.3g} in different neurons (99th percentile); "
             f"{remedy}"
@@ -152,6 +195,15 @@ def scale(rec):
             f"rates never falls far: its 5th percentile is {share:.0%} of its 99th in the median neuron, as with a "
             f"constant baseline; subtract it, neuron by neuron (np.quantile(rates, 0.05, (0, 1)))"
         )
+
+
+def _unequal(high, largest):
+    """Whether neurons differ in scale: many of them by their high rates, or any by the largest.
+
+    Neurons whose places were hardly visited have few high rates, whatever their scale.
+    """
+    low, top = np.quantile(high, [0.1, 0.9])
+    return top > UNEQUAL[0] * low or largest.max() > UNEQUAL[1] * largest.min()
 
 
 def neurons(rec):
@@ -218,14 +270,17 @@ def unrelated(r, time):
     return r is None or abs(r) < min(0.5, max(UNRELATED, 3 / np.sqrt(time)))
 
 
-def turning(rec, seen):
-    """Velocity in other units, of another clock or of other trials, or no velocity at all."""
+def turning(rec, seen, parts, alpha):
+    """Velocity in other units, of another clock or of other trials, or no velocity at all; heading likewise."""
     length = seconds(rec)
     if length < SHORTEST:
         return
     v, unit = rec.velocity[rec.valid][:, 0], "expected the turning velocity in rad/s, signed"
     if np.ptp(v) == 0:
         yield f"velocity is {v[0]:g} throughout, so that nothing tells how it moves the activity; {unit}"
+        return
+    if parts.velocity:
+        yield from parts.velocity
         return
     found = seen.turning
     given = found.get("heading", {"r": None})
@@ -235,32 +290,90 @@ def turning(rec, seen):
                             for v in (rec.velocity[..., 1], rec.velocity.prod(-1)))  # fmt: skip
             if unrelated(second, length) and not unrelated(both, length):
                 return
+        if parts.unsure:
+            return
         at = "" if found["r"] is None else f" (slope {found['slope']:.2g}, r {found['r']:.2f})"
         yield f"velocity: the recorded activity does not turn with it{at}{_why(rec, seen, length)}; {unit}"
         return
-    yield from _strangers(rec, seen)
     by_heading, (low, high) = not unrelated(given["r"], length), GAIN if abs(found["r"]) > 0.9 else NOISY_GAIN
     slope = given["slope"] if by_heading and not GAIN[0] < abs(given["slope"]) < GAIN[1] else found["slope"]
     if not low < abs(found["slope"]) < high:
         yield _units(rec, v, found, slope, by_heading and GAIN[0] < abs(given["slope"]) < GAIN[1])
-    elif rec.heading is not None and not by_heading and _in_degrees(rec, length):
-        largest = np.abs(rec.heading).max()
-        yield f"heading reaches {largest:.3g} and turns with velocity as if it were in degrees; expected heading in rad"
-    elif by_heading and not GAIN[0] < abs(given["slope"]) < GAIN[1]:
-        yield (
-            f"heading turns {abs(given['slope']):.3g} times as fast as velocity, and the activity "
-            f"{abs(found['slope']):.3g} times; expected the heading of the same animal, in rad"
-        )
-    elif by_heading and given["slope"] < 0:
-        yield f"heading turns against velocity (slope {given['slope']:.2f}); give both the same sign"
-    at_once = prediction.turns(seen.angle, rec.velocity[..., 0], rec.valid, rec.dt, 0.0)["r"] or 0.0
-    gained = (found["r"] ** 2 - at_once**2) / max(1 - found["r"] ** 2, 1e-9)
-    if abs(found["lag"]) > max(LATE[0], LATE[1] * rec.dt) and gained > GAINED:
+    else:
+        yield from _heading(rec, seen, parts, length)
+    late = _lag(rec, seen.angle, found)
+    if late and not parts.unsure and not _synapse(rec, seen, alpha):
         early = found["lag"] < 0
+        remedy = f": move velocity {abs(found['lag']):.3g} s {'earlier' if early else 'later'}, {late} steps"
+        remedy = remedy if abs(found["r"]) >= SURE else ""
         yield (
             f"velocity: the recorded activity turns {abs(found['lag']):.3g} s {'before' if early else 'after'} it "
-            f"(r {found['r']:.2f}); unless neurons do, their clocks are apart: move velocity "
-            f"{abs(found['lag']):.3g} s {'earlier' if early else 'later'}, {round(abs(found['lag']) / rec.dt)} steps"
+            f"(r {found['r']:.2f}); unless neurons do, their clocks are apart{remedy}"
+        )
+
+
+def _lag(rec, angle, found):
+    """By how many steps an angle turns before or after the velocity, 0 where they turn together."""
+    at_once = prediction.turns(angle, rec.velocity[..., 0], rec.valid, rec.dt, 0.0)["r"] or 0.0
+    gained = (found["r"] ** 2 - at_once**2) / max(1 - found["r"] ** 2, 1e-9)
+    apart = abs(found["lag"]) > max(LATE[0], LATE[1] * rec.dt) and gained > GAINED
+    return round(abs(found["lag"]) / rec.dt) if apart else 0
+
+
+def _synapse(rec, seen, alpha):
+    """Whether the activity's lag is that of a synapse or two, and not of a clock.
+
+    A synapse filters: the activity that it leads to follows an exponential mean of the velocity; where the velocity
+    acts on the rates themselves, these also follow its changes. A clock's lag is explained by neither.
+    """
+    v, best = rec.velocity[..., 0].astype(float), abs(seen.turning["r"])
+    once, before = _smoothed(v, alpha), np.diff(v, axis=1, prepend=v[:, :1]) / alpha
+    if abs(seen.turning["lag"]) > 2 * rec.dt / alpha + LATE[1] * rec.dt:
+        return False
+    models = (v + before,) if seen.turning["lag"] < 0 else (once, _smoothed(once, alpha))
+    each = [prediction.turns(seen.angle, model, rec.valid, rec.dt, by)["r"]
+            for model in models for by in (0.0, rec.dt)]  # fmt: skip
+    return max(abs(r or 0) for r in each) >= best - 0.02 * (1 - best)
+
+
+def _smoothed(x, alpha):
+    """An exponential mean over time, as a synapse has. x: (trials, steps)."""
+    y = np.empty_like(x)
+    y[:, 0] = x[:, 0]
+    for t in range(1, x.shape[1]):
+        y[:, t] = y[:, t - 1] + alpha * (x[:, t] - y[:, t - 1])
+    return y
+
+
+def _heading(rec, seen, parts, length):
+    """A heading that does not turn with the velocity, as the activity does. Yields: at most one sentence."""
+    if seen.course is None:
+        return
+    given, others = seen.turning.get("heading", {"r": None}), f"the recorded activity does (r {seen.turning['r']:.2f})"
+    if parts.heading:
+        yield from parts.heading
+    elif unrelated(given["r"], length):
+        if _in_degrees(rec, length):
+            largest = np.abs(rec.heading).max()
+            yield f"heading reaches {largest:.3g} and turns with velocity as if it were in degrees; expected heading in rad"
+        else:
+            how = "does not change" if given["r"] is None else f"does not turn with velocity (r {given['r']:.2f})"
+            yield f"heading {how}, though {others}: it is of other trials or times, or was not tracked; leave it out"
+    elif not GAIN[0] < abs(given["slope"]) < GAIN[1]:
+        yield (
+            f"heading turns {abs(given['slope']):.3g} times as fast as velocity, and the activity "
+            f"{abs(seen.turning['slope']):.3g} times; expected the heading of the same animal, in rad"
+        )
+    elif given["slope"] < 0:
+        yield f"heading turns against velocity (slope {given['slope']:.2f}); give both the same sign"
+    elif _lag(rec, seen.course, given) and abs(given["lag"] - seen.turning["lag"]) > LATE[0]:
+        early, lag = given["lag"] < 0, seen.turning["lag"]
+        activity = f"{abs(lag):.3g} s {'before' if lag < 0 else 'after'} it" if lag else "with it"
+        remedy = f"; move heading {_lag(rec, seen.course, given)} steps {'later' if early else 'earlier'}"
+        yield (
+            f"heading turns {abs(given['lag']):.3g} s {'before' if early else 'after'} velocity, and the recorded "
+            f"activity {activity} (r {seen.turning['r']:.2f}): heading's clock is apart"
+            f"{remedy if min(abs(given['r']), abs(seen.turning['r'])) >= SURE else ''}"
         )
 
 
@@ -282,6 +395,8 @@ def _units(rec, v, found, slope, by_heading):
     known = abs(np.log(size / factor)) < np.log(1.6)
     guess = f", as if it were in {unit}" if known else ""
     true = factor if known else size
+    if abs(found["r"]) < SURE:
+        return f"velocity: {says}{guess}; expected the turning velocity in rad/s, of the same circuit"
     return (
         f"velocity: {says}{guess}; its s.d. of {v.std():.3g} would be {v.std() * true:.3g} rad/s: "
         f"multiply it by {true:.4g}"
@@ -310,51 +425,46 @@ def _why(rec, seen, length):
     return ": is it another quantity, of other trials, or of another time"
 
 
-def _strangers(rec, seen):
-    """Single trials that do not turn with their velocity while the others do."""
-    if len(rec.rates) < 3 or abs(seen.turning["r"]) > 0.98:
-        return
-    one = [(a[None] for a in trial) for trial in zip(seen.angle, rec.velocity[..., 0], rec.valid, strict=True)]
-    each = [prediction.turns(*trial, rec.dt, seen.turning["lag"])["r"] for trial in one]
-    each = np.abs(np.array([np.nan if one is None else one for one in each], float))
-    strange = np.flatnonzero((each < 0.75 * np.nanmedian(each)) & (rec.valid.sum(1) * rec.dt > 2))
-    if np.nanmedian(each) > 0.95 and len(strange):
-        yield (
-            f"velocity: the recorded activity of trial {some(strange)} does not turn with it (r at most "
-            f"{each[strange].max():.2f}, in the others {np.nanmedian(each):.2f}); are they paired with others' velocity"
-        )
+def jumps_of(rec, angle, seen, key="rates"):
+    """Where an angle jumps from one step to the next as no velocity explains. angle: (trials, steps) rad.
+
+    A step counts if what velocity leaves of it is beyond JUMP, so that a bump which wanders or is pushed has none.
+    Returns: (trials, steps) bool, the sizes of the jumps (trials, steps) rad; or None.
+    """
+    known = rec.valid & np.isfinite(angle + seen.angle)
+    use = known[:, 1:] & known[:, :-1]
+    if rec.stimulus is not None and key == "rates":
+        use &= ~consistency.after(rec.stimulus, round(0.15 / rec.dt))[:, 1:]
+    x = rec.dt * (rec.velocity[:, 1:, 0] + rec.velocity[:, :-1, 0]) / 2
+    moved = np.angle(np.exp(1j * np.diff(np.where(known, angle, 0), axis=1)))
+    slope = (x * moved)[use].sum() / max((x * x)[use].sum(), 1e-12)
+    if use.sum() < 100 or not NOISY_GAIN[0] < abs(slope) < NOISY_GAIN[1]:
+        return None
+    left = np.angle(np.exp(1j * (moved - slope * x))) * use
+    stays = np.abs(left + np.roll(left, 1, 1) + np.roll(left, -1, 1))  # an outlier comes and goes
+    left = np.abs(left)
+    limit = max(JUMP[0], JUMP[1] * 1.4826 * np.median(left[use]))
+    jump = (left > limit) & (stays > limit)
+    if key == "rates":  # the angle of few cells jumps where they hardly fire, and no rate does
+        size = np.linalg.norm(np.diff(rec.rates, axis=1), axis=-1)
+        jump &= size > JUMP[2] * np.median(size[use])
+    if not jump.any():
+        return None
+    return np.pad(jump, ((0, 0), (1, 0))), np.pad(left, ((0, 0), (1, 0)))
 
 
 def jumps(rec, seen):
-    """Jumps of the activity, or of the heading, from one step to the next that no velocity explains.
-
-    A step counts if what velocity leaves of it is beyond JUMP, so that a bump which wanders or is pushed has none.
-    """
-    angles = {"rates": seen.angle}
-    if rec.heading is not None:
-        angles["heading"] = rec.heading[..., 0]
-    for key, angle in angles.items():
-        known = rec.valid & np.isfinite(angle + seen.angle)
-        use = known[:, 1:] & known[:, :-1]
-        if rec.stimulus is not None and key == "rates":
-            use = use & ~rec.stimulus[:, :-1].any(-1)
-        x = rec.dt * (rec.velocity[:, 1:, 0] + rec.velocity[:, :-1, 0]) / 2
-        moved = np.angle(np.exp(1j * np.diff(np.where(known, angle, 0), axis=1)))
-        slope = (x * moved)[use].sum() / max((x * x)[use].sum(), 1e-12)
-        if use.sum() < 100 or not NOISY_GAIN[0] < abs(slope) < NOISY_GAIN[1]:
-            continue
-        left = np.angle(np.exp(1j * (moved - slope * x))) * use
-        stays = np.abs(left + np.roll(left, 1, 1) + np.roll(left, -1, 1))  # an outlier comes and goes
-        left = np.abs(left)
-        limit = max(JUMP[0], JUMP[1] * 1.4826 * np.median(left[use]))
-        jump = (left > limit) & (stays > limit)
-        if jump.any():
+    """Jumps of the activity, or of the heading. Yields: at most one sentence."""
+    for key, angle in (("rates", seen.angle), ("heading", rec.heading)):
+        found = None if angle is None else jumps_of(rec, angle if key == "rates" else angle[..., 0], seen, key)
+        if found is not None:
+            jump, size = found
             trial, step = np.argwhere(jump)[0]
             at = np.bincount(np.nonzero(jump)[1])
-            alike = f", {at.max()} of them at step {at.argmax() + 1}" if at.max() > 1 else ""
+            alike = f", {at.max()} of them at step {at.argmax()}" if at.max() > 1 else ""
             yield (
                 f"{'rates: the activity' if key == 'rates' else 'heading'} jumps {jump.sum()} times by up to "
-                f"{left[jump].max():.2g} rad from one step to the next, which no velocity explains (first at trial "
-                f"{trial}, step {step + 1}{alike}); where frames are missing, cut the trials there and use `lengths`"
+                f"{size[jump].max():.2g} rad from one step to the next, which no velocity explains (first at trial "
+                f"{trial}, step {step}{alike}); where frames are missing, cut the trials there and use `lengths`"
             )
             return

@@ -333,7 +333,9 @@ def places_of(rec, shape):
     count = np.maximum(np.bincount(bins, minlength=36), 1)
     tuning = np.stack([np.bincount(bins, x, 36) / count for x in rates.T])  # (n, bins)
     preferred = np.angle(tuning @ np.exp(1j * (np.arange(36) + 0.5) * np.pi / 18))[:, None] % (2 * np.pi)
-    if not np.nanmean(shape.distance(shape.decode(rates, preferred), heading[:, None])) < TOLD:
+    error = np.nanmean(shape.distance(shape.decode(rates, preferred), heading[:, None]))
+    middle = np.angle(np.exp(1j * heading).mean())  # a heading that hardly changes tells no neuron's place
+    if not error < min(TOLD, np.mean(np.abs(np.angle(np.exp(1j * (heading - middle))))) - error):
         return found
     for even in (found, -found % (2 * np.pi)):
         off = np.exp(1j * (even - preferred))[tuning.any(1)]

@@ -187,28 +187,54 @@ def turns(angle, velocity, valid, dt, lag=None):
 
 def _turns(angle, velocity, valid, dt, span, lag):
     """The correlation, the lag (s), and the turns that velocity and angle say, at the best lag; or None."""
-    steps = angle.shape[1]
-    k, width = (max(1, min(round(seconds / dt), steps // part)) for seconds, part in ((span, 4), (0.4 * span, 8)))
-
-    def mean(x):
-        sums = np.pad(np.cumsum(x, 1), ((0, 0), (1, 0)))
-        return (sums[:, width:] - sums[:, :-width]) / width
-
-    pointing, known = mean(np.exp(1j * np.where(valid, angle, 0.0)) * valid), mean(valid * 1.0) > 1 - 1e-6
-    moved = np.angle(pointing[:, k:] * pointing[:, :-k].conj())  # (trials, steps - width - k + 1)
-    whole = mean(dt * (np.cumsum(velocity, 1, dtype=float) - velocity))
-    driven, known = whole[:, k:] - whole[:, :-k], known[:, k:] & known[:, :-k]
-    furthest, best = min(round(LAG / dt), moved.shape[1] // 4), None
+    pairs = Turns(angle, velocity, valid, dt, span)
+    furthest, best = min(round(LAG / dt), pairs.moved.shape[1] // 4), None
     for by in range(-furthest, furthest + 1) if lag is None else [round(lag / dt)]:
-        late, early = (slice(max(0, s * by), moved.shape[1] - max(0, -s * by), max(1, k // 5)) for s in (1, -1))
-        use = known[:, late] & known[:, early]
-        x, y = driven[:, early][use], moved[:, late][use]
+        x, y, use, _ = pairs.at(by)
+        x, y = x[use], y[use]
         if len(x) < 3 or np.ptp(x) < 1e-9 or np.ptp(y) < 1e-9:
             continue
         r = np.corrcoef(x, y)[0, 1]
         if best is None or abs(r) > abs(best[0]) + 1e-12:
             best = r, by * dt, x, y
     return best
+
+
+class Turns:
+    """How far velocity and angle turn over windows of a recording.
+
+    angle: (trials, steps) rad; velocity: (trials, steps) rad/s; valid: (trials, steps) bool; span: s, of a window.
+    """
+
+    def __init__(self, angle, velocity, valid, dt, span):
+        steps = angle.shape[1]
+        self.apart, self.width = (
+            max(1, min(round(seconds / dt), steps // part)) for seconds, part in ((span, 4), (0.4 * span, 8))
+        )
+        pointing, known = self._mean(np.exp(1j * np.where(valid, angle, 0.0)) * valid), self._mean(valid * 1.0)
+        k, known = self.apart, known > 1 - 1e-6
+        self.moved = np.angle(pointing[:, k:] * pointing[:, :-k].conj())  # (trials, steps - width - k + 1)
+        self.known, self.driven = known[:, k:] & known[:, :-k], self.turn_of(velocity, dt)
+
+    def _mean(self, x):
+        sums = np.pad(np.cumsum(x, 1), ((0, 0), (1, 0)))
+        return (sums[:, self.width :] - sums[:, : -self.width]) / self.width
+
+    def turn_of(self, velocity, dt):
+        """A velocity's turn in each window, as the angle's is averaged. velocity: (trials, steps)."""
+        whole = self._mean(dt * (np.cumsum(velocity, 1, dtype=float) - velocity))
+        return whole[:, self.apart :] - whole[:, : -self.apart]
+
+    def at(self, by, driven=None):
+        """Turns of a velocity and, `by` steps later, of the angle. driven: `turn_of`'s of another velocity.
+
+        Returns: x, y, and which are known, (trials, windows), and the step in the middle of each window, of the angle.
+        """
+        count = self.moved.shape[1]
+        late, early = (slice(max(0, s * by), count - max(0, -s * by), max(1, self.apart // 5)) for s in (1, -1))
+        middle = np.arange(count)[late] + (self.apart + self.width) // 2
+        driven = self.driven if driven is None else driven
+        return driven[:, early], self.moved[:, late], self.known[:, late] & self.known[:, early], middle
 
 
 def window_error(net, rec, warmup, window):
