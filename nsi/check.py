@@ -19,7 +19,11 @@ GAIN, NOISY_GAIN = (0.6, 1.6), (0.5, 2.0)  # turning per velocity that may be a 
 SURE = 0.9  # correlation of turning from which a factor or a shift is named
 LATE = 0.035, 1.5  # s, and steps, beyond which clocks are apart
 GAINED = 0.02  # of the variance that is not explained: what a lag must explain beyond none
-JUMP = 0.3, 12.0, 4.0  # rad, robust s.d., and median changes of the rates, beyond which single steps are jumps
+JUMP = (
+    0.3,
+    12.0,
+    2.0,
+)  # rad, robust s.d., and 98th percentiles of the rates' changes, beyond which single steps are jumps
 SCALE = 0.2, 1.05  # 99th percentile of a neuron's rates that the network can have
 UNEQUAL = 5.0, 20.0  # ratio of the neurons' 99th percentiles, of most neurons, and of the largest rates of any two
 BASELINE = 0.15  # 5th percentile of a neuron's rates over its 99th
@@ -157,6 +161,8 @@ def silence(rec):
         )
     share = (silent.sum() - at_end[padded].sum()) / max(1, rec.valid.sum() - at_end[padded].sum())
     onsets = (silent[:, 1:] & ~silent[:, :-1]).sum()
+    if rec.stimulus is not None:  # after strong pulses neurons may all be silent
+        share = (silent & ~consistency.after(rec.stimulus, round(0.25 / rec.dt))).sum() / rec.valid.sum()
     if share > 0.01 and (share > 0.5 or onset.sum() > 0.5 * onsets):
         where = np.argwhere(silent)[0]
         yield (
@@ -169,12 +175,12 @@ def scale(rec):
     """Rates in other units than the network's, which lie between 0 and 1."""
     x = rec.rates[rec.valid]
     low, high = np.quantile(x[:: max(1, len(x) // 20000)], [0.05, 0.99], axis=0)
+    remedy = "scale each neuron, e.g. 0.8 * rates / np.quantile(rates, 0.99, (0, 1))"
+    if not high.all():
+        remedy += ", and leave out those of which this quantile is 0"
     high = np.where(high > 0, high, x.max(0))
     fires = high > 0
-    usual, remedy = (
-        float(np.median(high[fires])),
-        "scale each neuron, e.g. 0.8 * rates / np.quantile(rates, 0.99, (0, 1))",
-    )
+    usual = float(np.median(high[fires]))
     if np.array_equal(x, np.round(x)) and x.max() > 1:
         yield (
             f"rates holds whole numbers up to {x.max():g}, as counts of spikes are; smooth them over time and {remedy}"
@@ -184,7 +190,7 @@ def scale(rec):
             f"reaches {usual:.3g} in the median neuron (99th percentile; {high[fires].min():.3g} to {high.max():.3g})"
         )
         yield f"rates {where}, as in spikes/s or other units, while the network's lie between 0 and 1; {remedy}"
-    elif _unequal(high[fires], np.minimum(x.max(0), OUTLYING * high)[fires]):
+    elif _unequal(rec, high[fires], np.minimum(x.max(0), OUTLYING * high)[fires]):
         yield (
             f"rates reaches from {high[fires].min():.3g} to {high.max():.3g} in different neurons (99th percentile); "
             f"{remedy}"
@@ -197,13 +203,14 @@ def scale(rec):
         )
 
 
-def _unequal(high, largest):
+def _unequal(rec, high, largest):
     """Whether neurons differ in scale: many of them by their high rates, or any by the largest.
 
     Neurons whose places were hardly visited have few high rates, whatever their scale.
     """
     low, top = np.quantile(high, [0.1, 0.9])
-    return top > UNEQUAL[0] * low or largest.max() > UNEQUAL[1] * largest.min()
+    one = seconds(rec) > consistency.FEWEST and largest.max() > UNEQUAL[1] * largest.min()
+    return one or top > UNEQUAL[0] * low
 
 
 def neurons(rec):
@@ -355,7 +362,7 @@ def _heading(rec, seen, parts, length):
     elif unrelated(given["r"], length):
         if _in_degrees(rec, length):
             largest = np.abs(rec.heading).max()
-            yield f"heading reaches {largest:.3g} and turns with velocity as if it were in degrees; expected heading in rad"
+            yield f"heading reaches {largest:.3g} and turns as if it were in degrees; expected heading in rad"
         else:
             how = "does not change" if given["r"] is None else f"does not turn with velocity (r {given['r']:.2f})"
             yield f"heading {how}, though {others}: it is of other trials or times, or was not tracked; leave it out"
@@ -447,7 +454,7 @@ def jumps_of(rec, angle, seen, key="rates"):
     jump = (left > limit) & (stays > limit)
     if key == "rates":  # the angle of few cells jumps where they hardly fire, and no rate does
         size = np.linalg.norm(np.diff(rec.rates, axis=1), axis=-1)
-        jump &= size > JUMP[2] * np.median(size[use])
+        jump &= size > JUMP[2] * np.quantile(size[use], 0.98)
     if not jump.any():
         return None
     return np.pad(jump, ((0, 0), (1, 0))), np.pad(left, ((0, 0), (1, 0)))

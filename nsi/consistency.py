@@ -312,14 +312,10 @@ def missing(turning):
     slope = (x * y)[clear].sum() / max((x * x)[clear].sum(), 1e-12)
     left = np.angle(np.exp(1j * (y - slope * x))) ** 2
     inside = use & (within > 0.9)
-    by_trial = lambda a, part: np.array([a[k][part[k]].mean() for k in range(len(a)) if part[k].any()])  # noqa: E731
-    blind = False
-    if inside.sum() > 10 and clear.sum() > 10:
-        ins, out = by_trial(left, inside), by_trial(left, clear)
-        error = np.sqrt(ins.var() / len(ins) + out.var() / len(out))
-        turns = y[clear].var()
-        blind = ins.mean() > 3 * out.mean() and ins.mean() > 0.1 * turns and ins.mean() - out.mean() > 4 * error
-        blind = blind and (len(ins) > 3 or inside.sum() * pairs.apart / 5 * rec.dt > 0.5)
+    blind, independent = False, inside.sum() * max(1, pairs.apart // 5) / size
+    if independent > 4 and clear.sum() > 10:
+        out = left[clear].mean()
+        blind = left[inside].mean() > max(3 * out, 0.1 * y[clear].var()) and np.median(left[inside]) > 2 * out
     scattered = False
     if not blind:
         filled = _filled(rec.velocity[..., 0], lost, valid, round(PATIENCE / rec.dt))
@@ -542,19 +538,21 @@ def of_place(angle, heading, divided):
     known = np.isfinite(angle)
     apart = np.exp(1j * (np.where(known, angle, 0) - heading)) * known
     for segments in divided:
+        if segments.joint or segments.gain > 1.2:
+            continue  # within a trial a bump that integrates velocity drifts away from the heading
         use = segments.label >= 0
         sums = np.array([np.bincount(segments.label[use], part[use], segments.count)
                          for part in (apart.real, apart.imag, known)])  # fmt: skip
         each = (sums[0] + 1j * sums[1]) / np.maximum(sums[2], 1)
         best = None
-        for k in range(3, segments.count - 2):
+        for k in range(segments.count // 6 + 2, segments.count - segments.count // 6 - 1):
             before, after = each[:k].mean(), each[k:].mean()
             if best is None or abs(before) + abs(after) > best[0]:
                 best = abs(before) + abs(after), before, after, k
-        if best is None or min(map(abs, best[1:3])) < 0.9:
+        if best is None or min(map(abs, best[1:3])) < 0.95:
             continue
         turned = np.angle(best[2] / best[1])
-        if abs(turned) > 0.3:
+        if abs(turned) > 1:
             yield (
                 f"rates: relative to heading the activity points {abs(turned):.2g} rad elsewhere in "
                 f"{segments.where(np.arange(best[3], segments.count))} than before; unless the circuit was reset, the "
@@ -648,14 +646,18 @@ class Activity:
         alike = np.einsum("aij,bij->iab", rows, rows)  # (n, segments, segments)
         alike[~(active.T[:, :, None] & active.T[:, None])] = np.nan
         best = None
-        for k in range(1, count):
-            before = np.arange(count) < k
-            same = (before[:, None] == before) & ~np.eye(count, dtype=bool)
+        at = np.arange(count)
+        for k, mixed in itertools.product(range(2, count - 1), (0, 1)):
+            before, used = at < k, (at < k) | (at >= k + mixed)  # the change may lie within a segment
+            both = used & used[:, None]
+            same, other = ((before[:, None] == before) & both & (at != at[:, None]), (before[:, None] != before) & both)
+            if k + mixed > count - 2:
+                continue
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", RuntimeWarning)  # of neurons that are active in one segment only
-                within, across = (np.nanmean(alike[:, part], 1) for part in (same, before[:, None] != before))
-            changed = np.flatnonzero((within > 0.75) & (within - across > 0.5))
-            if len(changed) > 1 and np.nanmean(within) > 0.7:
+                within, across = np.nanquantile(alike[:, same], 0.2, 1), np.nanquantile(alike[:, other], 0.8, 1)
+            changed = np.flatnonzero((within > 0.7) & (within - across > 0.3))
+            if len(changed) > 1 and np.nanmedian(within) > 0.7:
                 score = np.nanmean((within - across)[changed]) * len(changed)
                 if best is None or score > best[0]:
                     best = score, changed, k
@@ -766,7 +768,7 @@ def of_activity(activity, divided):
         return
     enough = activity.known.sum() * activity.rec.dt > FEWEST and activity.explained > WELL
     kinds = (_order, _lost, _late, _amplitude) if enough else ()
-    for kind in (*kinds, _together):
+    for kind in (*kinds, _together, *((_brightness,) if enough else ())):
         for sentence in kind(activity, divided):
             yield sentence, kind in (_order, _lost, _late) or activity.explained < WELL
             return
@@ -776,7 +778,7 @@ def _order(activity, divided):
     """Neurons that change places."""
     for segments in divided:
         coarse = segments.coarser(8)
-        if found := activity.reordered(coarse):
+        if not segments.joint and (found := activity.reordered(coarse)):
             which, first = found
             yield (
                 f"rates: {len(which)} of {activity.rates.shape[1]} neurons (neuron {_some(which)}) fire together with "
@@ -794,7 +796,9 @@ def _lost(activity, divided):
         total, weights = activity.sums(coarse, product), activity.sums(coarse, square)
         weights = np.where(weights > 0.2 * np.median(weights, 0), weights, 0)
         each = [change(t, w, ratio(5), 2) for t, w in zip(total.T, weights.T, strict=True)]
-        lost = [k for k, part in enumerate(each) if part]
+        step = activity.known.sum() * activity.rec.dt / len(activity.rates)
+        lost = [k for k, part in enumerate(each)
+                if part and _parted(total[:, k], weights[:, k] * step, part.which)]  # fmt: skip
         if lost and len(lost) < 0.8 * n:
             first = each[lost[0]]
             low = first.which if abs(first.here) < abs(first.elsewhere) else (
@@ -805,6 +809,18 @@ def _lost(activity, divided):
                 "were not seen there; leave out these neurons, or that part"
             )
             return
+
+
+def _parted(total, weights, which):
+    """Whether nearly all segments of one part lie beyond those of the other, and enough is known of both.
+
+    total: (segments,); weights: (segments,) s.
+    """
+    known, inside = weights > 0, np.isin(np.arange(len(total)), which)
+    if min(weights[inside].sum(), weights[~inside].sum()) < 1.0:
+        return False
+    low, high = sorted((total[known & part] / weights[known & part] for part in (inside, ~inside)), key=np.median)
+    return np.quantile(low, 0.8) < 0.5 * np.quantile(high, 0.2)
 
 
 def _late(activity, divided):
@@ -867,7 +883,10 @@ def _together(activity, divided):
             f"correlation {r:.2f}), as with movement artefacts, stray light or noise that all share; subtract what "
             "they share before scaling"
         )
-        return
+
+
+def _brightness(activity, divided):
+    """A gain that all active neurons share, and that no velocity or stimulus explains."""
     sd, r = activity.gain()
     if sd > 0.2 and r > 0.95 and activity.rec.stimulus is None:
         yield (

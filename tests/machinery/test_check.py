@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter1d
 
 import cann
 import train
@@ -116,6 +117,104 @@ MISTAKES = {
 }
 
 
+def scaled(rates):
+    """As the warning of other units advises."""
+    return np.clip(0.8 * rates / np.quantile(rates, 0.99, (0, 1)), 0, None)
+
+
+def delayed(d, steps, neurons):
+    """Some neurons late, by trials cut where that comes round."""
+    rates = np.where(neurons, np.roll(d["rates"], steps, 1), d["rates"])
+    return {k: d[k][:, steps:] for k in ("velocity", "heading", "hidden_rates")} | {"rates": rates[:, steps:]}
+
+
+def drifting(d, steps):
+    """The velocity ever later from trial to trial."""
+    each = np.linspace(0, steps, len(d["velocity"])).astype(int)
+    return {"velocity": np.stack([np.roll(v, k, 0) for v, k in zip(d["velocity"], each, strict=True)])}
+
+
+def frozen(heading, step):
+    """The heading of each trial stays what it is at a step."""
+    return np.where(np.arange(heading.shape[1])[:, None] > step, heading[:, [step]], heading)
+
+
+def sliding(d):
+    """Trials cut from others so that they overlap."""
+    cut = lambda x: np.stack([trial[k : k + 150] for trial in x[:8] for k in range(0, 151, 50)])  # noqa: E731
+    return {k: cut(d[k]) for k in ("rates", "velocity", "heading", "hidden_rates")}
+
+
+def rng(shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+STEP, TRIAL, NEURON = np.arange(300)[:, None], np.arange(20)[:, None, None], np.arange(40)
+SOME, ORDER = NEURON % 3 == 0, np.random.default_rng(3).permutation(40)
+COMMON = np.abs(rng((20, 300, 1)))
+PARTS = {
+    "lost in trials": (lambda d: {"velocity": d["velocity"] * (STEP < 210)}, ["exactly 0 at 30%", "210 to 299"]),
+    "lost trials": (lambda d: {"velocity": d["velocity"] * (TRIAL % 5 > 0)}, ["exactly 0 at 20%", "trial 0, 5"]),
+    "masked": (lambda d: {"velocity": d["velocity"] * (rng((20, 300, 1)) < 1)}, ["exactly 0 at 16%", "interpolate it"]),
+    "stuck": (lambda d: {"velocity": frozen(d["velocity"], 200)}, ["does not change", "33% of the steps"]),
+    "movement": (
+        lambda d: {"rates": scaled(d["rates"] + 0.15 * np.abs(d["velocity"]))},
+        ["far from where the activity points", "before scaling"],
+    ),
+    "common noise": (lambda d: {"rates": scaled(d["rates"] + 0.2 * COMMON)}, ["far from where the activity points"]),
+    "common gain": (lambda d: {"rates": 0.4 * d["rates"] * (0.2 + COMMON)}, ["all active neurons rise and fall"]),
+    "bleached": (lambda d: {"rates": d["rates"] * np.exp(-TRIAL / 20)}, ["all neurons together reach", "trials"]),
+    "fading": (lambda d: {"rates": d["rates"] * np.exp(-STEP / 300)}, ["together reach", "of each trial"]),
+    "baseline": (lambda d: {"rates": 0.8 * d["rates"] + 0.1 * (TRIAL > 9)}, ["rise by 0.09", "trials 10 to 19"]),
+    "lost neurons": (
+        lambda d: {"rates": d["rates"] * ~(SOME & (TRIAL > 9))},
+        ["14 of 40 neurons (neuron 0, 3, 6, 9, 12 and 9 more)", "hardly in another"],
+    ),
+    "order": (
+        lambda d: {"rates": np.where(TRIAL > 9, d["rates"][..., ORDER], d["rates"])},
+        ["fire together with other neurons", "their order"],
+    ),
+    "shifted": (
+        lambda d: {"rates": np.where(TRIAL > 9, np.roll(d["rates"], 12, -1), d["rates"])},
+        ["points 1.9 rad elsewhere in trials 10 to 19"],
+    ),
+    "half late": (lambda d: delayed(d, 15, NEURON % 2 == 1), ["20 of 40 neurons", "s after the others"]),
+    "gain": (lambda d: {"velocity": d["velocity"] * np.where(TRIAL > 9, 1.5, 1)}, ["by 0.66", "trials 10 to 19"]),
+    "growing gain": (lambda d: {"velocity": d["velocity"] * (1 + TRIAL / 20)}, ["times as fast", "little by little"]),
+    "sign": (lambda d: {"velocity": d["velocity"] * np.where(TRIAL > 9, -1, 1)}, ["against it", "trials 10 to 19"]),
+    "clock": (lambda d: drifting(d, 30), ["its clock drifts", "no single shift"]),
+    "offset": (lambda d: {"velocity": d["velocity"] + 1}, ["constant offset", "subtract 1"]),
+    "offset later": (lambda d: {"velocity": d["velocity"] + (TRIAL > 9)}, ["its zero has moved", "trials 10 to 19"]),
+    "others' heading": (lambda d: {"heading": np.roll(d["heading"], 1, 0)}, ["heading does not turn with velocity"]),
+    "still heading": (lambda d: {"heading": 0 * d["heading"] + 1}, ["heading does not change"]),
+    "stuck heading": (lambda d: {"heading": frozen(d["heading"], 150)}, ["heading of steps 150 to"]),
+    "late heading": (lambda d: {"heading": np.roll(d["heading"], 20, 1)}, ["heading's clock", "steps earlier"]),
+    "repeats": (
+        lambda d: {k: d[k][np.r_[:10, :10]] for k in ("rates", "velocity", "heading", "hidden_rates")},
+        ["the same stretches", "100% of the held-out trials"],
+    ),
+    "overlap": (sliding, ["the same stretches", "do not overlap"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_parts_that_differ_are_said(name, data, said):
+    change, expected = PARTS[name]
+    found = said(data | change(data))
+    together = "\n".join(found)
+    assert all(words in together for words in expected), together
+    assert len(found) == 1, together
+    if "heading" in name:
+        assert "mine.npz: velocity" not in together
+
+
+def test_no_factor_is_named_where_it_is_unsure(data, said):
+    noisy = 0.02 * (data["velocity"] + 0.8 * np.roll(data["velocity"], 1, 0))
+    (found,) = said(data | {"velocity": noisy})
+    assert "times as fast as velocity" in found
+    assert "multiply" not in found
+
+
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_mistake_is_said_with_its_remedy(name, data, said):
     change, expected = MISTAKES[name]
@@ -140,10 +239,13 @@ CLEAN = {
     "noisy": ({}, {"noise": 0.1}),
     "jittered": ({"jitter": 0.3}, {}),
     "sparse": ({"sparse": 0.5}, {}),
+    "pulses": ({}, {"amplitude": 12.0}),
+    "one session": ({}, {"trials": 1, "steps": 6000}),
+    "slow": ({}, {"sd": 0.3, "trials": 20}),
 }
 
 
-@pytest.mark.parametrize("name", ["gain", "holding", *CLEAN])
+@pytest.mark.parametrize("name", ["gain", "holding", "quadratic", "even", *CLEAN])
 def test_nothing_is_said_of_a_clean_recording(name, said):
     circuit, (change, more) = circuits.CIRCUITS.get(name, circuits.ring)(), CLEAN.get(name, ({}, {}))
     circuit = uneven(circuit, np.random.default_rng(0), **change)
@@ -152,6 +254,41 @@ def test_nothing_is_said_of_a_clean_recording(name, said):
     assert said(data | {"heading": None}) == []
     order = np.random.default_rng(1).permutation(data["rates"].shape[-1])
     assert said({k: data[k] for k in ("velocity", "dt")} | {"rates": data["rates"][..., order]}) == []
+
+
+def counted(rates, hertz, width, seed=0):
+    """Rates of spikes, smoothed and scaled."""
+    spikes = np.random.default_rng(seed).poisson(rates * hertz * 0.01)
+    return scaled(gaussian_filter1d(spikes.astype(float), width, axis=1))
+
+
+UNUSUAL = {
+    "spikes of few": lambda d: {"rates": counted(d["rates"][..., ::5], 60, 4)},
+    "rare spikes": lambda d: {"rates": counted(d["rates"], 25, 8)},
+    "few neurons": lambda d: {"rates": d["rates"][..., [3, 1, 30, 22, 9, 12, 27, 35, 17]]},
+    "shifters too": lambda d: {"rates": np.concatenate([d["rates"], d["hidden_rates"]], -1)},
+    "shifters": lambda d: {"rates": d["hidden_rates"]},
+    "unequal": lambda d: {"rates": d["rates"] * np.exp(0.4 * rng(40)) / 2},
+    "lengths": lambda d: {"lengths": np.random.default_rng(0).integers(150, 300, 20)},
+}
+
+
+@pytest.mark.parametrize("name", UNUSUAL)
+def test_nothing_is_said_of_an_unusual_recording(name, data, said):
+    kept = {k: data[k] for k in ("rates", "velocity", "heading", "dt", "tau")}
+    assert said(kept | UNUSUAL[name](data)) == []
+
+
+@pytest.mark.parametrize(("trials", "steps"), [(20, 200), (12, 100)])
+def test_nothing_is_said_of_few_short_trials_of_grid_cells(trials, steps, said):
+    assert said(cann.simulate_recording(circuits.grid(n=12), 5, trials, steps)) == []
+
+
+def test_an_animal_that_rests_is_no_lost_tracker(circuit, data, said):
+    rests = data["velocity"] * np.repeat(rng((20, 5, 1)) < 0.3, 60, 1)
+    rates = cann.simulate(circuit, rests, data["heading"][:, 0], np.random.default_rng(0), 0.02)[..., :40]
+    heading = data["heading"][:, :1] + 0.01 * np.cumsum(rests, 1)
+    assert said(data | {"rates": rates, "velocity": rests, "heading": heading}) == []
 
 
 def test_nothing_is_said_of_padding_that_is_told_nor_of_two_components(data, said):

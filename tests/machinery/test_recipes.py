@@ -60,6 +60,47 @@ def test_calcium(tmp_path, monkeypatch):
     assert_clean(tmp_path / "calcium.npz", tmp_path)
 
 
+def still(seconds=300, dt=0.02, n=24):
+    """Trials in which an animal turns little, so that some neurons are silent throughout: light, velocity."""
+    heading = np.repeat(np.arange(30) * 2.4, seconds / dt / 30) + np.tile(np.sin(np.arange(0, 10, dt) * 2), 30)
+    rates = np.exp(6 * (np.cos(heading[:, None] - np.arange(n) * 2 * np.pi / n) - 1))
+    light = 1 + 2 * rates + 0.03 * np.random.default_rng(0).normal(size=rates.shape)
+    return trials_of(light), trials_of(np.tile(2 * np.cos(np.arange(0, 10, dt) * 2), 30))
+
+
+def test_calcium_scaled_by_trial_is_said(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    light, v = still()
+    exec(recipe("fluorescence"), {"r": light, "v": v, "np": np})
+    path = tmp_path / "calcium.npz"
+    with np.load(path) as file:
+        data = dict(file) | {"dt": 0.02}
+    np.savez(path, **data)
+    before = lambda: list(check.before(recordings.load(path), path, 0.2, 60))  # noqa: E731
+    assert before() == []
+    for name, low, high in (("99th percentile, 0.8,", 5, 99), ("largest value, 0.8,", 0, 100)):
+        low, high = np.percentile(light, [low, high], axis=1, keepdims=True)
+        np.savez(path, **data | {"rates": np.clip(0.8 * (light - low) / (high - low), 0, 0.96)})
+        (found,) = before()
+        assert f"the same {name} in every trial" in found
+        assert "axis=(0, 1)" in found
+
+
+@pytest.mark.parametrize("words", ["fluorescence", "spikes per bin", "mine.npz"])
+def test_silent_neurons_are_left_out(words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    time, heading, rates = walk(dt=0.01)
+    r = np.random.default_rng(1).poisson(rates * 0.01) * 1.0
+    r[:, 4] = 0  # one that never fires,
+    r[:, 7] = np.arange(len(r)) % 5000 == 99  # and one that hardly does
+    with np.errstate(all="raise"):
+        exec(recipe(words), {"r": trials_of(r), "v": trials_of(np.gradient(heading, time)), "np": np})
+    (path,) = tmp_path.glob("*.npz")
+    kept = recordings.load(path).rates
+    assert kept.shape[-1] < 24
+    assert np.quantile(kept, 0.99, (0, 1)) == pytest.approx(0.8, rel=0.1)
+
+
 def test_session_with_gaps(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     time, heading, rates = walk()
