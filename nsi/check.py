@@ -10,7 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from nsi import activity as rates_of
 from nsi import consistency, geometry, prediction, recordings
+from nsi.consistency import some
 from nsi.recordings import OUTLYING
 
 SHORTEST = 5.0  # s of activity, below which nothing is said of its turning
@@ -97,9 +99,9 @@ class Parts(NamedTuple):
 
     @classmethod
     def of(cls, rec, seen, alpha):
-        repeated, divided = list(consistency.repeated(rec)), consistency.divisions(rec)
+        repeated, divided = list(rates_of.repeated(rec)), consistency.divisions(rec)
         length, velocity, heading = seconds(rec), [], []
-        found = list(consistency.of_activity(consistency.Activity(rec, seen.places, alpha), divided))
+        found = list(rates_of.of_activity(rates_of.Activity(rec, seen.places, alpha), divided))
         activity, unsure = [sentence for sentence, _ in found], any(sure for _, sure in found)
         found = consistency.related(rec, seen.angle, seen.turning)
         if length > consistency.FEWEST and not unsure and not unrelated(found["r"], length):
@@ -133,12 +135,6 @@ def turning_told(turning):
     return f"the activity turns {turning['slope']:.3g} times as fast as velocity says, r {turning['r']:.2f}, {lag}"
 
 
-def some(items, most=5):
-    """A few of many numbers, in words."""
-    items = list(map(str, items))
-    return ", ".join(items[:most]) + (f" and {len(items) - most} more" if len(items) > most else "")
-
-
 # ---- values -----------------------------------------------------------------------------------------------------
 
 
@@ -162,7 +158,7 @@ def silence(rec):
     share = (silent.sum() - at_end[padded].sum()) / max(1, rec.valid.sum() - at_end[padded].sum())
     onsets = (silent[:, 1:] & ~silent[:, :-1]).sum()
     if rec.stimulus is not None:  # after strong pulses neurons may all be silent
-        share = (silent & ~consistency.after(rec.stimulus, round(0.25 / rec.dt))).sum() / rec.valid.sum()
+        share = (silent & ~rates_of.after(rec.stimulus, round(0.25 / rec.dt))).sum() / rec.valid.sum()
     if share > 0.01 and (share > 0.5 or onset.sum() > 0.5 * onsets):
         where = np.argwhere(silent)[0]
         yield (
@@ -304,6 +300,8 @@ def turning(rec, seen, parts, alpha):
         return
     by_heading, (low, high) = not unrelated(given["r"], length), GAIN if abs(found["r"]) > 0.9 else NOISY_GAIN
     slope = given["slope"] if by_heading and not GAIN[0] < abs(given["slope"]) < GAIN[1] else found["slope"]
+    if parts.unsure:  # what is wrong with the rates changes how fast they turn
+        low, high = (low / 2, high * 2) if abs(found["r"]) > SURE else (0, np.inf)
     if not low < abs(found["slope"]) < high:
         yield _units(rec, v, found, slope, by_heading and GAIN[0] < abs(given["slope"]) < GAIN[1])
     else:
@@ -441,7 +439,7 @@ def jumps_of(rec, angle, seen, key="rates"):
     known = rec.valid & np.isfinite(angle + seen.angle)
     use = known[:, 1:] & known[:, :-1]
     if rec.stimulus is not None and key == "rates":
-        use &= ~consistency.after(rec.stimulus, round(0.15 / rec.dt))[:, 1:]
+        use &= ~rates_of.after(rec.stimulus, round(0.15 / rec.dt))[:, 1:]
     x = rec.dt * (rec.velocity[:, 1:, 0] + rec.velocity[:, :-1, 0]) / 2
     moved = np.angle(np.exp(1j * np.diff(np.where(known, angle, 0), axis=1)))
     slope = (x * moved)[use].sum() / max((x * x)[use].sum(), 1e-12)

@@ -1,0 +1,405 @@
+"""What the rates say of themselves: what all neurons share, which of them change, and which trials are there twice.
+
+Each neuron's rate is compared with what it has on average where the activity points, by the segments of
+nsi/consistency.py.
+"""
+
+import itertools
+import warnings
+
+import numpy as np
+
+from nsi.consistency import FEWEST, apart, change, differing, ratio, some
+
+DRIVEN = 0.15  # correlation of a neuron's deviation with the velocity, from which it receives it
+MOST = 100_000  # samples of the activity that are compared
+LARGEST = 4_000_000  # values of the rates in which delays are looked for
+WELL = 0.35  # share of the rates' variance that the place explains, from which parts are compared by it
+
+
+class Activity:
+    """The rates beside those that each neuron has on average where the activity points.
+
+    What the neurons are expected to do is a function of the decoded place alone, so that which places were visited,
+    and how often, makes no difference between parts of a recording.
+    """
+
+    def __init__(self, rec, decoded, alpha):
+        """decoded: (trials, steps, D) rad, NaN in silence; alpha: dt / tau."""
+        (n, d), self.rec, self.alpha = (rec.rates.shape[-1], decoded.shape[-1]), rec, alpha
+        self.known = rec.valid & np.isfinite(decoded).all(-1)
+        if rec.stimulus is not None:
+            self.known &= ~after(rec.stimulus, round(0.1 / rec.dt))
+        count = self.known.sum()
+        side = int(np.clip(count / 40, 8, 36) if d == 1 else np.clip(np.sqrt(count / 20), 4, 12))
+        place = np.nan_to_num(decoded % (2 * np.pi) / (2 * np.pi) * side).astype(int) % side
+        self.bins = place @ side ** np.arange(d)  # (trials, steps)
+        self.use = self.known.copy()
+        self.use[:, np.arange(self.use.shape[1]) % max(1, count // MOST) > 0] = False
+        bins, rates = self.bins[self.use], rec.rates[self.use]
+        high = np.quantile(rates, 0.99, axis=0)
+        rates = np.minimum(rates, np.where(high > 0, 3 * high, np.inf))  # outliers are spoken of elsewhere
+        count = np.maximum(np.bincount(bins, minlength=side**d), 1)
+        tuning = np.stack([np.bincount(bins, x, side**d) for x in rates.T], 1) / count[:, None]
+        self.peak = np.maximum(tuning.max(0), 1e-9)
+        self.tuning = tuning / self.peak
+        self.rates, self.expected = rates / self.peak, self.tuning[bins]  # (samples, n)
+        self.left = self.rates - self.expected
+        self.explained = 1 - self.left.var(0).sum() / max(self.rates.var(0).sum(), 1e-12)
+        rank = self.tuning.argsort(1, kind="stable").argsort(1, kind="stable")
+        away = rank < max(2, n // 3)  # the neurons furthest from where the activity points
+        self.away, self.halves = away[bins], [(away & (rank % 2 == k))[bins] for k in (0, 1)]
+
+    def sums(self, segments, values):
+        """The sums of values (samples,) or (samples, any) in each segment."""
+        label = segments.label[self.use]
+        use = label >= 0
+        if values.ndim == 1:
+            return np.bincount(label[use], values[use], segments.count)
+        return np.stack([np.bincount(label[use], x, segments.count) for x in values[use].T], 1)
+
+    def together(self):
+        """What the neurons away from the bump do together beyond what is expected, as a share of a neuron's peak.
+
+        Returns: s.d., correlation between two halves of these neurons.
+        """
+        a, b = ((self.left * half).sum(1) / np.maximum(half.sum(1), 1) for half in self.halves)
+        shared = np.mean(a * b)
+        return np.sqrt(max(shared, 0)), shared / np.sqrt(max(np.mean(a * a) * np.mean(b * b), 1e-12))
+
+    def gain(self):
+        """How much the neurons at the bump fluctuate together, as a share of what is expected, as `together`."""
+        odd = np.arange(self.rates.shape[1]) % 2
+        each = []
+        for k in (0, 1):
+            E = self.expected * (odd == k) * (self.expected > 0.3)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                each.append((self.rates * E).sum(1) / (E * E).sum(1) - 1)
+        a, b = (one[np.isfinite(each[0] + each[1])] for one in each)
+        shared = np.mean(a * b) if len(a) else 0.0
+        return np.sqrt(max(shared, 0)), shared / np.sqrt(max(np.mean(a * a) * np.mean(b * b), 1e-12)) if len(a) else 0.0
+
+    def reordered(self, segments):
+        """Neurons whose correlations with the others are of one kind before some segment, and of another after it.
+
+        Returns: (indices of neurons, index of the first segment after), or None.
+        """
+        label, count = segments.label[self.use], segments.count
+        n = self.rates.shape[1]
+        rows, active = np.zeros((count, n, n)), np.zeros((count, n), bool)
+        spread = np.full((count, n), np.nan)
+        for k in range(count):
+            rates = self.rates[label == k]
+            if len(rates) > 10:
+                rows[k], spread[k] = np.cov(rates, rowvar=False), rates.std(0)
+        active = spread > 0.3 * np.nanmedian(spread, 0)
+        for row in rows:
+            np.fill_diagonal(row, 0)
+        rows -= rows.sum(2, keepdims=True) / max(n - 1, 1)
+        for row in rows:
+            np.fill_diagonal(row, 0)
+        rows /= np.maximum(np.linalg.norm(rows, axis=2, keepdims=True), 1e-9)
+        alike = np.einsum("aij,bij->iab", rows, rows)  # (n, segments, segments)
+        alike[~(active.T[:, :, None] & active.T[:, None])] = np.nan
+        best = None
+        at = np.arange(count)
+        for k, mixed in itertools.product(range(2, count - 1), (0, 1)):
+            before, used = at < k, (at < k) | (at >= k + mixed)  # the change may lie within a segment
+            both = used & used[:, None]
+            same, other = ((before[:, None] == before) & both & (at != at[:, None]), (before[:, None] != before) & both)
+            if k + mixed > count - 2:
+                continue
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)  # of neurons that are active in one segment only
+                within, across = np.nanquantile(alike[:, same], 0.2, 1), np.nanquantile(alike[:, other], 0.8, 1)
+            changed = np.flatnonzero((within > 0.7) & (within - across > 0.3))
+            if len(changed) > 1 and np.nanmedian(within) > 0.7:
+                score = np.nanmean((within - across)[changed]) * len(changed)
+                if best is None or score > best[0]:
+                    best = score, changed, k
+        return best and best[1:]
+
+    def scaled_by_trial(self):
+        """Whether each neuron was scaled in each trial by itself, and silent ones with it.
+
+        Returns: None, or which value is the same in all trials, and the share of silent pairs of trial and neuron.
+        """
+        rec = self.rec
+        whole = np.flatnonzero(rec.valid.sum(1) >= 50)
+        whole = whole[:: max(1, len(whole) // 50)]
+        if len(whole) < 2:
+            return None
+        rates, levels = [rec.rates[k][rec.valid[k]] for k in whole], (0.95, 0.99, 0.995, 0.999, 1.0)
+        for level, high in zip(levels, np.stack([np.quantile(r, levels, axis=0) for r in rates], 1), strict=True):
+            usual = np.median(high)
+            cut_off = np.mean([(r >= 0.999 * usual).mean() for r in rates]) > 2 * (1 - level) + 0.01
+            if usual > 0 and not cut_off and np.mean(np.abs(high / usual - 1) < 1e-3) > 0.9:
+                break
+        else:
+            return None
+        silent = []
+        for k, r in zip(whole, rates, strict=True):
+            E = self.tuning[self.bins[k]][rec.valid[k]]
+            x, y = r - r.mean(0), E - E.mean(0)
+            follows = (x * y).sum(0) > 0.2 * np.sqrt((x * x).sum(0) * (y * y).sum(0))
+            silent.append(~(follows & (np.quantile(E, 0.99, axis=0) > 0.7)))
+        if np.sum(silent) < max(2, 0.002 * np.size(silent)):
+            return None
+        return f"{'largest value' if level == 1 else f'{100 * level:g}th percentile'}, {usual:.3g},", np.mean(silent)
+
+    def delays(self):
+        """When each neuron does what is expected of it. Returns: (2, n) s, of two halves of the recording, NaN where
+        it cannot be told."""
+        rec, dt = self.rec, self.rec.dt
+        n, furthest = rec.rates.shape[-1], min(round(0.5 / dt), rec.rates.shape[1] // 4)
+        every = max(1, int(np.ceil(self.known.sum() * n * (2 * furthest + 1) / 5e7)))
+        lags = np.arange(-furthest, furthest + 1)
+        part = np.arange(len(rec.rates))[:: max(1, rec.rates.size // LARGEST)]
+        halves = (part[::2], part[1::2]) if len(part) > 1 else (part, part)
+        found = np.full((2, n), np.nan)
+        for half, delay in zip(halves, found, strict=True):
+            E = self.tuning[self.bins[half]] - self.expected.mean(0)
+            r, known = rec.rates[half] / self.peak - self.rates.mean(0), self.known[half]
+            middle = slice(furthest, r.shape[1] - furthest, every)
+            E = E[:, middle]
+            score = []
+            for by in lags:
+                late = slice(furthest + by, r.shape[1] - furthest + by, every)
+                x, y = E[known[:, middle] & known[:, late]], r[:, late][known[:, middle] & known[:, late]]
+                score.append((x * y).sum(0) / np.sqrt(np.maximum((x * x).sum(0) * (y * y).sum(0), 1e-12)))
+            score = np.array(score)
+            for k, column in enumerate(score.T):
+                top = int(column.argmax())
+                if 0 < top < len(lags) - 1 and column[top] > 0.5:
+                    a, b, c = column[top - 1 : top + 2]
+                    delay[k] = (lags[top] + 0.5 * (a - c) / min(a - 2 * b + c, -1e-12)) * dt
+        return found
+
+
+def two_groups(delays):
+    """Neurons in two groups by their delay. delays: (2, n) s. Returns: s between the groups, the spread within them,
+    the least of it in either half of the recording, and which neurons are late (n,) bool; or None."""
+    mean = delays.mean(0)
+    known = np.flatnonzero(np.isfinite(mean))
+    if len(known) < 6:
+        return None
+    order = known[np.argsort(mean[known])]
+    least = max(2, len(order) // 10)
+    best = None
+    for k in range(least, len(order) - least + 1):
+        parts = order[:k], order[k:]
+        within = np.sqrt(sum(((mean[part] - mean[part].mean()) ** 2).sum() for part in parts) / len(order))
+        if best is None or within < best[1]:
+            best = k, within
+    k, within = best
+    early, late = order[:k], order[k:]
+    between = [np.median(one[late]) - np.median(one[early]) for one in (mean, *delays)]
+    which = np.zeros(delays.shape[1], bool)
+    which[late] = True
+    return between[0], within, min(between[1:]), which
+
+
+def after(stimulus, steps):
+    """Steps with a stimulus, or so many after one. (trials, steps) bool."""
+    on = np.cumsum(np.pad(stimulus.any(-1), ((0, 0), (steps + 1, 0))), 1)
+    return on[:, steps + 1 :] > on[:, : -steps - 1]
+
+
+def of_activity(activity, divided):
+    """What is wrong with the rates in parts of a recording, or in all neurons together.
+
+    Yields: at most one sentence, with whether it makes what the activity's turning says of the velocity unsure.
+    """
+    if (found := activity.scaled_by_trial()) is not None:
+        level, silent = found
+        yield (
+            (
+                f"rates of each neuron reaches the same {level} in every trial, as scaled trial by trial; in "
+                f"{silent:.1%} of trials and neurons the activity never comes near the neuron, whose noise is then "
+                "scaled up as if it fired; scale each neuron over the whole session, e.g. by np.percentile(r, [5, 99], "
+                "axis=(0, 1))"
+            ),
+            True,
+        )
+        return
+    enough = activity.known.sum() * activity.rec.dt > FEWEST and activity.explained > WELL
+    kinds = (_order, _lost, _late, _amplitude) if enough else ()
+    for kind in (*kinds, _together, *((_brightness,) if enough else ())):
+        for sentence in kind(activity, divided):
+            yield sentence, kind in (_order, _lost, _late) or activity.explained < WELL
+            return
+
+
+def _order(activity, divided):
+    """Neurons that change places."""
+    for segments in divided:
+        coarse = segments.coarser(8)
+        if not segments.joint and (found := activity.reordered(coarse)):
+            which, first = found
+            yield (
+                f"rates: {len(which)} of {activity.rates.shape[1]} neurons (neuron {some(which)}) fire together with "
+                f"other neurons from {coarse.where([first])} on than before, as if their order in rates were another; "
+                "give each neuron one place in rates throughout"
+            )
+            return
+
+
+def _lost(activity, divided):
+    """Neurons that are seen in a part of the recording only."""
+    n, product, square = activity.rates.shape[1], activity.rates * activity.expected, activity.expected**2
+    for segments in divided:
+        coarse = segments.coarser(12)
+        total, weights = activity.sums(coarse, product), activity.sums(coarse, square)
+        weights = np.where(weights > 0.2 * np.median(weights, 0), weights, 0)
+        each = [change(t, w, ratio(5), 2) for t, w in zip(total.T, weights.T, strict=True)]
+        step = activity.known.sum() * activity.rec.dt / len(activity.rates)
+        lost = [k for k, part in enumerate(each)
+                if part and _parted(total[:, k], weights[:, k] * step, part.which)]  # fmt: skip
+        if lost and len(lost) < 0.8 * n:
+            first = each[lost[0]]
+            low = first.which if abs(first.here) < abs(first.elsewhere) else (
+                np.setdiff1d(np.arange(coarse.count), first.which))  # fmt: skip
+            yield (
+                f"rates: {len(lost)} of {n} neurons (neuron {some(lost)}) fire where the others' activity says so in "
+                f"one part of the recording and hardly in another (neuron {lost[0]}: {coarse.where(low)}), as if they "
+                "were not seen there; leave out these neurons, or that part"
+            )
+            return
+
+
+def _parted(total, weights, which):
+    """Whether nearly all segments of one part lie beyond those of the other, and enough is known of both.
+
+    total: (segments,); weights: (segments,) s.
+    """
+    known, inside = weights > 0, np.isin(np.arange(len(total)), which)
+    if min(weights[inside].sum(), weights[~inside].sum()) < 1.0:
+        return False
+    low, high = sorted((total[known & part] / weights[known & part] for part in (inside, ~inside)), key=np.median)
+    return np.quantile(low, 0.8) < 0.5 * np.quantile(high, 0.2)
+
+
+def _late(activity, divided):
+    """Two groups of neurons of which one is late, by more than a synapse where velocity reaches it."""
+    found = two_groups(activity.delays())
+    if found is None:
+        return
+    between, within, least, late = found
+    dt = activity.rec.dt
+    v, left = activity.rec.velocity[activity.use][:, :1], activity.left[:, late]
+    driven = [np.abs(_correlations(left, activity.expected[:, late] * x)) for x in (v, np.abs(v))]
+    synapse = 1.5 * dt / activity.alpha if np.median(np.max(driven, 0)) > DRIVEN else 0.0
+    if least > max(0.025, 2.5 * dt, synapse) and between > 4 * within:
+        count, where = late.sum(), np.flatnonzero(late)
+        yield (
+            f"rates: {count} of {len(late)} neurons (neuron {some(where)}) come {between:.2g} s after the others; "
+            "unless neurons do, the two groups' clocks are apart"
+        )
+
+
+def _correlations(x, y):
+    """The correlation of each column of x with that of y, 0 where either is constant."""
+    x, y = x - x.mean(0), y - y.mean(0)
+    return (x * y).sum(0) / np.sqrt(np.maximum((x * x).sum(0) * (y * y).sum(0), 1e-12))
+
+
+def _amplitude(activity, divided):
+    """Rates that all neurons reach, or that they have in silence, and that change."""
+    expected, rates = activity.expected, activity.rates
+    large = (
+        (ratio(1.2), ratio(1.5)) if activity.rec.stimulus is None else (ratio(1.6), ratio(3))
+    )  # pulses change it, too
+    for segments in divided:
+        n = np.maximum(activity.sums(segments, np.ones(len(rates))), 1) * rates.shape[1]
+        r, e, re, ee = (activity.sums(segments, x.sum(1)) for x in (rates, expected, rates * expected, expected**2))
+        total, weights = re - r * e / n, ee - e * e / n
+        found = differing(total, np.where(n > 20 * rates.shape[1], weights, 0), *large)
+        if found:
+            yield (
+                f"rates: all neurons together reach {found.here / found.elsewhere:.2g} times as high in "
+                f"{segments.where(found.which)} as elsewhere, where the activity is alike; as bleaching, or another "
+                "focus or threshold, does: scale these parts alike"
+            )
+            return
+        away = activity.sums(segments, activity.away.sum(1) * 1.0)
+        total = activity.sums(segments, (activity.left * activity.away).sum(1))
+        found = change(total, away, apart(0.05))
+        if found:
+            yield (
+                f"rates: neurons away from the activity rise by {found.here - found.elsewhere:.2g} of their peak in "
+                f"{segments.where(found.which)}, as a baseline that changes does; subtract it part by part"
+                if found.here > found.elsewhere else
+                f"rates: neurons away from the activity fall by {found.elsewhere - found.here:.2g} of their peak in "
+                f"{segments.where(found.which)}, as a baseline that changes does; subtract it part by part"
+            )  # fmt: skip
+            return
+
+
+def _together(activity, divided):
+    """An artefact or noise that all neurons share."""
+    if activity.rates.shape[1] < 6:
+        return
+    sd, r = activity.together()
+    if sd > 0.03 and r > 0.75:
+        yield (
+            f"rates: neurons far from where the activity points rise and fall together (s.d. {sd:.2g} of their peak, "
+            f"correlation {r:.2f}), as with movement artefacts, stray light or noise that all share; subtract what "
+            "they share before scaling"
+        )
+
+
+def _brightness(activity, divided):
+    """A gain that all active neurons share, and that no velocity or stimulus explains."""
+    sd, r = activity.gain()
+    if sd > 0.2 and r > 0.95 and activity.rec.stimulus is None:
+        yield (
+            f"rates: all active neurons rise and fall together (s.d. {sd:.2g} of what is expected where the activity "
+            f"points, correlation {r:.2f}), as with a brightness or gain that changes"
+        )
+
+
+# ---- trials that are there twice -------------------------------------------------------------------------------------
+
+
+def repeated(rec):
+    """Stretches of the rates that are in several trials. Yields: at most one sentence."""
+    rates, valid = rec.rates, rec.valid
+    trials, steps, n = rates.shape
+    length = min(10, steps)
+    rng = np.random.default_rng(0)
+    odd = lambda count: rng.integers(0, 2**63, count, dtype=np.uint64) * 2 + 1  # noqa: E731
+    bits = (np.ascontiguousarray(rates, np.float32) + np.float32(0)).view(np.uint32)
+    weights, row = odd(n), np.empty((trials, steps), np.uint64)
+    for k in range(trials):
+        row[k] = (bits[k].astype(np.uint64) * weights).sum(1)  # modulo 2^64
+    new = np.ones_like(valid)
+    new[:, 1:] = row[:, 1:] != row[:, :-1]
+    new &= rates.any(-1)
+    count = steps - length + 1
+    block, lively = np.zeros((trials, count), np.uint64), np.zeros((trials, count), int)
+    for j, weight in enumerate(odd(length)):
+        block += row[:, j : j + count] * weight
+        lively += new[:, j : j + count]
+    whole = valid[:, length - 1 :] & (lively > 0.6 * length)
+    piece = np.broadcast_to(np.arange(trials)[:, None], whole.shape)
+    if trials == 1:
+        piece = np.broadcast_to(np.arange(count) // max(1, int(valid.sum()) // 10), whole.shape)
+    _, which = np.unique(block[whole], return_inverse=True)
+    of = piece[whole]
+    first, last = np.full(which.max(initial=-1) + 1, of.max(initial=0)), np.zeros(which.max(initial=-1) + 1, int)
+    np.minimum.at(first, which, of)
+    np.maximum.at(last, which, of)
+    twice = first[which] != last[which]
+    if twice.sum() < max(length, 0.001 * len(of)):
+        return
+    pieces = max(10, trials) if trials == 1 else trials
+    held_out = np.isin(of, np.arange(pieces)[9::10] if pieces >= 10 else [pieces - 1])
+    share = twice[held_out].mean() if held_out.any() else 0.0
+    names = sorted({(first[w], last[w]) for w in which[twice]})
+    kind = "tenth" if trials == 1 else "trial"
+    pairs = some([f"{b} as of {a}" for a, b in names], 3)
+    held = f"; so {share:.0%} of the held-out trials is in the training set too, and their scores are no test"
+    yield (
+        f"rates has the same stretches in several {kind}s ({twice.mean():.0%} of all steps; {kind} {pairs})"
+        f"{held if share else ''}; give each stretch once, and cut trials that do not overlap"
+    )
