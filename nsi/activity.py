@@ -11,6 +11,7 @@ import numpy as np
 
 from nsi.consistency import FEWEST, apart, change, differing, ratio, some
 
+LOUD = 0.15  # s.d. of what neurons share, as a share of their peak, beyond which it hides what else they do
 DRIVEN = 0.15  # correlation of a neuron's deviation with the velocity, from which it receives it
 MOST = 100_000  # samples of the activity that are compared
 LARGEST = 4_000_000  # values of the rates in which delays are looked for
@@ -224,9 +225,11 @@ def of_activity(activity, divided):
         return
     enough = activity.known.sum() * activity.rec.dt > FEWEST and activity.explained > WELL
     kinds = (_order, _lost, _late, _amplitude) if enough else ()
-    for kind in (*kinds, _together, *((_brightness,) if enough else ())):
+    loud = activity.rates.shape[1] >= 6 and activity.together()[0] > LOUD
+    kinds = (*kinds[:3], *((_together,) if loud else ()), *kinds[3:], _together, *((_brightness,) if enough else ()))
+    for kind in kinds:
         for sentence in kind(activity, divided):
-            yield sentence, kind in (_order, _lost, _late) or activity.explained < WELL
+            yield sentence, kind in (_order, _lost, _late) or loud or activity.explained < WELL
             return
 
 
@@ -236,6 +239,8 @@ def _order(activity, divided):
         coarse = segments.coarser(8)
         if not segments.joint and (found := activity.reordered(coarse)):
             which, first = found
+            if segments.gain > 1.2 and len(which) < 0.5 * activity.rates.shape[1]:
+                continue  # in one session pieces differ in what is visited
             yield (
                 f"rates: {len(which)} of {activity.rates.shape[1]} neurons (neuron {some(which)}) fire together with "
                 f"other neurons from {coarse.where([first])} on than before, as if their order in rates were another; "

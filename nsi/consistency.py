@@ -393,6 +393,8 @@ def relations(turning):
                     found = found._replace(which=np.union1d(found.which, strange))
             others = np.setdiff1d(np.arange(segments.count), found.which)
             r = [cxy[k].sum() / np.sqrt(max(cxx[k].sum() * cyy[k].sum(), 1e-12)) for k in (found.which, others)]
+            if abs(r[1]) < SURE and len(found.which) < 0.1 * segments.count:
+                continue  # of animals that hardly turn single trials are no evidence
             return segments, found, *r
     return None
 
