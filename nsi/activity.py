@@ -370,7 +370,7 @@ def repeated(rec):
     """Stretches of the rates that are in several trials. Yields: at most one sentence."""
     rates, valid = rec.rates, rec.valid
     trials, steps, n = rates.shape
-    length = min(10, steps)
+    length = min(25, max(5, steps // 4))  # longer than one spike's smoothed course
     rng = np.random.default_rng(0)
     odd = lambda count: rng.integers(0, 2**63, count, dtype=np.uint64) * 2 + 1  # noqa: E731
     bits = (np.ascontiguousarray(rates, np.float32) + np.float32(0)).view(np.uint32)
@@ -395,7 +395,7 @@ def repeated(rec):
     np.minimum.at(first, which, of)
     np.maximum.at(last, which, of)
     twice = first[which] != last[which]
-    if twice.sum() < max(length, 0.001 * len(of)):
+    if twice.sum() < max(length, 0.005 * len(of)):
         return
     pieces = max(10, trials) if trials == 1 else trials
     held_out = np.isin(of, np.arange(pieces)[9::10] if pieces >= 10 else [pieces - 1])

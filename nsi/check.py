@@ -298,7 +298,8 @@ def turning(rec, seen, parts, alpha):
         at = "" if found["r"] is None else f" (slope {found['slope']:.2g}, r {found['r']:.2f})"
         yield f"velocity: the recorded activity does not turn with it{at}{_why(rec, seen, length)}; {unit}"
         return
-    by_heading, (low, high) = not unrelated(given["r"], length), GAIN if abs(found["r"]) > 0.9 else NOISY_GAIN
+    sure = abs(found["r"]) > SURE and length > consistency.FEWEST
+    by_heading, (low, high) = not unrelated(given["r"], length), GAIN if sure else NOISY_GAIN
     slope = given["slope"] if by_heading and not GAIN[0] < abs(given["slope"]) < GAIN[1] else found["slope"]
     if parts.unsure:  # what is wrong with the rates changes how fast they turn
         low, high = (low / 2, high * 2) if abs(found["r"]) > SURE else (0, np.inf)

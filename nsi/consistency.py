@@ -32,7 +32,7 @@ class Segments(NamedTuple):
     label: np.ndarray  # (trials, steps) int, -1 where a step belongs to none
     names: list  # of str, what each segment is called
     joint: bool  # whether a segment is a position within all trials
-    gain: float = 1.15  # ratio of two slopes that counts
+    gain: float = 1.2  # ratio of two slopes that counts
 
     @property
     def count(self):
@@ -82,7 +82,7 @@ def divisions(rec):
         names = [f"seconds {edge}" for edge in edges]
     label[~valid] = -1
     if len(names) >= 6:
-        found.append(Segments(label, names, False, 1.15 if trials >= 8 else 1.5))
+        found.append(Segments(label, names, False, 1.2 if trials >= 8 else 1.5))
     if trials >= 8 and steps >= 50:
         bins = 10
         label = np.where(valid, np.arange(steps) * bins // steps, -1)
