@@ -440,7 +440,7 @@ def offset(turning):
     error = each.std() / np.sqrt(len(each))
     alike = min(ends) * max(ends) > 0 and min(map(abs, ends)) > 0.5 * abs(value)
     alike = alike and np.quantile(x[use], 0.02) < value * span < np.quantile(x[use], 0.98)
-    return value if abs(value) > max(0.1 * sd, BEYOND * error) and alike else None
+    return value if abs(value) > max(0.2 * sd, BEYOND * error) and alike else None
 
 
 def of_velocity(turning):
