@@ -257,7 +257,7 @@ class Fit:
         """The scale of the rates that maximises their likelihood under all blocks, on these samples: 1, or the present
         one, unless another is surely better. Only the rectified tanh has one."""
         chosen = self.kinetics.response
-        if chosen.name != "tanh":
+        if chosen.name != "tanh" or not self.sums.xx:
             return chosen.scale
         first, trials = self.signals.first, len(self.rec.rates)
         rates = self.rec.rates[:, first:].reshape(-1, self.rec.rates.shape[-1])
@@ -342,7 +342,7 @@ def estimate(rec, alpha=None, geometry=None, places=None, calibrated=True, seed=
     best = fit.best(plain.variance)
     found = assemble(fit, plain, best, given is not None)
     found.verdicts["gate"], found.gate_p = gate_test(rec, fit.kinetics.alpha, fit.kinetics.response, seed)
-    if calibrated:
+    if calibrated and fit.sums.xx:
         refit = lambda simulated: Fit(simulated, fit.kinetics, geometry, places)  # noqa: E731
         found.calibrate(calibrate(fit, refit, best, plain.variance, seed))
         certainty = read_certainty(found.W, found.W_unbiased, found.W_se, geometry, places)
@@ -391,12 +391,13 @@ def assemble(fit, plain, best, alpha_known):
     """The Estimate of a fit, not calibrated. plain: regression.LeastSquares; best: prior.Posterior."""
     read = lambda weights: [L @ weights for L in fit.maps]  # noqa: E731
     unbiased, shrunk, kinetics = read(plain.weights), read(best.weights), fit.kinetics
+    noise = float(np.sqrt(np.nanmedian(plain.variance))) if fit.sums.xx else np.nan
     return Estimate(
         shrunk[0], unbiased[0], plain.se[0], shrunk[1], unbiased[1], plain.se[1],
         np.stack(shrunk[2:]), np.stack(unbiased[2:]), np.stack(plain.se[2:]),
         *read_certainty(shrunk[0], unbiased[0], plain.se[0], fit.geometry, fit.places),
         kinetics.alpha, 0.0 if alpha_known else float(kinetics.alpha_se), alpha_known, kinetics.response.scale,
-        float(np.sqrt(np.nanmedian(plain.variance))), kinetics.verdicts | {"geometry": fit.geometry.said}, 1.0,
+        noise, kinetics.verdicts | {"geometry": fit.geometry.said}, 1.0,
         best.scales._asdict(), {}, build_network(fit, best.weights),
     )  # fmt: skip
 
