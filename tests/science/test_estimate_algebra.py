@@ -1,0 +1,261 @@
+"""The estimator's fast linear algebra against nsi/estimation/plain.py, and its signals against plain loops."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from scipy.linalg import block_diag
+from scipy.optimize import approx_fprime
+
+from nsi import response
+from nsi.estimation import plain, prior, regression, signals
+from nsi.estimation.copies import Problem
+from nsi.estimation.kinetics import parabola, surely_better
+from nsi.geometry import RING, TORUS
+from nsi.network import synaptic_state
+
+N, TRIALS, STEPS = 5, 24, 6
+
+
+def problem(seed=0):
+    """Samples of a few neurons under all kinds of blocks, at random. Returns: namespace of them, model and sums."""
+    rng = np.random.default_rng(seed)
+    V = np.linalg.qr(rng.normal(size=(N, 3)))[0]
+    names = [("direct", None, "direct", N), ("driven", None, "driven", 1), ("copies", V, "copies", 3),
+             ("copies", V, "copies", 3), ("gate", V[:, :2], "gate", 2)]  # fmt: skip
+    blocks, start = [], 0
+    for name, directions, group, size in names:
+        blocks.append(signals.Block(name, slice(start, start + size), directions, group))
+        start += size
+    q = start + 1
+    x = (rng.normal(size=(TRIALS, STEPS, q)) + rng.normal(size=(TRIALS, 1, q))).astype(np.float32)
+    x[..., -1] = 1
+    shared = rng.normal(size=(TRIALS, 1, N))  # of the samples of a trial, so that clustering matters
+    noise = 0.3 * (rng.normal(size=(TRIALS, STEPS, N)) + shared)
+    currents, used = x @ (0.3 * rng.normal(size=(q, N))) + noise, rng.random((TRIALS, STEPS, N)) < 0.7
+    wide = np.full(used.shape, 0.5)
+    samples = regression.select(x, currents, np.zeros_like(currents), used, wide, 0.0, 1.0)
+    free = np.ones((q, N), bool)
+    free[N] = rng.permutation([True, True, False, False, False])
+    model = prior.Model(tuple(blocks), *RING.terms(RING.places(N)), free)
+    variance = rng.uniform(0.5, 1.5, N)
+    return SimpleNamespace(rng=rng, samples=samples, model=model, variance=variance, q=q, V=V, x=x.reshape(-1, q),
+                           sums=regression.moments(samples, regression.neighbours(samples.used)))  # fmt: skip
+
+
+def stack(p, logs, sizes, smooth):
+    """The problem's regressors, currents and variances of all neurons, one below the other, and R, L, S of plain.py."""
+    at = [p.samples.used[:, j] for j in range(N)]
+    X = block_diag(*(p.x[a].astype(float) for a in at))
+    y = np.concatenate([p.samples.y[a, j] for j, a in enumerate(at)]).astype(float)
+    variance = np.repeat(p.variance, [a.sum() for a in at])
+    apart = RING.places(N) - RING.places(N)[:, 0]  # to minus from, (to, from)
+    R, L, S = np.zeros((N, p.q, 40)), [], np.full((N, p.q), prior.CONSTANT_SD)
+    for block in p.model.blocks:
+        g, V = p.model.groups.index(block.group), np.eye(N) if block.directions is None else block.directions
+        S[:, block.columns] = np.exp(logs[g]) * p.model.free[block.columns].T
+        waves = [(k, f) for k in range(3) for f in ((np.cos, np.sin) if k else (np.cos,))]
+        for k, f in [] if block.name == "driven" else waves[: 2 * block.size + 1]:
+            R[:, block.columns, len(L)] = f(k * apart) * np.sqrt((2 if k else 1) / N) @ V
+            L.append(np.exp(sizes[g] - k**2 / (2 * np.exp(smooth[g]) ** 2)))
+    return X, y, variance, R.reshape(N * p.q, -1)[:, : len(L)], np.array(L), S.ravel()
+
+
+LOGS, SIZES, SMOOTH = np.log([0.2, 0.5, 0.1, 0.4]), np.log([0.7, 0.3, 0.5, 0.2]), np.log([1.0, 2.0, 0.8, 3.0])
+
+
+def test_least_squares_and_both_its_standard_errors():
+    p = problem()
+    L = p.rng.normal(size=(4, p.q))
+    found = regression.least_squares(p.samples, p.sums, [L])
+    clusters, larger = np.repeat(np.arange(TRIALS), STEPS), 0
+    for j in range(N):
+        at = p.samples.used[:, j]
+        w, variance, classical, clustered = plain.least_squares(
+            p.x[at].astype(float), p.samples.y[at, j].astype(float), clusters[at], L
+        )
+        np.testing.assert_allclose(found.weights[:, j], w, rtol=1e-4, atol=1e-6)
+        assert found.variance[j] == pytest.approx(variance, rel=1e-5)
+        np.testing.assert_allclose(found.se[0][:, j], np.maximum(classical, clustered), rtol=1e-4)
+        larger += (clustered > 1.05 * classical).sum()
+    assert larger > 5  # the clustered one matters here
+
+
+def test_neurons_with_few_samples_get_no_weights():
+    p = problem()
+    p.samples.used[:, 2] = np.arange(len(p.x)) < 2 * p.q - 1
+    found = regression.least_squares(p.samples, regression.moments(p.samples), [np.eye(p.q)])
+    assert np.isnan(found.weights[:, 2]).all()
+    assert np.isinf(found.se[0][:, 2]).all()
+    assert np.isfinite(found.weights[:, [0, 1, 3, 4]]).all()
+
+
+def test_evidence_is_the_density_of_the_currents():
+    """Not only up to a constant: the log density, but for that of the standard normal's normalisation."""
+    p = problem()
+    evidence = prior.Evidence(p.model, p.sums, p.variance)
+    H, h, value = evidence.of_profiles(LOGS)
+    sizes, smooth, gain = evidence.fit_profiles(H, h, SIZES, SMOOTH, several=False)
+
+    def density(sizes, smooth):
+        X, y, variance, R, L, S = stack(p, LOGS, sizes, smooth)
+        P = plain.prior_covariance(R, L, S)
+        return plain.log_evidence(X, y, variance, P) + len(y) / 2 * np.log(2 * np.pi)
+
+    assert value + gain == pytest.approx(density(sizes, smooth), rel=1e-6)
+    assert density(SIZES, SMOOTH) < value + gain
+    for g in (0, 2, 3):  # at the maximum; a driven neuron's weight has no profile
+        for step in (-0.1, 0.1):
+            moved = sizes.copy()
+            moved[g] = np.clip(moved[g] + step, prior.SMALLEST, prior.LARGEST)
+            assert density(moved, smooth) < value + gain + 1e-4
+
+
+def test_evidence_of_deviations_and_its_gradient():
+    p = problem()
+    evidence = prior.Evidence(p.model, p.sums, p.variance)
+    mean = 0.2 * p.rng.normal(size=len(p.model.frequency))
+    value, gradient = evidence.of_deviations(LOGS, mean, range(N))
+    X, y, variance, R, _, S = stack(p, LOGS, SIZES, SMOOTH)
+    density = lambda S: plain.log_evidence(X, y, variance, np.diag(S**2), R @ mean)  # noqa: E731
+    assert value == pytest.approx(density(S) - density(0 * S), rel=1e-6)
+    numerical = approx_fprime(LOGS, lambda logs: evidence.of_deviations(logs, mean, range(N))[0], 1e-6)
+    np.testing.assert_allclose(gradient, numerical, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("rounds", [0, 2])
+def test_posterior_is_the_one_of_linear_algebra(rounds):
+    """Under the scales that it says it chose, deviations of 0 among them."""
+    p = problem()
+    start = prior.Scales(*({g: float(np.exp(x)) for g, x in zip(p.model.groups, a, strict=True)}
+                           for a in (SIZES, SMOOTH, LOGS)))  # fmt: skip
+    L = p.rng.normal(size=(3, p.q))
+    found = prior.Evidence(p.model, p.sums, p.variance).posterior(start, rounds, maps=[L])
+    logs, sizes, smooth = (np.log([max(d[g], 1e-12) for g in p.model.groups])
+                           for d in (found.scales.deviation, found.scales.size, found.scales.smoothness))  # fmt: skip
+    X, y, variance, R, profile_sd, S = stack(p, logs, sizes, smooth)
+    P = plain.prior_covariance(R, profile_sd, S)
+    mean, covariance = plain.posterior(X, y, variance, P)
+    np.testing.assert_allclose(found.weights.T.ravel(), mean, atol=2e-5)
+    assert found.evidence == pytest.approx(plain.log_evidence(X, y, variance, P) + len(y) / 2 * np.log(2 * np.pi))
+    for j in range(N):
+        own = covariance[j * p.q : (j + 1) * p.q, j * p.q : (j + 1) * p.q]
+        np.testing.assert_allclose(found.variance[0][:, j], np.diag(L @ own @ L.T), rtol=1e-4)
+    driven = p.model.free[N]
+    assert (found.weights[N, ~driven] == 0).all()
+    assert rounds == 0 or (found.weights[N, driven] != 0).all()
+
+
+def test_scales_that_made_the_currents_are_found():
+    """Deviations of 0.3 in one block and none in another, of a hundred neurons."""
+    rng = np.random.default_rng(0)
+    n, blocks = 100, (signals.Block("a", slice(0, 6), None, "a"), signals.Block("b", slice(6, 12), None, "b"))
+    model = prior.Model(blocks, np.zeros((1, 6, n)), np.zeros(1))
+    x, truth = rng.normal(size=(200, 13)), np.zeros((13, n))
+    truth[:6] = 0.3 * rng.normal(size=(6, n))
+    y = x @ truth + 0.1 * rng.normal(size=(200, n))
+    sums = regression.Moments(dict.fromkeys(range(n), x.T @ x), x.T @ y, (y**2).sum(0), np.full(n, 200))
+    scales = prior.Evidence(model, sums, np.full(n, 0.01)).posterior().scales
+    assert scales.deviation["a"] == pytest.approx(0.3, rel=0.15)
+    assert scales.deviation["b"] < 0.01
+
+
+# ---- signals ----------------------------------------------------------------------------------------------------
+
+
+def test_synaptic_state_in_pieces_is_the_plain_loop():
+    rates = np.random.default_rng(0).random((3, 101, 4))
+    for alpha in (0.07, 0.5, 1.0):
+        u = [rates[:, 0]]
+        for t in range(100):
+            u.append(u[-1] + alpha * (rates[:, t] - u[-1]))
+        np.testing.assert_allclose(synaptic_state(rates, alpha), np.stack(u, 1), atol=1e-12)
+
+
+def test_copies_receive_their_gain_and_are_driven_with_their_sign():
+    rng = np.random.default_rng(0)
+    for geometry, n, D in ((RING, 12, 1), (TORUS, 16, 2)):
+        places = geometry.places(n)
+        copies = signals.Copies(1.7, 0.4, 0.3, 0.2)
+        kernel = copies.kernel(geometry, places)
+        np.testing.assert_allclose(kernel.sum(0), 1.7, rtol=1e-5)
+        assert (kernel.argmax(0) == np.arange(n)).all()
+        u, v = rng.random((2, 5, n)), rng.normal(size=(2, 5, D))
+        found = dict(copies.rates(u, v, geometry, places))
+        assert found.keys() == {(d, sign) for d in range(D) for sign in (1, -1)}
+        for (d, sign), r in found.items():
+            expected = np.maximum(0, np.tanh(u @ kernel - 0.3 + sign * 0.2 * v[..., [d]]))
+            np.testing.assert_allclose(r, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_blocks_are_the_signals_of_the_equation():
+    """Each block's columns, against loops: one synapse later for hidden neurons, at once for multiplied connections."""
+    rng, alpha, n = np.random.default_rng(0), 0.3, 12
+    r, v = rng.random((2, 60, n)).astype(np.float32), rng.normal(size=(2, 60, 2)).astype(np.float32)
+    places, V = RING.places(n), np.linalg.qr(rng.normal(size=(n, 3)))[0].astype(np.float32)
+    u, copies = signals.state_of(r, alpha), signals.Copies(1.0, 0.5, 0.2, 0.1)
+
+    def filtered(a):
+        u = [a[:, 0]]
+        for t in range(a.shape[1] - 1):
+            u.append(u[-1] + alpha * (a[:, t] - u[-1]))
+        return np.stack(u, 1)
+
+    hidden = signals.hidden_signals(u, v, alpha, V, copies, RING, places, driven=True)
+    expected = [u, v, *(filtered(c) @ V for _, c in copies.rates(u, v, RING, places)), filtered(u @ V),
+                *(filtered(v[..., [d]] * (u @ V)) for d in range(2)), np.ones((2, 60, 1))]  # fmt: skip
+    first = hidden.first
+    np.testing.assert_allclose(hidden.x, np.concatenate(expected, -1)[:, first:], atol=1e-5)
+    multiplied = signals.multiplied_signals(u, v, alpha, V)
+    products = [v[..., [d]] * v[..., [e]] * (u @ V) for d, e in ((0, 0), (0, 1), (1, 1))]
+    expected = [u, *(v[..., [d]] * (u @ V) for d in range(2)), *products, np.ones((2, 60, 1))]
+    np.testing.assert_allclose(multiplied.x, np.concatenate(expected, -1)[:, first:], atol=1e-5)
+    assert [b.component for b in hidden.blocks if b.name == "copies"] == [(0, 1), (0, -1), (1, 1), (1, -1)]
+
+
+def test_derivatives_of_copies_signals():
+    """By the gain, the width's logarithm, the threshold and the drive's logarithm, against finite differences."""
+    rng, n = np.random.default_rng(0), 12
+    u, v = rng.random((4, 80, n)), rng.normal(size=(4, 80, 1))
+    currents, used = rng.random((4, 80, n)), np.ones((4, 80, n), bool)
+    problem = Problem(u, v, currents, used, 0.3, RING, RING.places(n), (4, n))
+    copies = signals.Copies(1.2, 0.6, 0.1, 0.2)
+    values, slopes = problem.signals(copies)
+    moved = lambda **change: problem.signals(copies._replace(**change), derivatives=False)[0]  # noqa: E731
+    change = {"gain": 1e-3, "width": 0.6e-3, "threshold": 1e-3, "drive": 1e-3}
+    unit = {"gain": 1.0, "width": 0.6, "threshold": 1.0, "drive": 0.2}  # steps of the logarithm are relative
+    for (name, by), slope in zip(change.items(), slopes, strict=True):
+        at = getattr(copies, name)
+        numerical = (moved(**{name: at + by}) - moved(**{name: at - by})) / (2 * by) * unit[name]
+        assert np.linalg.norm(slope - numerical) < 0.03 * np.linalg.norm(numerical)
+    assert values.shape == slopes[0].shape
+
+
+# ---- likelihoods ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("chosen", [("tanh", 1.3), ("linear",), ("softplus", 1.0, 4.0), ("power", 1.0, 2.0)])
+def test_response_functions_have_their_inverse_and_jacobian(chosen):
+    r, chosen = np.linspace(0.1, 0.7, 7), response.Response(*chosen)  # recorded rates
+    current = lambda r: chosen.current(chosen.scale * r)  # noqa: E731
+    np.testing.assert_allclose(chosen.phi(current(r)), chosen.scale * r, rtol=1e-6)
+    derivative = (current(r + 1e-5) - current(r - 1e-5)) / 2e-5
+    np.testing.assert_allclose(chosen.log_jacobian(chosen.scale * r), np.log(derivative), atol=1e-3)
+    np.testing.assert_allclose(chosen.slope(current(r)), chosen.scale / derivative, rtol=1e-3)
+
+
+def test_parabola_finds_the_top_and_how_sure_it_is():
+    """Of Gaussian likelihoods of alpha, one for each trial, about .3."""
+    at = 0.3 + 0.1 * np.random.default_rng(0).normal(size=400)
+    by_alpha = {a: -((a - at) ** 2) / (2 * 0.1**2) for a in (0.28, 0.3, 0.32)}
+    alpha, se = parabola(by_alpha, 0.3, 0.02)
+    assert alpha == pytest.approx(at.mean())
+    assert se == pytest.approx(at.std() / 20)
+
+
+def test_surely_better_is_three_standard_errors():
+    difference = np.tile([-1.0, 1.0], 50)
+    se = difference.std(ddof=1) / 10
+    assert surely_better(difference + 3.2 * se, 0.0)
+    assert not surely_better(difference + 2.8 * se, 0.0)
+    assert not surely_better(np.ones(2), np.zeros(2))
