@@ -403,3 +403,11 @@ def test_page_opens_in_a_browser(fitted, tmp_path):
     dom = subprocess.run([BROWSER, *flags, "--dump-dom", url], check=True, capture_output=True, text=True, timeout=120)
     assert "What was found" in dom.stdout
     assert dom.stdout.count("<img") == len(ALL)
+
+
+@pytest.mark.parametrize(("share", "found"), [(0.16, True), (0.14, False)])
+def test_gate_is_said_to_be_there_from_fifteen_per_cent_of_entries_on(share, found):
+    gate = np.where(np.arange(100) < 100 * share, 2.1, 1.8).reshape(1, 10, 10)
+    arrays = {"gate": gate, "gate_unbiased": gate, "gate_se": np.ones((1, 10, 10))}
+    line = next(iter(report.gates({"alpha": 0.2}, arrays)))
+    assert line.startswith("Velocity changes" if found else "No gate is found")

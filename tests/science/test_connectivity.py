@@ -7,6 +7,7 @@ from nsi import connectivity, unrecorded, waves
 from nsi.geometry import RING
 from nsi.network import Network, synaptic_state
 from nsi.prediction import predict
+from nsi.recordings import Recording
 from nsi.sums import sum_products
 
 
@@ -125,3 +126,36 @@ def test_effective_gate_of_the_truth_is_its_product_where_all_shifters_are_activ
     np.testing.assert_allclose(found[0], expected, rtol=1e-4, atol=1e-6)
     none = truth | {"hidden_rates": hidden[..., :0], "gate": np.ones((1, 40, 40))}
     assert connectivity.true_effective_gate(none, rec) is none["gate"]
+
+
+def test_true_total_and_effective_gate_against_least_squares_by_hand():
+    """Hidden neurons of other rates than the recorded ones: the state by a loop, the map by rows of a ridge."""
+    rng, n, m, steps = np.random.default_rng(0), 6, 4, 120
+    rates, hidden = rng.random((8, steps, n)), np.maximum(0, rng.random((8, steps, m)) - 0.3)
+    W, W_in = rng.normal(size=(n + m, n + m)), np.concatenate([np.zeros((2, n)), rng.normal(size=(2, m))], 1)
+    lengths = np.array([steps] * 7 + [80])
+    rec = Recording(rates, rng.normal(size=(8, steps, 2)), 0.01, tau=0.03, lengths=lengths)
+
+    def late_states(r):
+        u = [r[:, 0]]
+        for t in range(steps - 1):
+            u.append(u[-1] + (r[:, t] - u[-1]) / 3)
+        return np.stack(u, 1)[:, 30:]
+
+    def onto(u, y):
+        """Least squares with a ridge of 1e-2 of the largest eigenvalue of the states' second moment."""
+        weight = np.sqrt(1e-2 * np.linalg.norm(u, 2) ** 2)
+        rows = np.concatenate([u, weight * np.eye(n)])
+        return np.linalg.lstsq(rows, np.concatenate([y, np.zeros((n, y.shape[1]))]), rcond=None)[0]
+
+    flat = lambda a: a.reshape(-1, a.shape[-1])  # noqa: E731
+    u, s = late_states(rates), late_states(hidden)
+    truth = {"W": W, "W_in": W_in, "hidden_rates": hidden}
+    total = connectivity.true_total(truth, rates, 1 / 3)
+    np.testing.assert_allclose(total, W[:n, :n] + onto(flat(u), flat(s)) @ W[n:, :n], rtol=1e-6)
+    valid, slope = rec.valid[:, 30:], np.where(hidden > 0, 1 - hidden**2, 0)[:, 30:]
+    active = onto(u[valid], slope[valid])
+    expected = [active @ np.diag(W_in[d, n:]) @ W[n:, :n] for d in range(2)]
+    np.testing.assert_allclose(connectivity.true_effective_gate(truth, rec), expected, rtol=1e-6)
+    none = truth | {"hidden_rates": hidden[..., :0]}
+    np.testing.assert_array_equal(connectivity.true_total(none, rates, 1 / 3), W[:n, :n])

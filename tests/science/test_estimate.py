@@ -1,0 +1,398 @@
+"""The estimate of recordings whose circuit is known, and of recordings that say the same in another way."""
+
+import functools
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import cann
+from nsi import circuits, connectivity, estimation, record, response, stimulation
+from nsi.estimation import gate
+from nsi.estimation.kinetics import Kinetics, choose_kinetics
+from nsi.estimation.signals import Copies
+from nsi.geometry import RING
+from nsi.network import Network, run
+from nsi.recordings import Recording, load
+from tests.tools import ROOT
+
+KEYS = "rates", "velocity", "dt", "heading", "tau", "stimulus", "driven"
+HIDDEN = Kinetics(response.TANH, 0.2, 0.0, "hidden neurons", {})
+NAMES = "W", "total", "gate"
+
+
+def simulate(circuit, seed=3, trials=20, steps=300, **more):
+    """A recording of a circuit. Returns: Recording, and the true W, total and gate under these names."""
+    data = cann.simulate_recording(circuit, seed, trials, steps, **more)
+    rec = Recording(**{k: data[k] for k in KEYS if k in data})
+    truth = {k: data[f"true_{k}"] for k in ("W", "W_in", "gate")} | {"hidden_rates": data["hidden_rates"]}
+    return rec, truths(truth, rec)
+
+
+def truths(truth, rec):
+    """W, total and gate of a circuit whose hidden rates are known."""
+    n, alpha = rec.rates.shape[-1], rec.dt / rec.tau if rec.tau else 1.0
+    total, effective = connectivity.true_total(truth, rec.rates, alpha), connectivity.true_effective_gate(truth, rec)
+    return SimpleNamespace(W=truth["W"][:n, :n], total=total, gate=effective)
+
+
+COPIES = Copies(gain=1.5, width=0.35, threshold=0.6, drive=0.15)
+
+
+@functools.cache
+def simulate_copies(seed=0, hidden_noise=0.0, n=20, trials=30, steps=400):
+    """The estimator's own model: two sheets of copies, one for each sign of the velocity, send the bump displaced.
+
+    With at most as many neurons as leading directions, the signals span it exactly. Returns: Recording, truth."""
+    rng, places, net = np.random.default_rng(seed), RING.places(n), circuits.ring(n, n).network
+    W, b = net.W.copy(), net.b.copy()
+    W[:n, n : 2 * n] = W[:n, 2 * n :] = COPIES.kernel(RING, places)
+    b[n:] = -COPIES.threshold
+    net = Network(W, np.sign(net.W_in) * COPIES.drive, b, 0.2, n)
+    settle, velocity = 100, stimulation.random_velocity(rng, trials, steps, 0.01)
+    u = np.pad(RING.bump(places, rng.uniform(-np.pi, np.pi, (trials, 1))), [(0, 0), (0, 2 * n)])
+    sd = np.repeat([0.02, hidden_noise], [n, 2 * n])
+    noise = lambda _: sd * rng.standard_normal(u.shape)  # noqa: E731
+    rates = np.stack([r for _, r in run(net, np.pad(velocity, [(0, 0), (settle, 0), (0, 0)]), u, noise)], 1)[:, settle:]
+    rec = Recording(rates[..., :n].astype(np.float32), velocity.astype(np.float32), 0.01, tau=0.05)
+    return rec, truths({"W": W, "W_in": net.W_in, "hidden_rates": rates[..., n:]}, rec)
+
+
+def simulate_response(phi, weights, n=24, trials=30, steps=300):
+    """A ring of neurons with response function phi, known pulses, and a velocity that multiplies connections.
+
+    weights: cosine, inhibition and threshold of the ring. Returns: Recording."""
+    rng, (cosine, inhibition, b) = np.random.default_rng(1), weights
+    apart = RING.places(n)[:, 0] - RING.places(n)
+    W, W_gain = (cosine * np.cos(apart) - inhibition) / n, 0.15 * np.sin(apart) / n
+    velocity = stimulation.random_velocity(rng, trials, steps + 100, 0.01)
+    stimulus = stimulation.pulses(rng, trials, steps + 100, n, 0.01, 0.3, 0.25, fraction=0.3)
+    u, rates = 0.5 * RING.bump(RING.places(n), rng.uniform(-np.pi, np.pi, (trials, 1))), []
+    for t in range(steps + 100):
+        noise = 0.02 * rng.standard_normal(u.shape)
+        rates.append(phi(u @ W + b + velocity[:, t] * (u @ W_gain) + stimulus[:, t] + noise))
+        u = u + 0.2 * (rates[-1] - u)
+    late = lambda a: np.asarray(a, np.float32)[:, 100:]  # noqa: E731
+    return Recording(late(np.stack(rates, 1)), late(velocity), 0.01, tau=0.05, stimulus=late(stimulus))
+
+
+@functools.cache
+def simulate_ring():
+    return simulate(circuits.ring(24, 24), trials=30)
+
+
+@functools.cache
+def estimate_ring():
+    return estimation.estimate(simulate_ring()[0], calibrated=False)
+
+
+def fit(rec, kinetics=HIDDEN):
+    return estimation.Fit(rec, kinetics, RING, RING.places(rec.rates.shape[-1]))
+
+
+def agree(found, true):
+    """Correlation, and slope of the estimate on the truth."""
+    return np.corrcoef(np.ravel(found), np.ravel(true))[0, 1], np.vdot(found, true) / np.vdot(true, true)
+
+
+def apart(a, b, name):
+    """The median difference of two unbiased estimates, in standard errors of the second."""
+    difference, se = getattr(a, f"{name}_unbiased") - getattr(b, f"{name}_unbiased"), getattr(b, f"{name}_se")
+    return np.median(np.abs(difference)[np.isfinite(se)] / se[np.isfinite(se)])
+
+
+# ---- what is recovered ------------------------------------------------------------------------------------------
+
+
+def test_copies_without_noise_are_recovered():
+    """Of the model's own circuit: weights, total and gate within their errors, and the copies' parameters."""
+    rec, truth = simulate_copies()
+    found = fit(rec)
+    plain = found.unbiased()
+    best = found.best(plain.variance)
+    for L, se, name in zip(found.maps, plain.se, NAMES, strict=True):
+        true = np.reshape(getattr(truth, name), se.shape)
+        r, slope = agree(L @ best.weights, true)
+        assert r > 0.9998, name
+        assert slope == pytest.approx(1, abs=0.01), name
+        assert 0.85 < np.std((L @ plain.weights - true) / se) < 1.2, name
+    np.testing.assert_allclose(found.copies, COPIES, rtol=0.05)
+    assert np.sqrt(np.median(plain.variance)) == pytest.approx(0.02, rel=0.02)
+
+
+def test_published_gain_network_of_which_nothing_is_said():
+    rec, truth = simulate(circuits.gain(36), trials=30)
+    assert rec.tau is None
+    found = estimation.estimate(rec, calibrated=False)
+    assert agree(found.W, truth.W)[0] > 0.99
+    r, slope = agree(found.gate, truth.gate)
+    assert r > 0.98
+    assert 0.9 < slope < 1.1
+    assert found.alpha > 0.95
+    assert found.scale == 1
+    assert not found.alpha_known
+    assert {k: found.verdicts[k] for k in ("mechanism", "response", "gate")} == {
+        "mechanism": "multiplied connections", "response": "rectified tanh", "gate": "found"}  # fmt: skip
+
+
+def test_ring_whose_shifters_nobody_recorded():
+    """Its hidden neurons are not the model's: spread otherwise, and with noise of their own."""
+    found, truth = estimate_ring(), simulate_ring()[1]
+    for name, least in (("W", 0.999), ("total", 0.999), ("gate", 0.995)):
+        r, slope = agree(getattr(found, name), getattr(truth, name))
+        assert r > least, name
+        assert slope == pytest.approx(1, abs=0.05), name
+    assert found.verdicts == {
+        "mechanism": "hidden neurons", "response": "rectified tanh", "gate": "found", "geometry": "a ring"}  # fmt: skip
+    assert (found.alpha, found.alpha_se, found.alpha_known) == (pytest.approx(0.2), 0, True)
+
+
+@pytest.mark.slow
+def test_alpha_is_found_where_tau_is_missing():
+    rec, _ = simulate(circuits.ring(24, 12), trials=30, steps=400)
+    found = estimation.estimate(replace(rec, tau=None), calibrated=False)
+    assert found.alpha == pytest.approx(0.2, abs=0.04)
+    assert found.alpha_se > 0
+    assert not found.alpha_known
+
+
+def test_scale_of_the_rates_is_found():
+    rec, truth = simulate_ring()
+    scaled = replace(rec, rates=np.float32(0.82) * rec.rates)
+    found = estimation.estimate(scaled, calibrated=False)
+    assert found.scale == pytest.approx(1 / 0.82, abs=0.02)
+    assert agree(found.W, truth.W)[0] > 0.99
+
+
+@pytest.mark.parametrize(
+    ("chosen", "weights"),
+    [
+        (response.Response("linear"), (4, 3, 0.3)),
+        (response.Response("softplus", 1.0, 8.0), (4.6, 3, 0.3)),
+        (response.TANH, (6, 3, 0.3)),
+    ],
+)
+def test_response_function_is_found(chosen, weights):
+    found = choose_kinetics(simulate_response(chosen.phi, weights), 0.2)
+    assert found.verdicts == {"response": str(chosen), "mechanism": "multiplied connections"}
+
+
+# ---- is there a gate --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("circuit", [circuits.ring(24, 12), circuits.gain(24), circuits.holding(24, 12)])
+def test_gate_is_found_in_twenty_trials(circuit):
+    rec, _ = simulate(circuit, seed=5)
+    assert gate.gate_test(rec, rec.dt / rec.tau if rec.tau else 1.0, response.TANH)[0] == "found"
+
+
+def test_no_gate_is_found_with_the_velocity_of_other_trials():
+    """At most in one of twenty; and p values are spread over all of 0 to 1."""
+    (rec, _), p = simulate(circuits.ring(18, 9), steps=250), []
+    for seed in range(20):
+        order = gate._derangement(np.random.default_rng(100 + seed), len(rec.rates))
+        p.append(gate.gate_test(replace(rec, velocity=rec.velocity[order]), 0.2, response.TANH, seed)[1])
+    assert sum(value <= gate.FOUND for value in p) <= 1
+    assert 0.3 < np.mean(p) < 0.7
+
+
+BOUNDS = [(39, "found"), (38, "cannot tell"), (5, "cannot tell"), (4, "not found")]
+
+
+@pytest.mark.parametrize(("permutations", "verdict"), BOUNDS)
+def test_p_values_at_which_the_verdict_changes(permutations, verdict, monkeypatch):
+    """A clear gate has the least p value that there is, 1 / (1 + permutations): bounds are .025 and .2."""
+    monkeypatch.setattr(gate, "PERMUTATIONS", permutations)
+    assert gate.gate_test(simulate_ring()[0], 0.2, response.TANH) == (verdict, pytest.approx(1 / (1 + permutations)))
+
+
+def test_nothing_is_said_of_a_gate_without_velocity():
+    rec = simulate_ring()[0]
+    still = replace(rec, velocity=0 * rec.velocity)
+    assert gate.gate_test(still, 0.2, response.TANH) == ("cannot tell", 1.0)
+
+
+# ---- intervals --------------------------------------------------------------------------------------------------
+
+
+def coverage(found, truth, name):
+    z = np.abs(getattr(found, f"{name}_unbiased") - getattr(truth, name)) / getattr(found, f"{name}_se")
+    z = z[~np.eye(z.shape[-1], dtype=bool)] if name != "gate" else z
+    return z[np.isfinite(z)] < 1.96
+
+
+@pytest.mark.parametrize("kind", ["gain", "copies"])
+def test_intervals_hold_the_truth(kind):
+    """95 % of it, within what a few recordings can show: halved standard errors hold about 70 %, doubled ones all."""
+    inside = {name: [] for name in NAMES}
+    for seed in (100, 101, 102) if kind == "gain" else (100, 101):
+        rec, truth = simulate(circuits.gain(24), seed, 30, 400) if kind == "gain" else simulate_copies(seed, 0.02)
+        found = estimation.estimate(rec, alpha=1.0 if kind == "gain" else None)
+        for name in NAMES:
+            inside[name].append(coverage(found, truth, name).ravel())
+        assert found.calibration["factors"].keys() == set(NAMES)
+    for name, held in inside.items():
+        assert 0.9 < np.mean(np.concatenate(held)) < 0.992, name
+
+
+def test_calibration_widens_intervals_by_its_factors():
+    """And its factors are those that bring the simulated recording's own intervals to 95 %."""
+    found = estimation.estimate(simulate_ring()[0], calibrated=False)
+    before = {name: getattr(found, f"{name}_se").copy() for name in NAMES}
+    found.calibrate({"factors": {"W": 1.3, "total": 1.5, "gate": 2.0}})
+    for name, factor in (("W", 1.3), ("total", 1.5), ("gate", 2.0)):
+        np.testing.assert_allclose(getattr(found, f"{name}_se"), factor * before[name])
+
+
+def test_standard_errors_are_as_large_as_the_noise():
+    """With pulses the regressors hardly depend on the noise, so that twice the noise makes twice the error."""
+    errors = {}
+    for noise in (0.02, 0.04):
+        rec, _ = simulate(circuits.ring(24, 12), noise=noise, amplitude=1.0)
+        errors[noise] = np.median(fit(rec).unbiased().se[0])
+    assert errors[0.04] / errors[0.02] == pytest.approx(2, abs=0.4)
+
+
+def test_identifiable_weights_have_intervals_narrower_than_the_weights():
+    """A half-width of 1.96 standard errors, against the r.m.s. weight."""
+    W = np.array([[3.0, 4.0], [0.0, 5.0]])
+    limit = np.sqrt(50 / 4) / 1.96
+    se = np.array([[0.99, 1.01], [0.0, np.inf]]) * limit
+    np.testing.assert_array_equal(estimation.identifiable(W, np.nan_to_num(se, posinf=np.inf)),
+                                  [[True, False], [True, False]])  # fmt: skip
+
+
+def test_resolved_weights_have_errors_below_half_their_spread():
+    """The spread of weights about their profile, without what the standard errors themselves add."""
+    rng, n = np.random.default_rng(0), 60
+    places, spread = RING.places(n), 0.2
+    for size, expected in ((0.46, True), (0.54, False)):
+        se = np.full((n, n), size * spread)
+        W = np.cos(places - places[:, 0]) + spread * rng.standard_normal((n, n)) + se * rng.standard_normal((n, n))
+        found = estimation.resolved(W, se, np.ones((n, n), bool), RING, places)
+        assert (found == (expected & ~np.eye(n, dtype=bool))).all()
+
+
+# ---- recordings as they come ------------------------------------------------------------------------------------
+
+
+def check_shapes(found, n, D):
+    arrays = found.arrays()
+    for name in NAMES:
+        shape = (D, n, n) if name == "gate" else (n, n)
+        best, unbiased, se = (arrays[name + kind] for kind in ("", "_unbiased", "_se"))
+        assert best.shape == unbiased.shape == se.shape == shape
+        assert np.isfinite(best).all()
+        known = np.isfinite(se)  # of neurons that are hardly ever active nothing is known
+        assert known.mean() > 0.5
+        assert (np.isfinite(unbiased) == known).all()
+        assert (se[known] > 0).all()
+    assert arrays["identifiable"].dtype == arrays["resolved"].dtype == bool
+    assert arrays["identifiable"].shape == arrays["resolved"].shape == (n, n)
+    assert {"alpha", "alpha_se", "scale"} < arrays.keys()
+
+
+def test_stimulus_is_taken_off_and_padding_ignored():
+    """Pulses of half the bump's size; trials of unequal length, with noise in the place of what is missing."""
+    rec, truth = simulate(circuits.ring(24, 12), trials=30, steps=400, amplitude=0.5)
+    lengths = np.random.default_rng(0).integers(250, 401, 30)
+    padded = replace(rec, lengths=lengths, rates=rec.rates.copy())
+    padded.rates[~padded.valid] = 0
+    padded = replace(padded, velocity=np.where(padded.valid[..., None], rec.velocity, 0).astype(np.float32))
+    found = estimation.estimate(padded, calibrated=False)
+    check_shapes(found, 24, 1)
+    assert agree(found.W, truth.W)[0] > 0.995
+    error = np.abs(found.W_unbiased - truth.W)[~np.eye(24, dtype=bool)]
+    assert np.median(error) < 0.15 * np.sqrt(np.mean(truth.W**2))
+    wrong = estimation.estimate(replace(padded, stimulus=None), calibrated=False)
+    assert wrong.noise > 2 * found.noise
+
+
+def test_driven_neurons_that_were_recorded():
+    """All but a few shifters are hidden; velocity's own weights onto those that are recorded are in the network."""
+    data = record.record(cann.simulate_recording(circuits.ring(24, 12), 3, 30, 300), 8)
+    rec = Recording(**{k: data[k] for k in KEYS if k in data})
+    found = estimation.estimate(rec, calibrated=False)
+    check_shapes(found, 32, 1)
+    n, driven = 32, rec.driven
+    assert driven.sum() == 8
+    assert (found.network.W_in[0, :n][~driven] == 0).all()
+    assert agree(found.network.W_in[0, :n], data["true_W_in"][0, :n])[0] > 0.98
+
+
+def test_shifters_alone():
+    data = record.record(cann.simulate_recording(circuits.ring(24, 12), 3, 30, 300), "shifters")
+    rec = Recording(**{k: data[k] for k in KEYS if k in data})
+    check_shapes(estimation.estimate(rec, calibrated=False), 24, 1)
+
+
+def test_two_velocities_on_a_ring():
+    """Their product is what turns the bump, which is no gate of either."""
+    rec, truth = simulate(circuits.product(24), trials=30, steps=400)
+    found = estimation.estimate(rec, calibrated=False)
+    check_shapes(found, 24, 2)
+    assert found.verdicts["mechanism"] == "multiplied connections"
+    assert agree(found.W, truth.W)[0] > 0.99
+    products = {tuple(powers): G for powers, G in found.network.products}
+    true = circuits.product(24).network.products[0][1]
+    assert agree(products[1, 1], true)[0] > 0.99
+
+
+def test_heading_is_not_read_nor_any_truth(tmp_path):
+    """Headings at random, and a file whose truth is nonsense, change no bit of the estimate."""
+    rec, found = simulate_ring()[0], estimate_ring()
+    rng = np.random.default_rng(0)
+    arrays = {k: getattr(rec, k) for k in ("rates", "velocity", "dt", "tau")}
+    nonsense = {"true_W": rng.random((48, 48)), "true_gate": rng.random((1, 24, 24)), "hidden_rates": rec.rates}
+    np.savez(tmp_path / "mine.npz", **arrays, **nonsense, heading=rng.uniform(-3, 3, rec.velocity.shape))
+    again = estimation.estimate(load(tmp_path / "mine.npz"), calibrated=False)
+    for key, value in found.arrays().items():
+        np.testing.assert_array_equal(again.arrays()[key], value, err_msg=key)
+
+
+def test_neurons_in_another_order_are_estimated_the_same():
+    rec, found = simulate_ring()[0], estimate_ring()
+    order = np.random.default_rng(0).permutation(24)
+    again = estimation.estimate(replace(rec, rates=rec.rates[..., order]), calibrated=False)
+    back = np.argsort(order)
+    for name in NAMES:
+        for kind in ("", "_unbiased", "_se"):
+            value = getattr(again, name + kind)
+            setattr(again, name + kind, value[..., back[:, None], back])
+        assert apart(again, found, name) < 0.02
+        assert agree(getattr(again, name), getattr(found, name)) == (pytest.approx(1, abs=0.01),) * 2
+
+
+def test_mirror_image_is_estimated_as_the_mirror_image():
+    """Neurons in reverse order, and velocity the other way round."""
+    rec, found = simulate_ring()[0], estimate_ring()
+    again = estimation.estimate(replace(rec, rates=rec.rates[..., ::-1], velocity=-rec.velocity), calibrated=False)
+    for name, sign in (("W", 1), ("total", 1), ("gate", -1)):
+        for kind in ("", "_unbiased"):
+            setattr(again, name + kind, sign * getattr(again, name + kind)[..., ::-1, ::-1])
+        assert apart(again, found, name) < 0.02
+        assert agree(getattr(again, name), getattr(found, name)) == (pytest.approx(1, abs=0.01),) * 2
+
+
+THREADS = """
+import sys; from nsi import estimation, recordings
+estimation.estimate(recordings.load(sys.argv[1]), calibrated=False).save(sys.argv[2])
+"""
+
+
+@pytest.mark.slow
+def test_number_of_threads_changes_nothing(tmp_path):
+    """Of the estimate, but for rounding: at most .02 standard errors."""
+    rec, found = simulate_ring()[0], {}
+    np.savez(tmp_path / "mine.npz", **{k: getattr(rec, k) for k in ("rates", "velocity", "dt", "tau")})
+    for threads in "1", "2":
+        count = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), threads)
+        command = [sys.executable, "-c", THREADS, tmp_path / "mine.npz", tmp_path / f"{threads}.npz"]
+        subprocess.run(command, check=True, cwd=ROOT, env=os.environ | count)
+        found[threads] = SimpleNamespace(**np.load(tmp_path / f"{threads}.npz"))
+    for name in NAMES:
+        assert apart(found["2"], found["1"], name) < 0.02
