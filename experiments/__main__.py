@@ -11,9 +11,9 @@ import sys
 from experiments import runs
 
 ORDER = (
-    "reproduction", "connections", "coverage", "unrecorded", "findings", "limits", "orders", "perturbation", "design",
-    "rivals", "estimator", "answer", "speed", "speed.growth", "grid", "flies", "flies.models",
-    "flies.inhibition", "flies.bridge", "flies.reverse", "mouse",
+    "reproduction", "estimate", "connections", "coverage", "unrecorded", "findings", "limits", "orders", "perturbation",
+    "design", "estimator", "answer", "speed", "speed.growth", "grid", "flies", "flies.models", "flies.inhibition",
+    "flies.bridge", "flies.reverse", "mouse",
 )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import json
 import multiprocessing
 import os
 import sys
+import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
@@ -22,19 +23,22 @@ PROCESSES.set_forkserver_preload(["__main__", "cann", "train", "scipy.optimize",
 
 
 def script(name, *arguments):
-    """Run one of the project's scripts on one core; its error, if any, is raised with what it printed."""
+    """Run one of the project's scripts on one core; its error, if any, is raised with what it printed.
+
+    Returns: CPU seconds."""
     arguments = [str(argument) for argument in arguments]
     receive, send = PROCESSES.Pipe(duplex=False)
     process = PROCESSES.Process(target=_main, args=(Path(name).stem, arguments, send))
     process.start()
     send.close()
     try:
-        said = receive.recv()
+        said, seconds = receive.recv()
     except EOFError:  # killed
-        said = ""
+        said, seconds = "", None
     process.join()
     if process.exitcode:
         raise RuntimeError(f"{name} {' '.join(arguments)}: {said.strip() or f'ended with {process.exitcode}'}")
+    return seconds
 
 
 def _main(module, arguments, send):
@@ -44,7 +48,7 @@ def _main(module, arguments, send):
         try:
             command.run(importlib.import_module(module).main)
         finally:
-            send.send(said.getvalue())
+            send.send((said.getvalue(), time.process_time()))
 
 
 def apart(module, function, *arguments):
@@ -63,9 +67,9 @@ def simulate(data, *options):
 
 
 def fit(data, out, *options):
-    """Run train.py on a recording. Returns: its metrics.json as a dictionary."""
-    script("train.py", "--data", data, "--out", out, "--wandb", "disabled", "--no-report", *options)
-    return json.loads((Path(out) / "metrics.json").read_text())
+    """Run train.py on a recording. Returns: its metrics.json as a dictionary, and its `cpu_seconds`."""
+    seconds = script("train.py", "--data", data, "--out", out, "--wandb", "disabled", "--no-report", *options)
+    return json.loads((Path(out) / "metrics.json").read_text()) | {"cpu_seconds": seconds}
 
 
 def each(function, items, workers=None):

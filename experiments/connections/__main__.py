@@ -7,7 +7,7 @@ recordings:
 
     this project           train.py with its defaults
     free training alone    without the rounds in which the response weights are solved for (--rounds 0)
-    FORCE, CORNN, LINT     estimators of others, see experiments/rivals; they are told a stimulus, and the true alpha
+    FORCE, CORNN, LINT     estimators of others, see experiments/estimate; they are told a stimulus, and the true alpha
     least squares          of arctanh(r) on u and v * u, where neurons fire, likewise
     correlation            of the rates: no model at all
 
@@ -23,9 +23,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from experiments import runs
-from experiments.rivals.baselines import force, least_squares
-from experiments.rivals.cornn import cornn
-from experiments.rivals.lint import lint
+from experiments.estimate.baselines import force, least_squares
+from experiments.estimate.cornn import cornn
+from experiments.estimate.lint import lint
 from nsi import connectivity, figures, prediction, recordings
 from nsi.geometry import RING
 from nsi.network import Network

@@ -18,9 +18,9 @@ from scipy.ndimage import gaussian_filter1d
 
 import cann
 from experiments import runs
+from experiments.estimate.baselines import least_squares
 from experiments.grid import figures as pictures
 from experiments.grid import shapes
-from experiments.rivals.baselines import least_squares
 from nsi import circuits, connectivity, figures, geometry, prediction, ratemaps, recordings
 from nsi.network import Network
 from nsi.run import checkpoint, files, folder

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments import runs
-from experiments.rivals.baselines import least_squares
+from experiments.estimate.baselines import least_squares
 from nsi import connectivity, prediction, recordings, tuning
 from nsi.geometry import RING
 from nsi.network import Network

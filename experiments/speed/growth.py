@@ -30,7 +30,7 @@ import torch
 import cann
 from experiments import runs
 from experiments.connections.__main__ import CORRELATION, LEAST_SQUARES, PROJECT, trainable, true_alpha
-from experiments.rivals.baselines import least_squares
+from experiments.estimate.baselines import least_squares
 from experiments.speed.__main__ import DEFAULTS
 from nsi import circuits, figures, recordings, uncertainty
 from nsi.run import files

@@ -67,9 +67,11 @@ def test_named_modules_and_files_are_there(page):
 
 TABLES = {
     "answer": {"answer": "table"},
+    "perturbation": {"perturbation": "table"},
     "connections": {"made": "made", "deviations": "deviations", "scores": "scores", "rivals": "rivals"},
     "coverage": {"made": "made", "coverage": "coverage"},
     "design": {"kinds": "kinds", "trials": "trials", "errors": "errors"},
+    "estimate": {"answer": "answer", "made": "made", "main_table": "main_table", "nulls": "nulls", "need": "need"},
     "estimator": {"estimator": "table"},
     "findings": {"findings": "table"},
     "flies": {"flies": "table"},
@@ -80,9 +82,7 @@ TABLES = {
     "limits": {"made": "made", "limits": "table", "single": "single"},
     "mouse": {"prediction": "table", "asleep": "asleep_table"},
     "orders": {"made": "made", "found": "found", "absent": "absent", "flies": "flies_table"},
-    "perturbation": {"perturbation": "table"},
     "reproduction": {"recovery": "table", "trust": "trust_table"},
-    "rivals": {"rivals": "table"},
     "unrecorded": {
         "hidden": "hidden",
         "blocks": "blocks",
@@ -129,6 +129,15 @@ def test_tables_of_the_further_commands_on_flies_are_the_measured_ones(name, tab
         assert f"<!-- {mark} -->\n\n{getattr(experiment, function)(results)}\n\n<!-- end -->" in page
 
 
+def test_further_tables_are_the_measured_ones():
+    """What stands in tables.md beside a page is what the experiment's `tables` makes of results.json."""
+    pages = sorted(ROOT.glob("experiments/*/tables.md"))
+    assert pages
+    for page in pages:
+        experiment = importlib.import_module(f"experiments.{page.parent.name}.__main__")
+        assert page.read_text() == experiment.tables(json.loads((page.parent / "results.json").read_text()))
+
+
 def test_tables_of_growth_are_the_measured_ones():
     growth, folder = importlib.import_module("experiments.speed.growth"), ROOT / "experiments" / "speed"
     found, page = json.loads((folder / "growth.json").read_text()), (folder / "README.md").read_text()
@@ -148,6 +157,7 @@ def test_results_are_of_as_many_seeds_as_the_page_says():
         "connections",
         "coverage",
         "design",
+        "estimate",
         "flies",
         "grid",
         "limits",

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
-from experiments.rivals.baselines import least_squares
-from experiments.rivals.cornn import cornn, loss, weights
-from experiments.rivals.lint import lint
+from experiments.estimate.baselines import least_squares
+from experiments.estimate.cornn import cornn, loss, weights
+from experiments.estimate.least_squares import least_squares as delayed_least_squares
+from experiments.estimate.least_squares import regress
+from experiments.estimate.lint import lint
 from nsi import network
 from nsi.connectivity import correlation
 from nsi.network import Network
@@ -78,3 +80,40 @@ def test_states_are_those_that_rates_imply():
     rec = recorded(random_network(), np.tanh, noise=0.0)
     u = network.synaptic_state(rec.rates, ALPHA)
     np.testing.assert_allclose(u[:, 1:], u[:, :-1] + ALPHA * (rec.rates[:, :-1] - u[:, :-1]), atol=1e-6)
+
+
+@pytest.mark.parametrize("delayed", [True, False])
+def test_delayed_least_squares_finds_weights_and_gate_and_its_intervals_hold(delayed):
+    """Of a network without hidden neurons whose velocity acts one synapse later, or at once."""
+    rng, trials, steps = np.random.default_rng(0), 30, 400
+    net, gate = random_network(b=0.4), 0.4 * rng.standard_normal((N, N)) / np.sqrt(N)
+    v = 0.5 * rng.standard_normal((trials, steps, 1)).astype(np.float32)
+    stimulus = 0.2 * rng.standard_normal((trials, steps, N)).astype(np.float32)
+    u, later, rates = np.full((trials, N), 0.3), np.zeros((trials, N)), np.empty((trials, steps, N), np.float32)
+    for t in range(steps):
+        moved = v[:, t] * u
+        x = u @ net.W + net.b + (later if delayed else moved) @ gate + stimulus[:, t]
+        rates[:, t] = np.maximum(0, np.tanh(x + 0.02 * rng.standard_normal(u.shape)))
+        u, later = u + ALPHA * (rates[:, t] - u), later + ALPHA * (moved - later)
+    rec = Recording(rates, v, 0.01, tau=0.01 / ALPHA, stimulus=stimulus)
+    found = delayed_least_squares(rec, ALPHA, delayed)
+    for a, se, true in ((found.W, found.W_se, net.W), (found.gate[0], found.gate_se[0], gate)):
+        assert correlation(a, true) > 0.99
+        assert 0.88 < np.mean(np.abs(a - true) < 1.96 * se) < 0.99
+    wrong = delayed_least_squares(rec, ALPHA, not delayed)
+    assert correlation(wrong.gate[0], gate) < 0.9
+
+
+def test_regress_is_ordinary_least_squares_with_its_standard_errors():
+    rng = np.random.default_rng(3)
+    x, r, known = rng.standard_normal((1, 90, 3)), rng.uniform(0.1, 0.8, (1, 90, 2)), rng.standard_normal((1, 90, 2))
+    used = rng.random((1, 90, 2)) < 0.7
+    weights, se, noise = regress(x, r, known, used)
+    for j in range(2):
+        at = used[0, :, j]
+        a, y = x[0, at], np.arctanh(r[0, at, j]) - known[0, at, j]
+        exact, left, *_ = np.linalg.lstsq(a, y)
+        np.testing.assert_allclose(weights[:, j], exact, rtol=1e-6)
+        variance = left[0] / (at.sum() - 3)
+        np.testing.assert_allclose(noise[j] ** 2, variance, rtol=1e-6)
+        np.testing.assert_allclose(se[:, j] ** 2, variance * np.diag(np.linalg.inv(a.T @ a)), rtol=1e-6)

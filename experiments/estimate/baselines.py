@@ -22,22 +22,6 @@ def regress(X, r, samples, known=None):
     return solution
 
 
-def fully_observed(rec, hidden, alpha, samples):
-    """Regress arctanh(r) of all M neurons on u of all neurons, on v and on 1.
-
-    hidden: (trials, steps, M - N), the hidden neurons' rates, which no experimenter has.
-    Returns: Network of M units, the velocity entering the hidden ones.
-    """
-    n, settled = rec.rates.shape[-1], round(3 / alpha)
-    rates = np.concatenate([rec.rates, hidden], -1)
-    u, r, v = (x[:, settled:] for x in (network.synaptic_state(rates, alpha), rates, rec.velocity))
-    X = np.concatenate([u, v, np.ones_like(v[..., :1])], -1)
-    solution = regress(X.reshape(-1, X.shape[-1]), r.reshape(-1, r.shape[-1]), samples)
-    size = r.shape[-1]
-    velocity = solution[size:-1] * (np.arange(size) >= n)  # it enters the hidden ones alone
-    return Network(solution[:size], velocity, solution[-1], alpha, n)
-
-
 def force(rec, alpha, passes, g, alpha_rls, rng):
     """FORCE learning of all weights of a network r = phi(x @ w), x = [u, v, 1], that runs freely on velocity.
 

@@ -1,0 +1,139 @@
+"""The estimators, each a function of a recording that gives what it says of the connections, and their scores."""
+
+import time
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+
+from experiments import runs
+from experiments.estimate.cornn import cornn
+from experiments.estimate.least_squares import least_squares
+from experiments.estimate.lint import lint
+from nsi import connectivity, estimation, prediction, unrecorded
+from nsi.run import checkpoint
+
+FREE = "--rounds 0 --no-errors"  # the network's own weights
+PUBLISHED = (
+    "--loss mse --warmup 0 --forcing 0 --init-scale 1 --drive-penalty 0 "
+    "--lr 1e-4 --beta2 0.999 --schedule constant --batch 100 --rounds 0 --no-errors"
+)
+NORMAL = 1.96
+WARMUP, WINDOW = 10, 50  # train.py's, of the windows that the loss is measured on
+
+
+def by_estimate(data, folder, sizes):
+    began = time.process_time()
+    e = estimation.estimate(data.rec)
+    row = {"seconds": time.process_time() - began}
+    found = {k: getattr(e, k) for k in e.arrays()}
+    row |= {"alpha": e.alpha, "alpha_se": e.alpha_se, "scale": e.scale, "gate_p": e.gate_p}
+    row |= {f"verdict_{k}": v for k, v in e.verdicts.items()}
+    row |= {f"factor_{k}": v for k, v in e.calibration.get("factors", {}).items()}
+    return row | score(found, data) | (score_network(e.network, data, e.scale) if e.network else {})
+
+
+def by_least_squares(data, folder, sizes):
+    began = time.process_time()
+    found = least_squares(data.rec, data.alpha, data.hidden)
+    row = {"seconds": time.process_time() - began}
+    found = found._asdict() | {"W_unbiased": found.W, "gate_unbiased": found.gate}
+    return row | score(found, data)
+
+
+def by_training(options, data, folder, sizes):
+    """The weights of a network that train.py trains with some options."""
+    metrics = runs.fit(folder / "recording.npz", folder / "fit", "--overwrite", *options.split(), *sizes)
+    net = checkpoint.networks(folder / "fit" / "model.pt")[0][0]
+    n, rec = net.n, data.rec
+    held = connectivity.hold(net, rec)
+    W, sent = net.W[:n, :n], net.W[n:, :n]
+    found = {
+        "W": W,
+        "total": W + connectivity.even_map(held, n) @ sent,
+        "gate": connectivity.gate_map(net, held) @ sent,
+    }
+    return {"seconds": metrics["cpu_seconds"], "alpha": net.alpha} | score(found, data) | score_network(net, data)
+
+
+def by_network(estimator, data, folder, sizes):
+    """The weights of a network without hidden units, as an estimator fits it, given the circuit's alpha."""
+    began = time.process_time()
+    net = estimator(data.rec, data.alpha, **sizes)
+    row = {"seconds": time.process_time() - began}
+    return row | score({"W": net.W}, data) | score_network(net, data)
+
+
+def by_correlation(data, folder, sizes):
+    began = time.process_time()
+    W = np.corrcoef(data.rec.rates[data.rec.valid], rowvar=False)
+    return {"seconds": time.process_time() - began} | score({"W": W}, data)
+
+
+METHODS = {
+    "estimate": by_estimate,
+    "least-squares": by_least_squares,
+    "trained": partial(by_training, FREE),
+    "published": partial(by_training, PUBLISHED),
+    "cornn": partial(by_network, cornn),
+    "lint": partial(by_network, lint),
+    "correlation": by_correlation,
+}
+NAMES = dict(zip(METHODS, ("estimate", "least squares", "trained network", "published estimator", "CORNN", "LINT",
+                           "correlation"), strict=True))  # fmt: skip
+QUICK = "estimate", "least-squares", "correlation"  # put to every seed, the others to the first ones
+
+
+# ---- scores -----------------------------------------------------------------------------------------------------
+
+
+def score(found, data):
+    """What is found against what is true, over all pairs but the intervals, which leave the diagonal of W out.
+
+    found: dict with W, and perhaps total and gate, NAME_unbiased and NAME_se. Returns: dict of numbers.
+    """
+    near, result = data.geometry.near(data.places), {}
+    for name, true in data.true.items():
+        if name not in found:
+            continue
+        a = found[name]
+        result[f"r_{name}"] = connectivity.correlation(a, true)
+        result[f"slope_{name}"] = np.sum(a * true) / np.sum(true**2)
+        result[f"error_{name}"] = np.linalg.norm(a - true) / np.linalg.norm(true)
+        if name != "gate":
+            result[f"r_{name}_near"] = connectivity.correlation(a[near], true[near])
+        if f"{name}_se" in found:
+            result |= score_intervals(name, found, true)
+    deviations = connectivity.deviation(found["W"], data.true["W"], near, data.geometry, data.places)
+    if np.isfinite(deviations[0]):
+        result |= dict(zip(("r_dev", "dev_slope", "dev_error"), deviations, strict=True))
+    return result
+
+
+def score_intervals(name, found, true):
+    """Coverage of the 95 % intervals and their median half-width over the r.m.s. weight."""
+    center, se = found[f"{name}_unbiased"], found[f"{name}_se"]
+    claimed = np.isfinite(se) & np.isfinite(center)
+    if name != "gate":
+        claimed &= ~np.eye(len(se), dtype=bool)
+    if not claimed.any():
+        return {}
+    inside = np.abs(center - true)[claimed] < NORMAL * se[claimed]
+    return {
+        f"coverage_{name}": inside.mean(),
+        f"width_{name}": NORMAL * np.median(se[claimed]) / np.sqrt(np.mean(true**2)),
+    }
+
+
+def score_network(net, data, scale=1.0):
+    """How a network predicts trials that no estimator has seen, running freely, and what its hidden units are.
+
+    scale: of the rates, in the network's own units."""
+    test, rec = (replace(a, rates=np.float32(scale) * a.rates) for a in (data.test, data.rec))
+    ahead = prediction.heading_table(net, test, data.geometry, data.places)["5"]
+    with np.errstate(over="ignore", invalid="ignore"):
+        loss = prediction.window_error(net, test, WARMUP, WINDOW) if test.rates.shape[1] >= WARMUP + WINDOW else None
+    result = {"heading_error_5s": ahead["error"], "loss": loss}
+    if len(net.b) > net.n:
+        result["r_match"] = unrecorded.measures(net, rec, data.truth).get("r_match")
+    return result
