@@ -11,8 +11,8 @@ import sys
 from experiments import runs
 
 ORDER = (
-    "reproduction", "estimate", "connections", "coverage", "unrecorded", "findings", "limits", "orders", "perturbation",
-    "design", "estimator", "answer", "speed", "speed.growth", "grid", "flies", "flies.models", "flies.inhibition",
+    "reproduction", "estimate", "connections", "coverage", "unrecorded", "findings", "limits", "orders",
+    "design", "estimator", "speed", "speed.growth", "grid", "flies", "flies.models", "flies.inhibition",
     "flies.bridge", "flies.reverse", "mouse",
 )  # fmt: skip
 

@@ -33,8 +33,6 @@ SMALL = {
     "experiments.orders": f"--circuits quadratic --flies none {CIRCUIT}",
     "experiments.estimate": "--circuits ring --lint-updates 3 --published-updates 3 --nulls 1 --seeds 1 --updates 5 "
     "--trials 20 --steps 300",
-    "experiments.perturbation": f"--amplitudes 4 {CIRCUIT}",
-    "experiments.answer": "--small --updates 3",
     "experiments.estimator": "--only forcing --circuits gain --small",
     "experiments.speed": "--small --seconds 0.1",
     "experiments.speed.growth": "--small",

@@ -66,8 +66,6 @@ def test_named_modules_and_files_are_there(page):
 
 
 TABLES = {
-    "answer": {"answer": "table"},
-    "perturbation": {"perturbation": "table"},
     "connections": {"made": "made", "deviations": "deviations", "scores": "scores", "rivals": "rivals"},
     "coverage": {"made": "made", "coverage": "coverage"},
     "design": {"kinds": "kinds", "trials": "trials", "errors": "errors"},
@@ -163,7 +161,6 @@ def test_results_are_of_as_many_seeds_as_the_page_says():
         "limits",
         "mouse",
         "orders",
-        "perturbation",
         "speed",
         "unrecorded",
     ],
