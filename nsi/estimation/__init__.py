@@ -28,7 +28,6 @@ from nsi.estimation.signals import (
     hidden_signals,
     leading_directions,
     multiplied_signals,
-    pairs,
     second_moment,
     settled,
     state_of,
@@ -41,6 +40,7 @@ FIRST_EVERY = 4  # steps, of which the first fit takes one
 FIRST_RATES = 0.15, 0.96  # scaled rates that the first fit takes
 NOISE_ITERATIONS = 2  # of finding the innovations
 RESCALINGS, SAME_SCALE = 2, 1e-3  # fits anew with another scale, and relative difference below which none is needed
+STRUCTURE_LAGS, MISFIT = range(5, 20, 2), 0.02  # steps; mean autocorrelation from which on a description does not fit
 PRODUCT_TRIALS = 30  # on which it is found whether products of the velocity matter
 ALPHA_TRIALS = 20  # that alpha is refined on, at most
 COARSE_ALPHAS, ALPHA_SPACINGS, ALPHA_STEPS = (0.1, 0.2, 0.35, 0.6, 1.0), (0.05, 0.02), 6
@@ -135,7 +135,7 @@ class Fit:
         rates, u, currents, known, usable = prepare(rec, alpha, kinetics)
         self.directions, self.copies, driven = leading_directions(u, rec.valid, LEADING), copies, rec.driven is not None
         hidden, v, first = kinetics.mechanism == "hidden neurons", rec.velocity, settled(alpha, u.shape[1])
-        late = [a[:, first:] for a in (currents, known, usable, rates)]
+        late, centres = [a[:, first:] for a in (currents, known, usable, rates)], None if not driven else ~rec.driven
         if not hidden:
             signals = multiplied_signals(u, v, alpha, self.directions, driven)
             self.samples = self._select(signals, *late)[0]
@@ -148,7 +148,7 @@ class Fit:
                 noise, used = np.zeros((*u.shape[:2], len(self.directions.T)), np.float32), np.zeros_like(usable)
                 noise[:, first:] = signals.x[..., signals.blocks[-1].columns]
                 used[:, first:] = self.samples.used.reshape(used[:, first:].shape)
-                self.copies = fit_copies(u, v, currents - known, used, alpha, geometry, places, noise)
+                self.copies = fit_copies(u, v, currents - known, used, alpha, geometry, places, noise, centres)
             products = self._needs(build, late) if products is None else products
             if products or self.copies is not None:
                 signals = self._with_noise(build(products), *late)
@@ -239,6 +239,8 @@ class Fit:
     def best(self, variance, start=None, maps=()):
         """prior.Posterior of all blocks. variance: (n,), of the residual."""
         terms, frequency = self.geometry.terms(self.places)
+        if self.rec.driven is not None:  # weights to and from driven neurons have no profile
+            terms[:, self.rec.driven], terms[:, :, self.rec.driven] = 0.0, 0.0
         return Evidence(Model(self.signals.blocks, terms, frequency, self._free()), self.sums, variance).posterior(
             start, maps=maps
         )
@@ -327,7 +329,7 @@ def estimate(rec, alpha=None, geometry=None, places=None, calibrated=True, seed=
     the gate's test. Returns: Estimate.
     """
     geometry = shapes.of(rec) if geometry is None else geometry
-    places = geometry.find(rec.rates[rec.valid]) if places is None else places
+    places = find_places(rec, geometry) if places is None else places
     given = alpha or (rec.dt / rec.tau if rec.tau else None)
     kinetics = choose_kinetics(rec, given)
     if given is None:
@@ -345,9 +347,38 @@ def estimate(rec, alpha=None, geometry=None, places=None, calibrated=True, seed=
     if calibrated and fit.sums.xx:
         refit = lambda simulated: Fit(simulated, fit.kinetics, geometry, places)  # noqa: E731
         found.calibrate(calibrate(fit, refit, best, plain.variance, seed))
-        certainty = read_certainty(found.W, found.W_unbiased, found.W_se, geometry, places)
-        found.identifiable, found.resolved = certainty
+    structure = residual_structure(fit) if fit.sums.xx else np.inf
+    fits = structure < MISFIT and all(np.isfinite(f) for f in found.calibration.get("factors", {}).values())
+    found.verdicts["description"] = "fits" if fits else "does not fit"
+    if rec.driven is not None:  # what hidden neurons that are not driven do, copies and their terms do not describe
+        fits, found.verdicts["description"] = False, "cannot tell"
+    if not fits:  # what noise does not explain, and no simulation repeats, biases weights by nobody knows how much
+        for name in ("W_se", "total_se", "gate_se"):
+            setattr(found, name, np.full_like(getattr(found, name), np.inf))
+    found.identifiable, found.resolved = read_certainty(found.W, found.W_unbiased, found.W_se, geometry, places)
     return found
+
+
+def find_places(rec, geometry):
+    """The neurons' places, from the activity of those that the velocity does not drive. Returns: (N, D) rad; driven
+    neurons, of which no profile is taken, at 0."""
+    if rec.driven is None or (~rec.driven).sum() < 3:
+        return geometry.find(rec.rates[rec.valid])
+    places = np.zeros((len(rec.driven), geometry.dimensions))
+    places[~rec.driven] = geometry.find(rec.rates[rec.valid][:, ~rec.driven])
+    return places
+
+
+def residual_structure(fit):
+    """Mean autocorrelation of residuals STRUCTURE_LAGS steps apart: noise through a synapse has mostly been predicted
+    then, and what the signals cannot describe is still there."""
+    e, used, _ = fit.residuals()
+    square = float((e.astype(np.float64) ** 2).sum()) / max(1, used.sum())
+    values = []
+    for lag in (lag for lag in STRUCTURE_LAGS if lag < e.shape[1] - 1):
+        both = max(1, np.count_nonzero(used[:, lag:] & used[:, :-lag]))
+        values.append(np.einsum("ktn,ktn->", e[:, lag:], e[:, :-lag], dtype=np.float64) / both / max(square, 1e-30))
+    return float(np.mean(values)) if values else np.inf
 
 
 def refine_alpha(rec, kinetics, geometry, places):

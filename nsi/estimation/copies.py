@@ -59,6 +59,8 @@ class Problem:
             for sign in (1, -1):
                 driven = np.float32(sign * copies.drive) * v
                 r = response.phi(received + driven - np.float32(copies.threshold))
+                if copies.centres is not None:
+                    r = r * copies.centres
                 slope = response.slope(r)
                 values.append(self._filter(r))
                 if not derivatives:
@@ -111,30 +113,30 @@ class Problem:
             yield its, z, across, weights, reduced, float(left)
 
 
-def starts(u, v, geometry, places):
+def starts(u, v, geometry, places, centres=None):
     """Where to begin: copies that excite, and such as are inhibited by the recorded activity and fire without it."""
     high = float(np.quantile(u, 0.98))
     spread = max(float(v.std()), 1e-9)
     distance = geometry.distance(places[:, None], places)
     near = float(np.median(np.sort(distance + 1e9 * np.eye(len(distance)), 1)[:, 0]))
     for sign in (1.0, -1.0):
-        yield Copies(sign, 2 * near, sign * high / 2, high / 6 / spread)
+        yield Copies(sign, 2 * near, sign * high / 2, high / 6 / spread, centres)
 
 
-def fit_copies(u, v, currents, used, alpha, geometry, places, noise):
+def fit_copies(u, v, currents, used, alpha, geometry, places, noise, centres=None):
     """The copies that leave the least of the currents: from either start on a few trials and neurons, then on more.
 
     Arguments as `Problem`; without `noise`, what hidden neurons' own noise does, the copies would stand in for it.
     Returns: Copies, or None where too few neurons have samples or the velocity is 0 throughout.
     """
-    if not v.any():
+    if not v.any() or (centres is not None and not centres.any()):
         return None
     problem = lambda size: Problem(u, v, currents, used, alpha, geometry, places, size, noise)  # noqa: E731
     first = problem(GUESS)
     if len(first.data) < 2:
         return None
     last = problem(REFINED)
-    found = [descend(first, start)[0] for start in starts(first.u, first.v, geometry, places)]
+    found = [descend(first, start)[0] for start in starts(first.u, first.v, geometry, places, centres)]
     return descend(last, min(found, key=last.residual))[0]
 
 
@@ -160,4 +162,4 @@ def moved_by(copies, step):
     """Copies after a step of (log gain, log width, threshold, log drive)."""
     gain, width, threshold, drive = step
     return Copies(float(copies.gain * np.exp(gain)), float(copies.width * np.exp(width)),
-                  float(copies.threshold + threshold), float(copies.drive * np.exp(drive)))  # fmt: skip
+                  float(copies.threshold + threshold), float(copies.drive * np.exp(drive)), copies.centres)  # fmt: skip

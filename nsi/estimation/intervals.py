@@ -76,6 +76,8 @@ class Simulated:
                 for k, ((d, sign), _) in enumerate(self.sheets):
                     received[:, k * n : (k + 1) * n] += np.float32(sign * fit.copies.drive) * v[:, d, None]
                 h = response.phi(received + noise * rng.standard_normal(received.shape, np.float32)).astype(np.float32)
+                if fit.copies.centres is not None:
+                    h *= np.tile(fit.copies.centres, len(self.sheets))
                 s += np.float32(alpha) * (h - s)
                 if t >= 0:
                     self.hidden[:, t] = h
@@ -113,18 +115,22 @@ def calibrate(fit, refit, best, variance, seed=0):
 
     fit: Fit of the recording; refit: called with a Recording, gives its Fit; best: prior.Posterior; variance: (n,), of
     the residual. Returns: dict of `factors`, `coverage` of the intervals as they were, in the simulated recording,
-    `jitter` of the copies' incoming weights, and the s.d. of both recordings' `residuals`."""
+    `jitter` of the copies' incoming weights, and the s.d. of both recordings' `residuals`. Factors are infinite where
+    the simulated circuit does not stay active, or too active, for its currents to show."""
     noise = float(np.sqrt(np.nanmedian(variance)))
     jitter = best.heterogeneity.get("copies", 0.0) / np.sqrt(2)
     simulated = Simulated(fit, best.weights, noise, seed, min(jitter, MOST_JITTER))
     again = refit(simulated.recording)
+    if not again.sums.xx:
+        infinite = dict.fromkeys(("W", "total", "gate"), np.inf)
+        return {"factors": infinite, "coverage": {}, "jitter": float(jitter), "residuals": [noise, np.nan]}
     plain, true = again.unbiased(), simulated.truth(again)
     off = ~np.eye(len(true[0]), dtype=bool)
     z = [np.abs(L @ plain.weights - b) / se for L, b, se in zip(again.maps, true, plain.se, strict=True)]
     kinds = {"W": z[0][off], "total": z[1][off], "gate": np.concatenate([one.ravel() for one in z[2:]])}
     kinds = {name: values[np.isfinite(values)] for name, values in kinds.items()}
     return {
-        "factors": {k: float(np.percentile(v, PERCENTILE) / NORMAL) if len(v) else 1.0 for k, v in kinds.items()},
+        "factors": {k: float(np.percentile(v, PERCENTILE) / NORMAL) if len(v) else np.inf for k, v in kinds.items()},
         "coverage": {k: float(np.mean(v < NORMAL)) if len(v) else None for k, v in kinds.items()},
         "jitter": float(jitter),
         "residuals": [noise, float(np.sqrt(np.nanmedian(plain.variance)))],

@@ -8,9 +8,9 @@ one place, have a threshold, and are driven or inhibited by the velocity,
 
     F(phi(gain * u @ K(width) - threshold +- drive * v_d)) @ V @ C
 
-and, for what copies leave, the first terms of any smooth path, F(u V) and F(v_d u V), and where the recording surely needs
-them F(v_d v_e u V). V has the leading directions of
-the recorded states. Where the velocity multiplies connections there is no synapse between: v_d u V and v_d v_e u V.
+and, for what copies leave, the first terms of any smooth path, F(u V) and F(v_d u V), and where the recording surely
+needs them F(v_d v_e u V). V has the leading directions of the recorded states. Where the velocity multiplies
+connections there is no synapse between: v_d u V and v_d v_e u V.
 The last block, F(e) V with the residuals e so far, is what hidden neurons' own noise still does to the current: their
 synapses filter it, so that it is predictable from the residuals before (extended least squares).
 """
@@ -42,12 +42,16 @@ class Copies(NamedTuple):
     width: float  # rad, s.d. of the recorded activity around a place that they receive
     threshold: float
     drive: float  # per rad/s
+    centres: np.ndarray | None = None  # (n,) bool, recorded neurons that copies stand beside and hear (None: all)
 
     def kernel(self, geometry, places):
         """Weights from recorded neurons to copies, which sum to the gain. places: (n, D) rad. Returns: (n, n)."""
         distance = geometry.distance(places[:, None], places)
         near = np.exp(-0.5 * (distance / max(self.width, 1e-6)) ** 2)
         near[near < NEGLIGIBLE] = 0.0
+        if self.centres is not None:
+            near *= self.centres[:, None] & self.centres
+            return (self.gain * near / np.maximum(near.sum(0), NEGLIGIBLE)).astype(np.float32)
         return (self.gain * near / near.sum(0)).astype(np.float32)
 
     def rates(self, u, v, geometry, places):
@@ -58,7 +62,8 @@ class Copies(NamedTuple):
         received = u @ self.kernel(geometry, places) - np.float32(self.threshold)
         for d in range(v.shape[-1]):
             for sign in (1, -1):
-                yield (d, sign), response.phi(received + np.float32(sign * self.drive) * v[..., d : d + 1])
+                rates = response.phi(received + np.float32(sign * self.drive) * v[..., d : d + 1])
+                yield (d, sign), rates if self.centres is None else rates * self.centres
 
 
 class Block(NamedTuple):
