@@ -6,89 +6,20 @@
 W[i, j] is the weight from neuron i to neuron j. Compass neurons hold a bump of activity, whose place on the ring is
 the heading; shifter neurons, driven by the velocity v, push it around. Grid cells hold a bump on a torus, whose place
 is where the animal is, and shifters push it by a velocity of two components. nsi/circuits.py has the circuits,
-nsi/network.py the step.
+nsi/network.py the step, nsi/simulation.py the recording.
 """
 
 from pathlib import Path
 
 import numpy as np
 
-from nsi import connectivity, network, orders, physiology, recordings, stimulation
+from nsi import physiology, recordings, stimulation
 from nsi.circuits import CIRCUITS
 from nsi.record import CHOICES, chosen, record
 from nsi.recordings import paths
 from nsi.run import command, files
+from nsi.simulation import simulate, simulate_recording
 from nsi.uneven import uneven
-
-SETTLE = 500  # steps at rest before a recording begins
-
-
-def simulate(circuit, velocity, start, rng=None, noise=0.0, stimulus=None, settle=SETTLE, dtype=float):
-    """Integrate a circuit: `settle` steps at rest, then with the velocity.
-
-    velocity: (trials, steps, D) rad/s; start: (trials, D) rad, where each bump is placed; rng: numpy Generator;
-    noise: s.d. of the input current per step; stimulus: (trials, steps, N) known current or None; dtype: to use.
-    Returns: rates (trials, steps, M) float32.
-    """
-    net, (trials, steps, dimensions) = circuit.network.cast(dtype), velocity.shape
-    u = np.zeros((trials, len(net.b)), dtype)
-    u[:, : net.n] = circuit.geometry.bump(circuit.geometry.places(net.n), start)
-    whole = np.concatenate([np.zeros((trials, settle, dimensions)), velocity], 1, dtype=dtype)
-
-    def current(t):
-        x = noise * rng.standard_normal(u.shape, dtype) if noise else np.zeros_like(u)
-        if stimulus is not None and t >= settle:
-            x[:, : net.n] += stimulus[:, t - settle]
-        return x
-
-    rates = np.empty((trials, steps, len(net.b)), np.float32)
-    for t, (_, r) in enumerate(network.run(net, whole, u, current)):
-        if t >= settle:
-            rates[:, t - settle] = r
-    return rates
-
-
-def simulate_recording(circuit, seed=0, trials=100, steps=1000, noise=0.02, amplitude=0.0, every=0.25, fraction=0.3,
-                       sd=stimulation.VELOCITY_SD, tau=stimulation.VELOCITY_TAU, path=None):  # fmt: skip
-    """A whole recording with its ground truth, as the dictionary that `recordings.save` writes.
-
-    noise, amplitude, every, fraction: as for `simulate` and `stimulation.pulses`, or for `amplitude` a whole stimulus
-    (trials, steps, N); sd, tau: of the random velocity; path: (trials, steps + 1, 2) m, which an animal with grid cells
-    walks instead of a random one.
-    """
-    rng, (net, geometry, dt, _) = np.random.default_rng(seed), circuit
-    n = net.n
-    if geometry.dimensions == 1:
-        start = rng.uniform(-np.pi, np.pi, (trials, 1))
-        velocity = circuit.inputs(rng, stimulation.random_velocity(rng, trials, steps, dt, sd, tau))
-    else:
-        path = stimulation.random_walk(rng, trials, steps, dt, sd / geometry.per_metre, tau) if path is None else path
-        velocity, start = geometry.per_metre * np.diff(path, axis=1) / dt, geometry.phases(path[:, 0])
-        trials, steps, _ = velocity.shape
-    stimulus = amplitude if np.ndim(amplitude) else None
-    if stimulus is None and amplitude:
-        stimulus = stimulation.pulses(rng, trials, steps, n, dt, amplitude, every, fraction=fraction)
-    rates = simulate(circuit, velocity, start, rng, noise, stimulus)
-    heading = start[:, None] + dt * circuit.turning(velocity).cumsum(1)
-    data = {
-        "rates": rates[..., :n],
-        "velocity": velocity.astype(np.float32),
-        "dt": dt,
-        "heading": ((heading + np.pi) % (2 * np.pi) - np.pi).astype(np.float32),
-        "true_W": net.W,
-        "true_W_in": net.W_in,
-        "true_b": net.b,
-        "true_gate": connectivity.gate(net),
-        "true_orders": orders.of_circuit(net, rates[..., :n], velocity),
-        "hidden_rates": rates[..., n:],
-    }
-    if net.alpha < 1:  # the published fit takes the gain network, alpha 1, for one of alpha 0.2
-        data["tau"] = circuit.tau
-    if stimulus is not None:
-        data["stimulus"] = stimulus.astype(np.float32)
-    if path is not None:
-        data["position"] = path[:, 1:].astype(np.float32)
-    return data
 
 
 def main():

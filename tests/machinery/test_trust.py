@@ -24,7 +24,7 @@ from PIL import Image
 
 import cann
 import train
-from nsi import circuits, gradient, measures, recordings, uncertainty
+from nsi import circuits, estimation, gradient, measures, recordings, simulation
 from nsi.run import checkpoint, files, session, tracking, watch
 from tests.tools import GOOD, ROOT, call
 
@@ -89,7 +89,7 @@ def results(out):
 )
 def test_interrupted_fit_goes_on_to_the_same_bytes(number, during, call_number, fitted, tmp_path, monkeypatch):
     assert fitted(tmp_path / "whole")[0] == 0
-    where = {"first_divergence": session, "solve": train, "of_network": measures, "estimate": uncertainty}
+    where = {"first_divergence": session, "solve": train, "of_network": measures, "estimate": estimation}
     module = where[during]
     original, calls = getattr(module, during), []
 
@@ -119,7 +119,7 @@ def test_interrupted_fit_goes_on_to_the_same_bytes(number, during, call_number, 
 
 
 def test_interrupted_simulation_leaves_nothing(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(cann, "simulate", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(simulation, "simulate", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     status, error = call(cann, monkeypatch, capsys, "--out", tmp_path / "ring.npz")
     assert (status, error) == (143, "cann.py: stopped by SIGTERM\n")
     assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,49 @@
+"""The three functions of a user's own script, as README and nsi/__init__.py show them."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import cann
+import nsi
+from nsi import circuits
+from nsi.recordings import Recording
+from nsi.run.files import BadInput
+from tests.tools import ROOT
+
+SCRIPT = """
+import sys
+import nsi
+rec = nsi.simulate("ring", trials=12, steps=200, seed=0)
+e = nsi.estimate(rec, calibrated=False)
+e.save("connectivity.npz")
+assert e.W.shape == e.W_se.shape == (100, 100)
+assert "torch" not in sys.modules
+"""
+
+
+def test_a_script_of_a_few_lines_estimates_without_torch(tmp_path):
+    assert len(SCRIPT.strip().splitlines()) <= 12
+    subprocess.run([sys.executable, "-c", SCRIPT], cwd=tmp_path, check=True, env={"PYTHONPATH": str(ROOT)}, timeout=120)
+    with np.load(tmp_path / "connectivity.npz", allow_pickle=False) as file:
+        assert {"W", "W_unbiased", "W_se", "total", "gate", "gate_se", "identifiable", "alpha"} <= set(file)
+
+
+def test_importing_the_package_imports_nothing_slow():
+    code = "import sys, nsi; sys.exit(bool({'numpy', 'scipy', 'torch', 'matplotlib'} & sys.modules.keys()))"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_simulation_by_name_is_the_scripts(tmp_path):
+    rec = nsi.simulate("ring", trials=3, steps=40, seed=4)
+    data = cann.simulate_recording(circuits.ring(), seed=4, trials=3, steps=40)
+    assert isinstance(rec, Recording)
+    np.testing.assert_array_equal(rec.rates, data["rates"])
+    np.savez(tmp_path / "mine.npz", **data)
+    again = nsi.load(tmp_path / "mine.npz")
+    for name in ("rates", "velocity", "heading"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(rec, name))
+    with pytest.raises(BadInput, match="expected one of ring"):
+        nsi.simulate("rings")
