@@ -95,6 +95,7 @@ class Estimate:
         """Widen the intervals by the factors of `intervals.calibrate`, in place."""
         self.calibration = calibration
         for name, factor in calibration["factors"].items():
+            factor = factor or 1.0  # 0 where the simulated recording has nothing to be wrong about
             setattr(self, f"{name}_se", factor * getattr(self, f"{name}_se"))
 
 

@@ -142,7 +142,7 @@ def choose_kinetics(rec, alpha=None):
     (a, mechanism, chosen), trials = likelihood.best()
     if chosen.name == "tanh" and _one_will_do(likelihood, a, mechanism, trials):
         chosen = chosen._replace(scale=1.0)
-    others = {name: likelihood.best(response=name)[1] for name in ("tanh", "linear", "softplus", "power")}
+    others = {name: likelihood.best(response=name)[1] for name in {key.name for _, _, key in likelihood.by_candidate}}
     rivals = [name for name, other in others.items() if name != chosen.name and not surely_better(trials, other)]
     other = next(m for m in MECHANISMS if m != mechanism)
     clear = surely_better(trials, likelihood.best(mechanism=other)[1])
@@ -154,7 +154,9 @@ def choose_kinetics(rec, alpha=None):
 
 
 def _finest_scale(likelihood, alpha, mechanism):
-    """Evaluate finer and finer scales about the best one so far."""
+    """Evaluate finer and finer scales about the best one so far, where there is any: an outlier leaves none."""
+    if not any(key[2].name == "tanh" for key in likelihood.by_candidate):
+        return
     (_, _, chosen), _ = likelihood.best(alpha=alpha, mechanism=mechanism, response="tanh")
     width, best, highest = (SCALES[1] - SCALES[0]) / likelihood.top, chosen.scale, likelihood.rec.rates.max()
     tried = lambda scale: chosen._replace(scale=float(scale))  # noqa: E731
