@@ -1,8 +1,8 @@
-"""Fit an input-separated recurrent network (model.py) to a recording, and say how far to trust what comes out.
+"""Fit an input-separated recurrent network (model.py) to a recording, and estimate its connections.
 
-A free training comes first. Then, held at the record, the input units are trained and the weights onto the recorded
-neurons solved for in turn (nsi/solve.py): what is solved for is the answer. Of the network as trained, as solved and as
-run freely once more, the one runs that errs least. Only rates, velocity and stimulus enter; truth is for scores alone.
+A free training comes first. Then, clamped to the recording, the input units are trained and the weights onto recorded
+neurons solved for in turn (nsi/solve.py); of the networks trained, solved and fine-tuned the one with the lowest error
+is kept. connectivity.npz is estimated apart, by regression (nsi/estimation). Truth is for scores alone.
 """
 
 import os
@@ -27,11 +27,7 @@ def parse(arguments=None):
     p = command.Parser("Fit an input-separated recurrent network to a recording.")
     add, number = p.add_argument, command.number
     count, size, rate = number(int, 1), number(float, 0), number(float, 0, above=True)
-    share, alpha, names = (
-        number(float, 0, 1),
-        number(float, 0, 1, above=True),
-        command.value(units.assumptions, units.CHOICES),
-    )
+    share, names = number(float, 0, 1), command.value(units.assumptions, units.CHOICES)
     told = lambda name: f"{FREE[name]:g}; control {CONTROL[name]:g}"  # noqa: E731
     # fmt: off
     add("--data",          type=Path,  default="data/ring.npz",  help="the recording (data/README.md has the format)")
@@ -54,10 +50,10 @@ def parse(arguments=None):
     add("--drive-penalty", type=size,  default=0.003, help="on the input units' drive to the response, fading to 0")
     add("--rotate",        action="store_true",      help="turn windows around the ring, taken to be alike all around")
     add("--forcing",       type=share,               help="pull per step to the record, fading to 0 (by the file)")
-    add("--alpha",         type=alpha,               help="dt / tau (default: the recording's, else 0.2)")
+    add("--alpha",         type=number(float, 0, 1, above=True), help="dt / tau (default: the recording's, else 0.2)")
     add("--seed",          type=number(int, 0), default=0, help="of initial weights and windows")
     add("--rounds",        type=number(int, 0),     help="of training input units and solving for W (by the file)")
-    add("--no-errors",     action="store_true",      help="skip the standard errors, and the measures that need them")
+    add("--no-errors",     action="store_true",      help="do not calibrate intervals: half the estimate's time")
     add("--bootstrap",     action="store_true",      help="each replica draws animals, or trials, with replacement")
     add("--replicas",      type=count, default=1,    help="networks fitted at once, with seeds seed, seed + 1, ...")
     add("--shuffle-velocity", action="store_true",   help="a null model: fit the velocity of other trials")
@@ -84,7 +80,7 @@ from nsi import assumed, check, doubts, geometry, measures, prediction, relation
 from nsi.connectivity import scores
 from nsi.gradient import Gradient
 from nsi.optimiser import Adam
-from nsi.run import checkpoint, errors, files, processes, second, session, tracking
+from nsi.run import checkpoint, connections, files, processes, second, session, tracking
 from nsi.run.watch import Stage, Watch
 from nsi.solve import ROUNDS, onto_hidden, solve
 from nsi.windows import Windows
@@ -155,7 +151,7 @@ def refine(model, windows, rec, shape, rounds, stage, bootstrap=False, *, update
 def main(begun=None):
     """Fit, and write the run's folder. begun: what there is to fit, if the command line was read already."""
     began = BEGAN if begun else time.perf_counter()
-    args, given, rec, truth, shape, timed, train, held_out, index = begun or opening.given(parse())
+    args, given, rec, truth, shape, alpha, train, held_out, index = begun or opening.given(parse())
     device = processes.start(args.replicas, session.choose_device(args.device))
     torch.set_flush_denormal(True)  # silent units' states decay to numbers that slow a CPU down
     n, d = rec.rates.shape[-1], rec.velocity.shape[-1]
@@ -164,7 +160,7 @@ def main(begun=None):
     print(f"{args.data}: {units.told(who, args.assume, args.assume_hidden)}")
     loop = {"updates": args.updates, "lr": args.lr, "beta2": args.beta2, "schedule": args.schedule, "loss": args.loss}
     free = {"forcing": args.forcing, "penalty": args.drive_penalty if who.penalised else 0.0}
-    places = geometry.places_of(rec, shape)
+    places = geometry.places_of(train, shape)
     options, checkpoint_path = session.told(vars(args), given), args.out / "model.pt"
     stage = lambda name, *count: Stage(f"{args.out.name}, {name}", *count)  # noqa: E731
 
@@ -184,19 +180,19 @@ def main(begun=None):
         processes.finish()
         if processes.rank():
             return  # the first process does all but a share of the training
-        several, spent, found, spreads = processes.processes() > 1, time.perf_counter(), None, [None] * args.replicas
+        spent, spreads, several = time.perf_counter(), [None] * args.replicas, processes.processes() > 1
         trained = checkpoint.networks(checkpoint_path, trained=True)[0] if several else model.networks()
         candidates = {"trained": trained}
         if args.rounds and not args.control:
             model, windows = started(range(args.replicas))
             model.become(trained)
-            *after, spreads = refine(model, windows, train, shape, args.rounds, stage, args.bootstrap, **loop)
-            candidates |= zip(("solved", "tuned"), after, strict=True)
+            *refined, spreads = refine(model, windows, train, shape, args.rounds, stage, args.bootstrap, **loop)
+            candidates |= zip(("solved", "tuned"), refined, strict=True)
         networks, running, lost = prediction.best(candidates, train, args.warmup, args.window)
-        read = candidates.get("solved", trained)  # whose weights are the answer, whichever network runs
+        read = candidates.get("solved", trained)  # whose connections and hidden units are looked at
         if set(running) != {"trained"}:
             session.keep_refined(checkpoint_path, options, trained, networks)
-        solve_seconds = time.perf_counter() - spent
+        after = time.perf_counter()
         hidden, of_hidden = second.infer(fit, RNN, args, who, read, windows, options)
         of_fit = doubts.told(held_out, args.alpha, shape, of_hidden["hidden_assumed"], hidden, lost)
         with stage("measures"):
@@ -204,16 +200,16 @@ def main(begun=None):
                     for net, its, other in zip(networks, read, hidden, strict=True)]  # fmt: skip
         metrics = measures.valid_json(measures.of_replicas(each) | {
             "running": running if args.replicas > 1 else running[0], "updates": args.updates, "train_seconds": seconds,
-            "heterogeneity": spreads if args.replicas > 1 else spreads[0], "solve_seconds": solve_seconds,
-            "seconds": time.perf_counter() - began, "alpha": args.alpha, "held_out_trials": index, "options": options,
-            "warnings": warnings + of_fit, "fit_warnings": of_fit, "data_sha256": options["data_sha256"], **of_hidden,
+            "heterogeneity": spreads if args.replicas > 1 else spreads[0], "solve_seconds": after - spent,
+            "alpha": args.alpha, "alpha_known": bool(alpha), "held_out_trials": index, "options": options, **of_hidden,
+            "warnings": warnings + of_fit, "fit_warnings": of_fit, "data_sha256": options["data_sha256"],
             "shuffle_velocity": args.shuffle_velocity, "hidden_agreement": unrecorded.agreement(hidden, held_out),
         })  # fmt: skip
-        session.write_metrics(args.out, metrics, finished=args.no_errors)  # error bars of many neurons take long
-        if not args.no_errors:
-            found, more = errors.read_off(args, read, train, rec, truth, shape, places, timed, stage)
-            metrics |= more | {"seconds": time.perf_counter() - began}
-            session.write_metrics(args.out, metrics, finished=True)
+        session.write_metrics(args.out, metrics, finished=False)  # what follows takes long with many neurons
+        found, said, doubted = connections.write_connections(args, read, train, shape, places, alpha, stage)
+        metrics |= said | connections.score(found, rec, shape, places, truth) | {"seconds": time.perf_counter() - began}
+        metrics |= {name: metrics[name] + doubted for name in ("warnings", "fit_warnings")}
+        session.write_metrics(args.out, metrics, finished=True)
         tracking.summarise(wandb, metrics)
         if not args.no_report:
             session.reported(args.out, rec, held_out, networks, found, metrics, options, wandb)

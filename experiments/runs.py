@@ -72,6 +72,14 @@ def fit(data, out, *options):
     return json.loads((Path(out) / "metrics.json").read_text()) | {"cpu_seconds": seconds}
 
 
+def fit_network(data, out, *options):
+    """As `fit`, but r_W, r_gate_effective and the like are of the trained network, and not of connectivity.npz."""
+    metrics = fit(data, out, "--no-errors", *options)
+    own = {k.removeprefix("network_"): value for k, value in metrics.items() if k.startswith("network_")}
+    of_estimate = "coverage", "identifiable", "resolved", "r_dev", "dev_", "r_total", "r_W_identifiable"
+    return {k: v for k, v in metrics.items() if not k.startswith(of_estimate)} | own
+
+
 def each(function, items, workers=None):
     """[function(item) for item in items], `workers` (default: one per core) at a time, with a line for each."""
     items = list(items)

@@ -60,28 +60,56 @@ def deviation(fitted, true, mask, geometry, places):
 
 
 def scores(net, truth, geometry, places, determined=None):
-    """The fitted connectivity against the truth, as far as there is one.
+    """A network's connectivity against the truth, as far as there is one.
 
-    truth: recordings.load_truth's; determined: (n, n) bool, uncertainty.identifiable's, or None. Returns: dict of r_W,
-    r_W_near (pairs that one bump can hold), r_W_identifiable, frobenius_W (relative to the truth), r_dev, dev_slope,
-    dev_error, r_gate and r_product, these two by `per_component`.
+    truth: recordings.load_truth's; determined: as of `weight_scores`. Returns: dict of what that returns, and r_gate
+    and r_product, by `per_component`, of the gate as a product of weights, signed and unsigned.
     """
-    result, gates, n = {}, {}, net.n
+    result, n = {}, net.n
     if "W" in truth:
-        fitted, true = net.W[:n, :n], truth["W"][:n, :n]
-        near = geometry.near(places)
-        result["r_W"] = correlation(fitted, true)
-        result["r_W_near"] = correlation(fitted[near], true[near])
-        if determined is not None:
-            result["r_W_identifiable"] = correlation(fitted[determined], true[determined])
-            deviations = deviation(fitted, true, determined, geometry, places)
-            result |= dict(zip(("r_dev", "dev_slope", "dev_error"), deviations, strict=True))
-        result["frobenius_W"] = np.linalg.norm(fitted - true) / np.linalg.norm(true)
+        result = weight_scores(net.W[:n, :n], truth["W"][:n, :n], geometry, places, determined)
     if "gate" in truth and len(net.b) > n:
         product = np.broadcast_to(unsigned_product(net), truth["gate"].shape)
-        gates["r_gate"] = per_component(correlation, gate(net), truth["gate"])
-        gates["r_product"] = per_component(correlation, product, truth["gate"])
-    return {name: float(value) for name, value in result.items()} | gates
+        result["r_gate"] = per_component(correlation, gate(net), truth["gate"])
+        result["r_product"] = per_component(correlation, product, truth["gate"])
+    return result
+
+
+def weight_scores(fitted, true, geometry, places, determined=None):
+    """Fitted weights against true ones.
+
+    fitted, true: (n, n); determined: (n, n) bool, pairs that the recording determines, or None. Returns: dict of r_W,
+    r_W_near (pairs that one bump can hold), frobenius_W (relative to the truth) and, where `determined` is given,
+    r_W_identifiable, r_dev, dev_slope, dev_error over these.
+    """
+    near = geometry.near(places)
+    result = {"r_W": correlation(fitted, true), "r_W_near": correlation(fitted[near], true[near])}
+    if determined is not None:
+        result["r_W_identifiable"] = correlation(fitted[determined], true[determined])
+        deviations = deviation(fitted, true, determined, geometry, places)
+        result |= dict(zip(("r_dev", "dev_slope", "dev_error"), deviations, strict=True))
+    result["frobenius_W"] = np.linalg.norm(fitted - true) / np.linalg.norm(true)
+    return {name: float(value) for name, value in result.items()}
+
+
+def gate_scores(fitted, true):
+    """A fitted effective gate against the true circuit's own. fitted, true: (D, n, n).
+
+    Returns: dict of r_gate_effective, gate_slope (of fitted on true) and gate_error (relative), by `per_component`."""
+    size = lambda true: max(np.sum(true**2), 1e-30)  # noqa: E731
+    measured = {
+        "r_gate_effective": correlation,
+        "gate_slope": lambda a, b: np.sum(a * b) / size(b),
+        "gate_error": lambda a, b: np.sqrt(np.sum((a - b) ** 2) / size(b)),
+    }
+    return {name: per_component(measure, fitted, true) for name, measure in measured.items()}
+
+
+def coverage(centre, se, true, known=True):
+    """Share of the finite 95 % intervals of the known entries that hold the true ones, or NaN. All (..., n, n)."""
+    known = known & np.isfinite(se)
+    with np.errstate(invalid="ignore"):
+        return float(np.mean((np.abs(centre - true) < 1.96 * se)[known])) if known.any() else np.nan
 
 
 # ---- the path through the input units, as it acts ---------------------------------------------------------------
@@ -171,15 +199,30 @@ def _settled(rates):
     return slice(min(50, rates.shape[1] // 4), None)
 
 
-def true_effective_gate(truth, rec):
+def has_gate(truth):
+    """Whether a truth has a gate: a circuit may have none of first order."""
+    return "gate" in truth and bool(truth["gate"].any())
+
+
+def is_whole(truth, rec):
+    """Whether a truth has the weights of every neuron that there is."""
+    known = {"W", "hidden_rates"} <= truth.keys()
+    return known and len(truth["W"]) == rec.rates.shape[-1] + truth["hidden_rates"].shape[-1]
+
+
+def true_effective_gate(truth, rec, alpha=None):
     """The true circuit's own effective gate: its hidden neurons' slopes, as they were, in the place of a network's.
 
-    truth: with W, W_in and hidden_rates. Returns: (D, n, n), or the true gate where no neuron is hidden.
+    truth: recordings.load_truth's; alpha: dt / tau, where the recording has no tau. Returns: (D, n, n), or the true
+    gate where no neuron is hidden or not all that there is of the circuit is given.
     """
+    if not (is_whole(truth, rec) and "W_in" in truth):
+        return truth["gate"]
     W, n, hidden = truth["W"], rec.rates.shape[-1], truth["hidden_rates"]
     if hidden.shape[-1] == 0:
         return truth["gate"]
     late = _settled(rec.rates)
-    u, valid = synaptic_state(rec.rates, rec.dt / rec.tau if rec.tau else 1.0)[:, late], rec.valid[:, late]
+    alpha = rec.dt / rec.tau if rec.tau else alpha or 1.0
+    u, valid = synaptic_state(rec.rates, alpha)[:, late], rec.valid[:, late]
     active = onto_state(u[valid], response.slope(hidden[:, late])[valid])
     return np.stack([(active * w_in) @ W[n:, :n] for w_in in truth["W_in"][:, n:]])

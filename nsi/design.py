@@ -152,31 +152,23 @@ class Pilot:
         end = min(self.steps, round(AFTER / self.dt))
         return self.shape.decode(rates[:, max(0, end - round(0.5 / self.dt)) : end], self.places)
 
-    def standard_errors(self, rates, stimulus, nuisances=False):
-        """Standard errors to expect of the weights, from the experiment's `trials` trials, without any prior.
-
-        nuisances: those of intervals, which also leave open what uncertainty.nuisances has. Returns: (N, N).
-        """
+    def standard_errors(self, rates, stimulus):
+        """Standard errors to expect of the weights, from the experiment's `trials` trials, without any prior. (N, N)"""
         some = slice(min(self.trials, SEEN))
         rec = Recording(rates[some], self.velocity[some], self.dt, stimulus=stimulus[some])
-        return expected_errors(self.net, rec, self.noise, nuisances) * np.sqrt(min(1, SEEN / self.trials))
+        return expected_errors(self.net, rec, self.noise) * np.sqrt(min(1, SEEN / self.trials))
 
 
-def expected_errors(net, rec, noise, nuisances=False):
+def expected_errors(net, rec, noise):
     """Standard errors of the weights by the information matrix alone. Returns: (n, n), inf where too few samples are.
 
-    net: Network; rec: Recording, simulated; noise: s.d. of the current's noise; nuisances: as of `standard_errors`.
+    net: Network; rec: Recording, simulated; noise: s.d. of the current's noise.
     """
     n, held = net.n, hold(net, rec)
-    x, coefficients = held.x, np.concatenate([net.W[:, :n], net.b[None, :n]])
-    if nuisances:
-        extra = uncertainty.nuisances(net, held, rec)
-        x = np.concatenate([x, extra], -1)
-        coefficients = np.concatenate([coefficients, np.zeros((extra.shape[-1], n), np.float32)])
-    data = uncertainty.regress(coefficients, x, held)
+    data = uncertainty.regress(np.concatenate([net.W[:, :n], net.b[None, :n]]), held.x, held)
     count, se = data.used.sum(0), np.full((n, n), np.inf)
     for j, G in data.lowers():
-        if count[j] > x.shape[-1]:
+        if count[j] > held.x.shape[-1]:
             variance = uncertainty.inverse(uncertainty.factored(G)).diagonal()[:n]
             se[:, j] = noise * variance.clamp(min=0).sqrt().numpy()
     return se
@@ -326,12 +318,11 @@ def main():
     limit = seen[0][1].disturbance if args.disturbance is None else args.disturbance
     plan, expected = best(seen, limit)
     stimulus = pilot.draw(plan)
-    intervals = median_error(pilot.standard_errors(pilot.run(stimulus), stimulus, nuisances=True))
     stimulus = stimulus[: args.trials]
     recordings.save(args.out, stimulus=stimulus, dt=pilot.dt)
     print(
         f"{args.out}: {len(stimulus)} trials x {args.steps} steps of {plan.told().strip()}, "
-        f"none below {plan.weakest:.0%} of that amplitude; intervals' standard errors at least {intervals:.2g}"
+        f"none below {plan.weakest:.0%} of that amplitude; standard errors of W at least {expected.median:.2g}"
     )
     print(f"random pulses of amplitude 4 every 0.25 s: {seen[0][1].median / expected.median:.1f} times these errors")
     circuit = played_by(data_path(args.run, args.data), rec)

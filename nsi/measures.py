@@ -4,21 +4,28 @@ import math
 
 import numpy as np
 
-from nsi import connectivity, prediction, tuning, uncertainty, unrecorded
+from nsi import connectivity, prediction, tuning, unrecorded
 from nsi.geometry import decoding_error, places_of
+
+BY_COMPONENT = "r_gate_effective", "gate_slope", "gate_error"  # of the estimate: lists have no replicas
 
 
 def of_network(net, rec, held_out, geometry, truth, warmup, window, read=None, hidden=None):
-    """The measures of one fitted network (docs/measures.md) that need no standard errors.
+    """The measures of one fitted network (docs/measures.md).
 
-    The truth, where there is one, is read here and in `of_errors`, and only there. rec, held_out: all trials and the
-    held-out ones; truth: recordings.load_truth's; warmup, window: steps of the windows that `loss` is measured on;
+    The truth, where there is one, is read here and in `of_connections`, and only there. rec, held_out: all trials and
+    the held-out ones; truth: recordings.load_truth's; warmup, window: steps of the windows that `loss` is measured on;
     read: Network whose connections are scored, where it is not the one that runs; hidden: Network whose hidden units
     are, where another has them. Returns: dict.
     """
     places, read = places_of(rec, geometry), net if read is None else read
     turning = prediction.turning(rec, geometry, places)
-    result = connectivity.scores(read, truth, geometry, places)
+    scores = connectivity.scores(read, truth, geometry, places)
+    if len(net.b) > net.n and connectivity.has_gate(truth):
+        effective, true = connectivity.effective_gate(read, rec), connectivity.true_effective_gate(truth, rec)
+        scores |= connectivity.gate_scores(effective, true)
+    as_products = "r_gate", "r_product"  # of a network only, whose gate is a product of weights
+    result = {k if k in as_products else f"network_{k}": value for k, value in scores.items()}
     result["loss"] = prediction.window_error(net, held_out, warmup, window)
     result["variance"] = float(held_out.rates[held_out.valid].var(0, dtype=float).mean())
     gain = 1.0 if turning["slope"] is None else np.array(turning["slope"])
@@ -31,23 +38,37 @@ def of_network(net, rec, held_out, geometry, truth, warmup, window, read=None, h
     if net.W_in[:, net.n :].any():
         result |= tuning.shifter_measures(read, held_out, geometry, places)
     if len(net.b) > net.n:
-        result |= uncertainty.path_measures(read, rec, truth)
         result |= unrecorded.measures(read if hidden is None else hidden, rec, truth)
     return result
 
 
-def of_errors(net, rec, geometry, truth, found):
-    """The measures of a network's connections that need standard errors. net: Network whose connections are the answer;
-    rec: all trials; truth: recordings.load_truth's; found: the arrays of connectivity.npz. Returns: dict."""
-    places, determined = places_of(rec, geometry), found["identifiable"]
-    result = connectivity.scores(net, truth, geometry, places, determined)
+def of_connections(found, rec, geometry, truth):
+    """The measures of what a user reads. found: the arrays of connectivity.npz; rec: all trials; truth:
+    recordings.load_truth's. Returns: dict; without standard errors (of a control) only those of W."""
+    n, result, determined = len(found["W"]), {}, found.get("identifiable")
+    if "W" in truth:
+        true = truth["W"][:n, :n]
+        result |= connectivity.weight_scores(found["W"], true, geometry, places_of(rec, geometry), determined)
+    if determined is None:
+        return result
+    off = ~np.eye(n, dtype=bool)  # no neuron of the circuits here connects to itself
     result["identifiable_fraction"] = float(determined.mean())
     result["resolved_fraction"] = float(found["resolved"].mean())
     if "W" in truth:
-        true, W = (a[: net.n, : net.n] for a in (truth["W"], net.W))
-        result["r_dev_resolved"] = float(connectivity.deviation(W, true, found["resolved"], geometry, places)[0])
-        result["coverage"] = uncertainty.coverage(found["W_unbiased"], found["W_se"], true, determined)
-    return result | (uncertainty.path_errors(net, rec, truth, found) if len(net.b) > net.n else {})
+        deviation = connectivity.deviation(found["W"], true, found["resolved"], geometry, places_of(rec, geometry))
+        result["r_dev_resolved"] = float(deviation[0])
+        result["coverage"] = connectivity.coverage(found["W_unbiased"], found["W_se"], true, off)
+    if connectivity.has_gate(truth):
+        true = connectivity.true_effective_gate(truth, rec, float(found["alpha"]))
+        result |= connectivity.gate_scores(found["gate"], true)
+        result["coverage_gate"] = connectivity.coverage(found["gate_unbiased"], found["gate_se"], true)
+    if connectivity.is_whole(truth, rec):
+        true = connectivity.true_total(truth, rec.rates, float(found["alpha"]))
+        near = geometry.near(places_of(rec, geometry))
+        result["r_total"] = float(connectivity.correlation(found["total"][near], true[near]))
+        result["frobenius_total"] = float(np.linalg.norm(found["total"] - true) / np.linalg.norm(true))
+        result["coverage_total"] = connectivity.coverage(found["total_unbiased"], found["total_se"], true, off)
+    return result
 
 
 def of_replicas(each):
@@ -64,6 +85,7 @@ def values_of(metrics, key):
     """A measure of each replica, its mean over the velocity's components, without those that are None. A list."""
     value = metrics.get(key)
     several = isinstance(value, list) and replicas(metrics) > 1 and len(value) == replicas(metrics)
+    several &= key not in BY_COMPONENT
     each = [[x for x in np.ravel(one) if x is not None] for one in (value if several else [value])]
     return [float(np.mean(one)) for one in each if one]
 

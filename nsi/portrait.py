@@ -25,11 +25,11 @@ SEE = {
     "own gain and a bump that stays. n counts samples; of several replicas the line is the mean, the faint lines are "
     "the single ones",
     "connectivity": "weights from rows to columns, neurons in the order of their places; grey is what the data do not "
-    "determine. Standard errors are drawn up to the largest weight; they are of W, or, where the data do not separate "
-    "it from paths through hidden neurons, of both together, the total",
-    "profiles": "mean over pairs of neurons by their distance, and the 95 % interval that it has if errors of all "
-    "weights onto one neuron go together; dotted, the s.d. from pair to pair. A ring's W is a bump; a gate that moves "
-    "the bump is odd, of opposite sign on either side. The gate is what velocity, its first component, adds to weights",
+    "determine each by itself. Standard errors are drawn up to the largest weight; they are of W, or, where they are "
+    "smaller, of the total, direct weights and paths through hidden neurons together",
+    "profiles": "mean of the best estimate over pairs of neurons by their distance (line) and its s.d. from pair to "
+    "pair (dotted); shaded, the 95 % interval of the mean from the data alone, if errors of all weights onto one "
+    "neuron go together. A ring's W is a bump; a gate that moves the bump is odd, of opposite sign on either side. The gate is what velocity, its first component, adds to weights",
     "inputs": "mean rate of each input unit over velocity and heading, on a scale of its own: a shifter is tuned to "
     "both. Below, how each unit follows velocity, (R - L) / (R + L) of its mean rates in right and left turns, and the "
     f"heading that it prefers. {tuning.SIDES.rstrip('.')}",
@@ -149,20 +149,20 @@ def error(table):
 
 
 def interval(found, name):
-    """The centre and the standard error of an estimate's 95 % intervals, for the alpha of the fit.
+    """The centre and the standard error of an estimate's 95 % intervals.
 
     found: the arrays of connectivity.npz; name: "W", "total" or "gate". Returns: arrays of one shape.
     """
-    centre = found.get(f"{name}_unbiased", found[name])
-    return centre, found.get(f"{name}_se_at_alpha", found[f"{name}_se"])
+    return found[f"{name}_unbiased"], found[f"{name}_se"]
 
 
 def claimed(found):
-    """What a fit claims of connections: the direct weights, or, where the recording does not separate these from paths
-    through hidden neurons, both together. found: the arrays of connectivity.npz. Returns: its name, centre and
-    standard error, (n, n)."""
-    finite = {name: np.isfinite(found[f"{name}_se"]).any() for name in ("W", "total")}
-    name = "total" if finite["total"] and not finite["W"] else "W"
+    """Of which connections the intervals are drawn: the direct weights, or, where theirs are wider, those of the total,
+    direct weights and paths through hidden neurons together. found: the arrays of connectivity.npz.
+
+    Returns: its name, centre and standard error, (n, n)."""
+    width = {name: np.median(found[f"{name}_se"]) for name in ("W", "total")}
+    name = "total" if width["total"] < width["W"] else "W"
     return name, *interval(found, name)
 
 
@@ -173,7 +173,7 @@ def weights(net, found, order):
     limit = float(np.quantile(np.abs(W), 0.995)) or 1.0
     count = 1 if found is None else 4 if "W_replicas_se" in found else 3
     figure, axes = plt.subplots(1, count, figsize=(4.2 * count, 3.6), squeeze=False)
-    figures.matrix(axes[0, 0], W, "W, fitted", limit)
+    figures.matrix(axes[0, 0], W, "W, trained network" if found is None else "W, best estimate", limit)
     if found is not None:
         name, _, se = claimed(found)
         figures.error(axes[0, 1], se[square], f"standard error of {name}", limit)
@@ -191,13 +191,13 @@ def profiles(found, geometry, places, order):
     gated = "gate" in found
     figure, axes = plt.subplots(1, 3 if gated else 1, figsize=(12.5 if gated else 4.6, 3.5), squeeze=False)
     axes = axes[0]
-    name, estimate, se = claimed(found)
-    _profile(axes[0], estimate, se, found["identifiable"] & np.isfinite(se), geometry, places)
-    axes[0].set(ylabel="weight", title=f"{name}, over pairs that are determined")
+    name, centre, se = claimed(found)
+    _profile(axes[0], found[name], centre, se, geometry, places)
+    axes[0].set(ylabel="weight", title=f"{name}, mean by distance")
     if gated:
-        gate, se = (a[0] for a in interval(found, "gate"))
+        centre, se = (a[0] for a in interval(found, "gate"))
         figures.matrix(axes[1], found["gate"][0][np.ix_(order, order)], "effective gate, per rad/s")
-        _profile(axes[2], gate, se, np.isfinite(se), geometry, places)
+        _profile(axes[2], found["gate"][0], centre, se, geometry, places)
         axes[2].set(ylabel="gate per rad/s", title="effective gate")
     figure.subplots_adjust(left=0.06 if gated else 0.16, wspace=0.55)
     return figure
@@ -269,14 +269,14 @@ def _activity(ax, rates, dt, places, order, angles, top=None):
     ax.set(yticks=[0, 90, 180, 270], ylim=extent[2:], xlim=extent[:2])
 
 
-def _profile(ax, W, se, known, geometry, places):
-    """Mean of W over the known pairs by distance, with its interval and the pairs' s.d.
+def _profile(ax, best, centre, se, geometry, places):
+    """Mean of the best estimate over pairs by distance, with its pairs' s.d., and the interval of the mean.
 
-    Weights onto one neuron come from one regression, so that their errors may all go together; those onto different
-    neurons have noise of their own.
+    centre, se: of the intervals, (n, n). Weights onto one neuron come from one regression, so that their errors may all
+    go together; those onto different neurons have noise of their own.
     """
-    n = len(W)
-    known = known & ~np.eye(n, dtype=bool)
+    n = len(best)
+    known = np.isfinite(se) & ~np.eye(n, dtype=bool)
     apart = geometry.difference(places[None], places[:, None])  # (from, to, D)
     signed = apart[..., 0] if geometry.dimensions == 1 else np.linalg.norm(apart, axis=-1)
     bins = np.linspace(-np.pi if geometry.dimensions == 1 else 0, np.pi, min(n, 36) + 1)
@@ -285,16 +285,16 @@ def _profile(ax, W, se, known, geometry, places):
     for k in range(len(bins) - 1):
         here = known & (which == k)
         if here.any():
-            x = W[here]
             together = np.sqrt(np.square(np.where(here, se, 0).sum(0)).sum()) / here.sum()
-            rows.append((np.degrees(signed[here].mean()), x.mean(), x.std(), INTERVAL * together))
+            x = best[here]
+            rows.append((np.degrees(signed[here].mean()), x.mean(), x.std(), centre[here].mean(), INTERVAL * together))
     ax.axhline(0, color="grey", lw=0.5)
     ax.set_xlabel("to minus from (deg)")
     if not rows:
         ax.text(0.5, 0.5, "none is determined", ha="center", transform=ax.transAxes)
         return
-    x, mean, sd, half = np.array(rows).T
-    ax.fill_between(x, mean - half, mean + half, color=FITTED, alpha=0.2, lw=0)
+    x, mean, sd, middle, half = np.array(rows).T
+    ax.fill_between(x, middle - half, middle + half, color=FITTED, alpha=0.2, lw=0)
     ax.plot(x, mean, color=FITTED)
     for side in (mean - sd, mean + sd):
         ax.plot(x, side, color=FITTED, lw=0.5, ls=":")

@@ -21,7 +21,6 @@ RIVALS = {"integrator": "an integrator of velocity", "stay": "a bump that stays"
 FREE_OPTIONS = {"data", "data_sha256", "shuffle_velocity", "seed", "replicas", "no_errors"}
 MAX_NEIGHBOURS = 4  # fits in other folders that are compared, or named
 MIN_REPRODUCED = 0.5  # of the variance of held-out rates, below which a network does not run like the recording
-MIN_GATE_SHARE = 0.15  # of the gate's entries beyond 1.96 standard errors, from which on a gate is said to be there
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em; color: #1b1b1e }
@@ -37,12 +36,14 @@ def write(out, rec, held_out, networks, found, metrics, about):
     """Draw a fit's figures into out/figures and write out/report.html.
 
     out: the run's folder; rec, held_out: all trials and the held-out ones; networks: the replicas; found: the arrays of
-    connectivity.npz, or None; metrics: of metrics.json; about: the options, with `data`, `data_sha256` and `warmup`.
+    connectivity.npz, of a control W alone, or None; metrics: of metrics.json; about: the options, with `data`,
+    `data_sha256` and `warmup`.
     Returns: paths of the figures.
     """
     matplotlib.use("agg")
     from matplotlib import pyplot
 
+    found = found if found and "W_se" in found else None
     shape = geometry.of(rec)
     places = geometry.places_of(rec, shape)
     (out / "figures").mkdir(exist_ok=True)
@@ -76,8 +77,20 @@ def write_sentences(rec, arrays, metrics, options, out):
     of_fit = metrics.get("fit_warnings", [])
     of_file = [sentence for sentence in metrics["warnings"] if sentence not in of_fit]
     return {
-        "What was found": [*predictions(metrics), *gates(metrics, arrays), *input_units(metrics), *scores(metrics)],
-        "How far to trust it": [*trust(rec, metrics), *replica_spread(metrics, arrays, options), *null(metrics, out)],
+        "What was found": [
+            *predictions(metrics),
+            *gates(metrics, arrays),
+            *weights(arrays),
+            *kinetics(metrics),
+            *input_units(metrics),
+            *scores(metrics),
+        ],
+        "How far to trust it": [
+            *trust(rec, metrics),
+            *calibration(metrics),
+            *replica_spread(metrics, arrays, options),
+            *null(metrics, out),
+        ],
         AGAINST_FIT: [*(s[:1].upper() + s[1:] for s in of_fit), *poor(metrics)] or [NOTHING[AGAINST_FIT]],
         "What is not determined": undetermined(metrics, arrays, rec.stimulus is not None),
         AGAINST_FILE: of_file or [NOTHING[AGAINST_FILE]],
@@ -207,29 +220,55 @@ def poor(metrics):
 
 
 def gates(metrics, arrays):
-    """Whether velocity changes what neurons do to each other, and how much."""
-    if arrays is None or "gate" not in arrays:
+    """Whether velocity changes what neurons do to each other, by one test of the whole gate, and how much."""
+    if arrays is None or "verdicts" not in metrics:
         return
-    gate, se = portrait.interval(arrays, "gate")
-    finite = np.isfinite(se)
-    if not finite.any():
-        return
-    gate, se = gate[finite], se[finite]
-    beyond, size = np.mean(np.abs(gate) > portrait.INTERVAL * se), np.sqrt(np.mean(gate**2))
-    if beyond > MIN_GATE_SHARE:
-        yield (
-            f"Velocity changes what neurons do to each other: {beyond:.0%} of the effective gate's entries are "
-            f"beyond 1.96 standard errors, by chance 5 % would be (r.m.s. {size:.3g} per rad/s)."
-        )
+    verdict, p = metrics["verdicts"]["gate"], f"permutation test of the whole gate, p {metrics['gate_p']:.2g}"
+    if verdict == "found":
+        yield f"Velocity changes what neurons do to each other ({p}): {with_interval(arrays, 'gate', ' per rad/s')}."
+    elif verdict == "not found":
+        yield f"No gate is found: the velocities of other trials explain the neurons' currents as well ({p})."
     else:
+        yield f"Whether velocity changes what neurons do to each other, these data cannot tell ({p})."
+
+
+def weights(arrays):
+    """How large the estimated connections are, and how certain."""
+    if arrays is not None:
         yield (
-            f"No gate is found: {beyond:.0%} of the effective gate's entries are beyond 1.96 standard errors, and by "
-            "chance 5 % would be."
+            f"The estimated direct connections (W) have an {with_interval(arrays, 'W')}, the total effects, with the "
+            f"paths through hidden neurons, an {with_interval(arrays, 'total')}."
         )
-    if not np.isfinite(arrays["gate_se"]).any():
+
+
+def with_interval(arrays, name, unit=""):
+    """R.m.s. of a best estimate, and the median half-width of its 95 % intervals, in words."""
+    se = arrays[f"{name}_se"]
+    half = f"±{1.96 * np.median(se):.2g}" if np.isfinite(np.median(se)) else "without end"
+    size = np.sqrt(np.mean(np.square(arrays[name])))
+    return f"r.m.s. of {size:.2g}{unit}, the 95 % interval of a single entry being {half} (median)"
+
+
+def kinetics(metrics):
+    """Which response function, mechanism and alpha the recording itself shows."""
+    if "verdicts" not in metrics:
+        return
+    verdicts = metrics["verdicts"]
+    words = {
+        "response": "The neurons' response function is likeliest the {}",
+        "mechanism": "the velocity acts through {}",
+    }
+    cannot = {
+        "response": "Which response function the neurons have, the data cannot tell",
+        "mechanism": "whether the velocity acts through hidden neurons or multiplies connections, they cannot tell",
+    }
+    parts = [cannot[k] if verdicts[k] == "cannot tell" else words[k].format(verdicts[k]) for k in words]
+    yield "; ".join(parts) + "."
+    if not metrics["alpha_known"] and metrics["alpha_se"] is not None:
+        low, high = (metrics["alpha"] + sign * 1.96 * metrics["alpha_se"] for sign in (-1, 1))
         yield (
-            f"The gate's size depends on tau, which the recording does not have: alpha {metrics['alpha']:g} is a "
-            "guess, and no interval is given. Put tau (s) into the file, or give --alpha."
+            f"The recording has no tau and --alpha was not given: alpha, dt / tau, is estimated as "
+            f"{metrics['alpha']:.3g} (95 % interval {max(low, 0):.3g} to {min(high, 1):.3g})."
         )
 
 
@@ -250,7 +289,7 @@ def input_units(metrics):
 
 
 def scores(metrics):
-    """How the estimate compares with the truth of a simulation."""
+    """How the estimate compares with the truth of a simulation, and how the networks' own weights do."""
     if not measures.values_of(metrics, "r_W"):
         return
     score = f"Against the simulation's truth, W has r {decimals(measures.values_of(metrics, 'r_W'))} over all pairs"
@@ -258,6 +297,9 @@ def scores(metrics):
         score += f", {decimals(determined)} over those that are determined"
     if gate := measures.values_of(metrics, "r_gate_effective"):
         score += f", and the effective gate r {decimals(gate)}"
+    own = measures.values_of(metrics, "network_r_W")
+    if own and "verdicts" in metrics:
+        score += f"; the weights of the trained network itself have r {decimals(own)}"
     yield f"{score}. No fit reads the truth."
 
 
@@ -298,6 +340,27 @@ def trust(rec, metrics):
         yield "All trials count as one animal's: nothing here says how other animals differ."
 
 
+def calibration(metrics):
+    """What a recording simulated from the estimate says of the intervals."""
+    if "verdicts" not in metrics:
+        return
+    found = metrics.get("calibration")
+    if not found:
+        yield (
+            "The intervals are not calibrated and may be too narrow: they know of noise, and not of what the "
+            "regression's signals get wrong."
+        )
+        return
+    kinds = {"W": "direct weights", "total": "total effects", "gate": "the gate"}
+    factors = [f"{found['factors'][k]:.2f} ({what})" for k, what in kinds.items()]
+    held = [f"{found['coverage'][k]:.0%}" for k in kinds if found["coverage"].get(k) is not None]
+    yield (
+        "The 95 % intervals are calibrated: a recording was simulated from the estimate and estimated again; standard "
+        f"errors were multiplied by {enumerated(factors)}, which bring the intervals to hold 95 % of that simulation's "
+        f"truth, where they held {enumerated(held)}."
+    )
+
+
 def replica_spread(metrics, arrays, options):
     """How far single weights differ between replicas, and what that means."""
     count = measures.replicas(metrics)
@@ -314,7 +377,10 @@ def replica_spread(metrics, arrays, options):
             if options.get("bootstrap")
             else "all saw the same trials, so that this is what the start decides, and no error of the data"
         )
-        yield f"Over {count} replicas single weights have an s.d. of {spread:.0%} of the r.m.s. weight: {what}."
+        yield (
+            f"Over {count} replicas single weights of the networks have an s.d. of {spread:.0%} of the r.m.s. weight: "
+            f"{what}."
+        )
 
 
 # ---- null models ------------------------------------------------------------------------------------------------
@@ -402,34 +468,24 @@ def undetermined(metrics, arrays, pulses):
     """What the recording does not say. pulses: whether it has known currents. Returns: list of sentences."""
     sentences = []
     if arrays is None:
-        sentences.append("Standard errors were not computed (--no-errors), so that nothing says which weights hold.")
+        sentences.append("A control is no estimate: it has no intervals, so that nothing says which weights hold.")
     else:
         known, resolved = (measures.values_of(metrics, f"{key}_fraction") for key in ("identifiable", "resolved"))
         if min(known) < 1:
             sentences.append(
-                f"{share([1 - x for x in known])} of the pairs of neurons: their weights are what the fit started "
-                "from, and what is smooth. They are grey in the figure, and false in `identifiable` of "
-                "connectivity.npz."
+                f"{share([1 - x for x in known])} of the pairs of neurons: the data alone say little of each weight, "
+                "and the best estimate is what is smooth over distance. They are grey in the figure, and false in "
+                "`identifiable` of connectivity.npz."
             )
         sentences.append(
             f"How single connections differ from the mean at their distance: the recording says it of "
             f"{share(resolved)} of the pairs."
         )
-        direct = measures.values_of(metrics, "direct_share")
-        if "direct_share" in metrics and not direct:
+        if not pulses and portrait.claimed(arrays)[0] == "total":
             sentences.append(
-                "Direct connections as against paths through hidden neurons: "
-                + (
-                    "the pulses determine too few pairs to separate them."
-                    if pulses
-                    else "activity and velocity alone do not separate them, known current pulses do. Read their sum, "
-                    "`total` in connectivity.npz."
-                )
-            )
-        elif direct:
-            sentences.append(
-                f"Paths through hidden neurons, in part: by the pulses {share(direct)} of what neurons do to each "
-                "other are direct connections."
+                "Direct connections as against paths through hidden neurons, in part: activity and velocity alone "
+                "hardly separate them, known current pulses do. Intervals of their sum, `total` in connectivity.npz, "
+                "are narrower."
             )
     if metrics.get("hidden_assumed"):
         sentences.append(hidden(metrics))
@@ -474,7 +530,7 @@ def introduction(metrics, options):
         return f"{null}One network was fitted, with seed {seed}."
     arrays = ""
     if "identifiable_fraction" in metrics:
-        arrays = "; connectivity.npz, and with it the gate and what is determined, are of the first too"
+        arrays = "; connectivity.npz, and with it the gate and what is determined, needs no network and is one"
     drawn = "each to trials or animals drawn with replacement" if options.get("bootstrap") else "all to the same trials"
     return (
         f"{null}{count} networks (replicas) were fitted, with seeds {seed} to {seed + count - 1}, {drawn}. A number "
@@ -493,7 +549,7 @@ def terms(metrics):
         "together",
         "effective gate": "what velocity adds to the weights between recorded neurons, per rad/s, while hidden units "
         "are active",
-        "determined": "`identifiable` in connectivity.npz: the standard error is small compared with the r.m.s. weight",
+        "determined": "`identifiable` in connectivity.npz: the 95 % interval's half-width is below the r.m.s. weight",
         "null model": "the same fit to the velocity of other trials, which cannot explain the activity",
     }
     if measures.values_of(metrics, "shifter_left"):

@@ -1,8 +1,8 @@
 """Do the intervals hold? Share of the finite 95 % intervals that hold the true value, circuit by circuit.
 
-Of the direct weights (of identifiable pairs; with pulses), of direct and even path together (likewise; without) and of
-the effective gate. Circuits, passive and stimulated, with 30, 100 and 300 trials; and two kinds kept apart, with which
-nothing in nsi/misfit.py was set: a ring of other size, alpha and shifters, and one both sparser and more uneven.
+Of the direct weights, of the total effects (direct weights and paths through hidden neurons together) and of the
+effective gate. Circuits, passive and stimulated, with 30, 100 and 300 trials; and two kinds kept apart: a ring of other
+size, alpha and shifters, and one both sparser and more uneven.
 
 Writes results.json, coverage.png and the page's table. Run it from the top folder, as `python -m experiments.coverage`;
 with `--circuits`, the other circuits' results of the last run are kept.

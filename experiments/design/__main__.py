@@ -116,7 +116,7 @@ def measured(seed, folder, args):
             row["fitted"][str(trials)] = found[0]
             some = slice(trials - max(1, trials // 10))  # the others are held out
             rec = Recording(rates[some], planner.velocity[some], planner.dt, stimulus=stimulus[some])
-            expects = design.expected_errors(planner.net, rec, planner.noise, nuisances=True)
+            expects = design.expected_errors(planner.net, rec, planner.noise)
             row["errors"][str(trials)] = [finite(design.median_error(expects)), finite(found[1])]
             print(f"  {name}, {trials} trials: {row}", flush=True)
     return results

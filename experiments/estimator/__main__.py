@@ -69,8 +69,8 @@ def main():
         def one(item):
             name, circuit, seed = item
             out = f"{folder}/{list(VARIANTS).index(name)}-{circuit}-{seed}"
-            options = ("--no-errors", "--seed", seed, *VARIANTS[name].split(), *updates)
-            return runs.fit(f"{folder}/{circuit}-{seed}.npz", out, *options)
+            options = ("--seed", seed, *VARIANTS[name].split(), *updates)
+            return runs.fit_network(f"{folder}/{circuit}-{seed}.npz", out, *options)
 
         names = [name for name in VARIANTS if args.only in name]
         items = [(name, circuit, seed) for name in names for circuit in args.circuits for seed in seeds]

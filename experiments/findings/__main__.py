@@ -208,8 +208,7 @@ def one_seed(seed, args, folder):
 
     def run(name):
         data, options = FITS[name]
-        bars = [] if name in ("separated", "at rest") else ["--no-errors"]
-        return runs.fit(folder / f"{data}.npz", folder / name, *options, *bars, *more)
+        return runs.fit_network(folder / f"{data}.npz", folder / name, *options, *more)
 
     metrics = dict(zip(FITS, runs.each(run, FITS), strict=True))
     fits = {name: checkpoint.networks(folder / name / "model.pt")[0][0] for name in FITS}

@@ -1,7 +1,6 @@
 """How it grows: error bars and whole fits with neurons and trials, replicas on two processes, and the rivals' seconds.
 
-    error bars    uncertainty.estimate of the circuit itself, as if it were the fit, so that no training is waited for
-    shared        the same with an inverse for every neuron, and how far standard errors are from these
+    error bars    nsi.estimate of a recording, with calibrated intervals; no network is trained
     whole fit     train.py, from its start to metrics.json, without the report
     torus         the same on grid cells, error bars and all
     replicas      the free training of train.py, in one process and by torchrun in two
@@ -32,7 +31,8 @@ from experiments import runs
 from experiments.connections.__main__ import CORRELATION, LEAST_SQUARES, PROJECT, trainable, true_alpha
 from experiments.estimate.baselines import least_squares
 from experiments.speed.__main__ import DEFAULTS
-from nsi import circuits, figures, recordings, uncertainty
+from nsi import circuits, figures, recordings
+from nsi.estimation import estimate
 from nsi.run import files
 
 HERE, FOLDER = "experiments.speed.growth", runs.folder_of(__file__)
@@ -42,7 +42,6 @@ SIZES = {
     "whole fit, neurons": (50, 100, 200),
     "whole fit, trials": (25, 50, 100, 200),
 }
-SHARED = 200, 500  # neurons
 TORUS = 14, 50  # cells along a side, trials
 SMALL = dict(zip(SIZES, ((8, 12), (4, 8), (8, 12), (4, 8)), strict=True))
 EXPECTED = {
@@ -64,39 +63,14 @@ def simulated(neurons, trials, steps, seed=0):
     return circuit.network, cann.simulate_recording(circuit, seed, trials, steps)
 
 
-def as_fitted(neurons, trials, steps):
-    """The circuit itself, as if it were a fit, and a recording of it."""
-    one_core()
-    net, data = simulated(neurons, trials, steps)
-    rec = recordings.Recording(data["rates"].copy(), data["velocity"], data["dt"], None, data["tau"])
-    return net._replace(**{name: np.float32(getattr(net, name)) for name in ("W", "W_in", "b")}), rec
-
-
 def error_bars(neurons, trials, steps):
-    """Error bars for the circuit itself. Returns: {"seconds", "memory" (MiB, of the whole process at most)}."""
-    fit = as_fitted(neurons, trials, steps)
+    """The estimate of a recording. Returns: {"seconds", "memory" (MiB, of the whole process at most)}."""
+    one_core()
+    data = simulated(neurons, trials, steps)[1]
+    rec = recordings.Recording(data["rates"].copy(), data["velocity"], data["dt"], None, data["tau"])
     began = time.process_time()
-    uncertainty.estimate(*fit)
+    estimate(rec)
     return {"seconds": time.process_time() - began, "memory": peak()}
-
-
-def shared(neurons, trials, steps):
-    """What it does to standard errors that some neurons' inverses speak for others' too.
-
-    Returns: {"seconds" of all inverses, "inverses" that are worked out, "apart" {name: the 1st and the 99th percentile
-    of standard errors relative to those with all inverses}}.
-    """
-    fit, worked_out = as_fitted(neurons, trials, steps), []
-    inverse, near = uncertainty.inverse, uncertainty.NEAR
-    uncertainty.inverse = lambda factor: worked_out.append(1) or inverse(factor)
-    some, count = uncertainty.estimate(*fit)._asdict(), len(worked_out)
-    uncertainty.NEAR, began = 0.0, time.process_time()
-    every = uncertainty.estimate(*fit)._asdict()
-    seconds = time.process_time() - began
-    uncertainty.inverse, uncertainty.NEAR = inverse, near
-    ratios = {name: some[f"{name}_se"] / every[f"{name}_se"] for name in ("W", "total", "gate")}
-    apart = {name: np.nanpercentile(ratio, (1, 99)).tolist() for name, ratio in ratios.items()}
-    return {"seconds": seconds, "inverses": count, "apart": apart}
 
 
 def whole_fit(neurons, trials, steps, *options):
@@ -185,10 +159,6 @@ def measure(small):
                 call = ["whole_fit", *call[1:], *options]
             found[name][str(size)] = runs.apart(HERE, *call)
             print(f"  {name} {size}: {found[name][str(size)]}", flush=True)
-    found["shared"] = {}
-    for neurons in (8, 12) if small else SHARED:
-        row = found["shared"][str(neurons)] = runs.apart(HERE, "shared", neurons, 8 if small else 30, steps)
-        print(f"  shared {neurons}: {row}", flush=True)
     side, trials = (6, 8) if small else TORUS
     row = runs.apart(HERE, "torus", side, trials, steps, *options)
     found["torus"] = {"side": side, "trials": trials} | row
@@ -233,17 +203,6 @@ def memory(found):
     return runs.markdown(["", "size: MiB at most"], rows)
 
 
-def inverses(found):
-    """How far standard errors are from those with an inverse for every neuron, as Markdown."""
-    rows = []
-    for neurons, row in found["shared"].items():
-        cells = [f"{low:.2f} to {high:.2f}" for low, high in row["apart"].values()]
-        seconds = found["error bars, neurons"].get(neurons, {"seconds": np.nan})["seconds"]
-        rows.append([f"{neurons} neurons", row["inverses"], *cells, f"{seconds:.1f}", f"{row['seconds']:.1f}"])
-    head = ["", "inverses", "direct weights", "total", "gate", "s", "s with all inverses"]
-    return runs.markdown(head, rows)
-
-
 def on_torus(found):
     """A whole fit to a torus, as Markdown."""
     row = found["torus"]
@@ -282,7 +241,6 @@ def figure(found):
 TABLES = {
     "slopes": slopes,
     "memory": memory,
-    "inverses": inverses,
     "torus": on_torus,
     "replicas": replicas,
     "rivals": rivals,

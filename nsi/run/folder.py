@@ -36,7 +36,7 @@ def refuse_earlier(out, resume, overwrite):
     if metrics.get("finished", True):
         raise BadInput(f"{out}: holds a finished run; expected --resume, another --out, or --overwrite to fit anew")
     raise BadInput(
-        f"{out}: holds a run that was stopped before its standard errors were worked out; "
+        f"{out}: holds a run that was stopped before its connections were estimated; "
         "expected --resume to finish it, another --out, or --overwrite to fit anew"
     )
 

@@ -21,7 +21,7 @@ class Given(NamedTuple):
     rec: Recording  # as fitted: where a null model is asked for, with the velocity of other trials
     truth: dict | None  # of the circuit, for scores alone
     shape: Ring | Torus
-    timed: bool  # whether alpha is known
+    alpha: float | None  # dt / tau, None where neither the command nor the recording gives it
     train: Recording
     held_out: Recording
     index: np.ndarray  # of the trials held out
@@ -40,7 +40,7 @@ def given(args):
     args.out = tracking.own_folder(args.out)
     recording = recordings.load(args.data)
     rec = recordings.shuffled(recording, args.seed) if args.shuffle_velocity else recording
-    truth, shape, timed = recordings.load_truth(args.data, rec), geometry.of(rec), decide_alpha(args, rec)
+    truth, shape, alpha = recordings.load_truth(args.data, rec), geometry.of(rec), decide_alpha(args, rec)
     train, held_out, index = recordings.split(rec)
     long_enough((train, held_out), args.data, rec, args.warmup + args.window)
     decide(args, shape, rec.rates.shape[-1])
@@ -48,7 +48,7 @@ def given(args):
         folder.refuse_earlier(args.out, args.resume, args.overwrite)
     if args.resume and not processes.rank() and not (args.out / "model.pt").exists():
         print(nothing_to_resume(args.out), file=sys.stderr)
-    return Given(args, recording, rec, truth, shape, timed, train, held_out, index)
+    return Given(args, recording, rec, truth, shape, alpha, train, held_out, index)
 
 
 def nothing_to_resume(out):
@@ -70,11 +70,11 @@ def long_enough(parts, path, rec, shortest):
 
 
 def decide_alpha(args, rec):
-    """Fill in alpha, dt / tau. Returns: whether it is known: where neither the command nor the recording tells it, it
-    is a guess, the published one."""
-    timed = bool(args.alpha or rec.tau)
-    args.alpha = args.alpha or (rec.dt / rec.tau if rec.tau else 0.2)
-    return timed
+    """Fill in the alpha, dt / tau, that networks are trained with: where neither the command nor the recording gives
+    it, the published one. Returns: alpha, or None where it is not given, for the estimate to find."""
+    given = args.alpha or (rec.dt / rec.tau if rec.tau else None)
+    args.alpha = given or 0.2
+    return given
 
 
 def decide(args, shape, n):

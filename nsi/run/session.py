@@ -215,22 +215,19 @@ def reported(out, rec, held_out, networks, found, metrics, options, run):
 
 
 def summary(metrics):
-    """The lines that a run ends with: what is measured, of several replicas the mean and the range, what is direct, if
-    that is known, and whether single weights differ from the mean at their distance."""
-    names = "r_W", "r_gate", "heading_error_5s", "loss", "train_seconds"
+    """The lines that a run ends with: what is measured, of several replicas the mean and the range; whether there is a
+    gate, and what else the recording shows; and whether single weights differ from the mean at their distance."""
+    names = "r_W", "r_gate_effective", "network_r_W", "heading_error_5s", "loss", "train_seconds", "estimate_seconds"
     show = {k: measures.values_of(metrics, k) for k in names if k in metrics}
     spread = {k: f" ({min(v):.3g} to {max(v):.3g})" if len(v) > 1 else "" for k, v in show.items()}
     yield ", ".join(f"{k} {np.mean(v):.3g}{spread[k]}" for k, v in show.items() if v)
-    if "direct_share" in metrics:
-        yield told_share(metrics["direct_share"])
+    if "verdicts" in metrics:
+        verdicts = metrics["verdicts"]
+        yield (
+            f"gate: {verdicts['gate']} (p {metrics['gate_p']:.2g}); mechanism: {verdicts['mechanism']}; response: "
+            f"{verdicts['response']}; report.html says more"
+        )
     spread = [x for x in np.ravel(metrics.get("heterogeneity")) if x is not None]
     if spread:
         may, part = "may" if np.mean(spread) < ALIKE else "may not", f"{np.mean(spread):.0%} of the r.m.s. weight"
         yield f"single weights lie {part} about their mean at a distance: W {may} be taken for a function of distance"
-
-
-def told_share(share):
-    """What the recording says of direct connections against paths through hidden neurons, in a sentence."""
-    if share is None or np.any(np.equal(share, None)):
-        return "these data do not separate direct connections from paths through hidden neurons; report.html says more"
-    return f"the pulses put {np.mean(share):.0%} of what neurons do to each other into direct connections"

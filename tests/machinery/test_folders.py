@@ -15,8 +15,8 @@ import pytest
 
 import cann
 import train
-from nsi import circuits, recordings, report, uncertainty
-from nsi.run import checkpoint, files, folder, owners, second
+from nsi import circuits, recordings, report
+from nsi.run import checkpoint, connections, files, folder, owners, second
 from tests.tools import ROOT, TINY, call
 
 DRAWN = [option for option in TINY if option != "--no-report"]
@@ -27,7 +27,7 @@ RESULTS = {"hidden.pt", "metrics.json", "connectivity.npz", "report.html", "figu
 def ring(tmp_path_factory):
     """A small recording, and a finished fit to it with all its files, as a folder that tests copy."""
     path = tmp_path_factory.mktemp("ring") / "ring.npz"
-    recordings.save(path, **cann.simulate_recording(circuits.ring(n=16, shifters=8), trials=8, steps=100))
+    recordings.save(path, **cann.simulate_recording(circuits.ring(n=14, shifters=7), trials=24, steps=160))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.argv", ["train.py", "--data", str(path), "--out", str(path.parent / "run"), *DRAWN])
         train.main()
@@ -73,7 +73,7 @@ def test_a_finished_fit_says_so_and_leaves_all_its_files(out):
     [
         (train, "fit", set()),
         (second, "infer", {"model.pt"}),
-        (uncertainty, "estimate", {"model.pt", "hidden.pt", "metrics.json"}),
+        (connections, "estimate", {"model.pt", "hidden.pt", "metrics.json"}),
     ],
 )
 def test_overwriting_leaves_nothing_of_the_earlier_fit(out, module, function, left, fitted, monkeypatch):
@@ -85,9 +85,9 @@ def test_overwriting_leaves_nothing_of_the_earlier_fit(out, module, function, le
         assert checkpoint.read(out / "model.pt")["args"]["seed"] == 1
 
 
-def test_overwriting_without_a_report_or_errors_leaves_none(out, fitted):
+def test_overwriting_without_a_report_leaves_none(out, fitted):
     assert fitted("--overwrite", "--no-errors", drawn=False) == (0, "")
-    assert names(out) == {"model.pt", "hidden.pt", "metrics.json"}
+    assert names(out) == {"model.pt", "hidden.pt", "metrics.json", "connectivity.npz"}
 
 
 def test_a_report_that_fails_leaves_none_and_is_drawn_when_resumed(out, fitted, monkeypatch):
@@ -125,12 +125,12 @@ def test_what_is_refused_loses_nothing(out, fitted):
 
 def test_a_run_stopped_in_its_errors_is_not_finished(out, fitted, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(uncertainty, "estimate", stop)
+        patch.setattr(connections, "estimate", stop)
         assert fitted("--overwrite")[0] == 143
     status, error = fitted()
     assert json.loads((out / "metrics.json").read_text())["finished"] is False
     assert status == 2
-    assert "stopped before its standard errors were worked out; expected --resume to finish it" in error
+    assert "stopped before its connections were estimated; expected --resume to finish it" in error
     assert "finished run" not in error
     assert fitted("--resume") == (0, "")
     assert json.loads((out / "metrics.json").read_text())["finished"] is True
@@ -178,7 +178,7 @@ def test_the_page_is_written_whatever_lies_beside_it(out, fitted):
     (out.parent / "good" / "metrics.json").write_text(json.dumps(mine | other))
     assert fitted("--resume") == (0, "")
     page = (out / "report.html").read_text(encoding="utf-8")
-    assert "good was fitted to velocity of other trials" in page
+    assert "good was fitted to the velocity of other trials" in page
     assert "unfinished was fitted" not in page
 
 

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,9 @@ from PIL import Image
 import cann
 import train
 from nsi import circuits, doubts, measures, portrait, recordings, report, units
+from nsi.estimation import estimate
+from nsi.network import Network
+from nsi.run import connections
 from tests.tools import GOOD, TINY, call
 
 HEADINGS = ("What was found", "How far to trust it", "What speaks against this fit", "What is not determined",
@@ -33,9 +37,10 @@ def data():
 
 @pytest.fixture
 def fitted(save, tmp_path, monkeypatch, capsys):
-    """Fit a data file small. Returns: the run's folder; keyword `out` names it."""
+    """Fit a data file small. Returns: the run's folder; keyword `out` names it, `quick` skips the calibration."""
 
-    def run(data, *options, out="run"):
+    def run(data, *options, out="run", quick=True):
+        options = [*(["--no-errors"] if quick else []), *options]
         arguments = ["--data", save(data), "--out", tmp_path / out, *DRAWN, "--window", "20", *options]
         status, error = call(train, monkeypatch, capsys, *arguments)
         assert status == 0, error
@@ -79,23 +84,46 @@ def test_page_says_what_the_measures_say(plain):
     assert drawn(plain) == ALL
 
 
-def test_what_is_drawn_of_connections_is_what_the_data_tell():
-    """Without pulses the sum of both paths, with them, or without hidden units, direct weights."""
+def test_intervals_drawn_are_of_the_weights_that_the_data_tell_best():
+    """Without pulses the total, with them direct weights; an interval's centre, not the best estimate."""
     numbers, nowhere = np.ones((3, 3)), np.full((3, 3), np.inf)
-    found = {"W": numbers, "W_unbiased": numbers, "total": 2 * numbers, "W_se": nowhere, "total_se": numbers}
-    name, estimate, se = portrait.claimed(found)
-    assert name == "total"
-    assert estimate is found["total"]
-    assert se is found["total_se"]
-    for errors in ({"W_se": numbers, "total_se": nowhere}, {"W_se": numbers}, {"W_se": nowhere, "total_se": nowhere}):
-        name, estimate, se = portrait.claimed(found | errors)
-        assert name == "W"
-        assert se is errors["W_se"]
-    newer = {"total_unbiased": 3 * numbers, "gate": numbers, "gate_unbiased": 4 * numbers, "gate_se": 5 * numbers}
-    assert portrait.claimed(found | newer)[1] is newer["total_unbiased"]  # an interval's centre, not the best estimate
-    assert portrait.interval(found | newer, "gate") == (newer["gate_unbiased"], newer["gate_se"])
-    at_alpha = newer | {"gate_se": nowhere, "gate_se_at_alpha": numbers}
-    assert portrait.interval(found | at_alpha, "gate")[1] is numbers
+    found = {"W": numbers, "W_unbiased": 2 * numbers, "total": 3 * numbers, "total_unbiased": 4 * numbers}
+    for W_se, total_se, name in ((nowhere, numbers, "total"), (3 * numbers, numbers, "total"),
+                                 (numbers, nowhere, "W"), (nowhere, nowhere, "W")):  # fmt: skip
+        arrays = found | {"W_se": W_se, "total_se": total_se}
+        assert portrait.claimed(arrays) == (name, found[f"{name}_unbiased"], arrays[f"{name}_se"])
+
+
+@pytest.mark.parametrize(
+    ("verdict", "said"),
+    [("found", "Velocity changes what neurons do"), ("not found", "No gate is found"), ("cannot tell", "cannot tell")],
+)
+def test_the_gate_is_said_by_its_test_and_by_nothing_else(verdict, said, plain):
+    """Whatever its entries are, and however many of them lie beyond their standard errors."""
+    metrics, arrays = json.loads((plain / "metrics.json").read_text()), dict(np.load(plain / "connectivity.npz"))
+    for size in (1e-6, 1.0, 1e6):
+        (sentence,) = report.gates(
+            metrics | {"verdicts": metrics["verdicts"] | {"gate": verdict}, "gate_p": 0.03},
+            arrays | {"gate": size * arrays["gate"], "gate_unbiased": size * arrays["gate"]},
+        )
+        assert said in sentence
+        assert "p 0.03" in sentence
+
+
+def test_the_page_says_what_the_estimate_and_its_calibration_are(plain):
+    page, metrics = text_of(plain), json.loads((plain / "metrics.json").read_text())
+    arrays = dict(np.load(plain / "connectivity.npz"))
+    for name in ("W", "total", "gate"):
+        assert f"r.m.s. of {np.sqrt(np.mean(arrays[name] ** 2)):.2g}" in page
+        assert f"being ±{1.96 * np.median(arrays[f'{name}_se']):.2g} (median)" in page
+    assert "The 95 % intervals are calibrated" in page
+    assert f"{metrics['calibration']['factors']['W']:.2f} (direct weights)" in page
+    assert "not calibrated and may be too narrow" in " ".join(report.calibration(metrics | {"calibration": {}}))
+    assert "The neurons' response function is likeliest the rectified tanh" in page
+    assert "is estimated as" not in page  # alpha is the file's
+    unknown = metrics | {"alpha_known": False, "alpha": 0.2, "alpha_se": 0.01}
+    assert "estimated as 0.2 (95 % interval 0.18 to 0.22)" in " ".join(report.kinetics(unknown))
+    assert f"the weights of the trained network itself have r {metrics['network_r_W']:.3g}" in page
 
 
 def test_page_needs_nothing_else(plain):
@@ -126,8 +154,8 @@ def test_warnings_are_on_the_page_and_their_letters_are_no_tags(data, fitted):
 @pytest.mark.parametrize(
     ("change", "options", "missing"),
     [
-        ({}, ["--control"], {"inputs"}),
-        ({}, ["--no-errors"], {"profiles"}),
+        ({}, ["--control"], {"inputs", "profiles"}),
+        ({}, [], set()),
         ({}, ["--replicas", "3", "--bootstrap"], set()),
         ({"heading": None}, [], set()),
         ({"fly": np.arange(20) % 4}, ["--bootstrap", "--replicas", "2"], set()),
@@ -151,7 +179,7 @@ def test_it_is_drawn_of_few_neurons_and_trials(neurons, fitted):
 
 def test_it_is_drawn_of_one_long_session(data, fitted):
     one = {k: data[k].reshape(1, -1, data[k].shape[-1]) for k in ("rates", "velocity", "heading")}
-    assert drawn(fitted(one | {"dt": 0.01})) == ALL
+    assert drawn(fitted(one | {"dt": 0.01, "tau": 0.05})) == ALL
 
 
 def test_it_is_drawn_where_nothing_fires_for_long(data, fitted):
@@ -162,7 +190,7 @@ def test_it_is_drawn_where_nothing_fires_for_long(data, fitted):
 
 def test_stale_figures_go_and_none_are_drawn_on_request(data, plain, fitted, tmp_path):
     shutil.copytree(plain, tmp_path / "run")
-    assert drawn(fitted(data, "--control", "--overwrite")) == ALL - {"inputs"}
+    assert drawn(fitted(data, "--control", "--overwrite")) == ALL - {"inputs", "profiles"}
     out = fitted(data, "--no-report", out="quiet")
     assert not (out / "figures").exists()
     assert not (out / "report.html").exists()
@@ -177,10 +205,10 @@ def test_null_fit_stands_beside_the_fit(data, plain, fitted, tmp_path):
     metrics = [json.loads((folder / "metrics.json").read_text()) for folder in (out, null)]
     assert [m["shuffle_velocity"] for m in metrics] == [False, True]
     assert abs(metrics[1]["turning"]["r"]) < 0.4 < metrics[0]["turning"]["r"]
-    assert metrics[1]["warnings"] == []
+    assert all("in too few samples" in sentence for sentence in metrics[1]["warnings"])  # of two neurons
     assert "This is a null model" in text_of(null)
     assert "mine was fitted to the recorded velocity" in text_of(null)
-    fitted(data, "--resume", out="mine")
+    fitted(data, "--resume", out="mine", quick=False)
     page = text_of(out)
     assert "With the same options, null was fitted to the velocity of other trials" in page
     assert "of a control was" not in page
@@ -261,11 +289,12 @@ def test_numbers_are_of_all_replicas_with_their_spread(data, fitted):
     assert (
         "3 networks (replicas) were fitted, with seeds 0 to 2, each to trials or animals drawn with replacement" in page
     )
-    for key, text in (("r_W", "W has r {}"), ("loss", "(mean squared error {},")):
+    for key, text in (("network_r_W", "network itself have r {}"), ("loss", "(mean squared error {},")):
         mean, low, high = (f"{f(metrics[key]):.3g}" for f in (np.mean, min, max))
         assert low != high
         assert text.format(f"{mean} ({low} to {high})") in page
-    assert "Over 3 replicas single weights have an s.d. of" in page
+    assert isinstance(metrics["r_W"], float)  # the estimate needs no network, and is one
+    assert "Over 3 replicas single weights of the networks have an s.d. of" in page
     assert "this is a standard error" in page
     assert "Drawn is the first of 3 replicas" in page
     assert f"{metrics['loss'][0]:.4g}, {metrics['loss'][1]:.4g}, {metrics['loss'][2]:.4g}" in page
@@ -354,12 +383,35 @@ def test_doubts_about_the_fit_stand_apart_from_faults_of_the_file(plain):
     assert "class='wrong'" not in none
 
 
-def test_pulses_are_not_advised_where_they_were_given(plain):
+def test_pulses_are_advised_only_where_there_were_none_and_the_total_is_known_better(plain):
     metrics, arrays = json.loads((plain / "metrics.json").read_text()), dict(np.load(plain / "connectivity.npz"))
-    assert "known current pulses do" in " ".join(report.undetermined(metrics, arrays, False))
-    assert "known current pulses do" not in " ".join(report.undetermined(metrics, arrays, True))
-    del metrics["direct_share"]  # a control has no hidden units
-    assert "through hidden neurons:" not in " ".join(report.undetermined(metrics, arrays, False))
+    wide = arrays | {"W_se": np.full_like(arrays["W_se"], np.inf)}
+    narrow = arrays | {"W_se": arrays["total_se"] / 2}
+    assert "known current pulses do" in " ".join(report.undetermined(metrics, wide, False))
+    assert "known current pulses do" not in " ".join(report.undetermined(metrics, wide, True))
+    assert "known current pulses do" not in " ".join(report.undetermined(metrics, narrow, False))
+    assert "A control is no estimate" in " ".join(report.undetermined(metrics, None, False))
+
+
+def test_what_speaks_against_the_estimate_or_the_network_is_said():
+    """A response, a scale or a mechanism that the trained network has not, and neurons of which nothing is known."""
+    rec = recordings.Recording(np.full((3, 40, 4), 0.5, np.float32), np.ones((3, 40, 1), np.float32), 0.01)
+    nothing = estimate(rec, calibrated=False)
+    sure = {"response": "rectified tanh", "mechanism": "hidden neurons", "geometry": "a ring", "gate": "found"}
+    known = replace(nothing, verdicts=sure, W_se=np.ones((4, 4)))
+    net = Network(np.zeros((6, 6)), np.zeros((1, 6)), np.zeros(6), 0.2, 4)
+    said = lambda net=net, **changes: " ".join(connections.doubts(replace(known, **changes), net))  # noqa: E731
+    assert said() == ""
+    assert "the estimate says nothing" in " ".join(connections.doubts(nothing, net))
+    some = np.where(np.arange(4) == 2, np.inf, np.ones((4, 4)))
+    assert "onto 1 of 4 neurons" in said(W_se=some)
+    assert "likelier a softplus than a rectified tanh" in said(verdicts=sure | {"response": "softplus"})
+    assert said(verdicts=sure | {"response": "cannot tell", "mechanism": "cannot tell"}) == ""
+    assert "1.22 times as large as in the file" in said(scale=1.22)
+    assert said(scale=1.01) == ""
+    multiplied = sure | {"mechanism": "multiplied connections"}
+    assert "multiplies connections" in said(verdicts=multiplied)
+    assert said(net._replace(W=np.zeros((4, 4)), b=np.zeros(4)), verdicts=multiplied) == ""
 
 
 def test_a_poor_fit_is_said_to_be_one():

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+import cann
 import train
-from nsi import measures
+from nsi import circuits, connectivity, measures
+from nsi.recordings import Recording
 from tests.tools import GOOD, TINY, call
 
 
@@ -30,8 +32,10 @@ def run(save, tmp_path, monkeypatch, capsys):
     return fitted
 
 
-NAMES = {"loss", "variance", "heading_error", "heading_error_5s", "turning", "identifiable_fraction", "updates",
-         "train_seconds", "solve_seconds", "seconds", "running", "alpha", "held_out_trials", "warnings"}  # fmt: skip
+NAMES = {"loss", "variance", "heading_error", "heading_error_5s", "turning", "updates", "train_seconds",
+         "solve_seconds", "seconds", "running", "alpha", "alpha_known", "held_out_trials", "warnings"}  # fmt: skip
+ESTIMATED = {"identifiable_fraction", "resolved_fraction", "verdicts", "gate_p", "alpha_se", "scale", "noise",
+             "calibration", "estimate_seconds"}  # fmt: skip
 
 
 @pytest.mark.parametrize("control", [False, True])
@@ -42,6 +46,7 @@ def test_metrics_are_valid_json(control, replicas, run):
     assert status == 0, error
     assert metrics.keys() >= NAMES
     assert ("shifter_fraction" in metrics) == (not control)
+    assert (metrics.keys() >= ESTIMATED) == (not control)
     assert not {"r_W", "r_gate", "frobenius_W", "coverage", "r_dev"} & metrics.keys()  # there is no truth
     each = [metrics["loss"]] if replicas == 1 else metrics["loss"]
     assert len(each) == replicas
@@ -53,17 +58,19 @@ def test_metrics_are_valid_json(control, replicas, run):
     assert metrics["updates"] == 5
     assert metrics["held_out_trials"] == [2]
     several = replicas > 1 and not control  # after five updates networks agree on nothing hidden
-    assert len(metrics["warnings"]) == several
-    assert all("from other starts" in sentence for sentence in metrics["warnings"])
+    expected = ["from other starts"] * several + ["the estimate says nothing"] * (not control)
+    assert len(metrics["warnings"]) == len(expected)
+    assert all(part in sentence for part, sentence in zip(expected, metrics["warnings"], strict=True))
     assert (metrics["hidden_agreement"] is not None) == several
 
 
 def test_metrics_of_a_simulated_recording(data, run, rec):
-    status, error, metrics = run(data, "--window", 20)
+    status, error, metrics = run(data, "--window", 20, "--no-errors")
     assert status == 0, error
     scored = {"r_W", "r_W_near", "r_W_identifiable", "frobenius_W", "r_dev", "dev_slope", "dev_error", "coverage",
-              "r_gate", "r_product", "r_gate_effective", "gate_error", "direct_share"}  # fmt: skip
-    assert metrics.keys() >= NAMES | scored
+              "r_gate", "r_product", "r_gate_effective", "gate_error", "coverage_total", "coverage_gate", "r_total",
+              "network_r_W", "network_r_W_near", "network_r_gate_effective"}  # fmt: skip
+    assert metrics.keys() >= NAMES | ESTIMATED | scored
     assert metrics["turning"]["slope"] == pytest.approx(1, abs=0.05)
     held_out = rec.rates[[9, 19]]
     assert metrics["variance"] == pytest.approx(held_out.reshape(-1, 40).var(0).mean(), rel=1e-4)
@@ -86,7 +93,7 @@ def test_outliers_are_among_the_warnings(data, run):
     rates[3, 20, 5] = 1000
     status, error, metrics = run(data | {"rates": rates}, "--window", 20, "--no-errors")
     assert status == 0
-    (warning,) = metrics["warnings"]
+    warning = metrics["warnings"][0]  # the estimate may find another response function for it
     assert warning in error
     assert "rates[3, 20, 5]" in warning
 
@@ -112,25 +119,71 @@ def test_finished_run_is_not_replaced_by_accident(run, tmp_path):
     assert (tmp_path / "run" / "model.pt").read_bytes() != before["model.pt"]
     assert run(GOOD, "--overwrite", out="new")[0] == 0  # where there is nothing to overwrite
     assert (tmp_path / "run" / "connectivity.npz").exists()
-    assert run(GOOD, "--overwrite", "--no-errors")[0] == 0
-    assert not (tmp_path / "run" / "connectivity.npz").exists()  # it was of another fit
     assert run(GOOD, "--seed", 1, "--resume", out="another")[0] == 0  # and nothing to resume
 
 
 def test_connectivity_file_is_as_documented(data, run, tmp_path):
-    status, error, metrics = run(data, "--window", 20, "--replicas", 2, "--bootstrap")
+    status, error, metrics = run(data, "--window", 20, "--replicas", 2, "--bootstrap", "--no-errors")
     assert status == 0, error
     with np.load(tmp_path / "run" / "connectivity.npz", allow_pickle=False) as file:
         found = dict(file)
-    square = ("W", "W_unbiased", "W_se", "total", "total_se", "identifiable", "W_replicas_se")
+    square = ("W", "W_unbiased", "W_se", "total", "total_unbiased", "total_se", "identifiable", "W_replicas_se")
     assert {k: found[k].shape for k in square} == dict.fromkeys(square, (40, 40))
     assert found["gate"].shape == found["gate_se"].shape == found["gate_replicas_se"].shape == (1, 40, 40)
+    assert found["gate_unbiased"].shape == (1, 40, 40)
     assert found["identifiable"].dtype == bool
-    assert found["identifiable"].mean() == pytest.approx(metrics["identifiable_fraction"][0])
+    assert found["identifiable"].mean() == pytest.approx(metrics["identifiable_fraction"])
     assert np.isfinite(found["W"]).all()
     assert run(data, "--window", 20, "--control", out="control")[0] == 0
     with np.load(tmp_path / "control" / "connectivity.npz", allow_pickle=False) as file:
-        assert not {"gate", "gate_se", "gate_se_at_alpha"} & set(file)  # no path through input units, no gate
+        assert set(file) == {"W"}  # as trained: a control is no estimate
+        saved = torch.load(tmp_path / "control" / "model.pt", weights_only=True)["model"]
+        np.testing.assert_array_equal(file["W"], saved["W"])
+
+
+def test_the_file_is_what_is_scored(run, tmp_path):
+    """metrics.json against the arrays that a user reads, by formulas of this test's own."""
+    data = cann.simulate_recording(circuits.ring(n=12, shifters=6), seed=1, trials=20, steps=200)
+    status, error, metrics = run(data, "--window", 20)
+    assert status == 0, error
+    with np.load(tmp_path / "run" / "connectivity.npz", allow_pickle=False) as file:
+        found = dict(file)
+    true, off = data["true_W"][:12, :12], ~np.eye(12, dtype=bool)
+    names = {"W": "true_W", "W_in": "true_W_in", "gate": "true_gate", "hidden_rates": "hidden_rates"}
+    truth, rec = {k: data[v] for k, v in names.items()}, Recording(data["rates"], data["velocity"], 0.01, tau=0.05)
+    total, gate = connectivity.true_total(truth, rec.rates, 0.2), connectivity.true_effective_gate(truth, rec)
+
+    def r(a, b):
+        return pytest.approx(np.corrcoef(np.ravel(a), np.ravel(b))[0, 1], abs=1e-4)
+
+    def held(name, true, some=True):
+        centre, se = found[f"{name}_unbiased"], found[f"{name}_se"]
+        claimed = np.isfinite(se) & some
+        return pytest.approx((np.abs(centre - true) < 1.96 * se)[claimed].mean(), abs=1e-6)
+
+    known = found["identifiable"]
+    assert 0 < known.mean() < 1
+    assert metrics["r_W"] == r(found["W"], true)
+    assert metrics["r_W_identifiable"] == r(found["W"][known], true[known])
+    assert metrics["r_gate_effective"] == r(found["gate"], gate)
+    assert metrics["gate_slope"] == pytest.approx(np.sum(found["gate"] * gate) / np.sum(gate**2), abs=1e-4)
+    error = np.linalg.norm(found["total"] - total) / np.linalg.norm(total)
+    assert metrics["frobenius_total"] == pytest.approx(error, abs=1e-4)
+    assert metrics["coverage"] == held("W", true, off)
+    assert metrics["coverage_total"] == held("total", total, off)
+    assert metrics["coverage_gate"] == held("gate", gate)
+    assert metrics["identifiable_fraction"] == pytest.approx(known.mean())
+    assert metrics["resolved_fraction"] == pytest.approx(found["resolved"].mean())
+    assert metrics["alpha"] == pytest.approx(found["alpha"])
+    assert metrics["verdicts"]["gate"] == "found"
+    assert metrics["network_r_W"] < 0.5 < metrics["r_W"]  # two updates train no network, and the estimate needs none
+    np.testing.assert_array_equal(known, 1.96 * found["W_se"] < np.sqrt(np.mean(found["W"] ** 2)))
+    quick = run(data, "--window", 20, "--no-errors", out="quick")[2]  # the same without calibration
+    assert quick["calibration"] == {} != metrics["calibration"]
+    with np.load(tmp_path / "quick" / "connectivity.npz", allow_pickle=False) as file:
+        np.testing.assert_array_equal(file["W"], found["W"])
+        for name, factor in metrics["calibration"]["factors"].items():
+            np.testing.assert_allclose(file[f"{name}_se"] * factor, found[f"{name}_se"], rtol=1e-6)
 
 
 def test_trials_of_half_a_second_are_scored_against_their_truth(run):

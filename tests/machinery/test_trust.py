@@ -24,8 +24,8 @@ from PIL import Image
 
 import cann
 import train
-from nsi import circuits, estimation, gradient, measures, recordings, simulation
-from nsi.run import checkpoint, files, session, tracking, watch
+from nsi import circuits, gradient, measures, recordings, simulation
+from nsi.run import checkpoint, connections, files, session, tracking, watch
 from tests.tools import GOOD, ROOT, call
 
 SMALL = [
@@ -47,7 +47,7 @@ SMALL = [
 def ring(tmp_path_factory):
     """A small recording, in a folder with a space and a letter beyond ASCII."""
     path = tmp_path_factory.mktemp("a fly ü") / "ring.npz"
-    recordings.save(path, **cann.simulate_recording(circuits.ring(n=20, shifters=10), trials=12, steps=120))
+    recordings.save(path, **cann.simulate_recording(circuits.ring(n=14, shifters=7), trials=24, steps=160))
     return path
 
 
@@ -84,12 +84,12 @@ def results(out):
         (signal.SIGTERM, "solve", 1),
         (signal.SIGINT, "first_divergence", 15),  # in the training of a round
         (signal.SIGTERM, "of_network", 1),
-        (signal.SIGINT, "estimate", 1),  # the measures that need no error bars are there
+        (signal.SIGINT, "estimate", 1),  # the measures of the network are there
     ],
 )
 def test_interrupted_fit_goes_on_to_the_same_bytes(number, during, call_number, fitted, tmp_path, monkeypatch):
     assert fitted(tmp_path / "whole")[0] == 0
-    where = {"first_divergence": session, "solve": train, "of_network": measures, "estimate": estimation}
+    where = {"first_divergence": session, "solve": train, "of_network": measures, "estimate": connections}
     module = where[during]
     original, calls = getattr(module, during), []
 
@@ -111,7 +111,7 @@ def test_interrupted_fit_goes_on_to_the_same_bytes(number, during, call_number, 
     assert (tmp_path / "cut" / "metrics.json").exists() == (during == "estimate")
     if during == "estimate":
         measured = [json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("cut", "whole")]
-        assert {"loss", "r_W", "heading_error"} <= measured[0].keys()
+        assert {"loss", "network_r_W", "heading_error"} <= measured[0].keys()
         assert "coverage_total" in measured[1].keys() - measured[0].keys()
         assert not (tmp_path / "cut" / "connectivity.npz").exists()
     assert fitted(tmp_path / "cut", "--resume") == (0, "")

@@ -42,7 +42,6 @@ def test_a_forcing_that_stays_at_one_holds_the_record(rec, fit):
     assert (held.W - fading.W).abs().max() > 1e-4
 
 
-@pytest.fixture
 def thrice(data, save):
     """A data file with its truth, without it, and with another."""
     lies = {
@@ -57,14 +56,15 @@ def thrice(data, save):
     )
 
 
-def test_truth_is_never_read(thrice, data, rec, fit, monkeypatch):
-    with_truth, without, _ = thrice
+def test_truth_is_never_read(data, rec, fit, save, monkeypatch):
+    paths = thrice(data, save)
+    with_truth, without, _ = paths
     assert "W" in recordings.load_truth(with_truth, rec)
     assert recordings.load_truth(without, rec) == {}
     np.testing.assert_array_equal(recordings.load_held_out(with_truth, rec), data["rates"])
     for loader in ("load_truth", "load_held_out"):
         monkeypatch.setattr(recordings, loader, lambda *_: pytest.fail("a fit read what it is scored on"))
-    loaded = [recordings.load(path) for path in thrice]
+    loaded = [recordings.load(path) for path in paths]
     fitted = [fit(one) for one in loaded]
     assert weights(fitted[0]) == weights(fitted[1]) == weights(fitted[2])
     chosen = []
@@ -77,17 +77,19 @@ def test_truth_is_never_read(thrice, data, rec, fit, monkeypatch):
         assert all(np.array_equal(a, b) for a, b in zip(net[:3], chosen[0][0][0][:3], strict=True))
 
 
-def test_truth_changes_nothing_that_a_run_leaves(thrice, tmp_path, monkeypatch, capsys):
-    """From reading the file to the standard errors: the same bytes with the truth, without it and with another."""
+def test_truth_changes_nothing_that_a_run_leaves(save, tmp_path, monkeypatch, capsys):
+    """From reading the file to the intervals: the same bytes with the truth, without it and with another."""
     small = ["--updates", 4, "--batch", 4, "--window", 20, "--input-units", 6, "--wandb", "disabled"]
-    left = []
-    for path in thrice:
+    little, left = cann.simulate_recording(circuits.ring(n=10, shifters=5), seed=1, trials=12, steps=200), []
+    for path in thrice(little, save):
         out = tmp_path / path.stem
         status, error = call(train, monkeypatch, capsys, "--data", path, "--out", out, *small)
         assert status == 0, error
         model = torch.load(out / "model.pt", weights_only=True)["model"]
         left.append(([model[k].numpy().tobytes() for k in model], (out / "connectivity.npz").read_bytes()))
     assert left[0] == left[1] == left[2]
+    with np.load(out / "connectivity.npz") as file:
+        assert np.isfinite(file["W_se"]).any()  # something was estimated
 
 
 def test_same_seed_same_bytes(rec, fit):

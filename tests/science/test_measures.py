@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import cann
-from nsi import connectivity, measures, uncertainty
+from nsi import connectivity, measures
+from nsi.estimation import estimate
 from nsi.geometry import RING
 from nsi.network import Network
 from nsi.recordings import Recording
@@ -35,41 +36,65 @@ def circuit_itself(truth):
 
 
 @pytest.fixture(scope="module")
-def found(circuit_itself, rec):
-    return uncertainty.read_off([circuit_itself], rec, RING)
+def found(rec):
+    return estimate(rec, calibrated=False).arrays()
 
 
 def of(net, rec, truth, found):
     result = measures.of_network(net, rec, rec.trials(slice(9, None, 10)), RING, truth, 10, 40)
-    return result | ({} if found is None else measures.of_errors(net, rec, RING, truth, found))
+    return result | ({} if found is None else measures.of_connections(found, rec, RING, truth))
 
 
-def test_the_circuit_itself_scores_best(circuit_itself, rec, truth, found):
-    scores = of(circuit_itself, rec, truth, found)
-    for name in ("r_W", "r_W_near", "r_W_identifiable", "r_gate"):
+def test_the_circuit_itself_scores_best(circuit_itself, rec, truth):
+    scores = of(circuit_itself, rec, truth, None)
+    for name in ("network_r_W", "network_r_W_near", "r_gate"):
         assert scores[name] == pytest.approx(1, abs=1e-5), name
-    assert scores["frobenius_W"] == pytest.approx(0, abs=1e-6)
-    assert scores["r_gate_effective"] > 0.98
-    assert scores["gate_error"] < 0.2
+    assert scores["network_frobenius_W"] == pytest.approx(0, abs=1e-6)
+    assert scores["network_r_gate_effective"] > 0.98
+    assert scores["network_gate_error"] < 0.2
     assert scores["shifter_fraction"] > 0.5  # two trials of 3 s
-    assert np.isnan(scores["coverage"])  # no pulses: direct and even path look alike
-    assert 0.9 <= scores["coverage_total"] <= 1
-    assert 0.9 <= scores["coverage_gate"] <= 1
     assert scores["loss"] < 5e-4 < 0.1 * scores["variance"]
     assert scores["heading_error"]["1"]["error"] < 0.05
     assert scores["turning"]["slope"] == pytest.approx(1, abs=0.05)
     assert scores["heading_error_5s"] is None  # trials of 3 s
 
 
+def test_the_truth_itself_scores_best_as_an_estimate(rec, truth, found):
+    """W, total and gate in the place of the estimate's, with intervals about them."""
+    total, gate = connectivity.true_total(truth, rec.rates, 0.2), connectivity.true_effective_gate(truth, rec)
+    perfect = found | {"W": truth["W"][:40, :40], "total": total, "gate": gate}
+    perfect |= {f"{name}_unbiased": perfect[name] for name in ("W", "total", "gate")}
+    perfect |= {f"{name}_se": np.full_like(perfect[name], 1e-3) for name in ("W", "total", "gate")}
+    scores = measures.of_connections(perfect, rec, RING, truth)
+    for name in ("r_W", "r_W_near", "r_W_identifiable", "r_total", "r_gate_effective", "gate_slope"):
+        assert scores[name] == pytest.approx(1, abs=1e-6), name
+    for name in ("frobenius_W", "frobenius_total", "gate_error"):
+        assert scores[name] == pytest.approx(0, abs=1e-6), name
+    assert scores["coverage"] == scores["coverage_total"] == scores["coverage_gate"] == 1
+    off = perfect | {"total": 1.1 * total, "gate": 1.1 * gate}  # ten percent too large is seen
+    scores = measures.of_connections(off, rec, RING, truth)
+    assert scores["frobenius_total"] == pytest.approx(0.1, abs=1e-6)
+    assert scores["gate_slope"] == pytest.approx(1.1, abs=1e-6)
+
+
+def test_true_total_is_what_recorded_and_hidden_neurons_send_together():
+    """Of hidden neurons that are a linear map of the recorded ones, exactly: W and the map times what they send."""
+    rng = np.random.default_rng(0)
+    rates, W, A = rng.standard_normal((10, 200, 4)), rng.standard_normal((7, 7)), rng.standard_normal((4, 3))
+    total = connectivity.true_total({"W": W, "hidden_rates": rates @ A}, rates, 0.2)
+    expected = W[:4, :4] + A @ W[4:, :4]
+    assert np.linalg.norm(total - expected) < 0.03 * np.linalg.norm(A @ W[4:, :4])  # a ridge of 1 %
+
+
 def test_without_truth_nothing_is_said_of_it(circuit_itself, rec, truth, found):
     whole, without = of(circuit_itself, rec, truth, found), of(circuit_itself, rec, {}, found)
     scored = whole.keys() - without.keys()
     assert scored >= {"r_W", "r_W_near", "r_W_identifiable", "frobenius_W", "r_gate", "r_product", "coverage", "r_dev"}
+    assert scored >= {"network_r_W", "network_r_gate_effective", "r_total", "coverage_total", "coverage_gate"}
     same = {k: v for k, v in whole.items() if k in without}
     assert repr(same) == repr(without)
-    bare = of(circuit_itself, rec, truth, None)
-    assert not {"r_W_identifiable", "identifiable_fraction", "coverage", "direct_share"} & bare.keys()
-    assert bare["r_W"] == whole["r_W"]
+    control = measures.of_connections({"W": circuit_itself.W[:40, :40]}, rec, RING, truth)
+    assert control.keys() == {"r_W", "r_W_near", "frobenius_W"}
 
 
 def test_coverage_counts_the_intervals_that_hold_the_truth():
@@ -77,10 +102,10 @@ def test_coverage_counts_the_intervals_that_hold_the_truth():
     known[0] = True
     estimate, se = np.zeros((3, 3)), np.ones((3, 3))
     true = np.array([[1.9, 2.0, -1.0], [9, 9, 9], [0, 0, 0]])
-    assert uncertainty.coverage(estimate, se, true, known) == pytest.approx(2 / 3)
+    assert connectivity.coverage(estimate, se, true, known) == pytest.approx(2 / 3)
     se = np.where(true == 2, np.inf, 1.0)  # an interval without end claims nothing
-    assert uncertainty.coverage(estimate, se, true, known) == 1
-    assert np.isnan(uncertainty.coverage(estimate, se, true, known & False))
+    assert connectivity.coverage(estimate, se, true, known) == 1
+    assert np.isnan(connectivity.coverage(estimate, se, true, known & False))
 
 
 def test_true_effective_gate_is_that_of_the_circuit_run_along_its_own_activity(circuit_itself, rec, truth):
@@ -101,5 +126,5 @@ def test_velocity_of_two_components_is_measured_by_its_first(rec):
     W_in = np.concatenate([np.zeros((2, 40)), rng.normal(size=(2, 6))], 1)
     net = Network(*(np.float32(x) for x in (rng.normal(size=(46, 46)) / 20, W_in, np.zeros(46))), 0.2, 40)
     two = Recording(rec.rates, np.concatenate([rec.velocity, 0 * rec.velocity], -1), rec.dt, tau=rec.tau)
-    scores = of(net, two, {}, uncertainty.read_off([net], two, RING))
+    scores = of(net, two, {}, None)
     assert scores["turning"]["slope"] == pytest.approx(1, abs=0.05)

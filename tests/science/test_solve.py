@@ -7,11 +7,11 @@ import pytest
 
 import cann
 from nsi import circuits, connectivity
+from nsi.estimation import resolved
 from nsi.geometry import RING
 from nsi.network import synaptic_state
 from nsi.recordings import Recording
 from nsi.solve import onto_hidden, solve
-from nsi.uncertainty import resolved
 from nsi.uneven import uneven
 
 N = 40
