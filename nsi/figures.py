@@ -102,7 +102,7 @@ def trust(W, W_se, determined, gate, gate_se):
     """
     figure, axes = plt.subplots(1, 5, figsize=(15, 2.9))
     limit = np.quantile(np.abs(W), 0.995)
-    matrix(axes[0], W, "(a) W, fitted", limit, "response", "response")
+    matrix(axes[0], W, "(a) W, estimated", limit, "response", "response")
     error(axes[1], W_se, "(b) standard error", limit)
     matrix(axes[2], np.where(determined, W, np.nan), "(c) W, as far as determined", limit, "response", "response")
     limit = np.quantile(np.abs(gate), 0.995)
@@ -119,26 +119,21 @@ def error(ax, se, title, limit):
     ax.figure.colorbar(image, ax=ax, fraction=0.046, pad=0.03, extend="max")
 
 
-def profiles(separated, control, truth, determined, effective):
-    """Mean weight against distance around the ring, fitted and true; left W, right the gate.
+def profiles(found, separated, control, truth):
+    """Mean weight against distance around the ring, estimated, of both networks, and true; left W, right the gate.
 
-    separated, control: Network; determined: (n, n) bool; effective: (n, n), connectivity.effective_gate's.
+    found: the arrays of connectivity.npz; separated, control: Network; truth: recordings.load_truth's.
     """
-    n = separated.n
+    n, colours = separated.n, (TRUE, FITTED, SIMPLE, "#d9a05b")
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.3))
-    share = np.array([determined[np.arange(n), (np.arange(n) + s) % n].mean() for s in np.arange(n) - n // 2])
+    around = (np.arange(n), np.arange(n) - n // 2)
+    share = np.array([found["identifiable"][around[0], (around[0] + s) % n].mean() for s in around[1]])
+    own = {"W": separated.W[:n, :n], "gate": weights.gate(separated)[0]}
     for ax, curves in (
-        (left, {"true": truth["W"][:n, :n], "separated": separated.W[:n, :n], "control": control.W}),
-        (
-            right,
-            {
-                "true": truth["gate"][0],
-                "fitted, product of weights": weights.gate(separated)[0],
-                "effective": effective,
-            },
-        ),
+        (left, {"true": truth["W"][:n, :n], "estimate": found["W"], "network": own["W"], "control": control.W}),
+        (right, {"true": truth["gate"][0], "estimate": found["gate"][0], "network, product of weights": own["gate"]}),
     ):
-        for (name, W), colour in zip(curves.items(), (TRUE, FITTED, SIMPLE), strict=False):
+        for (name, W), colour in zip(curves.items(), colours, strict=False):
             distance, mean, sd = RING.profile(W)
             ax.plot(
                 np.degrees(distance),

@@ -78,8 +78,7 @@ def synaptic_state(rates, alpha):
     Worked out in pieces of PIECE steps, each a product with a triangular matrix, to which the state before is added.
     rates: (trials, steps, n). Returns: (trials, steps, n). The start is forgotten after some 1 / alpha steps.
     """
-    trials, steps, n = rates.shape
-    u = np.empty_like(rates, order="C")
+    steps, u = rates.shape[1], np.empty_like(rates, order="C")
     if steps == 0:
         return u
     u[:, 0] = rates[:, 0]

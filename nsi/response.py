@@ -54,7 +54,7 @@ class Response(NamedTuple):
         return (x > 0) * (self.shape * np.maximum(x, 1e-9) ** (self.shape - 1) if self.name == "power" else 1.0)
 
     def log_jacobian(self, r):
-        """log |d current / d recorded rate|, at a scaled rate r: what turns a likelihood of currents into one of rates."""
+        """log |d current / d recorded rate| at a scaled rate r: it turns a likelihood of currents into one of rates."""
         if self.name == "tanh":
             return np.log(self.scale) - np.log1p(-(np.minimum(r, 0.99999) ** 2))
         if self.name == "softplus":
