@@ -29,7 +29,8 @@ SEE = {
     "smaller, of the total, direct weights and paths through hidden neurons together",
     "profiles": "mean of the best estimate over pairs of neurons by their distance (line) and its s.d. from pair to "
     "pair (dotted); shaded, the 95 % interval of the mean from the data alone, if errors of all weights onto one "
-    "neuron go together. A ring's W is a bump; a gate that moves the bump is odd, of opposite sign on either side. The gate is what velocity, its first component, adds to weights",
+    "neuron go together. A ring's W is a bump; a gate that moves the bump is odd, of opposite sign on either side. The "
+    "gate is what velocity, its first component, adds to weights",
     "inputs": "mean rate of each input unit over velocity and heading, on a scale of its own: a shifter is tuned to "
     "both. Below, how each unit follows velocity, (R - L) / (R + L) of its mean rates in right and left turns, and the "
     f"heading that it prefers. {tuning.SIDES.rstrip('.')}",
