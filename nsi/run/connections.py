@@ -29,7 +29,7 @@ def write_connections(args, networks, train, shape, places, alpha, stage):
     if not args.control:
         began = time.perf_counter()
         with stage("estimate"):
-            found = estimate(train, alpha, shape, places, calibrated=not args.no_errors)
+            found = estimate(train, alpha, shape, calibrated=not args.no_errors)
         said = describe(found) | {"estimate_seconds": time.perf_counter() - began}
         warnings = list(doubts(found, net))
         with stage("orders", net.n, "neuron") as watch:
@@ -59,7 +59,18 @@ def doubts(found, net):
     """What speaks against the estimate, or against the network where the estimate says how the recording was made.
 
     found: Estimate; net: the trained Network. Yields: sentences."""
-    silent = ~np.isfinite(found.W_se).any(0)
+    silent, description = ~found.W.any(0), found.verdicts["description"]
+    if description == "does not fit" and not silent.all():
+        yield (
+            "the estimate's signals do not describe the recording: what they leave of the currents is no noise (it comes "
+            "back steps later), or a recording simulated from them is unlike this one; no interval is claimed, and the "
+            "weights may be wrong by any amount"
+        )
+    if description == "cannot tell":
+        yield (
+            "neurons that the velocity drives were recorded, and hidden neurons that it does not drive may act on them, "
+            "which the estimate does not describe: no interval is claimed"
+        )
     if silent.all():
         yield "the estimate says nothing: no neuron is active in enough samples; record more or longer trials"
         return
