@@ -62,14 +62,14 @@ def doubts(found, net):
     silent, description = ~found.W.any(0), found.verdicts["description"]
     if description == "does not fit" and not silent.all():
         yield (
-            "the estimate's signals do not describe the recording: what they leave of the currents is no noise (it comes "
-            "back steps later), or a recording simulated from them is unlike this one; no interval is claimed, and the "
-            "weights may be wrong by any amount"
+            "the estimate's signals do not describe the recording: what they leave of the currents is no noise (it "
+            "comes back steps later), or a recording simulated from them is unlike this one; no interval is claimed, "
+            "and the weights may be wrong by any amount"
         )
     if description == "cannot tell":
         yield (
-            "neurons that the velocity drives were recorded, and hidden neurons that it does not drive may act on them, "
-            "which the estimate does not describe: no interval is claimed"
+            "neurons that the velocity drives were recorded, and hidden neurons that it does not drive may act on "
+            "them, which the estimate does not describe: no interval is claimed"
         )
     if silent.all():
         yield "the estimate says nothing: no neuron is active in enough samples; record more or longer trials"
