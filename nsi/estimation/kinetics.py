@@ -176,8 +176,8 @@ def _one_will_do(likelihood, alpha, mechanism, trials):
 
 
 def parabola(by_alpha, alpha, spacing):
-    """The alpha at the top of the parabola through log likelihoods by trial, and its standard error (sandwich over
-    trials). by_alpha: {alpha: (trials,)}. Returns: alpha, standard error."""
+    """The alpha at the top of the parabola through log likelihoods by trial, and its standard error: the sandwich over
+    trials, and the spacing. by_alpha: {alpha: (trials,)}. Returns: alpha, standard error."""
     low, high = (min(by_alpha, key=lambda a: abs(a - alpha - step)) for step in (-spacing, spacing))
     if low == alpha or high == alpha:  # at a bound
         inner = by_alpha[low if high == alpha else high] - by_alpha[alpha]
@@ -187,4 +187,5 @@ def parabola(by_alpha, alpha, spacing):
     if curvature <= 0:
         return alpha, spacing
     moved = float(np.clip(alpha + slope.sum() / curvature, low, high))
-    return moved, float(np.sqrt(len(slope)) * slope.std() / curvature)
+    sampling = np.sqrt(len(slope)) * slope.std() / curvature
+    return moved, float(np.hypot(sampling, spacing))  # what the signals get wrong moves the top by more than sampling

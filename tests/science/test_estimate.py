@@ -13,7 +13,7 @@ import pytest
 import cann
 from nsi import circuits, connectivity, estimation, record, response, stimulation
 from nsi.estimation import gate
-from nsi.estimation.kinetics import Kinetics, choose_kinetics
+from nsi.estimation.kinetics import Kinetics, Likelihood, choose_kinetics
 from nsi.estimation.signals import Copies
 from nsi.geometry import RING
 from nsi.network import Network, run
@@ -181,6 +181,15 @@ def test_response_function_is_found(chosen, weights):
     assert found.verdicts == {"response": str(chosen), "mechanism": "multiplied connections"}
 
 
+def test_likelihoods_are_of_rates_that_show_the_current():
+    """Between a fifth of the highest rate, its 99.9th percentile, and just below it; never of padding."""
+    rec, _ = simulate_ring()
+    rec = replace(rec, lengths=np.repeat([200, 300], 15))
+    likelihood, top = Likelihood(rec), np.quantile(rec.rates[rec.valid], 0.999)
+    expected = (rec.rates > 0.2 * top) & (rec.rates < 0.97 * top) & rec.valid[..., None]
+    np.testing.assert_array_equal(likelihood.used(40), expected[:, 40 :: likelihood.every])
+
+
 # ---- is there a gate --------------------------------------------------------------------------------------------
 
 
@@ -275,6 +284,14 @@ def test_resolved_weights_have_errors_below_half_their_spread():
         W = np.cos(places - places[:, 0]) + spread * rng.standard_normal((n, n)) + se * rng.standard_normal((n, n))
         found = estimation.resolved(W, se, np.ones((n, n), bool), RING, places)
         assert (found == (expected & ~np.eye(n, dtype=bool))).all()
+
+
+def test_noise_of_hidden_neurons_is_taken_out_of_the_residuals():
+    """Their synapses filter it: residuals four steps apart correlate at .18 unless innovations are regressors."""
+    residuals, used, _ = fit(simulate_copies(1, 0.1)[0]).residuals()
+    both = used[:, 4:] & used[:, :-4]
+    alike = (residuals[:, 4:] * residuals[:, :-4])[both].mean() / (residuals[used] ** 2).mean()
+    assert abs(alike) < 0.12
 
 
 # ---- recordings as they come ------------------------------------------------------------------------------------
