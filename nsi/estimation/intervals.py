@@ -20,6 +20,7 @@ from nsi.estimation.signals import state_of
 NORMAL = 1.96  # 97.5th percentile of the normal distribution
 PERCENTILE = 95
 MOST_JITTER = 1.0  # relative
+MAX_RATE = 10.0  # times the highest recorded one, beyond which a simulated circuit has diverged
 
 
 class Simulated:
@@ -119,9 +120,11 @@ def calibrate(fit, refit, best, variance, seed=0):
     the simulated circuit does not stay active, or too active, for its currents to show."""
     noise = float(np.sqrt(np.nanmedian(variance)))
     jitter = best.heterogeneity.get("copies", 0.0) / np.sqrt(2)
-    simulated = Simulated(fit, best.weights, noise, seed, min(jitter, MOST_JITTER))
-    again = refit(simulated.recording)
-    if not again.sums.xx:
+    with np.errstate(all="ignore"):  # what the estimate makes of a real recording need not stay bounded
+        simulated = Simulated(fit, best.weights, noise, seed, min(jitter, MOST_JITTER))
+    bounded = not simulated.recording.rates.max() > MAX_RATE * fit.rec.rates.max()
+    again = refit(simulated.recording) if bounded and np.isfinite(simulated.recording.rates).all() else None
+    if again is None or not again.sums.xx:
         infinite = dict.fromkeys(("W", "total", "gate"), np.inf)
         return {"factors": infinite, "coverage": {}, "jitter": float(jitter), "residuals": [noise, np.nan]}
     plain, true = again.unbiased(), simulated.truth(again)

@@ -216,7 +216,9 @@ class Evidence:
         logs, sizes, smooth, H, h, value = self.maximise(start, rounds)
         mean, covariance = self.coefficients(H, h, sizes, smooth)
         weights = np.zeros((model.q, model.terms.shape[-1]))
-        profile = np.sqrt(np.mean([(self.maps[j] @ mean) ** 2 for j in self.neurons], 0))  # (q,)
+        profile = np.zeros(model.q)  # r.m.s. over neurons
+        if self.neurons:
+            profile = np.sqrt(np.mean([(self.maps[j] @ mean) ** 2 for j in self.neurons], 0))
         variance = [np.full((len(L), model.terms.shape[-1]), np.inf) for L in maps]
         for j in self.neurons:
             s, about = model.deviation_sd(logs, j), self.maps[j] @ mean

@@ -9,6 +9,7 @@ import pytest
 import cann
 import nsi
 from nsi import circuits
+from nsi.estimation import intervals
 from nsi.recordings import Recording
 from nsi.run.files import BadInput
 from tests.tools import ROOT
@@ -16,7 +17,7 @@ from tests.tools import ROOT
 SCRIPT = """
 import sys
 import nsi
-rec = nsi.simulate("ring", trials=12, steps=200, seed=0)
+rec = nsi.simulate("ring", trials=8, steps=100, seed=0)
 e = nsi.estimate(rec, calibrated=False)
 e.save("connectivity.npz")
 assert e.W.shape == e.W_se.shape == (100, 100)
@@ -47,3 +48,14 @@ def test_simulation_by_name_is_the_scripts(tmp_path):
         np.testing.assert_array_equal(getattr(again, name), getattr(rec, name))
     with pytest.raises(BadInput, match="expected one of ring"):
         nsi.simulate("rings")
+
+
+def test_a_circuit_that_diverges_when_simulated_leaves_no_interval(monkeypatch):
+    """As estimates of real recordings may."""
+    data = cann.simulate_recording(circuits.ring(n=14, shifters=7), trials=24, steps=160)
+    rec = Recording(data["rates"], data["velocity"], data["dt"], tau=data["tau"])
+    monkeypatch.setattr(intervals, "MAX_RATE", 0.5)
+    one, two = nsi.estimate(rec), nsi.estimate(rec, calibrated=False)
+    assert one.verdicts["description"] == "does not fit"
+    assert np.isinf(one.W_se).all()
+    np.testing.assert_array_equal(one.W, two.W)
