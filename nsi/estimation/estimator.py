@@ -342,7 +342,8 @@ def estimate(rec, alpha=None, geometry=None, places=None, calibrated=True, seed=
     structure = residual_structure(fit) if fit.sums.xx else np.inf
     fits = structure < MISFIT and all(np.isfinite(f) for f in found.calibration.get("factors", {}).values())
     found.verdicts["description"] = "fits" if fits else "does not fit"
-    if rec.driven is not None:  # what hidden neurons that are not driven do, copies and their terms do not describe
+    # what hidden neurons that are not driven do, copies and their terms do not describe
+    if rec.driven is not None or not fit.sums.xx:
         fits, found.verdicts["description"] = False, "cannot tell"
     if not fits:  # what noise does not explain, and no simulation repeats, biases weights by nobody knows how much
         for name in ("W_se", "total_se", "gate_se"):

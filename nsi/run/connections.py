@@ -60,7 +60,10 @@ def doubts(found, net):
 
     found: Estimate; net: the trained Network. Yields: sentences."""
     silent, description = ~found.W.any(0), found.verdicts["description"]
-    if description == "does not fit" and not silent.all():
+    if silent.all():
+        yield "the estimate says nothing: no neuron is active in enough samples; record more or longer trials"
+        return
+    if description == "does not fit":
         yield (
             "the estimate's signals do not describe the recording: what they leave of the currents is no noise (it "
             "comes back steps later), or a recording simulated from them is unlike this one; no interval is claimed, "
@@ -71,9 +74,6 @@ def doubts(found, net):
             "neurons that the velocity drives were recorded, and hidden neurons that it does not drive may act on "
             "them, which the estimate does not describe: no interval is claimed"
         )
-    if silent.all():
-        yield "the estimate says nothing: no neuron is active in enough samples; record more or longer trials"
-        return
     if silent.any():
         yield (
             f"nothing is estimated of the connections onto {silent.sum()} of {len(silent)} neurons, which are active "
