@@ -27,6 +27,7 @@ TABLES = {
         "verdict_gate",
         "verdict_mechanism",
         "verdict_response",
+        "verdict_description",
     ),
     "Running, and time": ("heading_error_5s", "loss", "r_match", "seconds"),
 }
@@ -96,9 +97,9 @@ def made(results):
     trials, steps, _ = next(iter(results["circuits"][cases[0]]["estimate"].values()))["size"]
     commits, machines = ({row[k]: None for row in rows} for k in ("commit", "machine"))
     return (
-        f"n = {count(('estimate', 'least-squares'))} recordings of each circuit for the estimate and least squares, "
-        f"{count(('trained', *OTHERS[:3]))} for the trained networks, CORNN and LINT: seeds from 100 on, {trials} "
-        f"trials of {steps} steps (torus: half as many trials). Commit {', '.join(commits)}; {', '.join(machines)}; "
+        f"n = {count(('estimate', 'least-squares'))} for the estimate and least squares, {count(('trained',))} for "
+        f"trained networks, {count(OTHERS[:3])} for the others: seeds from 100 on, {trials} trials of {steps} steps "
+        f"(torus: half the trials). Commit {', '.join(commits)}; {', '.join(machines)}; "
         f"{time.strftime('%d %B %Y', time.gmtime(max(row['when'] for row in rows)))}."
     )
 
@@ -111,11 +112,11 @@ def answer(results):
     weights = [f"{of(method, 'r_W', even)} and {of(method, 'r_dev', uneven)}" for method in METHODS][:3]
     known = [c for c in cases if CASES[c].tau]
     return (
-        f"The r of the weights of even circuits, and of what sets single connections of uneven ones apart, is "
-        f"{weights[0]} for the estimate; {weights[1]} for least squares with the same delay, which is given alpha; "
-        f"{weights[2]} for a trained network's own weights. The gate has r {of('estimate', 'r_gate', known)} and "
-        f"{of('estimate', 'slope_gate', known)} of its true size (least squares: r "
-        f"{of('least-squares', 'r_gate', known)}).\n\n{coverage(results)}"
+        f"r of the weights on even circuits, and of what sets single connections apart on uneven ones: estimate "
+        f"{weights[0]}; least squares, given alpha, {weights[1]} (near pairs "
+        f"{of('least-squares', 'r_W_near', even)}); a trained network's own weights "
+        f"{weights[2]}. Gate: estimate r {of('estimate', 'r_gate', known)}, {of('estimate', 'slope_gate', known)} of "
+        f"its size; least squares r {of('least-squares', 'r_gate', known)}.\n\n{coverage(results)}"
     )
 
 
@@ -128,16 +129,16 @@ def coverage(results):
             each = [x for x in each if np.isfinite(x)]
             inside = sum(BAND[0] <= x <= BAND[1] for x in each)
             if each:
-                parts.append(f"{NAMES[method]}, {kind}, {span(each)} ({inside} of {len(each)})")
+                parts.append(f"{NAMES[method]} {kind} {span(each)} ({inside} of {len(each)})")
     low, high = (f"{x:.2f}"[1:] for x in BAND)
-    return f"Coverage of 95 % intervals by circuit (in brackets: circuits from {low} to {high}): {'; '.join(parts)}."
+    return f"95 % intervals that hold, by circuit (how many circuits from {low} to {high}): {'; '.join(parts)}."
 
 
 def main_table(results):
     """r of W, or of its deviations, and of the gate, circuit by circuit."""
     rows = []
     for case in there(results):
-        for measure in ("r_dev" if case in UNEVEN else "r_W", "r_gate"):
+        for measure in (main_measure(case), "r_gate"):
             each = [cell(values(results, case, m, measure)) for m in ("estimate", "least-squares", "trained")]
             others = {m: mean(results, case, m, measure) for m in OTHERS}
             others = {m: r for m, r in others.items() if np.isfinite(r)}
@@ -153,8 +154,8 @@ def nulls(results):
     present = Counter(row["with_gate"] for row in rows if "with_gate" in row)
     say = lambda counts: ", ".join(f'"{word}" {n}' for word, n in counts.most_common())  # noqa: E731
     return (
-        f"Is there a gate at all? {len(rows)} recordings of 20 trials without one (no shifters, or other trials' "
-        f"velocity): {say(absent) or '–'}. The same with their own velocity: {say(present) or '–'}."
+        f"Is there a gate? {len(rows)} recordings of 20 trials without one (no shifters, or other trials' "
+        f"velocity): {say(absent) or '–'}. With their own velocity: {say(present) or '–'}."
     )
 
 
@@ -162,15 +163,39 @@ def need(results):
     """Does one need the network, and for what? Answered in numbers."""
     ran = [c for c in there(results) if values(results, c, "trained", "loss")]
     hidden = [c for c in ran if values(results, c, "trained", "r_match")]
-    of = lambda method, m, some, digits=3: span([mean(results, c, method, m) for c in some], digits)  # noqa: E731
+    of = lambda method, m, some: span([mean(results, c, method, m) for c in some])  # noqa: E731
+    ahead = "heading_error_5s"
+    weights = better(results, ran, "estimate", "trained", main_measure)
+    gates = better(results, ran, "estimate", "trained", lambda _: "r_gate")
+    predicted = better(results, ran, "estimate", "trained", lambda _: ahead, -1)
+    near = [of(m, k, ["ring, saturated"]) for m in ("estimate", "trained") for k in ("r_W_near", "r_gate")]
     return (
-        f"Not for connections. To predict, the estimate's own network does: after 5 s of free running the heading is "
-        f"wrong by {of('estimate', 'heading_error_5s', ran)} rad, the trained one's by "
-        f"{of('trained', 'heading_error_5s', ran)}; squared errors of the rates {of('estimate', 'loss', ran, 5)} and "
-        f"{of('trained', 'loss', ran, 5)}. For hidden neurons: the estimate takes them for copies of the recorded "
-        f"activity, which match the true ones at r "
-        f"{of('estimate', 'r_match', hidden)}; the trained network's units do at {of('trained', 'r_match', hidden)}."
+        f"*For connections*, no: the estimate's weights are better on {count_of(weights, ran)} circuits, its gate on "
+        f"{count_of(gates, ran)}. *To predict*, yes: after 5 s of free running a trained network's heading is wrong by "
+        f"{of('trained', ahead, ran)} rad, that of the estimate's own network by {of('estimate', ahead, ran)}, less on "
+        f"{count_of(predicted, ran)}. *For hidden neurons* that copy recorded activity, no: the estimate's copies "
+        f"match them at r {of('estimate', 'r_match', hidden)}, trained units at {of('trained', 'r_match', hidden)}. "
+        f"*What the regression cannot do*: see the currents of saturated neurons. Where a tenth of the rates lies "
+        f"above 0.99, near weights and gate have r {near[0]} and {near[1]}, the trained network's {near[2]}, {near[3]}."
     )
+
+
+def better(results, cases, first, second, measure, sign=1):
+    """The circuits on which the first method has the higher measure, or with sign -1 the lower one."""
+    value = lambda c, method: sign * mean(results, c, method, measure(c))  # noqa: E731
+    return [c for c in cases if value(c, first) > value(c, second)]
+
+
+def count_of(some, cases):
+    """How many of the circuits, and where they are nearly all, which not."""
+    rest = [c for c in cases if c not in some]
+    names = f" (not *{'*, *'.join(rest)}*)" if some and 0 < len(rest) <= 3 else ""
+    return f"{len(some)} of {len(cases)}{names}"
+
+
+def main_measure(case):
+    """Of a circuit's weights: r over all pairs, or where they are uneven, of their deviations."""
+    return "r_dev" if case in UNEVEN else "r_W"
 
 
 # ---- tables.md --------------------------------------------------------------------------------------------------
@@ -182,7 +207,7 @@ def tables(results):
     for title, measures in TABLES.items():
         rows = []
         for case in there(results):
-            for method in METHODS:
+            for method in ["estimate"] if "verdict_gate" in measures else METHODS:
                 cells = [cell(values(results, case, method, m), DIGITS.get(m, 3)) for m in measures]
                 if any(c != "–" for c, m in zip(cells, measures, strict=True) if m != "n"):
                     rows.append([f"{case}: {NAMES[method]}", *cells])
@@ -218,7 +243,7 @@ def figure(results):
         ax.set_axisbelow(True)
     axes[0].set(xlim=(-0.1, 1.03))
     axes[1].set(xlim=(-0.1, 1.03))
-    axes[2].set(xlim=(max(0.5, axes[2].get_xlim()[0]), 1.005))
+    axes[2].set(xlim=(min(0.8, axes[2].get_xlim()[0]), 1.01))
     axes[0].set_yticks(range(len(cases)), cases)
     axes[0].set_ylim(len(cases) - 0.5, -0.5)
     for m in METHODS:
@@ -235,7 +260,7 @@ def _dots(ax, results, cases, series):
     """series: {(method, any): (measure or None: of the weights, marker)}."""
     for k, ((method, _), (measure, marker)) in enumerate(series.items()):
         for y, case in enumerate(cases):
-            of = measure or ("r_dev" if case in UNEVEN else "r_W")
+            of = measure or main_measure(case)
             found, at = values(results, case, method, of), y + 0.7 * (k / max(1, len(series) - 1) - 0.5)
             ax.plot(found, [at] * len(found), marker, ms=3, mew=0, color=COLOURS[method], alpha=0.35)
             if found:
