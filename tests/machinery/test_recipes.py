@@ -86,7 +86,7 @@ def test_calcium_scaled_by_trial_is_said(tmp_path, monkeypatch):
         assert "axis=(0, 1)" in found
 
 
-@pytest.mark.parametrize("words", ["fluorescence", "spikes per bin", "mine.npz"])
+@pytest.mark.parametrize("words", ["fluorescence", "spikes per bin", 'savez("mine.npz"'])
 def test_silent_neurons_are_left_out(words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     time, heading, rates = walk(dt=0.01)

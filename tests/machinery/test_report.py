@@ -398,13 +398,16 @@ def test_what_speaks_against_the_estimate_or_the_network_is_said():
     rec = recordings.Recording(np.full((3, 40, 4), 0.5, np.float32), np.ones((3, 40, 1), np.float32), 0.01)
     nothing = estimate(rec, calibrated=False)
     sure = {"response": "rectified tanh", "mechanism": "hidden neurons", "geometry": "a ring", "gate": "found"}
-    known = replace(nothing, verdicts=sure, W_se=np.ones((4, 4)))
+    sure["description"] = "fits"
+    known = replace(nothing, verdicts=sure, W=np.ones((4, 4)), W_se=np.ones((4, 4)))
     net = Network(np.zeros((6, 6)), np.zeros((1, 6)), np.zeros(6), 0.2, 4)
     said = lambda net=net, **changes: " ".join(connections.doubts(replace(known, **changes), net))  # noqa: E731
     assert said() == ""
     assert "the estimate says nothing" in " ".join(connections.doubts(nothing, net))
-    some = np.where(np.arange(4) == 2, np.inf, np.ones((4, 4)))
-    assert "onto 1 of 4 neurons" in said(W_se=some)
+    some = np.where(np.arange(4) == 2, 0.0, np.ones((4, 4)))
+    assert "onto 1 of 4 neurons" in said(W=some)
+    assert "no interval is claimed" in said(verdicts=sure | {"description": "does not fit"})
+    assert "velocity drives were recorded" in said(verdicts=sure | {"description": "cannot tell"})
     assert "likelier a softplus than a rectified tanh" in said(verdicts=sure | {"response": "softplus"})
     assert said(verdicts=sure | {"response": "cannot tell", "mechanism": "cannot tell"}) == ""
     assert "1.22 times as large as in the file" in said(scale=1.22)
@@ -455,11 +458,3 @@ def test_page_opens_in_a_browser(fitted, tmp_path):
     dom = subprocess.run([BROWSER, *flags, "--dump-dom", url], check=True, capture_output=True, text=True, timeout=120)
     assert "What was found" in dom.stdout
     assert dom.stdout.count("<img") == len(ALL)
-
-
-@pytest.mark.parametrize(("share", "found"), [(0.16, True), (0.14, False)])
-def test_gate_is_said_to_be_there_from_fifteen_per_cent_of_entries_on(share, found):
-    gate = np.where(np.arange(100) < 100 * share, 2.1, 1.8).reshape(1, 10, 10)
-    arrays = {"gate": gate, "gate_unbiased": gate, "gate_se": np.ones((1, 10, 10))}
-    line = next(iter(report.gates({"alpha": 0.2}, arrays)))
-    assert line.startswith("Velocity changes" if found else "No gate is found")

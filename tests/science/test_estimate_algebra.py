@@ -250,7 +250,7 @@ def test_parabola_finds_the_top_and_how_sure_it_is():
     by_alpha = {a: -((a - at) ** 2) / (2 * 0.1**2) for a in (0.28, 0.3, 0.32)}
     alpha, se = parabola(by_alpha, 0.3, 0.02)
     assert alpha == pytest.approx(at.mean())
-    assert se == pytest.approx(at.std() / 20)
+    assert se == pytest.approx(np.hypot(at.std() / 20, 0.02))  # and the spacing
 
 
 def test_surely_better_is_three_standard_errors():
