@@ -323,7 +323,7 @@ def test_findings_go_to_stderr_and_into_the_measures(data, save, tmp_path, monke
     assert status == 0
     (warning,) = (sentence for sentence in metrics["warnings"] if sentence not in metrics["fit_warnings"])
     assert all(sentence in error for sentence in metrics["warnings"])
-    assert "degrees" in warning
+    assert "deg/s" in warning
     assert metrics["turning"]["slope"] == pytest.approx(np.pi / 180, rel=0.05)
     assert metrics["turning"]["heading"]["slope"] == pytest.approx(np.pi / 180, rel=0.01)
     assert metrics["decoding_error"] < 0.05
