@@ -162,7 +162,7 @@ def finite(value):
 
 def cell(values):
     """Mean ± s.d. over seeds; of components, of their mean."""
-    known = [np.mean(v) for v in values if v is not None and np.size(v)]
+    known = [np.mean(v) for v in values if np.size(v) and None not in np.ravel(v)]
     return runs.spread(known) if known else "–"
 
 

@@ -62,7 +62,9 @@ def table(found):
     """The results as Markdown."""
     rows = []
     for name, one in found["machines"].items():
-        scores = ", ".join(f"{one[k]:.4f}" if k != "loss" else f"{one[k]:.3g}" for k in SCORES)
+        scores = ", ".join(
+            "–" if one[k] is None else f"{one[k]:.3g}" if k == "loss" else f"{one[k]:.4f}" for k in SCORES
+        )
         if "W" not in one:
             rows.append([name, "–", scores, "–", "–"])
             continue
