@@ -12,6 +12,7 @@ import numpy as np
 from nsi.consistency import FEWEST, apart, change, differing, ratio, some
 
 LOUD = 0.15  # s.d. of what neurons share, as a share of their peak, beyond which it hides what else they do
+MIN_GROUP = 0.2  # share of the neurons that each of two groups must have for one to be called late
 DRIVEN = 0.15  # correlation of a neuron's deviation with the velocity, from which it receives it
 MOST = 100_000  # samples of the activity that are compared
 LARGEST = 4_000_000  # values of the rates in which delays are looked for
@@ -294,7 +295,8 @@ def _late(activity, divided):
     v, left = activity.rec.velocity[activity.use][:, :1], activity.left[:, late]
     driven = [np.abs(_correlations(left, activity.expected[:, late] * x)) for x in (v, np.abs(v))]
     synapse = 1.5 * dt / activity.alpha if np.median(np.max(driven, 0)) > DRIVEN else 0.0
-    if least > max(0.025, 2.5 * dt, synapse) and between > 4 * within:
+    shared = MIN_GROUP <= late.mean() <= 1 - MIN_GROUP  # of a few neurons delays are found with too large errors
+    if shared and least > max(0.025, 2.5 * dt, synapse) and between > 4 * within:
         count, where = late.sum(), np.flatnonzero(late)
         yield (
             f"rates: {count} of {len(late)} neurons (neuron {some(where)}) come {between:.2g} s after the others; "

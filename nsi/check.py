@@ -18,6 +18,7 @@ from nsi.recordings import OUTLYING
 SHORTEST = 5.0  # s of activity, below which nothing is said of its turning
 UNRELATED = 0.12  # correlation of turning below which there is none, in a long recording; 3 / sqrt(s) in a shorter one
 GAIN, NOISY_GAIN = (0.6, 1.6), (0.5, 2.0)  # turning per velocity that may be a circuit's own, and at r below 0.9
+FOLLOWED = 0.5  # correlation with the turning from which on another component is named as the velocity
 SURE = 0.9  # correlation of turning from which a factor or a shift is named
 LATE = 0.035, 1.5  # s, and steps, beyond which clocks are apart
 GAINED = 0.02  # of the variance that is not explained: what a lag must explain beyond none
@@ -415,7 +416,7 @@ def _why(rec, seen, length):
     wraps = np.abs(np.abs(np.diff(v, axis=1)[step]) - 2 * np.pi) < 0.5
     for d in range(1, rec.velocity.shape[-1]):
         r = prediction.turns(seen.angle, rec.velocity[..., d], rec.valid, rec.dt)["r"]
-        if not unrelated(r, length):
+        if abs(r) > FOLLOWED and not unrelated(r, length):
             return f", but with component {d} of velocity (r {r:.2f}): put this one first"
     if v[rec.valid].min() >= 0 or v[rec.valid].max() <= 0:
         return ", and it never changes its sign, as a speed without direction"
