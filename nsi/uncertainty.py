@@ -16,11 +16,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import cho_solve
 from scipy.linalg.blas import dsyrk
 from scipy.linalg.lapack import dpotri
 
 from nsi import losses
+from nsi.estimation.regression import factorise as factored
+from nsi.estimation.regression import neighbours, symmetric
 
 LOW, HIGH = 0.1, 2.0  # predicted currents between which arctanh(r) is trusted
 CLUSTERS = 20  # at least; fewer trials are cut
@@ -112,29 +114,6 @@ def regress(coefficients, x, held):
     return Regression(x, used, e, starts.ravel(), neighbours(used[:: max(1, len(used) // SEEN)].numpy()))
 
 
-def neighbours(active):
-    """An order of neurons in which each is followed by the one, of those left, whose active samples differ the least.
-
-    active: (samples, n) bool. Returns: (n,) indices.
-    """
-    active = active.astype(np.float32)
-    differ = active.sum(0)[:, None] + active.sum(0) - 2 * active.T @ active
-    order, left = [0], np.arange(1, len(differ))
-    while len(left):
-        closest = np.argmin(differ[order[-1], left])
-        order.append(left[closest])
-        left = np.delete(left, closest)
-    return np.array(order)
-
-
-def factored(G):
-    """The Cholesky factor of an information matrix, of which the lower triangle is looked at, regularised so that its
-    inverse is finite, though vast, where no sample reaches. Returns: what scipy's cho_solve takes."""
-    G = G.copy(order="F")
-    np.einsum("ii->i", G)[:] += 1e-9 * np.trace(G) / len(G) + 1e-30  # a neuron may have no sample at all
-    return cho_factor(G, lower=True, overwrite_a=True, check_finite=False)
-
-
 def solve_each(factors, sums):
     """The solutions of as many systems. factors: `factored`'s; sums: (q, ..., k), one side for each. Returns: the
     same."""
@@ -145,9 +124,3 @@ def solve_each(factors, sums):
 def inverse(factor):
     """The inverse of the matrix that `factored` has taken. Returns: (q, q) float64."""
     return torch.as_tensor(symmetric(dpotri(factor[0], lower=True)[0]))
-
-
-def symmetric(lower):
-    """A symmetric matrix by its lower triangle."""
-    lower = np.tril(lower)
-    return lower + np.tril(lower, -1).T

@@ -7,7 +7,7 @@ recordings:
 
     this project           train.py with its defaults
     free training alone    without the rounds in which the response weights are solved for (--rounds 0)
-    FORCE, CORNN, LINT     estimators of others, see experiments/estimate; they are told a stimulus, and the true alpha
+    FORCE, CORNN, LINT     estimators of others, see experiments/estimate; they are given a stimulus, and the true alpha
     least squares          of arctanh(r) on u and v * u, where neurons fire, likewise
     correlation            of the rates: no model at all
 

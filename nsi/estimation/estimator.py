@@ -119,13 +119,12 @@ def prepare(rec, alpha, kinetics):
 class Fit:
     """One recording's regression: signals, samples and sums, from which both estimates follow."""
 
-    def __init__(self, rec, kinetics, geometry, places, copies=None, products=None):
-        """copies: Copies to take, None: fit them; products: whether products of velocities act through hidden neurons,
-        None: if the recording surely needs them."""
+    def __init__(self, rec, kinetics, geometry, places):
+        """rec: Recording; kinetics: kinetics.Kinetics; geometry: of nsi.geometry; places: (N, D) rad."""
         alpha = kinetics.alpha
         self.rec, self.kinetics, self.geometry, self.places = rec, kinetics, geometry, places
         rates, u, currents, known, usable = prepare(rec, alpha, kinetics)
-        self.directions, self.copies, driven = leading_directions(u, rec.valid, LEADING), copies, rec.driven is not None
+        self.directions, self.copies, driven = leading_directions(u, rec.valid, LEADING), None, rec.driven is not None
         hidden, v, first = kinetics.mechanism == "hidden neurons", rec.velocity, settled(alpha, u.shape[1])
         late, centres = [a[:, first:] for a in (currents, known, usable, rates)], None if not driven else ~rec.driven
         if not hidden:
@@ -136,12 +135,11 @@ class Fit:
                 u[trials], v[trials], alpha, self.directions, self.copies, geometry, places, driven, products
             )
             signals = self._with_noise(build(), *late)
-            if copies is None:
-                noise, used = np.zeros((*u.shape[:2], len(self.directions.T)), np.float32), np.zeros_like(usable)
-                noise[:, first:] = signals.x[..., signals.blocks[-1].columns]
-                used[:, first:] = self.samples.used.reshape(used[:, first:].shape)
-                self.copies = fit_copies(u, v, currents - known, used, alpha, geometry, places, noise, centres)
-            products = self._needs(build, late) if products is None else products
+            noise, used = np.zeros((*u.shape[:2], len(self.directions.T)), np.float32), np.zeros_like(usable)
+            noise[:, first:] = signals.x[..., signals.blocks[-1].columns]
+            used[:, first:] = self.samples.used.reshape(used[:, first:].shape)
+            self.copies = fit_copies(u, v, currents - known, used, alpha, geometry, places, noise, centres)
+            products = self._needs(build, late)
             if products or self.copies is not None:
                 signals = self._with_noise(build(products), *late)
         self.signals, self.u = signals, u[:, first:]

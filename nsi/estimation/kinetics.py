@@ -54,27 +54,22 @@ class Likelihood:
         yield response.Response("power", 1.0, 2.0)
         yield response.Response("power", 1.0, 0.5)
 
-    def evaluate(self, alpha, mechanism, responses, noise=None):
-        """Log likelihood of each trial, kept in `by_candidate` under (alpha, mechanism, response).
-
-        noise: residuals (trials, steps, n) that hidden neurons' synapses filter, as a further block, or None."""
+    def evaluate(self, alpha, mechanism, responses):
+        """Log likelihood of each trial, kept in `by_candidate` under (alpha, mechanism, response)."""
         missing = [chosen for chosen in responses if (alpha, mechanism, chosen) not in self.by_candidate]
         if missing:
-            totals = self._all(alpha, mechanism, missing, noise)
+            totals = self._all(alpha, mechanism, missing)
             self.by_candidate.update({(alpha, mechanism, k): total for k, total in zip(missing, totals, strict=True)})
 
-    def signals(self, alpha, mechanism, noise=None):
+    def signals(self, alpha, mechanism):
         """The regressors of one description, thinned."""
-        key = alpha, mechanism, noise is None
+        key = alpha, mechanism
         if getattr(self, "_key", None) != key:
             rec = self.rec
             u = state_of(rec.rates, alpha)
             directions = leading_directions(u, rec.valid)
             build = hidden_signals if mechanism == "hidden neurons" else multiplied_signals
             signals = build(u, rec.velocity, alpha, directions, driven=rec.driven is not None)
-            if noise is not None:
-                filtered = state_of(noise, alpha) @ directions
-                signals = signals.with_block("noise", filtered[:, signals.first :], directions)
             self._key, self._signals = key, signals
             self._factors = {}
         return self._signals
@@ -84,8 +79,8 @@ class Likelihood:
         rates, valid = self.rec.rates[:, first :: self.every], self.rec.valid[:, first :: self.every]
         return (rates > RATES[0] * self.top) & (rates < RATES[1] * self.top) & valid[..., None]
 
-    def _all(self, alpha, mechanism, responses, noise):
-        signals = self.signals(alpha, mechanism, noise)
+    def _all(self, alpha, mechanism, responses):
+        signals = self.signals(alpha, mechanism)
         first, every = signals.first, self.every
         x, used, r = signals.x[:, ::every], self.used(first), self.rec.rates[:, first::every]
         known = None if self.rec.stimulus is None else self.rec.stimulus[:, first::every]
