@@ -165,55 +165,28 @@ def gradient(weights, n, alpha, batch, driven=1.0, *, warmup, forcing=0.0, penal
 
 
 class Gradient:
-    """`gradient` of the next windows; on a GPU captured once, as a CUDA graph, and replayed, so that Python is idle.
-
-    A captured graph finds its inputs where they lay when it was captured; they are copied there, and nothing waits
-    for the device. On a CPU replicas do best one after the other, in the same arrays.
-    """
-
-    EAGER = 3  # updates before the capture, while libraries choose their kernels and the buffers are made
+    """`gradient` of the next windows; on a CPU replicas do best one after the other, in the same arrays."""
 
     def __init__(self, weights, n, alpha, windows, driven=1.0, *, penalised=True, loss="matching", held=False,
                  doubted=None, free=None):  # fmt: skip
         """weights: the tensors that an optimiser changes in place, with their replica axis; windows: Windows; the rest
         as for `gradient`."""
-        self.doubted, self.free = doubted, free
         self.weights, self.n, self.alpha, self.windows, self.driven = weights, n, alpha, windows, driven
-        self.penalised, self.loss, self.held = penalised, loss, held
-        self.captures, self.buffers = windows.rates.is_cuda, Buffers()
-        self.graph, self.inputs, self.done = None, None, 0
+        self.penalised, self.batched = penalised, windows.rates.is_cuda
+        self.settings = {
+            "warmup": windows.warmup, "loss": loss, "held": held, "doubted": doubted, "free": free,
+            "buffers": Buffers(),
+        }  # fmt: skip
 
     def __call__(self, drawn, forcing, penalty, look=True):
         """drawn: Windows.draw's; forcing, penalty: at this update. Returns: loss (replicas,) if `look`, gradients."""
-        if not self.captures:
-            return self.run(drawn, forcing, penalty, look)
-        if self.inputs is None:
-            self.inputs = drawn.clone(), *(torch.zeros((), device=drawn.device) for _ in range(2))
-        self.inputs[0].copy_(drawn)
-        self.inputs[1].fill_(forcing)
-        self.inputs[2].fill_(penalty)
-        self.done += 1
-        if self.done <= self.EAGER:
-            return self.run(*self.inputs)
-        if self.graph is None:
-            self.graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self.graph):
-                self.found = self.run(*self.inputs)
-        self.graph.replay()
-        return self.found
+        settings = self.settings | {"forcing": forcing, "penalty": penalty if self.penalised else None, "look": look}
 
-    def run(self, drawn, forcing, penalty, look=True):
-        """The same without capture."""
-        settings = {
-            "warmup": self.windows.warmup, "forcing": forcing, "penalty": penalty if self.penalised else None,
-            "loss": self.loss, "held": self.held, "look": look, "buffers": self.buffers, "doubted": self.doubted,
-            "free": self.free,
-        }  # fmt: skip
-        several = lambda weights, drawn: gradient(  # noqa: E731
-            weights, self.n, self.alpha, self.windows.at(drawn), self.driven, **settings
-        )
-        if self.windows.rates.is_cuda:
-            return several(self.weights, drawn)
-        each = [several(one, its) for *one, its in zip(*self.weights, drawn, strict=True)]
-        gradients = [torch.stack(parts) for parts in zip(*(found for _, found in each), strict=True)]
+        def work_out(weights, drawn):
+            return gradient(weights, self.n, self.alpha, self.windows.at(drawn), self.driven, **settings)
+
+        if self.batched:
+            return work_out(self.weights, drawn)
+        each = [work_out(weights, windows) for *weights, windows in zip(*self.weights, drawn, strict=True)]
+        gradients = [torch.stack(parts) for parts in zip(*(gradients for _, gradients in each), strict=True)]
         return (torch.stack([loss for loss, _ in each]) if look else None), gradients

@@ -1,6 +1,5 @@
 """The fit: what it learns, what it never sees, and that it repeats itself."""
 
-import contextlib
 import copy
 
 import numpy as np
@@ -127,49 +126,14 @@ def test_updates_are_adam_on_the_gradient_of_the_plain_loop(rec, fit, windows):
     assert (fitted.W_in[..., :40] == 0).all()
 
 
-class EagerGraph:
-    """Stands for a CUDA graph where there is no GPU: what it captures is run, not replayed, from then on."""
-
-    def __init__(self):
-        self.replayed = 0
-
-    def replay(self):
-        self.replayed += 1
-        self.again()
-
-
-def test_captured_gradients_are_the_eager_ones(rec, fit, monkeypatch):
-    eager = fit(rec, updates=8)
-    graphs, calls = [], []
-    run = gradient.Gradient.run
-
-    def counted(self, *inputs):
-        calls.append(inputs)
-        if graphs and len(calls) == gradient.Gradient.EAGER + 1:  # while capturing, kernels are recorded, not run
-            found = torch.zeros(1), [torch.zeros_like(p) for p in self.weights]
-
-            def again():
-                loss, gradients = run(self, *inputs)
-                for place, value in zip((found[0], *found[1]), (loss, *gradients), strict=True):
-                    place.copy_(value)
-
-            graphs[0].again = again
-            return found
-        return run(self, *inputs)
-
-    monkeypatch.setattr(gradient.Gradient, "run", counted)
-    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: graphs.append(EagerGraph()) or graphs[0])
-    monkeypatch.setattr(torch.cuda, "graph", contextlib.nullcontext)
-    made = gradient.Gradient.__init__
-    monkeypatch.setattr(
-        gradient.Gradient,
-        "__init__",
-        lambda self, *more, **named: made(self, *more, **named) or setattr(self, "captures", True),
-    )
-    for p, same in zip(fit(rec, updates=8).parameters(), eager.parameters(), strict=True):
-        torch.testing.assert_close(p, same, atol=1e-5, rtol=0)
-    assert graphs[0].replayed == 8 - gradient.Gradient.EAGER
-    assert len(calls) == gradient.Gradient.EAGER + 1
+def test_replicas_at_once_have_the_gradients_of_each_alone(rec, fit, windows):
+    model, some = fit(rec, updates=2, replicas=3), windows(rec, seeds=range(3))
+    one_by_one = gradient.Gradient(model.weights, 40, 0.2, some, model.driven)
+    at_once = gradient.Gradient(model.weights, 40, 0.2, some, model.driven)
+    at_once.batched = True  # as on a GPU
+    drawn = some.draw()
+    for found, expected in zip(at_once(drawn, 0.1, 0.003), one_by_one(drawn, 0.1, 0.003), strict=True):
+        torch.testing.assert_close(list(found), list(expected), atol=1e-6, rtol=1e-4)
 
 
 class Kept(Watch):
