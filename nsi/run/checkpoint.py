@@ -8,8 +8,6 @@ A file of version 2 is a dictionary:
     args      the options it was trained with, alpha, control, input_units and response_units among them
     training  updates, seconds, moments (of Adam, for W, W_in and b), generators, and the weights as trained, where the
               last step has changed those of `model` since; wandb, the run's name there
-
-Version 1 kept W_in for the units that receive the velocity alone, and torch's optimiser; it is read as version 2.
 """
 
 import io
@@ -41,7 +39,7 @@ def write(path, weights, args, training):
 
 
 def read(path):
-    """A checkpoint of version 2, or of version 1 brought up to it, read as if it were made to do harm.
+    """A checkpoint, read as if it were made to do harm.
 
     Raises: BadInput where it is none, is damaged, is of another version, or has weights that do not fit each other.
     """
@@ -51,13 +49,11 @@ def read(path):
         _inspect(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
         version, weights = state.get("version", 1), state["model"]
-        if version not in (1, VERSION):
+        if version != VERSION:
             wrong = f"is a checkpoint of version {version!r}; expected version {VERSION}: train anew"
         else:
-            args = state["args"]
-            trained = (state if version == 1 else state.get("training", {})).get("trained", weights)
-            wrong = _misfit(weights, args, version) or _misfit(trained, args, version)
-            state = upgrade(state) if version == 1 and not wrong else state
+            trained = state.get("training", {}).get("trained", weights)
+            wrong = _misfit(weights, state["args"]) or _misfit(trained, state["args"])
     except Exception:  # whatever torch makes of damage
         raise BadInput(f"{path}: is not a whole checkpoint; expected one that train.py wrote") from None
     if wrong:
@@ -83,25 +79,6 @@ def with_replicas(weights):
     return {k: v if v.ndim > AXES[k] else v[None] for k, v in weights.items()}
 
 
-def upgrade(state):
-    """A checkpoint of version 2 from one of version 1."""
-    size = state["model"]["b"].shape[-1]
-    wide = lambda x: torch.nn.functional.pad(x, (size - x.shape[-1], 0))  # noqa: E731
-    model = {k: wide(v) if k == "W_in" else v for k, v in state["model"].items()}
-    new = {"version": VERSION, "model": model, "args": state["args"]}
-    if {"optimiser", "updates", "seconds", "generators"} <= state.keys():
-        moments = [state["optimiser"]["state"][k] for k in range(len(NAMES))]  # of W, W_in and b, in that order
-        pairs = [[wide(m[k]) if name == "W_in" else m[k] for k in ("exp_avg", "exp_avg_sq")]
-                 for name, m in zip(NAMES, moments, strict=True)]  # fmt: skip
-        pairs = [[with_replicas({name: m})[name] for m in pair] for name, pair in zip(NAMES, pairs, strict=True)]
-        new["training"] = {k: state[k] for k in ("updates", "seconds", "generators", "wandb") if k in state}
-        new["training"]["moments"] = pairs
-        if "trained" in state:
-            trained = {k: wide(v) if k == "W_in" else v for k, v in state["trained"].items()}
-            new["training"]["trained"] = with_replicas(trained)
-    return new
-
-
 def _hidden(args):
     """How many units stand for no recorded neuron; options of older runs name input units alone."""
     return 0 if args["control"] else args["input_units"] + args.get("response_units", 0)
@@ -120,7 +97,7 @@ def _inspect(path):
         raise ValueError(f"names {named - PICKLED}")
 
 
-def _misfit(weights, args, version):
+def _misfit(weights, args):
     """What is wrong with a checkpoint's weights, in a clause, or nothing."""
     *replicas, size, _ = weights["W"].shape
     hidden = _hidden(args)
@@ -128,7 +105,7 @@ def _misfit(weights, args, version):
         return f"has {hidden} hidden units of {size} units and alpha {args['alpha']!r}; expected fewer"
     shapes = {
         "W": (*replicas, size, size),
-        "W_in": (*replicas, weights["W_in"].shape[-2], (hidden or size) if version == 1 else size),
+        "W_in": (*replicas, weights["W_in"].shape[-2], size),
         "b": (*replicas, size),
     }
     for name, shape in shapes.items():

@@ -149,8 +149,8 @@ def test_a_fitted_network_is_stepped_as_the_simulator_steps(circuit, net):
 
 
 def test_recording_is_the_one_that_was_always_made():
-    """tests/data/v1_ring.npz was simulated by the code before this one."""
-    with np.load(ROOT / "tests" / "data" / "v1_ring.npz") as file:
+    """tests/data/ring.npz was simulated by the code before this one."""
+    with np.load(ROOT / "tests" / "data" / "ring.npz") as file:
         before = dict(file)
     now = cann.simulate_recording(circuits.ring(n=20, shifters=10), trials=6, steps=100)
     assert now.keys() == before.keys() | {"true_orders"}
