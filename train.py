@@ -80,7 +80,7 @@ from nsi import assumed, check, doubts, geometry, measures, prediction, relation
 from nsi.connectivity import scores
 from nsi.gradient import Gradient
 from nsi.optimiser import Adam
-from nsi.run import checkpoint, connections, files, processes, second, session, tracking
+from nsi.run import connections, files, second, session, tracking
 from nsi.run.watch import Stage, Watch
 from nsi.solve import ROUNDS, onto_hidden, solve
 from nsi.windows import Windows
@@ -152,7 +152,7 @@ def main(begun=None):
     """Fit, and write the run's folder. begun: what there is to fit, if the command line was read already."""
     began = BEGAN if begun else time.perf_counter()
     args, given, rec, truth, shape, alpha, train, held_out, index = begun or opening.given(parse())
-    device = processes.start(args.replicas, session.choose_device(args.device))
+    device = session.choose_device(args.device)
     torch.set_flush_denormal(True)  # silent units' states decay to numbers that slow a CPU down
     n, d = rec.rates.shape[-1], rec.velocity.shape[-1]
     session.as_begun(args)
@@ -172,19 +172,15 @@ def main(begun=None):
 
     with session.opened(args, options, given) as (state, wandb):
         warnings = check.told(given, args.data, args.alpha, args.warmup + args.window, args.bootstrap)
-        model, windows = started(processes.mine(args.replicas))
-        training = session.go_on(state, model, args.replicas)
+        model, windows = started(range(args.replicas))
+        training = session.go_on(state, model)
         progress, done = lambda net: scores(net, truth, shape, places), training["updates"] if training else 0
         with session.watched(args.out, args.updates, done, options, wandb, progress) as watch:
             seconds = fit(model, windows, **loop, **free, watch=watch, training=training)
-        processes.finish()
-        if processes.rank():
-            return  # the first process does all but a share of the training
-        spent, spreads, several = time.perf_counter(), [None] * args.replicas, processes.processes() > 1
-        trained = checkpoint.networks(checkpoint_path, trained=True)[0] if several else model.networks()
+        spent, spreads, trained = time.perf_counter(), [None] * args.replicas, model.networks()
         candidates = {"trained": trained}
         if args.rounds and not args.control:
-            model, windows = started(range(args.replicas))
+            model, windows = started(range(args.replicas))  # with windows drawn anew
             model.become(trained)
             *refined, spreads = refine(model, windows, train, shape, args.rounds, stage, args.bootstrap, **loop)
             candidates |= zip(("solved", "tuned"), refined, strict=True)

@@ -1,13 +1,12 @@
-"""How it grows: error bars and whole fits with neurons and trials, replicas on two processes, and the rivals' seconds.
+"""How it grows: error bars and whole fits with neurons and trials, and the rivals' seconds.
 
     error bars    nsi.estimate of a recording, with calibrated intervals; no network is trained
     whole fit     train.py, from its start to metrics.json, without the report
     torus         the same on grid cells, error bars and all
-    replicas      the free training of train.py, in one process and by torchrun in two
     rivals        those of experiments/connections, on the default circuit's recording
 
-Seconds are of one core at work, but of replicas, which are by the clock; the slope is that of log time on log size
-between the last two sizes. Updates are those of `python -m experiments.speed`. Nothing else should run beside it.
+Seconds are of one core at work; the slope is that of log time on log size between the last two
+sizes. Updates are those of `python -m experiments.speed`. Nothing else should run beside it.
 Writes growth.json, growth.png and the page's tables. Run it from the top folder, as
 `python -m experiments.speed.growth`.
 """
@@ -16,7 +15,6 @@ import argparse
 import contextlib
 import io
 import resource
-import subprocess
 import sys
 import tempfile
 import time
@@ -113,22 +111,6 @@ def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def shared_out(replicas, updates, trials, steps):
-    """Seconds of a free training of some replicas by the clock, in one process and in two. Returns: [one, two]."""
-    with tempfile.TemporaryDirectory() as folder:
-        path, found = Path(folder) / "ring.npz", []
-        recordings.save(path, **simulated(min(100, steps), trials, steps)[1])
-        torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-        for processes in ([], torchrun):
-            options = ["--replicas", replicas, "--updates", updates, "--rounds", 0, "--no-errors"]
-            command = [sys.executable, *processes, "train.py", "--data", path, "--out", Path(folder) / f"{len(found)}",
-                       *fitting(min(100, steps)), *options]  # fmt: skip
-            began = time.perf_counter()
-            subprocess.run([str(part) for part in command], cwd=runs.ROOT, check=True, capture_output=True)
-            found.append(time.perf_counter() - began)
-    return found
-
-
 def others(neurons, trials, steps, lint_updates):
     """The rivals, one after the other. Returns: {name: seconds}."""
     one_core()
@@ -147,7 +129,7 @@ def others(neurons, trials, steps, lint_updates):
 
 
 def measure(small):
-    """Everything, each in a process of its own. Returns: {row: {size: {"seconds", "memory"}}}, and "replicas"."""
+    """Everything, each in a process of its own. Returns: {row: {size: {"seconds", "memory"}}}."""
     found, steps, options = {}, 60 if small else 1000, ["--updates", 4] if small else []
     for name, sizes in (SMALL if small else SIZES).items():
         found[name] = {}
@@ -164,8 +146,6 @@ def measure(small):
     found["torus"] = {"side": side, "trials": trials} | row
     print(f"  torus: {row}", flush=True)
     found["rivals"] = runs.apart(HERE, "others", *((12, 8, steps, 3) if small else (100, 100, steps, 400)))
-    count, updates = (2, 2) if small else (4, 200)
-    found["replicas"] = {"replicas": count, "updates": updates, "seconds": shared_out(count, updates, 30, steps)}
     return found
 
 
@@ -210,14 +190,6 @@ def on_torus(found):
     return runs.markdown(["", "s", "MiB at most"], [[*cells, f"{row['memory']:.0f}"]])
 
 
-def replicas(found):
-    """Replicas in one process and in two, as Markdown."""
-    row = found["replicas"]
-    one, two = row["seconds"]
-    cells = [f"{row['replicas']} replicas, {row['updates']} updates", f"{one:.0f}", f"{two:.0f}", f"{one / two:.2f}"]
-    return runs.markdown(["", "one process, s", "two by torchrun, s", "ratio"], [cells])
-
-
 def rivals(found):
     """Seconds of this project and of others on such a recording, as Markdown."""
     fits = found["whole fit, trials"]
@@ -242,7 +214,6 @@ TABLES = {
     "slopes": slopes,
     "memory": memory,
     "torus": on_torus,
-    "replicas": replicas,
     "rivals": rivals,
 }
 

@@ -1,1 +1,1 @@
-"""What a run needs besides its mathematics: files, checkpoints, a command line, tracking, processes."""
+"""What a run needs besides its mathematics: files, checkpoints, a command line, tracking."""

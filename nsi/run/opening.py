@@ -9,7 +9,7 @@ import numpy as np
 from nsi import geometry, recordings
 from nsi.geometry import Ring, Torus
 from nsi.recordings import Recording
-from nsi.run import folder, processes, tracking
+from nsi.run import folder, tracking
 from nsi.run.files import BadInput
 
 
@@ -44,9 +44,8 @@ def given(args):
     train, held_out, index = recordings.split(rec)
     long_enough((train, held_out), args.data, rec, args.warmup + args.window)
     decide(args, shape, rec.rates.shape[-1])
-    if not processes.rank():
-        folder.refuse_earlier(args.out, args.resume, args.overwrite)
-    if args.resume and not processes.rank() and not (args.out / "model.pt").exists():
+    folder.refuse_earlier(args.out, args.resume, args.overwrite)
+    if args.resume and not (args.out / "model.pt").exists():
         print(nothing_to_resume(args.out), file=sys.stderr)
     return Given(args, recording, rec, truth, shape, alpha, train, held_out, index)
 

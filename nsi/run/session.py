@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from nsi import measures, recordings
-from nsi.run import checkpoint, files, folder, processes, tracking
+from nsi.run import checkpoint, files, folder, tracking
 from nsi.run.files import BadInput
-from nsi.run.watch import Run, Share, Stage
+from nsi.run.watch import Run, Stage
 
 BEFORE = {"response_units": 0, "assume": "", "assume_hidden": "", "favour": "direct"}  # before there were these options
 ALIKE = 0.1  # heterogeneity below which W may be taken for a function of distance
@@ -74,17 +74,13 @@ def opened(args, options, rec):
     """A run's folder, its own for the length of the block, without files of an earlier fit.
 
     args: train.parse's; options: `told`'s; rec: Recording, as in the file. Gives: the checkpoint to continue, or None;
-    W&B's run, which processes but the first do not get.
+    W&B's run.
     Raises: BadInput where another run is in the folder, or one that does not go on with these options.
     """
     out = args.out
-    begun = lambda: resume(out / "model.pt", options, args.data, rec) if args.resume else None  # noqa: E731
-    if processes.rank():
-        yield begun(), None
-        return
     with files.alone(out):
         folder.refuse_earlier(out, args.resume, args.overwrite)  # another run may have finished since it was looked at
-        state = begun()
+        state = resume(out / "model.pt", options, args.data, rec) if args.resume else None
         if state is None or state["training"]["updates"] < args.updates:
             folder.clear(out, keep=["model.pt"] if state else [])
         before = state["training"].get("wandb") if state else None
@@ -102,19 +98,14 @@ def opened(args, options, rec):
 
 @contextlib.contextmanager
 def watched(out, updates, done, options, run, scores):
-    """The training's hook: Run in the first process, Share in others. run: W&B's; updates, done, scores: as Run's."""
-    if processes.rank():
-        yield Share()
-        return
-    # several processes are stopped at once, by whoever started them, and go on from the last checkpoint
-    postponed = files.postponed() if processes.processes() == 1 else contextlib.nullcontext(lambda: 0)
+    """The training's hook, a watch.Run. run: W&B's; updates, done, scores: as Run's."""
     write = lambda weights, training: checkpoint.write(out / "model.pt", weights, options, training)  # noqa: E731
-    with postponed as stopping, Run(out.name, updates, done, run, scores, write, stopping) as watch:
+    with files.postponed() as stopping, Run(out.name, updates, done, run, scores, write, stopping) as watch:
         yield watch
 
 
-def go_on(state, model, replicas):
-    """Give a model the weights of a checkpoint, this process's share of them. state: the checkpoint, or None.
+def go_on(state, model):
+    """Give a model the weights of a checkpoint. state: the checkpoint, or None.
 
     Returns: the state of training that goes with them, or None. Raises: BadInput, saying what does not fit.
     """
@@ -122,7 +113,6 @@ def go_on(state, model, replicas):
         return None
     training = state["training"]
     weights = training.get("trained") or checkpoint.with_replicas(state["model"])
-    weights, training = processes.scatter(weights, training, replicas)
     for name, p in zip(checkpoint.NAMES, model.weights, strict=True):
         if weights[name].shape != p.shape:
             has, expected = tuple(weights[name].shape), tuple(p.shape)

@@ -3,7 +3,7 @@
 import numpy as np
 from tqdm import tqdm
 
-from nsi.run import processes, tracking
+from nsi.run import tracking
 
 CHECKPOINT_EVERY = 100
 
@@ -54,17 +54,7 @@ class Stage(Watch):
         self.bar.update(count)
 
 
-class Share(Watch):
-    """The hook of a process that trains a share of the replicas: it hands them over when the first one writes."""
-
-    def keeps(self, update, last):
-        return update % CHECKPOINT_EVERY == 0 or update == last
-
-    def keep(self, model, training):
-        processes.gather(model.state_dict(), training)
-
-
-class Run(Share):
+class Run(Watch):
     """The hook of a run with a folder.
 
     name: for the bar; updates: in all; done: of these, by the run that is continued; wandb: tracking's run; scores:
@@ -92,6 +82,8 @@ class Run(Share):
         self.bar.update(update - self.bar.n)
         tracking.log(self.wandb, update, scalars | shown, one.W, last=self.updates)
 
+    def keeps(self, update, last):
+        return update % CHECKPOINT_EVERY == 0 or update == last
+
     def keep(self, model, training):
-        weights, training = processes.gather(model.state_dict(), training)
-        self.write(weights, training | {"wandb": self.wandb.id})
+        self.write(model.state_dict(), training | {"wandb": self.wandb.id})
