@@ -62,11 +62,13 @@ def from_file(path, shape, dt):
     with files.Archive(path) as file:
         if "stimulus" not in file:
             raise BadInput(f"{path}: has no key 'stimulus'; expected one, as `python -m nsi.design` writes")
-        has, kind = file.header("stimulus")
-        if has != shape or kind.kind not in "fiu":
-            raise BadInput(f"{path}: stimulus has shape {has} and type {kind.str}; expected numbers of shape {shape}, "
-                           "--trials, --steps and the circuit's recorded neurons")  # fmt: skip
-        stimulus = np.asarray(file["stimulus"], np.float32)
+        stimulus = file["stimulus"]
+        if stimulus.shape != shape or stimulus.dtype.kind not in "fiu":
+            raise BadInput(
+                f"{path}: stimulus has shape {stimulus.shape} and type {stimulus.dtype.str}; expected numbers of shape "
+                f"{shape}, --trials, --steps and the circuit's recorded neurons"
+            )
+        stimulus = np.asarray(stimulus, np.float32)
         step = file["dt"] if "dt" in file else np.array(dt)
     if step.shape != () or step.dtype.kind not in "fiu" or not np.isclose(step, dt, rtol=1e-6):
         has = f"{float(step):g} s" if step.shape == () and step.dtype.kind in "fiu" else f"of shape {step.shape}"

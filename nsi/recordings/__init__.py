@@ -155,8 +155,8 @@ def load_truth(path, rec):
     d = rec.velocity.shape[-1]
     truth = {}
     with files.Archive(path) as file:
-        shape = file.header("true_W")[0] if "true_W" in file else ()
-        size = shape[-1] if shape else None
+        size = file["true_W"].shape[-1:] if "true_W" in file else ()
+        size = size[0] if size else None
         shapes = {
             "W": (size, size),
             "W_in": (d, size),
@@ -248,9 +248,10 @@ def _array(path, file, key, rank, like=None, dtype=np.float32, lengths=None):
     if key not in file:
         keys = ", ".join(map(repr, list(file)[:9])) or "none"
         raise BadInput(f"{path}: has no key {key!r}; expected rates, velocity and dt (it has {keys})")
-    shape, kind = file.header(key)
-    if kind.kind not in "fiub":
-        raise BadInput(f"{path}: {key} has type {kind.str}; expected real numbers")
+    array = file[key]
+    shape = array.shape
+    if array.dtype.kind not in "fiub":
+        raise BadInput(f"{path}: {key} has type {array.dtype.str}; expected real numbers")
     if len(shape) != rank:
         axes = {
             "velocity": " (trials, steps, D)",
@@ -264,7 +265,7 @@ def _array(path, file, key, rank, like=None, dtype=np.float32, lengths=None):
     if lengths is not None:
         _check_lengths(path, lengths, shape)
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, which is refused
-        array = np.ascontiguousarray(file[key], dtype=dtype).reshape(shape)
+        array = np.ascontiguousarray(array, dtype=dtype).reshape(shape)
     if lengths is not None:
         array[np.arange(shape[1]) >= lengths[:, None]] = 0
     if not np.isfinite(array).all():
@@ -288,8 +289,10 @@ def _where(array):
 
 def _heading(path, file, shape, lengths):
     """The heading, of as many components as the velocity, or of one: on a ring other components have no angle."""
-    one = file.header("heading")[0][-1:] == (1,)
-    return _array(path, file, "heading", 3, like=(*shape[:2], 1) if one else shape, lengths=lengths)
+    heading = _array(path, file, "heading", 3, like=(*shape[:2], None), lengths=lengths)
+    if heading.shape[-1] not in (1, shape[-1]):
+        raise BadInput(f"{path}: heading has shape {heading.shape}; expected {shape} to agree with rates and velocity")
+    return heading
 
 
 def _positive(path, file, key):

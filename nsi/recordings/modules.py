@@ -12,10 +12,13 @@ smoothed with a Gaussian and scaled cell by cell, the derivative of the place sm
 *Spacing* is the median over cells whose rate map is a grid.
 """
 
+import pickle
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
+from numpy.lib import format as npy
 
 from nsi import ratemaps
 from nsi.recordings import clocks, paths, sessions
@@ -24,6 +27,7 @@ from nsi.run.files import BadInput
 
 STEP, SMOOTH, GAP = 0.02, 0.06, 0.1  # s
 FEWEST = 10  # spikes of a cell in the session, below which it is left out
+ARRAY_MODULES = {"numpy", *(f"numpy.{core}.{part}" for core in ("core", "_core") for part in ("multiarray", "numeric"))}
 BEYOND = 1e17  # no time in any unit that is read
 GRID, MAPPED = 0.3, 30  # grid score from which a cell's map tells the spacing; cells whose maps are looked at
 
@@ -43,7 +47,7 @@ def read(path, module=1, start=-np.inf, stop=np.inf, spacing=None, smooth=SMOOTH
             keys = ", ".join(map(repr, list(file)[:9])) or "none"
             raise BadInput(f"{path}: has no key {missing[0]!r}; expected t, x, y and {key} (it has {keys})")
         t, *place = (file[name] for name in ("t", "x", "y"))
-        cells = list(file.dictionary(key).values())
+    cells = list(_dictionary(path, key).values())
     if t.ndim != 1 or not all(a.shape == t.shape and a.dtype.kind in "fiu" for a in (t, *place)):
         raise BadInput(f"{path}: t, x and y have shapes {t.shape}, {place[0].shape} and {place[1].shape}; expected "
                        "as many numbers of each")  # fmt: skip
@@ -83,6 +87,33 @@ def read(path, module=1, start=-np.inf, stop=np.inf, spacing=None, smooth=SMOOTH
         return sessions.cut_path(middle, counts, position, spacing, smooth), spacing
     except BadInput as error:
         raise BadInput(f"{path}: {error}") from None
+
+
+def _dictionary(path, key):
+    """A dictionary of arrays, which numpy stores as a pickle: only what arrays are made of is unpickled.
+
+    Raises: BadInput where it is something else.
+    """
+    try:
+        with zipfile.ZipFile(path) as file, file.open(f"{key}.npy") as stream:
+            read_header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+            shape = read_header[npy.read_magic(stream)](stream)[0]
+            found = _Arrays(stream).load().item() if shape == () else None
+    except Exception:  # whatever zipfile, numpy and pickle make of damage
+        found = None
+    if not isinstance(found, dict):
+        raise BadInput(f"{path}: {key} cannot be read; expected a dictionary of arrays, whole and pickled by numpy")
+    return found
+
+
+class _Arrays(pickle.Unpickler):
+    """An unpickler of arrays and plain containers, whatever else is named being refused."""
+
+    def find_class(self, module, name):
+        numpys = module in ARRAY_MODULES and name in ("_reconstruct", "ndarray", "dtype", "scalar", "_frombuffer")
+        if not numpys and (module, name) != ("_codecs", "encode"):
+            raise pickle.UnpicklingError
+        return super().find_class(module, name)
 
 
 def _bins(t):

@@ -2,8 +2,7 @@
 
 Written: beside their place and renamed, so that a kill, a full disk or a second run leaves the old whole file or the
 new one. What a kill leaves half written is called `.NAME.*.part*`, and goes when NAME is next written.
-Read: as if made to do harm. Nothing is unpickled, but for `Archive.dictionary`, by a reader that makes nothing but
-arrays; and nothing is expanded before its header says that it is sound.
+Read: arrays without pickles, by numpy, and no more of them than a recording may take.
 """
 
 import contextlib
@@ -11,7 +10,6 @@ import errno
 import fcntl
 import math
 import os
-import pickle
 import signal
 import stat
 import tempfile
@@ -20,15 +18,14 @@ import zipfile
 from glob import escape
 from pathlib import Path
 
+import numpy as np
 from numpy.lib import format as npy
 
 from nsi.run import owners
 
 LIMIT = 4 * 2**30  # bytes, what may be read of one file, once expanded
-HEADER = 1000  # bytes, of an array of numbers: more is for fields and pickles
+NUMPYS = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED  # compressions that numpy writes; others may claim any memory
 ABANDONED = 3600  # s since it was last written to: a half-written file that nobody is writing any more
-ARRAY_MODULES = {"numpy", *(f"numpy.{core}.{part}" for core in ("core", "_core") for part in ("multiarray", "numeric"))}
-SHRINKS = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: 1032}  # at most; other methods may claim any memory
 
 
 class BadInput(Exception):
@@ -39,100 +36,59 @@ class BadInput(Exception):
 
 
 class Archive:
-    """The arrays of an `.npz` file that nobody vouches for; at most LIMIT bytes of them are ever expanded."""
+    """The arrays of an `.npz` file, each read when it is asked for, without pickles, and at most LIMIT bytes in all."""
 
     def __init__(self, path):
-        """Raises: BadInput where the file is not a zip file of differently named, plainly named members."""
+        """Raises: BadInput where the file is not a `.npz` file."""
         if not Path(path).exists():
             raise BadInput(f"{path}: no such file; expected a recording (.npz), as `python cann.py` writes")
         if not Path(path).is_file():  # a pipe or a device may never end
             raise BadInput(f"{path}: is not a file; expected a recording (.npz)")
         try:
-            self._zip = zipfile.ZipFile(path)
+            self._arrays = np.load(path, allow_pickle=False)
+            self._members = {member.filename.removesuffix(".npy"): member for member in self._arrays.zip.infolist()}
         except OSError as error:
             raise BadInput(f"{path}: cannot be read ({error.strerror or error})") from None
-        except Exception:  # whatever zipfile makes of damage
+        except Exception:  # whatever numpy and zipfile make of damage
             raise BadInput(f"{path}: is not a recording; expected a .npz file of arrays without pickles") from None
-        self.path, self._left, self._size = path, LIMIT, Path(path).stat().st_size
-        self._members = {}
-        for member in self._zip.infolist():
-            key = member.filename.removesuffix(".npy")
-            if "/" in key or "\\" in key or key in self._members:
-                self._zip.close()
-                raise BadInput(f"{path}: has the key {key!r}; expected names without separators, each of them once")
-            self._members[key] = member
+        self.path, self._left = path, LIMIT
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        self._zip.close()
+        self._arrays.close()
 
     def __iter__(self):
         return iter(self._members)
 
-    def header(self, key):
-        """What the array is said to be: its shape and dtype. Raises: BadInput where the file cannot hold that."""
-        with self._member(key) as stream:
-            return self._header(key, stream)
-
     def __getitem__(self, key):
-        """The whole array, as its header says. Raises: BadInput."""
-        with self._member(key) as stream:
-            shape, dtype = self._header(key, stream)
-            self._left -= math.prod(shape) * dtype.itemsize
-            if self._left < 0:
-                raise BadInput(
-                    f"{self.path}: {key} has shape {shape}, which takes more memory than is left of the "
-                    f"{LIMIT / 2**30:g} GiB that a recording may take"
-                )
-        with self._member(key) as stream:
-            return npy.read_array(stream, allow_pickle=False)
-
-    def dictionary(self, key):
-        """A dictionary of arrays, which numpy stores as a pickle: only what arrays are made of is unpickled.
-
-        Returns: dict. Raises: BadInput where it is something else.
-        """
-        with self._member(key) as stream:
-            self._left -= self._members[key].file_size
-            read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[npy.read_magic(stream)]
-            shape, _, dtype = read(stream, max_header_size=HEADER)
-            found = _Arrays(stream).load().item() if shape == () and dtype.hasobject and self._left >= 0 else None
-            if not isinstance(found, dict):
-                raise ValueError
-            return found
-
-    @contextlib.contextmanager
-    def _member(self, key):
-        member = self._members[key]
+        """The whole array. Raises: BadInput where it is damaged, or takes more memory than it may."""
         try:
-            if member.file_size > SHRINKS.get(member.compress_type, 0) * self._size:
-                raise ValueError
-            with self._zip.open(member) as stream:
-                yield stream
-        except BadInput:
-            raise
+            shape, size = self._stated(key)
+            self._left -= size
+            array = self._arrays[key] if self._left >= 0 else None
         except Exception:  # whatever zipfile, zlib and numpy make of damage
             raise BadInput(f"{self.path}: {key} cannot be read; expected a whole array without pickles") from None
+        if array is None:
+            raise BadInput(
+                f"{self.path}: {key} has shape {shape}, which takes more memory than is left of the "
+                f"{LIMIT / 2**30:g} GiB that a recording may take"
+            )
+        return array
 
-    def _header(self, key, stream):
-        read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[npy.read_magic(stream)]
-        shape, _, dtype = read(stream, max_header_size=HEADER)
-        rest = self._members[key].file_size - stream.tell()
-        if dtype.hasobject or min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != rest:
+    def _stated(self, key):
+        """Shape and bytes of an array by its header. Raises: ValueError where the file does not hold that many."""
+        member = self._members[key]
+        if member.compress_type not in NUMPYS:
             raise ValueError
-        return shape, dtype
-
-
-class _Arrays(pickle.Unpickler):
-    """An unpickler of arrays and plain containers, whatever else is named being refused."""
-
-    def find_class(self, module, name):
-        numpys = module in ARRAY_MODULES and name in ("_reconstruct", "ndarray", "dtype", "scalar", "_frombuffer")
-        if not numpys and (module, name) != ("_codecs", "encode"):
-            raise pickle.UnpicklingError
-        return super().find_class(module, name)
+        with self._arrays.zip.open(member) as stream:
+            read_header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+            shape, _, dtype = read_header[npy.read_magic(stream)](stream)
+        size = math.prod(shape) * dtype.itemsize
+        if size > member.file_size:
+            raise ValueError
+        return shape, size
 
 
 # ---- writing ----------------------------------------------------------------------------------------------------
