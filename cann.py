@@ -13,28 +13,28 @@ from pathlib import Path
 
 import numpy as np
 
-from nsi import physiology, recordings, stimulation
+from nsi import files, physiology, recordings, stimulation
 from nsi.circuits import CIRCUITS
-from nsi.record import CHOICES, chosen, record
+from nsi.record import record
 from nsi.recordings import paths
-from nsi.run import command, files
+from nsi.run import cli
 from nsi.simulation import simulate, simulate_recording
 from nsi.uneven import uneven
 
 
 def main():
-    p = command.Parser("Simulate a head-direction or grid-cell attractor and write a recording.")
-    positive, real, share = command.number(int, 1), command.number(float, 0), command.number(float, 0, 1)
-    period = command.number(float, 0, above=True)
+    p = cli.Parser("Simulate a head-direction or grid-cell attractor and write a recording.")
+    positive, real, share = cli.number(int, 1), cli.number(float, 0), cli.number(float, 0, 1)
+    period = cli.number(float, 0, above=True)
     # fmt: off
     p.add_argument("--out",       type=Path,     help="the recording to write (default: data/CIRCUIT.npz)")
     p.add_argument("--circuit",   choices=CIRCUITS, default="ring", help="which one; holding: shifters help to hold")
     p.add_argument("--trajectory", type=Path,    help="a recorded path for grid cells: .npz or .csv with t, x, y")
-    p.add_argument("--seed",      type=command.number(int, 0), default=0, help="of velocity, headings and noise")
+    p.add_argument("--seed",      type=cli.number(int, 0), default=0, help="of velocity, headings and noise")
     p.add_argument("--trials",    type=positive, default=100,  help="trials")
     p.add_argument("--steps",     type=positive, default=1000, help="time steps per trial (10 ms; gain network 25 ms)")
     p.add_argument("--noise",     type=real,     default=0.02, help="s.d. of the input current's noise per step")
-    p.add_argument("--stimulus",  type=stimulation.amplitude_or_file, default=0.0, help="amplitude of known current "
+    p.add_argument("--stimulus",  type=cli.stimulus, default=0.0, help="amplitude of known current "
                    "pulses into compass, or a file with them (.npz, python -m nsi.design)")
     p.add_argument("--stimulus-every", type=period, default=0.25, help="s between pulses")
     p.add_argument("--stimulus-share", type=share, default=0.3, help="of the neurons, chosen anew for each pulse")
@@ -42,7 +42,7 @@ def main():
     p.add_argument("--jitter-shifters", type=real, default=0.0, help="the same of weights to and from shifters")
     p.add_argument("--sparse",    type=share,    default=0.0,  help="share of the weights among compass that is absent")
     p.add_argument("--balance",   action="store_true", help="uneven weights, adjusted so that the bump behaves alike")
-    p.add_argument("--record",    type=command.value(chosen, CHOICES), default="compass", help="compass, shifters, "
+    p.add_argument("--record",    type=cli.recorded_neurons, default="compass", help="compass, shifters, "
                    "half (of each), or how many shifters besides the compass")
     p.add_argument("--no-report", action="store_true", help="skip what a physiologist would check")
     p.add_argument("--visualize", action="store_true", help="animate the first trial, beside the recording as .gif")
@@ -81,4 +81,4 @@ def main():
 
 
 if __name__ == "__main__":
-    command.run(main)
+    cli.run(main)

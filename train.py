@@ -13,7 +13,7 @@ if __name__ == "__main__":  # before numpy is imported
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from nsi import units
-from nsi.run import command, opening
+from nsi.run import cli, interruption, opening
 
 BEGAN = time.perf_counter()
 FREE = {"updates": 550, "batch": 25, "lr": 1e-2}  # the free training's schedule
@@ -24,10 +24,10 @@ EVERY = 4  # a solution that another follows does with every so-manieth step
 
 def parse(arguments=None):
     """This script's options, from the command line or a list of strings. Returns: argparse.Namespace."""
-    p = command.Parser("Fit an input-separated recurrent network to a recording.")
-    add, number = p.add_argument, command.number
+    p = cli.Parser("Fit an input-separated recurrent network to a recording.")
+    add, number = p.add_argument, cli.number
     count, size, rate = number(int, 1), number(float, 0), number(float, 0, above=True)
-    share, names = number(float, 0, 1), command.value(units.assumptions, units.CHOICES)
+    share, names = number(float, 0, 1), cli.assumptions
     told = lambda name: f"{FREE[name]:g}; control {CONTROL[name]:g}"  # noqa: E731
     # fmt: off
     add("--data",          type=Path,  default="data/ring.npz",  help="the recording (data/README.md has the format)")
@@ -71,7 +71,7 @@ def parse(arguments=None):
 
 
 # so soon since what follows takes seconds to import
-BEGUN = command.run(lambda: opening.given(parse())) if __name__ == "__main__" else None
+BEGUN = cli.run(lambda: opening.given(parse())) if __name__ == "__main__" else None
 
 import torch
 
@@ -80,7 +80,7 @@ from nsi import assumed, check, doubts, geometry, measures, prediction, relation
 from nsi.connectivity import scores
 from nsi.gradient import Gradient
 from nsi.optimiser import Adam
-from nsi.run import connections, files, second, session, tracking
+from nsi.run import connections, second, session, tracking
 from nsi.run.watch import Stage, Watch
 from nsi.solve import ROUNDS, onto_hidden, solve
 from nsi.windows import Windows
@@ -93,7 +93,7 @@ def fit(model, windows, updates, lr, beta2=0.99, schedule="onecycle", loss="matc
     model: RNN, on the windows' device; windows: Windows, with one generator per replica; forcing, penalty: at the
     first update, fading to 0; held: hold the response units at the record throughout; steady: let the forcing stay as
     it is; watch: Watch; training: the state of a checkpoint, to continue. Returns: seconds of the training loop.
-    Raises: BadInput where the loss or a gradient is not finite; files.Interrupted.
+    Raises: BadInput where the loss or a gradient is not finite; interruption.Interrupted.
     """
     watch = watch or Watch()
     optimiser = Adam([p.detach() for p in model.weights], updates, lr, beta2, schedule)
@@ -119,7 +119,7 @@ def fit(model, windows, updates, lr, beta2=0.99, schedule="onecycle", loss="matc
             states = [g.get_state() for g in windows.generators]
             watch.keep(model, optimiser.state() | {"seconds": time.perf_counter() - began, "generators": states})
         if stop:
-            raise files.Interrupted(stop, f" after update {update} of {updates}")
+            raise interruption.Interrupted(stop, f" after update {update} of {updates}")
     return time.perf_counter() - began
 
 
@@ -213,4 +213,4 @@ def main(begun=None):
 
 
 if __name__ == "__main__":
-    command.run(lambda: main(BEGUN))
+    cli.run(lambda: main(BEGUN))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nsi.run import command
+from nsi.run import cli
 
 ROOT = Path(__file__).parent.parent
 os.environ["OMP_NUM_THREADS"] = "1"  # of the processes below
@@ -46,7 +46,7 @@ def _main(module, arguments, send):
     sys.argv, said = [f"{module}.py", *arguments], io.StringIO()
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
         try:
-            command.run(importlib.import_module(module).main)
+            cli.run(importlib.import_module(module).main)
         finally:
             send.send((said.getvalue(), time.process_time()))
 

@@ -22,13 +22,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from nsi import direct, geometry, network, prediction, recordings, stimulation, uncertainty
+from nsi import direct, files, geometry, network, prediction, recordings, stimulation, uncertainty
 from nsi.circuits import CIRCUITS
 from nsi.connectivity import hold
+from nsi.errors import BadInput
 from nsi.network import synaptic_state
 from nsi.recordings import Recording
-from nsi.run import checkpoint, command, files
-from nsi.run.files import BadInput
+from nsi.run import checkpoint, cli
 
 DEPTHS = 0.5, 0.65, 0.8, 0.95  # amplitudes, as multiples of how far below threshold the most silent neurons are
 RATES, SHARES = (0.1, 0.2), (0.35, 0.5)  # s between pulses, and share of the neurons
@@ -280,16 +280,16 @@ def read(folder, data=None):
 
 
 def main():
-    p = command.Parser(__doc__.splitlines()[0])
-    count, size = command.number(int, 1), command.number(float, 0, above=True)
+    p = cli.Parser(__doc__.splitlines()[0])
+    count, size = cli.number(int, 1), cli.number(float, 0, above=True)
     p.add_argument("run", type=Path, help="the folder of a finished fit, best of a recording with a few weak pulses")
     p.add_argument("--trials", type=count, default=20, help="of the experiment to come")
-    p.add_argument("--steps", type=command.number(int, 50), default=1000, help="of each trial")
+    p.add_argument("--steps", type=cli.number(int, 50), default=1000, help="of each trial")
     p.add_argument("--disturbance", type=size, help="rad, how far the bump may be thrown in 5 s (default: as far as by "
                    "random pulses of amplitude 4 every 0.25 s)")  # fmt: skip
     p.add_argument("--data", type=Path, help="the recording that was fitted (default: data/ and its name)")
     p.add_argument("--out", type=Path, help="the stimulus to write (default: stimulus.npz in the run's folder)")
-    p.add_argument("--seed", type=command.number(int, 0), default=0, help="of velocities, noise and pulses")
+    p.add_argument("--seed", type=cli.number(int, 0), default=0, help="of velocities, noise and pulses")
     args = p.parse_args()
     args.out = args.out or args.run / "stimulus.npz"
     if args.out.suffix != ".npz":
@@ -340,4 +340,4 @@ def main():
 
 
 if __name__ == "__main__":
-    command.run(main)
+    cli.run(main)

@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.animation import FuncAnimation, PillowWriter
 
 from nsi import connectivity as weights
+from nsi.files import whole
 from nsi.geometry import RING
-from nsi.run.files import whole
 
 DIVERGING = "RdBu_r"
 FITTED, TRUE, SIMPLE = "#c8553d", "#1b1b1e", "#588b8b"

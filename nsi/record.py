@@ -3,19 +3,8 @@
 import numpy as np
 
 from nsi import connectivity
+from nsi.errors import BadInput
 from nsi.network import Network
-from nsi.run.files import BadInput
-
-CHOICES = "compass, shifters, half (of each), or a number of shifters of at least 1"
-
-
-def chosen(text):
-    """Parse compass, shifters, half, or a number of shifters to record with the compass. Raises: ValueError."""
-    if text in ("compass", "shifters", "half"):
-        return text
-    if int(text) < 1:
-        raise ValueError(text)
-    return int(text)
 
 
 def record(data, who, seed=0):

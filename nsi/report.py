@@ -13,8 +13,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
-from nsi import check, geometry, measures, portrait, prediction, tuning, units
-from nsi.run import files, folder
+from nsi import check, files, geometry, measures, portrait, prediction, tuning, units
 
 RIVALS = {"integrator": "an integrator of velocity", "stay": "a bump that stays"}  # predictions without a network
 # options that may differ between a fit and a null model of it
@@ -419,7 +418,7 @@ def find_null_fits(out, metrics):
         with contextlib.suppress(Exception):  # whatever an older or a damaged neighbour holds
             if path.parent == out.resolve() or not path.is_file():
                 continue
-            other = folder.read_metrics(path.parent)
+            other = files.read_json(path)
             if not other.get("finished", True):
                 continue
             same = other["data_sha256"] == metrics["data_sha256"]

@@ -4,8 +4,8 @@ import numpy as np
 
 from nsi import connectivity, network, orders, stimulation
 from nsi.circuits import CIRCUITS
+from nsi.errors import BadInput
 from nsi.recordings import Recording
-from nsi.run.files import BadInput
 
 SETTLE = 500  # steps at rest before a recording begins
 

@@ -1,11 +1,9 @@
 """What a simulated experiment does to a circuit: velocities, and known currents into recorded neurons."""
 
-from pathlib import Path
-
 import numpy as np
 
-from nsi.run import command, files
-from nsi.run.files import BadInput
+from nsi import files
+from nsi.errors import BadInput
 
 VELOCITY_SD = 2.0  # rad/s
 VELOCITY_TAU = 0.112  # s, correlation time: the published momentum of 0.8 per 25 ms
@@ -77,12 +75,6 @@ def from_file(path, shape, dt):
     if not np.isfinite(stimulus).all():
         raise BadInput(f"{path}: stimulus has values that are not finite; expected finite currents")
     return stimulus
-
-
-def amplitude_or_file(text):
-    """An argparse type: the amplitude of pulses, a number of at least 0, or the path of a stimulus, .npz."""
-    amplitude = command.value(float, "a number of at least 0, or the name of a file that ends in .npz")
-    return Path(text) if text.endswith(".npz") else command.number(amplitude, 0)(text)
 
 
 def random_velocity(rng, trials, steps, dt, sd=VELOCITY_SD, tau=VELOCITY_TAU):

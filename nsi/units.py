@@ -102,15 +102,6 @@ def make(n, response=0, inputs=0, driven=None, assume=(), favoured="direct"):
     return Units(n, driven, low, high, "types" in assume, "copies" in assume, favoured)
 
 
-def assumptions(text):
-    """Parse names of ASSUMPTIONS with commas between, or none. Returns: them in their order, as a text. Raises:
-    ValueError."""
-    names = [] if text == "none" else [name.strip() for name in text.split(",")]
-    if set(names) - set(ASSUMPTIONS):
-        raise ValueError(text)
-    return ",".join(name for name in ASSUMPTIONS if name in names)
-
-
 def choose(args, n, driven, dimensions=1):
     """The units of a fit, from its options, which are filled in where they leave the choice to the recording.
 

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 
 from nsi import geometry
+from nsi.errors import BadInput
 from nsi.network import synaptic_state
-from nsi.run.files import BadInput
 
 
 class Windows:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nsi.run import command
+from nsi.run import cli
 
 ROOT = Path(__file__).parent.parent
 GOOD = {
@@ -20,7 +20,7 @@ def call(script, monkeypatch, capsys, *arguments):
     """Run a script's main in this process. Returns: exit status, standard error."""
     monkeypatch.setattr(sys, "argv", [f"{script.__name__.split('.')[-1]}.py", *map(str, arguments)])
     try:
-        command.run(script.main)
+        cli.run(script.main)
         status = 0
     except SystemExit as stop:
         status = stop.code

@@ -26,10 +26,10 @@ from experiments import runs
 from experiments.estimate.baselines import force, least_squares
 from experiments.estimate.cornn import cornn
 from experiments.estimate.lint import lint
-from nsi import connectivity, figures, prediction, recordings
+from nsi import connectivity, figures, files, prediction, recordings
 from nsi.geometry import RING
 from nsi.network import Network
-from nsi.run import checkpoint, files
+from nsi.run import checkpoint
 
 FOLDER = runs.folder_of(__file__)
 JITTER, PULSES = ["--jitter", 0.2, "--balance"], ["--stimulus", 4]

@@ -18,8 +18,7 @@ import numpy as np
 
 import cann
 from experiments import runs
-from nsi import circuits, figures, recordings
-from nsi.run import files
+from nsi import circuits, figures, files, recordings
 from nsi.uneven import uneven
 
 FOLDER = runs.folder_of(__file__)

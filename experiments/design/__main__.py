@@ -18,12 +18,11 @@ import numpy as np
 
 import cann
 from experiments import runs
-from nsi import connectivity, design, figures, recordings, solve
+from nsi import connectivity, design, figures, files, recordings, solve
 from nsi.circuits import ring
 from nsi.geometry import RING
 from nsi.network import Network
 from nsi.recordings import Recording
-from nsi.run import files
 from nsi.stimulation import random_velocity
 from nsi.uneven import uneven
 

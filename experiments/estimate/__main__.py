@@ -27,11 +27,10 @@ from experiments import runs
 from experiments.estimate.cases import CASES, NULL_TRIALS, NULLS, others_velocity, simulate
 from experiments.estimate.methods import METHODS, QUICK
 from experiments.estimate.page import answer, figure, made, main_table, need, nulls, tables
-from nsi import figures
+from nsi import figures, files
 from nsi.estimation.gate import gate_test
 from nsi.estimation.kinetics import choose_kinetics
 from nsi.measures import valid_json
-from nsi.run import files
 
 FOLDER = runs.folder_of(__file__)
 FIRST_SEED = 100  # below it the estimate was developed

@@ -29,7 +29,7 @@ from nsi import recordings
 from nsi.connectivity import correlation
 from nsi.geometry import RING
 from nsi.network import synaptic_state
-from nsi.run import command
+from nsi.run import cli
 
 FITS = {"nothing assumed": "none", "inhibition": "inhibition", "inhibition, shuffled velocity": "inhibition"}
 PATCH, CALCIUM = 2.0, 0.25  # how narrow a patch is (of a von Mises density); alpha of the last filter
@@ -133,7 +133,7 @@ def table(results):
 
 
 def main():
-    p = command.Parser("Test fits to E-PG of the protocerebral bridge on left and right P-EN1 neurons.")
+    p = cli.Parser("Test fits to E-PG of the protocerebral bridge on left and right P-EN1 neurons.")
     p.add_argument("--data", type=Path, default="data/bridge.npz", help="as experiments.flies.read writes of PEN1-PB")
     p.add_argument("--updates", type=int, default=800, help="of every fit")
     p.add_argument("--replicas", type=int, default=1, help="networks for each fly left out")
@@ -148,4 +148,4 @@ def main():
 
 
 if __name__ == "__main__":
-    command.run(main)
+    cli.run(main)

@@ -10,7 +10,7 @@ import torch
 import train
 from model import RNN
 from nsi import units
-from nsi.run import command
+from nsi.run import cli
 from nsi.windows import Windows
 
 SETTINGS = (
@@ -45,4 +45,4 @@ def main():
 
 
 if __name__ == "__main__":
-    command.run(main)
+    cli.run(main)

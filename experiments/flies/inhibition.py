@@ -29,10 +29,10 @@ from experiments.flies.fit import fitted
 from experiments.flies.neurons import alike, input_units, leads, mapped, placed
 from experiments.flies.prediction import HORIZONS, missed, pieces, predict, vector
 from experiments.flies.wiring import connectome, displacement, nulls, profile
-from nsi import figures, recordings
+from nsi import figures, files, recordings
 from nsi.connectivity import correlation
 from nsi.network import synaptic_state
-from nsi.run import command, files
+from nsi.run import cli
 
 ASSUMED = "inhibition"
 FITS = {"nothing assumed": "none", ASSUMED: "inhibition", f"{ASSUMED}, shuffled velocity": "inhibition"}
@@ -170,7 +170,7 @@ def figure(results):
 
 
 def main():
-    p = command.Parser("Fit real flies under the assumption that E-PG neurons inhibit each other, and test it.")
+    p = cli.Parser("Fit real flies under the assumption that E-PG neurons inhibit each other, and test it.")
     p.add_argument("--data", type=Path, default="data/fly.npz", help="as experiments.flies.read writes")
     p.add_argument("--connectome", type=Path, default="data/hemibrain_hd_152.npz", help="see the page")
     p.add_argument("--updates", type=int, default=800, help="of every fit")
@@ -198,4 +198,4 @@ def main():
 
 
 if __name__ == "__main__":
-    command.run(main)
+    cli.run(main)

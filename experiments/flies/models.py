@@ -18,7 +18,7 @@ from experiments.flies import prediction
 from experiments.flies.fit import fitted
 from nsi import recordings
 from nsi.recordings import flies
-from nsi.run import command
+from nsi.run import cli
 
 DECAY = 0.3  # s, of GCaMP6f's fluorescence in fly neurons, roughly
 
@@ -74,7 +74,7 @@ def errors(rec, options, change, folder, more):
 
 
 def main():
-    p = command.Parser("Compare observation models on flies left out.")
+    p = cli.Parser("Compare observation models on flies left out.")
     p.add_argument("--data", type=Path, default="data/fly.npz", help="as experiments.flies.read writes")
     p.add_argument("--folder", type=Path, default="PEN1-EB", help="the authors' files, for their own scaling")
     p.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS), help="these variants")
@@ -92,4 +92,4 @@ def main():
 
 
 if __name__ == "__main__":
-    command.run(main)
+    cli.run(main)

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from nsi import recordings
 from nsi.recordings import flies
-from nsi.run import command
+from nsi.run import cli
 
 
 def main():
-    p = command.Parser("Turn the recordings of Turner-Evans et al. 2017 into a data file.")
+    p = cli.Parser("Turn the recordings of Turner-Evans et al. 2017 into a data file.")
     p.add_argument("folder", type=Path, help="with the authors' .mat files, one folder per day, as in PEN1-EB")
     p.add_argument("--out", type=Path, default="data/fly.npz", help="the data file")
     p.add_argument("--condition", default="Dark", help="of the trials: Dark, 1x or 2x")
@@ -30,4 +30,4 @@ def main():
 
 
 if __name__ == "__main__":
-    command.run(main)
+    cli.run(main)

@@ -37,7 +37,7 @@ from experiments.flies.prediction import BEFORE, EVERY, ahead, vector
 from nsi import recordings
 from nsi.geometry import RING
 from nsi.network import run, synaptic_state
-from nsi.run import command
+from nsi.run import cli
 from nsi.unrecorded import explained
 
 HIDDEN, PULL = 64, 0.2  # hidden units, and the pull of the training
@@ -217,7 +217,7 @@ def told(chosen):
 
 
 def main():
-    p = command.Parser("Infer the bump of E-PG from P-EN1 neurons of the protocerebral bridge alone.")
+    p = cli.Parser("Infer the bump of E-PG from P-EN1 neurons of the protocerebral bridge alone.")
     p.add_argument("--data", type=Path, default="data/bridge.npz", help="as experiments.flies.read writes of PEN1-PB")
     p.add_argument("--updates", type=int, default=1600, help="of every fit")
     p.add_argument("--replicas", type=int, default=2, help="networks for each fly left out")
@@ -235,4 +235,4 @@ def main():
 
 
 if __name__ == "__main__":
-    command.run(main)
+    cli.run(main)

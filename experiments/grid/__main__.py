@@ -21,9 +21,9 @@ from experiments import runs
 from experiments.estimate.baselines import least_squares
 from experiments.grid import figures as pictures
 from experiments.grid import shapes
-from nsi import circuits, connectivity, figures, geometry, prediction, ratemaps, recordings
+from nsi import circuits, connectivity, figures, files, geometry, prediction, ratemaps, recordings
 from nsi.network import Network
-from nsi.run import checkpoint, files, folder
+from nsi.run import checkpoint
 from nsi.uneven import uneven
 
 FOLDER = runs.folder_of(__file__)
@@ -68,7 +68,7 @@ def recording(case, seed, side, trials, steps):
 def default():
     """The fit of the default sheet, as measured by the page's own commands. Returns: {measure: value}, or None."""
     path, run = runs.ROOT / "data" / "grid.npz", runs.ROOT / "runs" / "grid"
-    metrics = folder.read_metrics(run)
+    metrics = files.read_json(run / "metrics.json")
     if not path.exists() or metrics is None or not metrics.get("finished", True):
         return None
     rec = recordings.load(path)

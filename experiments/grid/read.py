@@ -6,11 +6,11 @@ import numpy as np
 
 from nsi import recordings
 from nsi.recordings import modules
-from nsi.run import command
+from nsi.run import cli
 
 
 def main():
-    p, size = command.Parser("Turn a module of grid cells, Gardner et al. 2022, into a data file."), command.number
+    p, size = cli.Parser("Turn a module of grid cells, Gardner et al. 2022, into a data file."), cli.number
     p.add_argument("file", type=Path, help="the .npz file of a rat's day, as released")
     p.add_argument("--module", type=size(int, 1), default=1, help="its number")
     p.add_argument("--start", type=size(float, 0), default=-np.inf, help="of the session, s (default: the first)")
@@ -28,4 +28,4 @@ def main():
 
 
 if __name__ == "__main__":
-    command.run(main)
+    cli.run(main)

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments import runs
-from nsi.run import checkpoint, command
+from nsi.run import checkpoint, cli
 
 SIMULATION = ["cann.py", "--trials", 8, "--steps", 150]
 FIT = ["train.py", "--batch", 4, "--window", 20, "--input-units", 20, "--wandb", "disabled"]
@@ -97,11 +97,11 @@ def table(found):
 
 
 def main():
-    p = command.Parser("Kill the simulation and the fit at random moments, and see what they leave.")
-    p.add_argument("--kills", type=command.number(int, 1), default=50, help="of either script")
+    p = cli.Parser("Kill the simulation and the fit at random moments, and see what they leave.")
+    p.add_argument("--kills", type=cli.number(int, 1), default=50, help="of either script")
     p.add_argument("--only", choices=["cann.py", "train.py"], nargs="+", default=["cann.py", "train.py"], help="these")
-    p.add_argument("--updates", type=command.number(int, 1), default=1000, help="of the fits")
-    p.add_argument("--seed", type=command.number(int, 0), default=0, help="of the moments")
+    p.add_argument("--updates", type=cli.number(int, 1), default=1000, help="of the fits")
+    p.add_argument("--seed", type=cli.number(int, 0), default=0, help="of the moments")
     args = p.parse_args()
     found, rng, victims = {}, np.random.default_rng(args.seed), {"cann.py": simulations, "train.py": fits}
     with tempfile.TemporaryDirectory() as folder:
@@ -116,4 +116,4 @@ def main():
 
 
 if __name__ == "__main__":
-    command.run(main)
+    cli.run(main)

@@ -17,10 +17,9 @@ import numpy as np
 
 import cann
 from experiments import runs
-from nsi import figures, recordings, stimulation
+from nsi import figures, files, recordings, stimulation
 from nsi.circuits import ring as circuit_of
 from nsi.geometry import RING
-from nsi.run import files
 from nsi.uneven import uneven
 
 FOLDER = runs.folder_of(__file__)

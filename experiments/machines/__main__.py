@@ -18,7 +18,7 @@ import numpy as np
 
 from experiments import runs
 from nsi import recordings
-from nsi.run import command
+from nsi.run import cli
 
 KERNELS = {
     "AVX-512": {"OPENBLAS_CORETYPE": "SkylakeX"},
@@ -80,10 +80,10 @@ def made(found):
 
 
 def main():
-    p = command.Parser("Repeat a simulation and a fit as other processors and numbers of threads compute them.")
-    p.add_argument("--trials", type=command.number(int, 1), default=60, help="of the recording")
-    p.add_argument("--steps", type=command.number(int, 1), default=500, help="of each trial")
-    p.add_argument("--updates", type=command.number(int, 1), help="of each fit (default: train.py's)")
+    p = cli.Parser("Repeat a simulation and a fit as other processors and numbers of threads compute them.")
+    p.add_argument("--trials", type=cli.number(int, 1), default=60, help="of the recording")
+    p.add_argument("--steps", type=cli.number(int, 1), default=500, help="of each trial")
+    p.add_argument("--updates", type=cli.number(int, 1), help="of each fit (default: train.py's)")
     args = p.parse_args()
     there = "avx512bw" in Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else False
     kernels = [name for name in KERNELS if there or name != "AVX-512"]
@@ -113,4 +113,4 @@ def main():
 
 
 if __name__ == "__main__":
-    command.run(main)
+    cli.run(main)

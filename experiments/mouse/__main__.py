@@ -17,7 +17,7 @@ import numpy as np
 
 from experiments import runs
 from nsi import connectivity, figures, geometry, network, recordings
-from nsi.run import checkpoint, command
+from nsi.run import checkpoint, cli
 
 AHEAD = "0.25", "0.5", "1", "2"
 STARTS, SECONDS, KEPT = 1500, 4.0, 1.0  # random states; s that the network runs, of which the last are kept
@@ -115,7 +115,7 @@ def draw(results):
 
 
 def main():
-    p = command.Parser("Fit a mouse's head-direction cells, and test the fit awake and asleep.")
+    p = cli.Parser("Fit a mouse's head-direction cells, and test the fit awake and asleep.")
     p.add_argument("--data", type=Path, default="data/mouse.npz", help="as experiments.mouse.read writes")
     p.add_argument("--seeds", type=int, default=3, help="fits of the recording; null models are fitted once")
     p.add_argument("--updates", type=int, default=1100, help="of every fit")
@@ -156,4 +156,4 @@ def main():
 
 
 if __name__ == "__main__":
-    command.run(main)
+    cli.run(main)

@@ -16,10 +16,10 @@ import cann
 from experiments import runs
 from experiments.orders import flies
 from experiments.orders.figures import fly as draw_flies
-from nsi import circuits, figures, orders, recordings
+from nsi import circuits, figures, files, orders, recordings
 from nsi.geometry import RING
 from nsi.measures import valid_json
-from nsi.run import checkpoint, files
+from nsi.run import checkpoint
 
 FOLDER = runs.folder_of(__file__)
 CIRCUITS = "ring", "even", "saturating", "quadratic", "product"

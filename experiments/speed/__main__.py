@@ -22,11 +22,10 @@ import torch
 import cann
 from experiments import runs
 from model import RNN
-from nsi import figures, recordings, stimulation
+from nsi import figures, files, recordings, stimulation
 from nsi.circuits import ring
 from nsi.gradient import Gradient
 from nsi.optimiser import Adam
-from nsi.run import files
 from nsi.windows import Windows
 
 HERE = "experiments.speed.__main__"

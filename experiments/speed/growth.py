@@ -29,9 +29,8 @@ from experiments import runs
 from experiments.connections.__main__ import CORRELATION, LEAST_SQUARES, PROJECT, trainable, true_alpha
 from experiments.estimate.baselines import least_squares
 from experiments.speed.__main__ import DEFAULTS
-from nsi import circuits, figures, recordings
+from nsi import circuits, figures, files, recordings
 from nsi.estimation import estimate
-from nsi.run import files
 
 HERE, FOLDER = "experiments.speed.growth", runs.folder_of(__file__)
 SIZES = {

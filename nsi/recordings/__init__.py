@@ -22,9 +22,10 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
+from nsi import files
+from nsi.errors import BadInput
+from nsi.files import whole
 from nsi.geometry import RING
-from nsi.run import files
-from nsi.run.files import BadInput, whole
 
 TRUTH = ("true_W", "true_W_in", "true_b", "true_gate", "true_orders", "hidden_rates")
 OUTLYING = 10

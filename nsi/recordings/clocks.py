@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nsi.run.files import BadInput
+from nsi.errors import BadInput
 
 BEYOND = 1e20  # no time in any unit, down to ns since 1970
 COARSE, FINE = 1.0, 1e-4  # s, time steps that are other units than seconds, or no recording of neurons

@@ -34,8 +34,8 @@ from collections import Counter
 
 import numpy as np
 
+from nsi.errors import BadInput
 from nsi.recordings import matlab
-from nsi.run.files import BadInput
 
 NAME = re.compile(r"(Fly\d+)_.*?6fx([A-Za-z0-9]+)_jRG(?:C|ECO)1ax([A-Za-z0-9]+)_([A-Za-z0-9.]+?)(?:_\d+)?\.mat")
 COMPASS, SHIFTERS = "60D05", "37F06"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from scipy.io import loadmat
 
-from nsi.run import files
-from nsi.run.files import BadInput
+from nsi import files
+from nsi.errors import BadInput
 
 COMPRESSED, CHUNK = 15, 2**16  # type of an element that zlib compressed, with a checksum; bytes read at a time
 

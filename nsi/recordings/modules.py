@@ -20,10 +20,9 @@ from pathlib import Path
 import numpy as np
 from numpy.lib import format as npy
 
-from nsi import ratemaps
+from nsi import files, ratemaps
+from nsi.errors import BadInput
 from nsi.recordings import clocks, paths, sessions
-from nsi.run import files
-from nsi.run.files import BadInput
 
 STEP, SMOOTH, GAP = 0.02, 0.06, 0.1  # s
 FEWEST = 10  # spikes of a cell in the session, below which it is left out

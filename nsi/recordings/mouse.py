@@ -19,8 +19,8 @@ same Gaussian. *Trials* are stretches of at most LONGEST.
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
+from nsi.errors import BadInput
 from nsi.recordings import matlab, sessions
-from nsi.run.files import BadInput
 
 BIN, STEP, SMOOTH = 0.01, 2, 0.06  # s of a bin; bins of a time step; s.d. of the Gaussian, s
 LONGEST, SHORTEST = 10.0, 2.0  # s, of a trial

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from nsi import files
+from nsi.errors import BadInput
 from nsi.recordings import clocks
-from nsi.run import files
-from nsi.run.files import BadInput
 
 BOX, SPEED = (0.1, 10.0), (0.005, 2.0)  # m, m/s, of an animal that walks
 SMOOTH = 0.05  # s, s.d. of the smoothing: trackers jump by a pixel, and a pixel per step is a speed

@@ -11,10 +11,10 @@ from typing import NamedTuple
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
+from nsi import files
+from nsi.errors import BadInput
 from nsi.geometry import Torus
 from nsi.recordings import clocks, paths
-from nsi.run import files
-from nsi.run.files import BadInput
 
 TOP = 0.8  # what the 99th percentile of a neuron's rates becomes
 SPARSE = 0.05  # share of its maximum, below which a neuron's 99th percentile does not scale it

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import torch
 
+from nsi.errors import BadInput
+from nsi.files import whole
 from nsi.network import Network
-from nsi.run.files import BadInput, whole
 
 VERSION = 2
 NAMES = "W", "W_in", "b"

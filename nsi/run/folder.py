@@ -5,30 +5,21 @@ another fit's.
 """
 
 import contextlib
-import json
 import os
+from pathlib import Path
 
-from nsi.run.files import BadInput, remove_parts
+from nsi.errors import BadInput
+from nsi.files import lock_file, open_regular, read_json, remove_parts
+from nsi.run import owners
 
 FILES = "model.pt", "hidden.pt", "metrics.json", "connectivity.npz", "report.html"  # and figures/*.png
-MAX_METRICS_BYTES = 2**26
-
-
-def read_metrics(folder):
-    """The content of a folder's metrics.json. Returns: dict, or None where there is no such file, or a damaged one."""
-    path = folder / "metrics.json"
-    with contextlib.suppress(OSError, ValueError, RecursionError):
-        if path.is_file() and path.stat().st_size <= MAX_METRICS_BYTES:  # a pipe would be waited for
-            metrics = json.loads(path.read_text(encoding="utf-8"))
-            return metrics if isinstance(metrics, dict) else None
-    return None
 
 
 def refuse_earlier(out, resume, overwrite):
     """Raise BadInput where a folder holds the measures of an earlier fit, unless it goes on or is to be replaced."""
     if resume or overwrite or not os.path.lexists(out / "metrics.json"):
         return
-    metrics = read_metrics(out)
+    metrics = read_json(out / "metrics.json")
     if metrics is None:
         raise BadInput(
             f"{out}: holds a metrics.json that cannot be read; expected another --out, or --overwrite to fit anew"
@@ -54,3 +45,36 @@ def clear(out, keep=()):
         raise BadInput(f"{error.filename}: cannot be removed ({error.strerror or error})") from None
     with contextlib.suppress(OSError):  # there is none, or the user keeps more in it
         figures.rmdir()
+
+
+@contextlib.contextmanager
+def alone(folder):
+    """Make `folder` and keep other runs out of it for the length of the block; a kill lets go of it.
+
+    Raises: BadInput where another run is in it, or where it cannot be written, before hours are spent on filling it.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        lock = open_regular(Path(folder) / ".lock", os.O_RDWR | os.O_CREAT)
+    except OSError as error:
+        raise BadInput(f"{folder}: cannot be written ({error.strerror or error})") from None
+    with lock:
+        locked = lock_file(lock)
+        if locked is False:
+            raise BadInput(f"{folder}: another run is writing here; expected a folder of its own")
+        owner = Path(folder) / ".owner"
+        try:
+            other = owners.claim(owner, locks_work=bool(locked))
+        except OSError as error:
+            raise BadInput(f"{folder}: cannot be written ({error.strerror or error})") from None
+        if other and other.is_here():
+            raise BadInput(f"{folder}: another run is writing here; expected a folder of its own")
+        if other:
+            raise BadInput(
+                f"{folder}: process {other.pid} of {other.host} may be writing here, which cannot be checked without "
+                f"file locks; expected a folder of its own, or, if that run has ended, that {owner} is removed"
+            )
+        try:
+            yield
+        finally:
+            owners.release(owner)

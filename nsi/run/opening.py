@@ -7,10 +7,10 @@ from typing import NamedTuple
 import numpy as np
 
 from nsi import geometry, recordings
+from nsi.errors import BadInput
 from nsi.geometry import Ring, Torus
 from nsi.recordings import Recording
 from nsi.run import folder, tracking
-from nsi.run.files import BadInput
 
 
 class Given(NamedTuple):

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from nsi import measures, recordings
-from nsi.run import checkpoint, files, folder, tracking
-from nsi.run.files import BadInput
+from nsi import files, measures, recordings
+from nsi.errors import BadInput
+from nsi.run import checkpoint, folder, interruption, tracking
 from nsi.run.watch import Run, Stage
 
 BEFORE = {"response_units": 0, "assume": "", "assume_hidden": "", "favour": "direct"}  # before there were these options
@@ -78,7 +78,7 @@ def opened(args, options, rec):
     Raises: BadInput where another run is in the folder, or one that does not go on with these options.
     """
     out = args.out
-    with files.alone(out):
+    with folder.alone(out):
         folder.refuse_earlier(out, args.resume, args.overwrite)  # another run may have finished since it was looked at
         state = resume(out / "model.pt", options, args.data, rec) if args.resume else None
         if state is None or state["training"]["updates"] < args.updates:
@@ -88,7 +88,7 @@ def opened(args, options, rec):
         with tracking.tracked(args.wandb, out, config, before) as run:
             try:
                 yield state, run
-            except files.Interrupted as stop:
+            except interruption.Interrupted as stop:
                 stop.done += "; the same command with --resume goes on"
                 raise
 
@@ -100,7 +100,7 @@ def opened(args, options, rec):
 def watched(out, updates, done, options, run, scores):
     """The training's hook, a watch.Run. run: W&B's; updates, done, scores: as Run's."""
     write = lambda weights, training: checkpoint.write(out / "model.pt", weights, options, training)  # noqa: E731
-    with files.postponed() as stopping, Run(out.name, updates, done, run, scores, write, stopping) as watch:
+    with interruption.postponed() as stopping, Run(out.name, updates, done, run, scores, write, stopping) as watch:
         yield watch
 
 

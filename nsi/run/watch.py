@@ -59,7 +59,7 @@ class Run(Watch):
 
     name: for the bar; updates: in all; done: of these, by the run that is continued; wandb: tracking's run; scores:
     called with a Network, what to show beside the loss; write: called with weights and the state of training;
-    stopping: files.postponed's.
+    stopping: interruption.postponed's.
     """
 
     def __init__(self, name, updates, done, wandb, scores, write, stopping):

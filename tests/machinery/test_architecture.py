@@ -28,14 +28,23 @@ def imports(module):
 
 
 def test_imports_are_found():
-    assert {"cann", "model", "train", "nsi", "nsi.network", "nsi.run.files"} <= MODULES.keys()
+    assert {"cann", "model", "train", "nsi", "nsi.network", "nsi.files"} <= MODULES.keys()
     assert {"nsi.losses", "nsi.network"} <= imports("model")
-    assert "nsi.run.files" in imports("nsi.recordings")
+    assert "nsi.files" in imports("nsi.recordings")
 
 
 @pytest.mark.parametrize("module", [name for name in MODULES if name.split(".")[0] == "nsi"])
 def test_nsi_imports_no_script(module):
     assert not {name for name in imports(module) if name.split(".")[0] in SCRIPTS}
+
+
+COMMANDS = {"nsi.design"}  # what `python -m` runs reads a run's folder
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("nsi.")])
+def test_only_runs_and_commands_import_the_machinery_of_a_run(module):
+    if not module.startswith("nsi.run") and module not in COMMANDS:
+        assert not {name for name in imports(module) if name.startswith("nsi.run")}
 
 
 @pytest.mark.parametrize("module", ["cann", "model", "train"])

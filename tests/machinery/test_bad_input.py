@@ -9,8 +9,7 @@ import pytest
 
 import cann
 import train
-from nsi import recordings
-from nsi.run import files
+from nsi import files, recordings
 from tests.tools import GOOD, ROOT, TINY, call
 
 

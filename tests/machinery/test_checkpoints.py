@@ -6,8 +6,8 @@ import torch
 
 import train
 from model import RNN
+from nsi.errors import BadInput
 from nsi.run import checkpoint
-from nsi.run.files import BadInput
 from tests.tools import GOOD, ROOT, TINY, call
 
 DATA = ROOT / "tests" / "data"

@@ -15,8 +15,9 @@ import pytest
 
 import cann
 import train
-from nsi import circuits, recordings, report
-from nsi.run import checkpoint, connections, files, folder, owners, second
+from nsi import circuits, files, recordings, report
+from nsi.errors import BadInput
+from nsi.run import checkpoint, connections, folder, interruption, owners, second
 from tests.tools import ROOT, TINY, call
 
 DRAWN = [option for option in TINY if option != "--no-report"]
@@ -57,7 +58,7 @@ def names(out):
 
 
 def stop(*_, **__):
-    raise files.Interrupted(15)
+    raise interruption.Interrupted(15)
 
 
 # ---- nothing of an earlier fit ----------------------------------------------------------------------------------
@@ -118,7 +119,7 @@ def test_what_is_refused_loses_nothing(out, fitted):
     for options in (["--seed", 1], ["--resume", "--seed", 1], ["--overwrite", "--window", 5000]):
         assert fitted(*options)[0] == 2
         assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
-    with files.alone(out):
+    with folder.alone(out):
         assert fitted("--overwrite")[0] == 2
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
@@ -216,7 +217,7 @@ def without_locks(*_):
 
 
 def test_second_run_is_refused_where_file_locks_do_not_work(out, no_locks, fitted):
-    with files.alone(out):
+    with folder.alone(out):
         status, error = fitted("--overwrite")
     assert (status, error) == (2, f"train.py: {out}: another run is writing here; expected a folder of its own\n")
     assert names(out) == RESULTS | {"model.pt"}
@@ -230,31 +231,31 @@ import fcntl, sys, time
 sys.path.insert(0, {str(ROOT)!r})
 def flock(*_): raise OSError(38, "not implemented")
 fcntl.flock = flock
-from nsi.run import files
-with files.alone({str(tmp_path)!r}):
+from nsi.run import folder
+with folder.alone({str(tmp_path)!r}):
     print("in", flush=True)
     time.sleep(60)
 """
     process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "in\n"
-    with pytest.raises(files.BadInput, match="another run is writing here"), files.alone(tmp_path):
+    with pytest.raises(BadInput, match="another run is writing here"), folder.alone(tmp_path):
         pass
     process.kill()
     process.wait()
     assert (tmp_path / ".owner").exists()
-    with files.alone(tmp_path):
+    with folder.alone(tmp_path):
         pass
     assert not (tmp_path / ".owner").exists()
 
 
 def test_an_owner_on_another_host_is_refused_where_locks_do_not_work(tmp_path, monkeypatch):
     (tmp_path / ".owner").write_text(json.dumps(owners.Owner(1, "5", "elsewhere")))
-    with files.alone(tmp_path):  # it would hold the lock if it lived
+    with folder.alone(tmp_path):  # it would hold the lock if it lived
         pass
     (tmp_path / ".owner").write_text(json.dumps(owners.Owner(1, "5", "elsewhere")))
     monkeypatch.setattr(fcntl, "flock", without_locks)
     said = "process 1 of elsewhere may be writing here, .* is removed"
-    with pytest.raises(files.BadInput, match=said), files.alone(tmp_path):
+    with pytest.raises(BadInput, match=said), folder.alone(tmp_path):
         pass
 
 
@@ -262,7 +263,7 @@ def test_an_owner_on_another_host_is_refused_where_locks_do_not_work(tmp_path, m
 def test_an_owners_file_without_a_name_is_taken_over(content, tmp_path, monkeypatch):
     (tmp_path / ".owner").write_text(content)
     monkeypatch.setattr(owners, "SETTLED", 0)
-    with files.alone(tmp_path):
+    with folder.alone(tmp_path):
         assert json.loads((tmp_path / ".owner").read_text())[0] == os.getpid()
 
 
@@ -276,7 +277,7 @@ def test_another_process_of_the_same_number_is_no_owner(tmp_path):
 
 def test_a_pipe_in_the_place_of_the_lock_is_no_wait(tmp_path):
     os.mkfifo(tmp_path / ".lock")
-    with pytest.raises(files.BadInput, match="cannot be written"), files.alone(tmp_path):
+    with pytest.raises(BadInput, match="cannot be written"), folder.alone(tmp_path):
         pass
 
 

@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import train
-from nsi import recordings
+from nsi import files, recordings
+from nsi.errors import BadInput
 from nsi.run import checkpoint as checkpoints
-from nsi.run import files
 from tests.tools import GOOD, TINY, call
 
 FUZZ = {
@@ -69,7 +69,7 @@ def load_or_refuse(path):
     try:
         rec = recordings.load(path)
         recordings.load_truth(path, rec)
-    except files.BadInput as error:
+    except BadInput as error:
         rec, refusal = None, str(error)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -203,7 +203,7 @@ def test_bomb_is_not_expanded(tmp_path, monkeypatch):
     )
     monkeypatch.setattr(files, "LIMIT", 2**27)
     tracemalloc.start()
-    with pytest.raises(files.BadInput, match=r"takes more memory than is left of the 0\.125 GiB"):
+    with pytest.raises(BadInput, match=r"takes more memory than is left of the 0\.125 GiB"):
         recordings.load(path)
     assert tracemalloc.get_traced_memory()[1] < MEMORY
     tracemalloc.stop()
@@ -212,7 +212,7 @@ def test_bomb_is_not_expanded(tmp_path, monkeypatch):
 def test_other_kinds_of_file_are_refused(tmp_path):
     np.save(tmp_path / "rates.npy", GOOD["rates"])
     for path in (tmp_path / "rates.npy", tmp_path, Path("/dev/zero"), tmp_path / "missing.npz"):
-        with pytest.raises(files.BadInput, match="expected a"):
+        with pytest.raises(BadInput, match="expected a"):
             recordings.load(path)
 
 
@@ -259,7 +259,7 @@ def test_damaged_checkpoints(operations, checkpoint, tmp_path):
     try:
         networks, _ = checkpoints.networks(path)
         assert all(np.isfinite(x).all() for net in networks for x in (net.W, net.W_in, net.b))
-    except files.BadInput as error:
+    except BadInput as error:
         refusal = str(error)
     assert time.process_time() - began < SECONDS
     assert refusal.startswith(f"{path}: ")

@@ -10,9 +10,9 @@ from numpy.lib import format as npy
 
 from experiments.grid import read
 from nsi import check, geometry, recordings
+from nsi.errors import BadInput
 from nsi.geometry import TORUS
 from nsi.recordings import modules
-from nsi.run.files import BadInput
 from tests.tools import call
 
 

@@ -7,8 +7,8 @@ from scipy.io import savemat
 from experiments.mouse import __main__ as experiment
 from experiments.mouse import read
 from nsi import check, geometry, recordings
+from nsi.errors import BadInput
 from nsi.recordings import matlab, mouse, sessions
-from nsi.run.files import BadInput
 from tests.tools import ROOT, call
 
 

@@ -8,7 +8,7 @@ import pytest
 import cann
 import train
 from nsi import design
-from nsi.run import command, opening
+from nsi.run import cli, opening
 from tests.tools import GOOD, ROOT, TINY, call
 
 
@@ -29,7 +29,7 @@ def typed_options(script, monkeypatch):
         raise SystemExit
 
     with monkeypatch.context() as patch:
-        patch.setattr(command.Parser, "parse_args", catch)
+        patch.setattr(cli.Parser, "parse_args", catch)
         with pytest.raises(SystemExit):
             getattr(script, "parse", script.main)()
     of_text = lambda action: getattr(action.type, "__name__", None) in (None, "Path") and not action.choices  # noqa: E731

@@ -7,8 +7,8 @@ import pytest
 from scipy.ndimage import gaussian_filter1d
 
 from nsi import check, geometry, prediction, recordings
+from nsi.errors import BadInput
 from nsi.recordings import sessions
-from nsi.run.files import BadInput
 from tests.tools import ROOT
 
 RECIPES = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "own_data.md").read_text(), re.DOTALL)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from nsi.errors import BadInput
 from nsi.recordings import clocks, sessions
-from nsi.run.files import BadInput
 
 DT, STEPS = 0.01, 12000
 TIME = np.arange(STEPS) * DT

@@ -24,8 +24,8 @@ from PIL import Image
 
 import cann
 import train
-from nsi import circuits, gradient, measures, recordings, simulation
-from nsi.run import checkpoint, connections, files, session, tracking, watch
+from nsi import circuits, files, gradient, measures, recordings, simulation
+from nsi.run import checkpoint, connections, folder, session, tracking, watch
 from tests.tools import GOOD, ROOT, call
 
 SMALL = [
@@ -193,7 +193,7 @@ def test_full_disk_is_a_sentence_and_the_files_of_the_same_fit_remain(name, fitt
 
 
 def test_second_run_in_a_folder_is_refused(fitted, tmp_path):
-    with files.alone(tmp_path / "run"):
+    with folder.alone(tmp_path / "run"):
         status, error = fitted(tmp_path / "run")
     assert (status, error) == (
         2,
@@ -368,7 +368,7 @@ def test_users_project_and_name_are_heeded(tmp_path, monkeypatch):
 
 def test_reader_that_goes_away_is_no_traceback(tmp_path):
     """`python cann.py | head -1`, where Python holds back what it prints until its end."""
-    script = "import sys; from nsi.run import command; command.run(lambda: print('x' * 100))"
+    script = "import sys; from nsi.run import command; cli.run(lambda: print('x' * 100))"
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run([sys.executable, "-c", script], stdout=writer, stderr=subprocess.PIPE, text=True, cwd=ROOT)

@@ -9,9 +9,9 @@ import pytest
 import cann
 import nsi
 from nsi import circuits
+from nsi.errors import BadInput
 from nsi.estimation import intervals
 from nsi.recordings import Recording
-from nsi.run.files import BadInput
 from tests.tools import ROOT
 
 SCRIPT = """

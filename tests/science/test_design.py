@@ -8,10 +8,10 @@ import torch
 
 import cann
 from nsi import circuits, design, recordings, stimulation
+from nsi.errors import BadInput
 from nsi.estimation import estimate
 from nsi.recordings import Recording
 from nsi.run import checkpoint
-from nsi.run.files import BadInput
 from tests.tools import GOOD, call
 
 OFF = ~np.eye(40, dtype=bool)

@@ -7,9 +7,9 @@ import pytest
 
 import cann
 from nsi import circuits, connectivity, network, physiology, ratemaps, stimulation
+from nsi.errors import BadInput
 from nsi.geometry import TORUS
 from nsi.recordings import paths
-from nsi.run.files import BadInput
 from nsi.uneven import uneven
 from tests.tools import call
 

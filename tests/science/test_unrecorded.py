@@ -9,11 +9,11 @@ import train
 from model import RNN
 from nsi import assumed, connectivity, doubts, gradient, prediction, record, recordings, solve, units, unrecorded
 from nsi.circuits import CIRCUITS
+from nsi.errors import BadInput
 from nsi.geometry import RING
 from nsi.network import Network, run, synaptic_state
 from nsi.recordings import Recording
 from nsi.run import checkpoint, second
-from nsi.run.files import BadInput
 
 DRIVEN = np.array([False, True, True])  # of three recorded units
 

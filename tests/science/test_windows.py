@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from nsi.errors import BadInput
 from nsi.network import synaptic_state
 from nsi.recordings import Recording
-from nsi.run.files import BadInput
 
 
 def counted(trials):

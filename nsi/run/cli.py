@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from nsi.run import files
+from nsi import units
+from nsi.errors import BadInput
+from nsi.run import interruption
 
 
 class Help(argparse.ArgumentDefaultsHelpFormatter):
@@ -73,6 +75,37 @@ def number(kind, low=-np.inf, high=np.inf, above=False):
     return parse
 
 
+def stimulus(text):
+    """An argparse type: the amplitude of pulses, a number of at least 0, or the path of a stimulus, .npz."""
+    amplitude = value(float, "a number of at least 0, or the name of a file that ends in .npz")
+    return Path(text) if text.endswith(".npz") else number(amplitude, 0)(text)
+
+
+def recorded_neurons(text):
+    """An argparse type: compass, shifters, half, or a number of shifters to record with the compass."""
+
+    def parse(text):
+        if text in ("compass", "shifters", "half"):
+            return text
+        if int(text) < 1:
+            raise ValueError(text)
+        return int(text)
+
+    return value(parse, "compass, shifters, half (of each), or a number of shifters of at least 1")(text)
+
+
+def assumptions(text):
+    """An argparse type: names of units.ASSUMPTIONS with commas between, or none. Returns: str, in their order."""
+
+    def parse(text):
+        names = [] if text == "none" else [name.strip() for name in text.split(",")]
+        if set(names) - set(units.ASSUMPTIONS):
+            raise ValueError(text)
+        return ",".join(name for name in units.ASSUMPTIONS if name in names)
+
+    return value(parse, units.CHOICES)(text)
+
+
 def run(main):
     """Call a script's main function, and return what it does; a BadInput becomes one sentence and exit status 2, an
     interruption 130 or 143."""
@@ -81,16 +114,16 @@ def run(main):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a folder's name, or a dash, that the locale does not have
     try:
-        with files.on_interruption(files.interrupt):
+        with interruption.handle(interruption.interrupt):
             result = main()
             sys.stdout.flush()  # here, since what fails when Python ends is a traceback
             return result
-    except files.BadInput as error:
+    except BadInput as error:
         print(f"{name}: {error}", file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:  # whoever was reading has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
-    except files.Interrupted as stop:
+    except interruption.Interrupted as stop:
         print(f"{name}: stopped by {signal.Signals(stop.number).name}{stop.done}", file=sys.stderr)
         sys.exit(128 + stop.number)

@@ -1,4 +1,4 @@
-"""Files that survive what happens to a run, and files that a run survives.
+"""Files: written whole or not at all, and read without executing what is in them.
 
 Written: beside their place and renamed, so that a kill, a full disk or a second run leaves the old whole file or the
 new one. What a kill leaves half written is called `.NAME.*.part*`, and goes when NAME is next written.
@@ -8,9 +8,9 @@ Read: arrays without pickles, by numpy, and no more of them than a recording may
 import contextlib
 import errno
 import fcntl
+import json
 import math
 import os
-import signal
 import stat
 import tempfile
 import time
@@ -21,15 +21,12 @@ from pathlib import Path
 import numpy as np
 from numpy.lib import format as npy
 
-from nsi.run import owners
+from nsi.errors import BadInput
 
 LIMIT = 4 * 2**30  # bytes, what may be read of one file, once expanded
 NUMPYS = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED  # compressions that numpy writes; others may claim any memory
+MAX_JSON_BYTES = 2**26
 ABANDONED = 3600  # s since it was last written to: a half-written file that nobody is writing any more
-
-
-class BadInput(Exception):
-    """Something the user gave cannot be used; the message is one sentence for them."""
 
 
 # ---- reading ----------------------------------------------------------------------------------------------------
@@ -91,6 +88,15 @@ class Archive:
         return shape, size
 
 
+def read_json(path):
+    """A JSON file's dictionary, or None where there is no such file, or a damaged one."""
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        if path.is_file() and path.stat().st_size <= MAX_JSON_BYTES:  # a pipe would be waited for
+            content = json.loads(path.read_text(encoding="utf-8"))
+            return content if isinstance(content, dict) else None
+    return None
+
+
 # ---- writing ----------------------------------------------------------------------------------------------------
 
 
@@ -107,7 +113,7 @@ def whole(path):
         remove_parts(path)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=f".part{path.suffix}")
         with os.fdopen(handle) as mine:
-            _lock(mine)
+            lock_file(mine)
             yield temporary
             with open(temporary, "rb") as file:
                 os.fsync(file.fileno())
@@ -126,13 +132,13 @@ def remove_parts(path):
     """Remove what killed runs left half written beside `path`. A living run holds a lock on its own part, or, where
     locks do not work, has written it lately."""
     for left in path.parent.glob(f".{escape(path.name)}.*.part*"):
-        with contextlib.suppress(OSError), _open_regular(left) as file:
-            locked = _lock(file)
+        with contextlib.suppress(OSError), open_regular(left) as file:
+            locked = lock_file(file)
             if locked or (locked is None and time.time() - os.fstat(file.fileno()).st_mtime > ABANDONED):
                 left.unlink()
 
 
-def _lock(file):
+def lock_file(file):
     """Lock an open file, until it is closed. Returns: whether nobody else had; None where locks do not work."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -143,7 +149,7 @@ def _lock(file):
     return True
 
 
-def _open_regular(path, flags=os.O_RDONLY):
+def open_regular(path, flags=os.O_RDONLY):
     """Open a file by its number. Raises: OSError where it is a pipe, which would be waited for, or a device."""
     file = os.fdopen(os.open(path, flags | os.O_NONBLOCK, 0o666))
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -157,82 +163,3 @@ def writable(folder):
     with whole(Path(folder) / ".writable"):
         pass
     (Path(folder) / ".writable").unlink(missing_ok=True)  # another run may have been as quick
-
-
-@contextlib.contextmanager
-def alone(folder):
-    """Make `folder` and keep other runs out of it for the length of the block; a kill lets go of it.
-
-    Raises: BadInput where another run is in it, or where it cannot be written, before hours are spent on filling it.
-    """
-    try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        lock = _open_regular(Path(folder) / ".lock", os.O_RDWR | os.O_CREAT)
-    except OSError as error:
-        raise BadInput(f"{folder}: cannot be written ({error.strerror or error})") from None
-    with lock:
-        locked = _lock(lock)
-        if locked is False:
-            raise BadInput(f"{folder}: another run is writing here; expected a folder of its own")
-        owner = Path(folder) / ".owner"
-        try:
-            other = owners.claim(owner, locks_work=bool(locked))
-        except OSError as error:
-            raise BadInput(f"{folder}: cannot be written ({error.strerror or error})") from None
-        if other and other.is_here():
-            raise BadInput(f"{folder}: another run is writing here; expected a folder of its own")
-        if other:
-            raise BadInput(
-                f"{folder}: process {other.pid} of {other.host} may be writing here, which cannot be checked without "
-                f"file locks; expected a folder of its own, or, if that run has ended, that {owner} is removed"
-            )
-        try:
-            yield
-        finally:
-            owners.release(owner)
-
-
-# ---- interruption -----------------------------------------------------------------------------------------------
-
-
-class Interrupted(BaseException):
-    """Ctrl-C or SIGTERM. number: the signal's; done: what was done before, and how to go on, for the user."""
-
-    def __init__(self, number, done=""):
-        super().__init__(number, done)
-        self.number, self.done = number, done
-
-
-@contextlib.contextmanager
-def on_interruption(handler):
-    """Have Ctrl-C and SIGTERM call handler(number, frame) for the length of the block."""
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, handler) for number in signals]
-    try:
-        yield
-    finally:
-        for number, previous in zip(signals, before, strict=True):
-            signal.signal(number, previous)
-
-
-def interrupt(number, _):
-    """Raise Interrupted: the handler of a script that has nothing to finish."""
-    raise Interrupted(number)
-
-
-@contextlib.contextmanager
-def postponed():
-    """Put Ctrl-C and SIGTERM off for the length of the block, once.
-
-    Gives: a function that returns the signal that has come, or 0. A second signal raises Interrupted, unless it comes
-    within a second: a terminal and a shell script may both pass on one Ctrl-C.
-    """
-    came = []
-
-    def note(number, frame):
-        if came and time.monotonic() > came[1] + 1:
-            interrupt(number, frame)
-        came.extend((number, time.monotonic()))
-
-    with on_interruption(note):
-        yield lambda: came[0] if came else 0
