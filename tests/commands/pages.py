@@ -39,7 +39,6 @@ SMALL = {
     "experiments.grid.read": "",
     "experiments.grid": f"--cases even --side 10 --shapes 1 {CIRCUIT}",
     "experiments.machines": "--trials 10 --steps 150 --updates 3",
-    "experiments.kills": "--kills 1 --only cann.py",
     "nsi.design": "--trials 10 --steps 150 --disturbance 4",
 }
 PILOT = "--updates 150 --batch 8 --window 20 --input-units 30 --overwrite --no-report"  # a fit to plan pulses from

@@ -75,7 +75,6 @@ TABLES = {
     "flies": {"flies": "table"},
     "grid": {"made": "made", "scores": "scores", "ahead": "ahead", "trust": "trust", "sheet": "sheet",
              "unordered": "unordered", "verdicts": "verdicts"},
-    "kills": {"kills": "table"},
     "machines": {"made": "made", "machines": "table"},
     "limits": {"made": "made", "limits": "table", "single": "single"},
     "mouse": {"prediction": "table", "asleep": "asleep_table"},

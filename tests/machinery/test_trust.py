@@ -118,6 +118,27 @@ def test_interrupted_fit_goes_on_to_the_same_bytes(number, during, call_number, 
     assert results(tmp_path / "cut") == results(tmp_path / "whole")
 
 
+def test_killed_fit_goes_on_from_its_last_checkpoint_to_the_same_bytes(fitted, tmp_path, monkeypatch):
+    assert fitted(tmp_path / "whole")[0] == 0
+    child = os.fork()
+    if not child:
+        original = session.first_divergence
+        monkeypatch.setattr(watch, "CHECKPOINT_EVERY", 3)
+        monkeypatch.setattr(
+            session,
+            "first_divergence",
+            lambda before, update, *more: (
+                os.kill(os.getpid(), signal.SIGKILL) if update == 8 else original(before, update, *more)
+            ),
+        )
+        fitted(tmp_path / "killed")
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    assert checkpoint.read(tmp_path / "killed" / "model.pt")["training"]["updates"] == 6
+    assert fitted(tmp_path / "killed", "--resume") == (0, "")
+    assert results(tmp_path / "killed") == results(tmp_path / "whole")
+
+
 def test_interrupted_simulation_leaves_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(simulation, "simulate", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     status, error = call(cann, monkeypatch, capsys, "--out", tmp_path / "ring.npz")
