@@ -18,9 +18,9 @@ from typing import NamedTuple
 import numpy as np
 
 from nsi.geometry import RING, TORUS, Ring, Torus
+from nsi.geometry.plane_waves import third
 from nsi.network import Network
 from nsi.stimulation import random_velocity
-from nsi.waves import third
 
 
 class Circuit(NamedTuple):

@@ -40,13 +40,13 @@ def _torus_report(simulate, circuit, noise, seed):
 def field_report(data, neurons=16):
     """The firing fields of a recording of grid cells in a box, in words. data: cann.simulate_recording's. Yields: a
     line."""
-    from nsi import ratemaps  # slow to import
+    from nsi.geometry import rate_maps  # slow to import
 
     rates, position = (data[key].reshape(-1, data[key].shape[-1]) for key in ("rates", "position"))
     some = np.linspace(0, rates.shape[-1] - 1, neurons).astype(int)
-    maps, size = ratemaps.rate_maps(rates[::2, some], position[::2])
-    repeats = [ratemaps.autocorrelogram(one) for one in maps]
-    scores, apart = [ratemaps.grid_score(r) for r in repeats], [ratemaps.spacing(r) for r in repeats]
+    maps, size = rate_maps.rate_maps(rates[::2, some], position[::2])
+    repeats = [rate_maps.autocorrelogram(one) for one in maps]
+    scores, apart = [rate_maps.grid_score(r) for r in repeats], [rate_maps.spacing(r) for r in repeats]
     apart = f"{np.nanmean(apart) * size.mean():.2f} m" if np.isfinite(apart).any() else "not to be seen"
     yield f"grid score     {np.mean(scores):.2f}, least {np.min(scores):.2f}, of {neurons} rate maps; spacing {apart}"
 

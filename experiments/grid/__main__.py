@@ -5,7 +5,7 @@ nothing but the file: evenly connected, recorded passively; with connections tha
 passively and with known current pulses; and 80 of the cells in no order, as rates and as Poisson spikes. Beside the
 fits: the control, the correlation matrix of the rates, least squares, and the circuit itself. Takes up the fit of the
 default sheet from runs/grid, where it is, as the page's two commands make it. Then asks of recordings of a ring, a
-torus, two rings, place cells and noise which of these made them (nsi/verdict.py).
+torus, two rings, place cells and noise which of these made them (nsi/geometry/classify.py).
 
 Writes results.json, grid.png and the page's tables. Run it from the top folder, as `python -m experiments.grid`.
 """
@@ -21,7 +21,8 @@ from experiments import runs
 from experiments.estimate.baselines import least_squares
 from experiments.grid import figures as pictures
 from experiments.grid import shapes
-from nsi import circuits, connectivity, figures, files, geometry, prediction, ratemaps, recordings
+from nsi import circuits, connectivity, figures, files, geometry, prediction, recordings
+from nsi.geometry import rate_maps
 from nsi.network import Network
 from nsi.run import checkpoint
 from nsi.uneven import uneven
@@ -135,10 +136,10 @@ def measured(case, seed, folder, sizes, rivals, options):
 def drawn_arrays(data, fitted, true, gates):
     """What the figure shows of a recording and its fit, as lists."""
     rates, position = (data[key].reshape(-1, data[key].shape[-1]) for key in ("rates", "position"))
-    maps, _ = ratemaps.rate_maps(rates[:, [0]], position)
+    maps, _ = rate_maps.rate_maps(rates[:, [0]], position)
     profile = geometry.TORUS.profile  # these cells are in order
     arrays = {
-        "bump": data["rates"][0, -1], "map": maps[0], "repeats": ratemaps.autocorrelogram(maps[0]),
+        "bump": data["rates"][0, -1], "map": maps[0], "repeats": rate_maps.autocorrelogram(maps[0]),
         "W": [profile(W)[1] for W in (true, fitted)], "W_sd": profile(fitted)[2],
         "gate": [[profile(g)[1] for g in gate] for gate in gates[::-1]],
     }  # fmt: skip

@@ -5,8 +5,8 @@ import numpy as np
 import cann
 from nsi import circuits, stimulation
 from nsi.geometry import TORUS
+from nsi.geometry.classify import classify_shape
 from nsi.recordings import Recording
-from nsi.verdict import verdict
 
 TRIALS, STEPS = 40, 400
 
@@ -88,4 +88,4 @@ def recording(name, seed):
 
 def called(name, seed):
     """The verdict on it, in a word or two."""
-    return verdict(recording(name, seed)).shape
+    return classify_shape(recording(name, seed)).shape

@@ -20,8 +20,9 @@ from pathlib import Path
 import numpy as np
 from numpy.lib import format as npy
 
-from nsi import files, ratemaps
+from nsi import files
 from nsi.errors import BadInput
+from nsi.geometry import rate_maps
 from nsi.recordings import clocks, paths, sessions
 
 STEP, SMOOTH, GAP = 0.02, 0.06, 0.1  # s
@@ -135,9 +136,9 @@ def _counts(spikes, t, bins):
 
 def measured_spacing(counts, position):
     """Median spacing (m) of the firing fields, over cells whose rate map is a grid. Raises: BadInput without any."""
-    maps, size = ratemaps.rate_maps(counts[:, :: 1 + counts.shape[1] // MAPPED], position)
-    repeats = [ratemaps.autocorrelogram(one) for one in maps]
-    apart = [ratemaps.spacing(r) for r in repeats if ratemaps.grid_score(r) > GRID]
+    maps, size = rate_maps.rate_maps(counts[:, :: 1 + counts.shape[1] // MAPPED], position)
+    repeats = [rate_maps.autocorrelogram(one) for one in maps]
+    apart = [rate_maps.spacing(r) for r in repeats if rate_maps.grid_score(r) > GRID]
     apart = [x * size.mean() for x in apart if np.isfinite(x)]
     if not apart:
         raise BadInput("no cell's rate map is a grid of several fields; expected --spacing, in m")

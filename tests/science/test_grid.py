@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import cann
-from nsi import circuits, connectivity, network, physiology, ratemaps, stimulation
+from nsi import circuits, connectivity, network, physiology, stimulation
 from nsi.errors import BadInput
-from nsi.geometry import TORUS
+from nsi.geometry import TORUS, rate_maps
 from nsi.recordings import paths
 from nsi.uneven import uneven
 from tests.tools import call
@@ -241,22 +241,22 @@ def fields(lattice):
     waves = where @ (2 * np.pi * np.linalg.inv(lattice))
     if lattice[0] @ lattice[1] != 0:  # hexagonal
         waves = np.concatenate([waves, waves[:, 1:] - waves[:, :1]], 1)
-    return ratemaps.rate_maps(np.maximum(0, np.cos(waves).mean(1, keepdims=True)), where)
+    return rate_maps.rate_maps(np.maximum(0, np.cos(waves).mean(1, keepdims=True)), where)
 
 
 def test_grid_score_and_spacing():
     hexagonal, size = fields(0.5 * np.array([[1, 0], [-0.5, np.sqrt(0.75)]]))
-    r = ratemaps.autocorrelogram(hexagonal[0])
-    assert ratemaps.grid_score(r) > 1
-    assert ratemaps.spacing(r) * size.mean() == pytest.approx(0.5, abs=0.02)
+    r = rate_maps.autocorrelogram(hexagonal[0])
+    assert rate_maps.grid_score(r) > 1
+    assert rate_maps.spacing(r) * size.mean() == pytest.approx(0.5, abs=0.02)
     assert r[len(r) // 2, len(r) // 2] == pytest.approx(1)
     square, _ = fields(0.5 * np.eye(2))
-    assert ratemaps.grid_score(ratemaps.autocorrelogram(square[0])) < 0
+    assert rate_maps.grid_score(rate_maps.autocorrelogram(square[0])) < 0
 
 
 def test_rate_maps_are_means_where_the_animal_was():
     where = np.repeat([[0.0, 0.0], [1, 1]], 20, 0)
-    maps, size = ratemaps.rate_maps(np.r_[np.tile([1.0, 3], 10), np.full(20, 5.0)][:, None], where, bins=20)
+    maps, size = rate_maps.rate_maps(np.r_[np.tile([1.0, 3], 10), np.full(20, 5.0)][:, None], where, bins=20)
     np.testing.assert_allclose([maps[0, 0, 0], maps[0, -1, -1]], [2, 5], rtol=1e-6)
     assert np.isnan(maps[0, 0, -1])
     np.testing.assert_allclose(size, 0.05)

@@ -6,8 +6,8 @@ import re
 import numpy as np
 import pytest
 
-from nsi import connectivity, geometry, stimulation, waves
-from nsi.geometry import RING, SYMMETRIES, TORUS, Torus
+from nsi import connectivity, geometry, stimulation
+from nsi.geometry import RING, SYMMETRIES, TORUS, Torus, plane_waves
 from nsi.recordings import Recording
 
 SIDE = 14
@@ -16,7 +16,7 @@ N, PERIOD = SIDE**2, 4 * np.pi / np.sqrt(3)
 
 def activity(phases, places):
     """Rates of neurons at some places while the bump is at some phases. phases: (..., 2). Returns: (..., n)."""
-    apart = waves.third(places) - waves.third(phases)[..., None, :]
+    apart = plane_waves.third(places) - plane_waves.third(phases)[..., None, :]
     return np.maximum(0, np.cos(apart).mean(-1) - 0.25).astype(np.float32)
 
 

@@ -5,11 +5,10 @@ Places and angles carry a last axis of as many phases as the attractor has dimen
 """
 
 import itertools
-from functools import cached_property
 
 import numpy as np
 
-from nsi import waves
+import nsi.geometry.plane_waves as plane_waves
 
 HARMONICS = 30  # around a ring, of which a profile over distance is made at most
 SHEET_WAVES = 5  # the same on a torus, the shortest wave vector being 1
@@ -180,15 +179,15 @@ class Torus:
     def find(self, rates):
         """Each neuron's phases, as the activity has them, whatever the neurons' order in the file.
 
-        Those of `known` where they are; else by `waves.by_modulus`, which leaves the torus' symmetries open.
+        Those of `known` where they are; else by `plane_waves.by_modulus`, which leaves the torus' symmetries open.
         rates: (..., n). Returns: (n, 2) rad.
         """
         n = rates.shape[-1]
         if self.known is not None and len(self.known) == n:
             return self.known
         rates = rates.reshape(-1, n)
-        planes = waves.by_modulus(waves.leading(rates)[1], np.random.default_rng(0))
-        return self.on_sheet(waves.refine(rates, waves.phases(planes)[0]))
+        planes = plane_waves.by_modulus(plane_waves.leading(rates)[1], np.random.default_rng(0))
+        return self.on_sheet(plane_waves.refine(rates, plane_waves.phases(planes)[0]))
 
     def on_sheet(self, found, anchored=False):
         """Phases moved alike so that they lie as near to `places` as that can bring them, and, where each neuron then
@@ -208,7 +207,7 @@ class Torus:
 
     def decode(self, rates, places):
         """Population-vector phases. rates: (..., n); places: (n, 2) rad. Returns: (..., 2) rad in (-pi, pi]."""
-        return waves.shared(np.angle(rates @ np.exp(1j * waves.third(places))))
+        return plane_waves.shared(np.angle(rates @ np.exp(1j * plane_waves.third(places))))
 
     def difference(self, a, b):
         """Difference of phases, of all that differ by whole turns the one nearest in the plane. Returns: like a - b."""
@@ -230,7 +229,7 @@ class Torus:
 
     def bump(self, places, start):
         """A first guess at the state of a bump. places: (n, 2) rad; start: (trials, 2) rad. Returns: (trials, n)."""
-        apart = waves.third(places) - waves.third(np.asarray(start))[:, None]
+        apart = plane_waves.third(places) - plane_waves.third(np.asarray(start))[:, None]
         return np.maximum(0, np.cos(apart).mean(-1))
 
     def order(self, places):
@@ -302,131 +301,6 @@ class Torus:
 
 
 RING, TORUS = Ring(), Torus()
-
-
-# ---- which shape a recording's attractor has --------------------------------------------------------------------
-
-PAIRS = 1.2  # the sixth principal component has so many times the variance of the seventh
-ALIKE = 1.3  # the longest wave vector is at most so many times the shortest
-CLOSED = 0.25  # and their sum, relative to their length, at most this
-MOVED = 0.1  # of the leading components' change the velocity explains so much
-FOLLOWS = 0.5  # mean resultant of decoded activity and recorded heading, from which the heading is of use
-SPAN = 0.5  # s, over which movements are compared
-
-
-TOLD = 0.8  # rad, error of the heading that neurons tell, below which they tell their places
-
-
-def places_of(rec, shape):
-    """The recorded neurons' places: those that the activity spans, unless the given heading tells them better.
-
-    `find` takes neurons for evenly spaced, and may turn the ring over. Where a ring's heading is given, and the
-    headings that neurons prefer decode it within TOLD, these are their places; but where evenly spaced ones agree with
-    them, as they are or turned over, these are kept. Returns: (n, D) rad.
-    """
-    found = shape.find(rec.rates[rec.valid])
-    if shape.dimensions > 1 or rec.heading is None:
-        return found
-    some = rec.trials(slice(None, None, 1 + len(rec.rates) // 20))
-    rates, heading = some.rates[some.valid], some.heading[some.valid][:, 0]
-    bins = np.floor(heading % (2 * np.pi) / (2 * np.pi) * 36).astype(int) % 36
-    count = np.maximum(np.bincount(bins, minlength=36), 1)
-    tuning = np.stack([np.bincount(bins, x, 36) / count for x in rates.T])  # (n, bins)
-    preferred = np.angle(tuning @ np.exp(1j * (np.arange(36) + 0.5) * np.pi / 18))[:, None] % (2 * np.pi)
-    error = np.nanmean(shape.distance(shape.decode(rates, preferred), heading[:, None]))
-    middle = np.angle(np.exp(1j * heading).mean())  # a heading that hardly changes tells no neuron's place
-    if not error < min(TOLD, np.mean(np.abs(np.angle(np.exp(1j * (heading - middle))))) - error):
-        return found
-    for even in (found, -found % (2 * np.pi)):
-        off = np.exp(1j * (even - preferred))[tuning.any(1)]
-        if np.abs(np.angle(off * off.sum().conj())).max() < max(0.2, 2 * np.pi / len(found)):
-            return even
-    return preferred
-
-
-def decoding_error(rec, shape, places):
-    """How far the decoded heading is from the given one, but for each trial's own offset. Returns: rad, mean angle."""
-    off = np.exp(1j * shape.difference(shape.decode(rec.rates, places), rec.heading[..., : shape.dimensions]))
-    off[~rec.valid] = np.nan
-    offset = np.nansum(off, 1, keepdims=True)
-    return float(np.nanmean(np.linalg.norm(np.angle(off * offset.conj()), axis=-1)))
-
-
-def of(rec):
-    """The geometry of a recording's attractor: a torus where two velocities move three waves as they should, else a
-    ring. Returns: Torus, which knows the places of the recording's neurons, or Ring; `said` tells what was found."""
-    if rec.velocity.shape[-1] != 2 or rec.rates.shape[-1] < 7:
-        return RING
-    evidence = Evidence(rec)
-    return Ring(f"a ring: no torus, since {evidence.against}") if evidence.against else evidence.torus()
-
-
-class Evidence:
-    """What a recording of two velocities says for and against a torus."""
-
-    def __init__(self, rec):
-        """rec: Recording, of two velocities and at least seven neurons."""
-        self.rec, self.rates, self.rng = rec, rec.rates[rec.valid], np.random.default_rng(0)
-        variances, self.directions = waves.leading(self.rates)
-        self.ratio = variances[5] / max(variances[6], 1e-12)
-        self.movement = waves.by_velocity(rec.rates, rec.velocity, rec.dt, rec.valid, self.directions, self.rng)
-        self.found, signs, _ = waves.phases(self.movement.waves)
-        self.vectors = None if self.movement.vectors is None else self.movement.vectors * signs[:, None]
-
-    @cached_property
-    def against(self):
-        """Why it is no torus, in words, or "" where nothing speaks against one."""
-        if self.ratio < PAIRS:
-            return f"the sixth principal component has {self.ratio:.2g} times the variance of the seventh"
-        if self.movement.explained < MOVED:
-            return f"the velocity explains {max(0, self.movement.explained):.1%} of how the activity changes"
-        k = self.vectors
-        length = np.linalg.norm(k, axis=1)
-        if length.max() > ALIKE * length.min():
-            return f"its waves are {' : '.join(f'{x / length.max():.2f}' for x in length)} in length"
-        if np.linalg.norm(k[2] - k[1] + k[0]) > CLOSED * length.mean():
-            return "its waves are not 60 degrees apart"
-        return ""
-
-    def torus(self):
-        """The torus, its neurons placed by whatever of the rates, the velocity and the heading places them best."""
-        places = self._by_heading()
-        if places is None:
-            guesses = [self.found, waves.phases(waves.by_modulus(self.directions, self.rng))[0]]
-            places = max((waves.refine(self.rates, guess) for guess in guesses), key=self._clear)
-            vectors = self._vectors(places)
-            symmetry = max(SYMMETRIES, key=lambda M: np.trace(np.linalg.inv(Torus.K) @ M @ vectors))
-            places = TORUS.on_sheet(places @ symmetry.T)
-        u, _, v = np.linalg.svd(np.linalg.inv(Torus.K) @ self._vectors(places))
-        return Torus(places, (u @ v).T)
-
-    def _by_heading(self):
-        """Each neuron's place by the recorded heading, or None where there is none, or the activity does not follow it.
-
-        The mean over all moments does not depend on how evenly the recorded neurons cover the torus.
-        """
-        heading = self.rec.heading
-        if heading is None or heading.shape[-1] != 2:
-            return None
-        heading = heading[self.rec.valid]
-        places = waves.phases(waves.mean_phases(self.rates, np.exp(1j * waves.third(heading))))[0]
-        follows = np.exp(1j * (TORUS.decode(self.rates, places) - heading)).mean(0)
-        return TORUS.on_sheet(places, anchored=True) if np.abs(follows).min() > FOLLOWS else None
-
-    def _clear(self, places):
-        """How well the three waves of each moment agree. Returns: at most 1."""
-        angle = np.angle(self.rates[::10] @ np.exp(1j * waves.third(places)))
-        return np.cos(angle[:, 2] - angle[:, 1] + angle[:, 0]).mean()
-
-    def _vectors(self, places):
-        """Wave vectors by regression of the phases' movements on the velocity's. Returns: (2, 2)."""
-        rec, span = self.rec, max(1, min(round(SPAN / self.rec.dt), self.rec.rates.shape[1] // 4))
-        phases = np.unwrap(TORUS.decode(rec.rates, places), axis=1)
-        moved, both = rec.dt * rec.velocity.cumsum(1, dtype=float), rec.valid[:, span:]
-        driven, turned = ((a[:, span:] - a[:, :-span])[both] for a in (moved, phases))
-        return np.linalg.lstsq(driven, turned)[0].T
-
-
 SYMMETRIES = [
     M
     for M in (np.array(entries).reshape(2, 2) for entries in itertools.product((-1, 0, 1), repeat=4))

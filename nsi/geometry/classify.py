@@ -1,18 +1,20 @@
 """Which attractor made these rates? A ring, a torus, two independent rings and a sheet of place cells, from the rates
 and the velocity alone; and "cannot tell" where the evidence for each of them is missing.
 
-What tells them apart is how a velocity moves the leading components of the activity (waves.by_velocity). On a ring all
+They differ in how a velocity moves the leading components of the activity (plane_waves.by_velocity). On a ring all
 waves have wave vectors along one line, on a torus three of the same length add up, and two rings are two waves along
-different lines, each in neurons of its own. On a sheet that does not close, the place itself can be read off linearly.
+different lines, each in neurons of its own. On a sheet that does not close, the place itself is a linear function of
+the activity.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-from nsi import geometry, waves
+import nsi.geometry.plane_waves as plane_waves
+from nsi.geometry.detect import MIN_EXPLAINED, Evidence
 
-MOVED, BEYOND = 0.1, 3.0  # R^2 that the velocity must explain, and how many times what another trial's explains
+BEYOND = 3.0  # times what another trial's velocity explains, which the velocity must explain
 READ = 0.2  # R^2 that a linear reading of the place must reach on a sheet
 READERS, RIDGE = 40, 0.1  # components of the activity that it is read from, and its ridge, relative to their variance
 FEWEST = 10  # neurons
@@ -21,7 +23,7 @@ LINE = 0.25  # a ring's wave vectors across their common line, relative to along
 APART, OWN = 0.5, 0.35  # sine between two rings' wave vectors; a neuron's part in the other ring, relative to its own
 
 
-class Verdict(NamedTuple):
+class Classification(NamedTuple):
     """What the activity is, and why."""
 
     shape: str  # "ring", "torus", "two rings", "place sheet" or "cannot tell"
@@ -29,35 +31,35 @@ class Verdict(NamedTuple):
     evidence: dict  # numbers by name
 
 
-def verdict(rec):
+def classify_shape(rec):
     """Which attractor made a recording's activity.
 
-    rec: Recording, rates and velocity of which are looked at. Returns: Verdict.
+    rec: Recording, rates and velocity of which are looked at. Returns: Classification.
     """
     rng, rates = np.random.default_rng(0), rec.rates[rec.valid]
     if rec.rates.shape[-1] < FEWEST:
-        return Verdict("cannot tell", f"{rec.rates.shape[-1]} neurons are too few", {})
-    variances, directions = waves.leading(rates)
+        return Classification("cannot tell", f"{rec.rates.shape[-1]} neurons are too few", {})
+    variances, directions = plane_waves.leading(rates)
     ratio = variances[:-1] / np.maximum(variances[1:], 1e-12)
     evidence = {"ring": float(ratio[1]), "two rings": float(ratio[3]), "torus": float(ratio[5])}
 
     def moved(count, velocity=rec.velocity):
-        return waves.by_velocity(rec.rates, velocity, rec.dt, rec.valid, directions[:, :count], rng)
+        return plane_waves.by_velocity(rec.rates, velocity, rec.dt, rec.valid, directions[:, :count], rng)
 
     evidence["read"] = read = reading(rec)
     if read > READ:
-        return Verdict("place sheet", f"the place is read linearly off the activity, R^2 {read:.2f}", evidence)
+        return Classification("place sheet", f"the place is read linearly off the activity, R^2 {read:.2f}", evidence)
     movements = {"ring": moved(2), "two rings": moved(4), "torus": moved(6)}
     others = np.roll(rec.velocity, 1, 0)
     for name, movement in movements.items():
         evidence[f"{name} moved"] = movement.explained
     other = max(0.0, *(moved(count, others).explained for count in (2, 6)))
-    trusted = {k: m for k, m in movements.items() if m.explained > max(MOVED, BEYOND * other)}
+    trusted = {k: m for k, m in movements.items() if m.explained > max(MIN_EXPLAINED, BEYOND * other)}
     if not trusted:
-        most = max(m.explained for m in movements.values())
-        return Verdict("cannot tell", f"the velocity explains {max(most, 0):.1%} of the activity's changes", evidence)
-    if "torus" in trusted and rec.velocity.shape[-1] == 2 and not geometry.Evidence(rec).against:
-        return Verdict("torus", "three waves of one length, 60 degrees apart, move with the velocity", evidence)
+        most = max(0.0, *(m.explained for m in movements.values()))
+        return Classification("cannot tell", f"the velocity explains {most:.1%} of the activity's changes", evidence)
+    if "torus" in trusted and rec.velocity.shape[-1] == 2 and not Evidence(rec).against:
+        return Classification("torus", "three waves of one length, 60 degrees apart, move with the velocity", evidence)
     if "two rings" in trusted and ratio[3] > STANDS_OUT:
         movement = movements["two rings"]
         a, b = movement.vectors if rec.velocity.shape[-1] == 2 else np.zeros((2, 2))
@@ -67,15 +69,15 @@ def verdict(rec):
         other = float(np.median(size[:, 0] / np.maximum(size[:, 1], 1e-12)))
         evidence |= {"sine": float(sine), "other": other}
         if sine > APART and other < OWN:
-            return Verdict("two rings", "two waves along different lines, each in neurons of its own", evidence)
+            return Classification("two rings", "two waves along different lines, each in neurons of its own", evidence)
     if "ring" in trusted and ratio[1] > STANDS_OUT:
         k = movements["two rings"].vectors
         along = np.linalg.svd(k, compute_uv=False)
         line = along[1] / along[0] if rec.velocity.shape[-1] > 1 else 0.0
         evidence["line"] = float(line)
         if line < LINE:
-            return Verdict("ring", "all waves move along one line of the velocity", evidence)
-    return Verdict("cannot tell", "what moves with the velocity is none of the shapes", evidence)
+            return Classification("ring", "all waves move along one line of the velocity", evidence)
+    return Classification("cannot tell", "what moves with the velocity is none of the shapes", evidence)
 
 
 def reading(rec):
@@ -83,7 +85,7 @@ def reading(rec):
 
     Where the place closes upon itself, no linear reading goes on beyond the half of a period. Returns: R^2.
     """
-    directions = waves.leading(rec.rates[rec.valid], READERS)[1]
+    directions = plane_waves.leading(rec.rates[rec.valid], READERS)[1]
     y, x = rec.rates @ directions, rec.dt * rec.velocity.cumsum(1, dtype=float)
     y, x = (_centred(a, rec.valid) for a in (y, x))
     halves = [(y[k::2][rec.valid[k::2]], x[k::2][rec.valid[k::2]]) for k in (0, 1)]

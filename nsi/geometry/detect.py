@@ -1,0 +1,126 @@
+"""Which shape a recording's attractor has, and where on it the neurons are."""
+
+from functools import cached_property
+
+import numpy as np
+
+import nsi.geometry.plane_waves as plane_waves
+from nsi.geometry.shapes import RING, SYMMETRIES, TORUS, Ring, Torus
+
+PAIRS = 1.2  # the sixth principal component has so many times the variance of the seventh
+ALIKE = 1.3  # the longest wave vector is at most so many times the shortest
+CLOSED = 0.25  # and their sum, relative to their length, at most this
+MIN_EXPLAINED = 0.1  # of the leading components' change the velocity explains so much
+FOLLOWS = 0.5  # mean resultant of decoded activity and recorded heading, from which the heading is of use
+SPAN = 0.5  # s, over which movements are compared
+MAX_HEADING_ERROR = 0.8  # rad, error of the heading that neurons tell, below which they tell their places
+
+
+def places_of(rec, shape):
+    """The recorded neurons' places: those that the activity spans, unless the given heading tells them better.
+
+    `find` takes neurons for evenly spaced, and may turn the ring over. Where a ring's heading is given, and the
+    headings that neurons prefer decode it within MAX_HEADING_ERROR, these are their places; but where evenly spaced
+    ones agree with them, as they are or turned over, these are kept. Returns: (n, D) rad.
+    """
+    found = shape.find(rec.rates[rec.valid])
+    if shape.dimensions > 1 or rec.heading is None:
+        return found
+    some = rec.trials(slice(None, None, 1 + len(rec.rates) // 20))
+    rates, heading = some.rates[some.valid], some.heading[some.valid][:, 0]
+    bins = np.floor(heading % (2 * np.pi) / (2 * np.pi) * 36).astype(int) % 36
+    count = np.maximum(np.bincount(bins, minlength=36), 1)
+    tuning = np.stack([np.bincount(bins, x, 36) / count for x in rates.T])  # (n, bins)
+    preferred = np.angle(tuning @ np.exp(1j * (np.arange(36) + 0.5) * np.pi / 18))[:, None] % (2 * np.pi)
+    error = np.nanmean(shape.distance(shape.decode(rates, preferred), heading[:, None]))
+    middle = np.angle(np.exp(1j * heading).mean())  # a heading that hardly changes tells no neuron's place
+    if not error < min(MAX_HEADING_ERROR, np.mean(np.abs(np.angle(np.exp(1j * (heading - middle))))) - error):
+        return found
+    for even in (found, -found % (2 * np.pi)):
+        off = np.exp(1j * (even - preferred))[tuning.any(1)]
+        if np.abs(np.angle(off * off.sum().conj())).max() < max(0.2, 2 * np.pi / len(found)):
+            return even
+    return preferred
+
+
+def decoding_error(rec, shape, places):
+    """How far the decoded heading is from the given one, but for each trial's own offset. Returns: rad, mean angle."""
+    off = np.exp(1j * shape.difference(shape.decode(rec.rates, places), rec.heading[..., : shape.dimensions]))
+    off[~rec.valid] = np.nan
+    offset = np.nansum(off, 1, keepdims=True)
+    return float(np.nanmean(np.linalg.norm(np.angle(off * offset.conj()), axis=-1)))
+
+
+def of(rec):
+    """The geometry of a recording's attractor: a torus where two velocities move three waves as they should, else a
+    ring. Returns: Torus, which knows the places of the recording's neurons, or Ring; `said` tells what was found."""
+    if rec.velocity.shape[-1] != 2 or rec.rates.shape[-1] < 7:
+        return RING
+    evidence = Evidence(rec)
+    return Ring(f"a ring: no torus, since {evidence.against}") if evidence.against else evidence.torus()
+
+
+class Evidence:
+    """What a recording of two velocities says for and against a torus."""
+
+    def __init__(self, rec):
+        """rec: Recording, of two velocities and at least seven neurons."""
+        self.rec, self.rates, self.rng = rec, rec.rates[rec.valid], np.random.default_rng(0)
+        variances, self.directions = plane_waves.leading(self.rates)
+        self.ratio = variances[5] / max(variances[6], 1e-12)
+        self.movement = plane_waves.by_velocity(rec.rates, rec.velocity, rec.dt, rec.valid, self.directions, self.rng)
+        self.found, signs, _ = plane_waves.phases(self.movement.waves)
+        self.vectors = None if self.movement.vectors is None else self.movement.vectors * signs[:, None]
+
+    @cached_property
+    def against(self):
+        """Why it is no torus, in words, or "" where nothing speaks against one."""
+        if self.ratio < PAIRS:
+            return f"the sixth principal component has {self.ratio:.2g} times the variance of the seventh"
+        if self.movement.explained < MIN_EXPLAINED:
+            return f"the velocity explains {max(0, self.movement.explained):.1%} of how the activity changes"
+        k = self.vectors
+        length = np.linalg.norm(k, axis=1)
+        if length.max() > ALIKE * length.min():
+            return f"its waves are {' : '.join(f'{x / length.max():.2f}' for x in length)} in length"
+        if np.linalg.norm(k[2] - k[1] + k[0]) > CLOSED * length.mean():
+            return "its waves are not 60 degrees apart"
+        return ""
+
+    def torus(self):
+        """The torus, its neurons placed by whatever of the rates, the velocity and the heading places them best."""
+        places = self._by_heading()
+        if places is None:
+            guesses = [self.found, plane_waves.phases(plane_waves.by_modulus(self.directions, self.rng))[0]]
+            places = max((plane_waves.refine(self.rates, guess) for guess in guesses), key=self._clear)
+            vectors = self._vectors(places)
+            symmetry = max(SYMMETRIES, key=lambda M: np.trace(np.linalg.inv(Torus.K) @ M @ vectors))
+            places = TORUS.on_sheet(places @ symmetry.T)
+        u, _, v = np.linalg.svd(np.linalg.inv(Torus.K) @ self._vectors(places))
+        return Torus(places, (u @ v).T)
+
+    def _by_heading(self):
+        """Each neuron's place by the recorded heading, or None where there is none, or the activity does not follow it.
+
+        The mean over all moments does not depend on how evenly the recorded neurons cover the torus.
+        """
+        heading = self.rec.heading
+        if heading is None or heading.shape[-1] != 2:
+            return None
+        heading = heading[self.rec.valid]
+        places = plane_waves.phases(plane_waves.mean_phases(self.rates, np.exp(1j * plane_waves.third(heading))))[0]
+        follows = np.exp(1j * (TORUS.decode(self.rates, places) - heading)).mean(0)
+        return TORUS.on_sheet(places, anchored=True) if np.abs(follows).min() > FOLLOWS else None
+
+    def _clear(self, places):
+        """How well the three waves of each moment agree. Returns: at most 1."""
+        angle = np.angle(self.rates[::10] @ np.exp(1j * plane_waves.third(places)))
+        return np.cos(angle[:, 2] - angle[:, 1] + angle[:, 0]).mean()
+
+    def _vectors(self, places):
+        """Wave vectors by regression of the phases' movements on the velocity's. Returns: (2, 2)."""
+        rec, span = self.rec, max(1, min(round(SPAN / self.rec.dt), self.rec.rates.shape[1] // 4))
+        phases = np.unwrap(TORUS.decode(rec.rates, places), axis=1)
+        moved, both = rec.dt * rec.velocity.cumsum(1, dtype=float), rec.valid[:, span:]
+        driven, turned = ((a[:, span:] - a[:, :-span])[both] for a in (moved, phases))
+        return np.linalg.lstsq(driven, turned)[0].T
