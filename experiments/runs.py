@@ -7,6 +7,8 @@ import io
 import json
 import multiprocessing
 import os
+import platform
+import subprocess
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -17,6 +19,7 @@ import numpy as np
 from nsi.run import cli
 
 ROOT = Path(__file__).parent.parent
+MEASURED = "nsi", "cann.py", "train.py", "model.py"  # the code that experiments measure
 os.environ["OMP_NUM_THREADS"] = "1"  # of the processes below
 PROCESSES = multiprocessing.get_context("forkserver")  # it imports what is slow to import once for all
 PROCESSES.set_forkserver_preload(["__main__", "cann", "train", "scipy.optimize", "matplotlib.pyplot"])
@@ -146,15 +149,44 @@ def updates(args):
     return ["--updates", args.updates] if args.updates else []
 
 
+def describe_run():
+    """The last commit to the code that is measured, the machine and the time. Returns: dict, JSON."""
+    git = lambda *words: subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True).stdout.strip()  # noqa: E731
+    commit = git("log", "-1", "--format=%h", "--", *MEASURED)
+    changed = git("status", "--porcelain", "--", *MEASURED)
+    return {"commit": f"{commit} with changes" if changed else commit, "machine": machine(), "when": int(time.time())}
+
+
+def machine():
+    """The processor's name, and how many cores it has."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        name = platform.processor() or platform.machine()
+    return f"{name}, {os.cpu_count()} cores"
+
+
+def source():
+    """Commit, machine and date of a run in words."""
+    run = describe_run()
+    return (
+        f"commit {run['commit']}, {run['machine']}, {time.strftime('%d %B %Y', time.gmtime(run['when'])).lstrip('0')}"
+    )
+
+
 def size(args):
-    """The size of a run in words, from its options: seeds, trials, steps, and updates where they are not train.py's."""
+    """The size of a run in words, from its options: seeds, trials, steps, and updates where they are not train.py's;
+    and its commit and machine."""
     many = "recording" if args.seeds == 1 else "recordings"
     fits = f", fits of {args.updates} updates only" if args.updates else ""
-    return f"{args.seeds} {many} of {args.trials} trials of {args.steps} steps{fits}"
+    return f"{args.seeds} {many} of {args.trials} trials of {args.steps} steps{fits}; {source()}"
 
 
 def made(results):
-    """What runs the results are of, as a sentence. results: with "made", {name of a row: `size`}."""
+    """What runs the results are of, as a sentence. results: with "made", {name of a row: `size`}, or one for all."""
+    if isinstance(results["made"], str):
+        return f"{results['made'][0].upper()}{results['made'][1:]}."
     sizes = {}
     for name, text in results["made"].items():
         sizes.setdefault(text, []).append(name)
@@ -177,6 +209,22 @@ def read(folder, name="results.json"):
     """The results of the last run, or an empty dictionary."""
     path = folder / name
     return json.loads(path.read_text()) if path.exists() else {}
+
+
+def publish(folder, results, *slots, tables=None):
+    """Put what each of the functions makes of the results into the folder's page, and print it; what `tables` makes of
+    them, into tables.md beside it."""
+    page(folder, **{slot.__name__: slot(results) for slot in slots})
+    if tables:
+        (folder / "tables.md").write_text(tables(results), encoding="utf-8")
+    print("\n\n".join(slot(results) for slot in slots))
+
+
+def sections(title, parts):
+    """Further tables as the text of tables.md. title: of its page; parts: {heading: (caption, table)}."""
+    text = [f"# Tables of [{title}](README.md)"]
+    text += [f"## {heading}\n\n{caption}\n\n{table}" for heading, (caption, table) in parts.items()]
+    return "\n\n".join(text) + "\n"
 
 
 def page(folder, **tables):

@@ -16,9 +16,6 @@ anew. Writes results.json, estimate.png, tables.md and the page. Run it from the
 """
 
 import json
-import os
-import platform
-import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -34,25 +31,6 @@ from nsi.measures import valid_json
 
 FOLDER = runs.folder_of(__file__)
 FIRST_SEED = 100  # below it the estimate was developed
-MEASURED = "nsi", "cann.py", "train.py", "model.py"
-
-
-def describe_run():
-    """The last commit to the code that is measured, and the machine. Returns: dict."""
-    git = lambda *words: subprocess.run(["git", *words], cwd=runs.ROOT, capture_output=True, text=True).stdout.strip()  # noqa: E731
-    commit = git("log", "-1", "--format=%h", "--", *MEASURED)
-    changed = git("status", "--porcelain", "--", *MEASURED)
-    return {"commit": f"{commit} with changes" if changed else commit, "machine": machine(), "when": int(time.time())}
-
-
-def machine():
-    """The processor's name, and how many cores it has."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        name = platform.processor() or platform.machine()
-    return f"{name}, {os.cpu_count()} cores"
 
 
 def size_of(method, args):
@@ -121,7 +99,7 @@ def test_gate(rec):
 
 
 def keep(results, rows, seed, row):
-    rows[str(seed)] = valid_json(row) | describe_run()
+    rows[str(seed)] = valid_json(row) | runs.describe_run()
     with files.whole(FOLDER / "results.json") as temporary:
         Path(temporary).write_text(json.dumps(results, indent=1) + "\n")
 
