@@ -184,15 +184,24 @@ def size(args):
 
 
 def made(results):
-    """What runs the results are of, as a sentence. results: with "made", {name of a row: `size`}, or one for all."""
-    if isinstance(results["made"], str):
-        return f"{results['made'][0].upper()}{results['made'][1:]}."
-    sizes = {}
-    for name, text in results["made"].items():
-        sizes.setdefault(text, []).append(name)
-    if len(sizes) == 1 and len(results["made"]) == len(results) - 1:
-        return f"Each: {next(iter(sizes))}."
-    return "; ".join(f"*{'*, *'.join(names)}*: {text}" for text, names in sizes.items()) + "."
+    """What runs the results are of, in words. results: with "made", {name of a row: `size`}, or one for all."""
+    made = results["made"]
+    if isinstance(made, str):
+        return f"{made[0].upper()}{made[1:]}."
+    split = {name: text.partition("; commit ") for name, text in made.items()}
+    sizes = _grouped({name: size for name, (size, _, _) in split.items()}, "Each: ", len(results) - 1)
+    commits = {name: commit for name, (_, _, commit) in split.items() if commit}
+    return sizes + (f" Commit: {_grouped(commits, '', len(results) - 1)}" if commits else "")
+
+
+def _grouped(texts, prefix, count):
+    """{name: text} in words, each text once: with the names that it is of, or with the prefix if it is of all of them."""
+    names = {}
+    for name, text in texts.items():
+        names.setdefault(text, []).append(name)
+    if len(names) == 1 and len(texts) == count:
+        return f"{prefix}{next(iter(names))}."
+    return "; ".join(f"*{'*, *'.join(which)}*: {text}" for text, which in names.items()) + "."
 
 
 def folder_of(script):
