@@ -19,7 +19,7 @@ def fly(results, horizons):
 
 
 def fly_errors(ax, results, horizons):
-    """Error of prediction less the integrator's, fly by fly: mean and s.e.m. over flies."""
+    """How much smaller the error of prediction is than the integrator's: mean and s.e.m. over flies."""
     integrator = np.array(results["error"]["integrator"])
     colours = {
         "network": FITTED,
@@ -27,28 +27,21 @@ def fly_errors(ax, results, horizons):
         "integrator, filtered": SIMPLE,
         "bump that stays": "#9a9a9a",
     }
-    for name, colour in colours.items():
+    for shift, (name, colour) in zip((0.97, 0.99, 1.01, 1.03), colours.items(), strict=True):
         better = integrator - np.array(results["error"][name])
-        ax.errorbar(
-            horizons,
-            better.mean(0),
-            better.std(0, ddof=1) / np.sqrt(len(better)),
-            color=colour,
-            marker="o",
-            ms=4,
-            label=name,
-        )
+        se = better.std(0, ddof=1) / np.sqrt(len(better))
+        ax.errorbar(shift * np.array(horizons), better.mean(0), se, color=colour, marker="o", ms=4, label=name)
     ax.axhline(0, color=TRUE, lw=0.8)
     ax.set(
         xscale="log",
         xticks=horizons,
-        xlabel="horizon, s",
-        ylabel="error less than the integrator's, rad",
+        xlabel="seconds ahead",
+        ylabel="integrator's error minus its error, rad",
         ylim=(-0.3, 0.08),
     )
     ax.set_xticks(horizons, [f"{h:g}" for h in horizons])
     ax.minorticks_off()
-    ax.set_title("(a) where will the bump be? flies left out")
+    ax.set_title("(a) flies left out: above 0 is better than the integrator\n(mean ± s.e.m. over flies)", fontsize=8)
     ax.legend(fontsize=7)
 
 
@@ -57,31 +50,34 @@ def fly_amplitude(ax, results, horizons):
     for name, colour in {"network": FITTED, "network, control": "#d9a05b", "bump that stays": "#9a9a9a"}.items():
         r = np.array(results["amplitude"][name])
         ax.errorbar(horizons, r.mean(0), r.std(0, ddof=1) / np.sqrt(len(r)), color=colour, marker="o", ms=4, label=name)
-    ax.set(xscale="log", xlabel="horizon, s", ylabel="r, predicted and recorded size")
+    ax.set(xscale="log", xlabel="seconds ahead", ylabel="r, predicted and recorded size")
     ax.set_xticks(horizons, [f"{h:g}" for h in horizons])
     ax.minorticks_off()
-    ax.set_title("(b) how large will it be?")
+    ax.set_title("(b) size of the bump (mean ± s.e.m. over flies)", fontsize=8)
     ax.legend(fontsize=7)
 
 
 def fly_wiring(ax, results):
-    """Profiles of W by distance, each scaled to its largest weight: fitted, connectome's, and null models'."""
+    """Profiles of W by distance, each scaled to its range: fitted, connectome's, null models' and correlations'."""
     apart = np.arange(9) * 22.5
-    fitted = np.array(results["read"]["recording"]["profile"])
-    low, middle, high = np.percentile(fitted, [0, 50, 100], axis=0)
+    scaled = lambda x: (x - x[..., -1:]) / (x[..., :1] - x[..., -1:])  # from 1 at no distance to 0 at the other side  # noqa: E731
+    low, middle, high = np.percentile(scaled(np.array(results["read"]["recording"]["profile"])), [0, 50, 100], axis=0)
     ax.fill_between(apart, low, high, color=FITTED, alpha=0.25, lw=0)
-    ax.plot(apart, middle, color=FITTED, label="fitted")
-    for name, line in (("randomised phases", ":"), ("randomised phases, blurred", "--")):
-        ax.plot(apart, np.median(results["read"][name]["profile"], 0), line, color="#9a9a9a", label=name)
+    ax.plot(apart, middle, color=FITTED, label="fitted (median, range)")
+    looks = {"shuffled velocity": (SIMPLE, "-"), "randomised phases, blurred": ("#9a9a9a", "--")}
+    for name, (colour, line) in looks.items():
+        of = np.median(scaled(np.array(results["read"][name]["profile"])), 0)
+        ax.plot(apart, of, line, color=colour, label=f"null: {name}")
+    of = np.median(scaled(np.array(results["correlation"]["profile"])), 0)
+    ax.plot(apart, of, ":", color="#d9a05b", label="correlations of the rates")
     direct, delta7 = (np.array(results["connectome"][k]) for k in ("direct", "delta7"))
     design = np.stack([direct, delta7, np.ones(9)], 1)
-    ax.plot(
-        apart, design @ np.linalg.lstsq(design, middle, rcond=None)[0], ".", color=TRUE, label="connectome, two scales"
-    )
+    best = design @ np.linalg.lstsq(design, middle, rcond=None)[0]
+    ax.plot(apart, best, ".", color=TRUE, label="connectome: direct and Delta7, scales fitted")
     ax.axhline(0, color=TRUE, lw=0.6)
-    ax.set(xlabel="distance around the ring, °", ylabel="mean weight", xticks=[0, 45, 90, 135, 180])
-    ax.set_title("(c) E-PG to E-PG")
-    ax.legend(fontsize=7)
+    ax.set(xlabel="distance around the ring, °", ylabel="weight, scaled", xticks=[0, 45, 90, 135, 180])
+    ax.set_title("(c) E-PG to E-PG: null models look alike", fontsize=8)
+    ax.legend(fontsize=6)
 
 
 def fly_gate(ax, results):
@@ -99,7 +95,7 @@ def fly_gate(ax, results):
         ax.plot(distance, middle, color=colour, label=name)
     ax.axhline(0, color=TRUE, lw=0.6)
     ax.set(xlabel="from E-PG to E-PG, °", ylabel="weight per rad/s", xticks=[-180, -90, 0, 90, 180])
-    ax.set_title("(d) effective gate")
+    ax.set_title("(d) effective gate (median, range over networks)", fontsize=8)
     ax.legend(fontsize=7)
 
 
@@ -112,7 +108,7 @@ def fly_leads(ax, results):
     ax.axhline(0, color=TRUE, lw=0.6)
     ax.set_xticks([0, 1, 3, 4], ["left", "right"] * 2)
     ax.set(ylabel="ahead of E-PG, °")
-    ax.set_title("(e) turning faster than 1 rad/s")
+    ax.set_title("(e) lead when turning faster than 1 rad/s (lines: flies)", fontsize=8)
     ax.legend(fontsize=7)
 
 
@@ -123,5 +119,5 @@ def fly_shares(ax, results):
         ax.plot(each, np.full(len(each), k), ".", color=TRUE, ms=4)
     ax.set_yticks(range(len(results["share"])), results["share"], fontsize=7)
     ax.set(xlabel="share of P-EN1's variance")
-    ax.set_title("(f) one linear map onto P-EN1")
+    ax.set_title("(f) one linear map onto P-EN1 (dots: flies)", fontsize=8)
     ax.invert_yaxis()

@@ -4,13 +4,9 @@ import numpy as np
 
 from experiments.flies.prediction import BEFORE, vector
 from nsi import prediction
-from nsi.connectivity import correlation
-from nsi.geometry import RING
 from nsi.network import synaptic_state
 
 TURNING = 1.0  # rad/s, above which a fly turns
-PATCH = 3.0  # how narrow a patch of the ring an input unit is drawn as (of a von Mises density)
-FILTERS = 1.0, 0.5, 0.2  # alpha of the filters that E-PG of the steps before may come through; 1: the last step
 
 
 def input_units(net, rec):
@@ -48,35 +44,6 @@ def mapped(x, y, rec, fitted, tested):
     G, target = x[f].T @ x[f], x[f].T @ y[f]
     weights = np.linalg.solve(G + 1e-6 * np.trace(G) / len(G) * np.eye(len(G)), target)
     return float(1 - np.sum((y[t] - x[t] @ weights) ** 2) / np.sum((y[t] - y[t].mean(0)) ** 2))
-
-
-def placed(net, states):
-    """The input units' states on the ring, each at the angle that it sends to and as strongly as it sends there.
-
-    states: (trials, steps, input units). Returns: (trials, steps, wedges). No P-EN1 neuron is looked at for it.
-    """
-    n = net.n
-    sent = vector(net.W[n:, :n])
-    patch = np.exp(PATCH * (np.cos(np.angle(sent)[:, None] - RING.places(n)[:, 0]) - 1))
-    return states @ (np.abs(sent)[:, None] * patch)
-
-
-def alike(drawn, pen, rec, without_compass=False):
-    """Correlation of two pictures of the ring over wedges and time, each wedge's mean taken away.
-
-    drawn, pen: (trials, steps, wedges); without_compass: what a linear map makes of E-PG activity, the same for every
-    wedge, from all relative wedges and through FILTERS, is taken away from both first. Returns: the correlation.
-    """
-    keep = rec.valid & (np.arange(rec.rates.shape[1]) >= BEFORE)
-    pair = np.stack([(x - x[keep].mean(0))[keep].ravel() for x in (drawn, pen)], 1).astype(float)
-    if without_compass:
-        filtered = [synaptic_state(rec.rates, alpha) for alpha in FILTERS]
-        filtered = [x - x[keep].mean(0) for x in filtered]
-        seen = [np.roll(x, k, -1)[keep].ravel() for x in filtered for k in range(x.shape[-1])]
-        seen = np.stack(seen, 1).astype(float)
-        G = seen.T @ seen
-        pair -= seen @ np.linalg.solve(G + 1e-6 * np.trace(G) / len(G) * np.eye(len(G)), seen.T @ pair)
-    return float(correlation(*pair.T))
 
 
 def unseen(rec, pen, fits, shuffled):

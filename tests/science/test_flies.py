@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from experiments.flies import __main__ as flies
-from experiments.flies import bridge, inhibition, neurons, reverse
+from experiments.flies import neurons
 from experiments.orders import flies as orders
 from experiments.orders import neurons as recorded
 from nsi.geometry import RING
@@ -64,30 +64,6 @@ def test_share_on_a_fly_left_out_is_of_a_map_fitted_on_the_others(bumps):
     assert neurons.mapped(bumps.rates, turned, bumps, other, fly) < 0
 
 
-def test_units_are_drawn_where_they_send_to():
-    W, angles = np.zeros((20, 20), np.float32), RING.places(16)[:, 0]
-    W[16:, :16] = np.cos(angles - np.arange(4)[:, None] * np.pi / 2)
-    net = Network(W, np.zeros((1, 20)), np.zeros(20), 0.5, 16)
-    assert neurons.placed(net, np.eye(4)[:, None])[:, 0].argmax(-1).tolist() == [0, 4, 8, 12]
-
-
-def test_what_the_compass_tells_is_taken_from_a_picture(bumps):
-    aside = np.roll(synaptic_state(bumps.rates, 1.0), 2, -1)  # E-PG's activity a step ago
-    turns = bumps.velocity * bumps.rates
-    assert neurons.alike(aside, aside, bumps) == pytest.approx(1)
-    assert neurons.alike(aside + turns, turns, bumps) > 0.5
-    assert neurons.alike(aside + turns, turns, bumps, True) > 0.9
-    noisy = aside + 0.01 * np.random.default_rng(0).standard_normal(aside.shape)
-    assert neurons.alike(noisy, aside, bumps) > 0.99
-    assert abs(neurons.alike(noisy, turns, bumps, True)) < 0.1
-
-
-def test_chance_of_a_mean_difference_counts_all_signs():
-    assert inhibition.by_chance(np.ones(9)) == 2 / 512
-    assert inhibition.by_chance(np.array([1.0, -1.0])) == 1
-    assert inhibition.by_chance(np.array([3.0, 1.0, 1.0])) == 2 / 8
-
-
 def test_rows_of_the_bridge_are_put_in_the_order_of_their_angles():
     names = [f"L{g}" for g in range(9, 0, -1)] + [f"R{g}" for g in range(1, 10)]
     angle = lambda name: (45 * (int(name[1]) - 1) if name[0] == "R" else 22.5 + 45 * (8 - int(name[1]))) % 360  # noqa: E731
@@ -95,83 +71,6 @@ def test_rows_of_the_bridge_are_put_in_the_order_of_their_angles():
         rows = [names[row] for row in IN_BRIDGE[line]]
         assert set(rows) == set(names) - missing
         np.testing.assert_allclose([angle(row) for row in rows], np.arange(16) * 22.5)
-
-
-def test_shifters_of_the_bridge_are_found_by_side_and_angle(bumps):
-    """P-EN1 that copies E-PG, the side that the fly turns to more: velocity alone has the difference, not the rest."""
-    v = bumps.velocity[..., 0]
-    pen = bumps.rates.copy()
-    pen[..., bridge.RIGHT] *= 1 + 0.3 * np.clip(v, -2, 2)[..., None]
-    pen[..., bridge.LEFT] *= 1 - 0.3 * np.clip(v, -2, 2)[..., None]
-    fly, slow = bumps.animal == 0, synaptic_state(pen, bridge.CALCIUM)
-    of = {k: bridge.scored(x, slow[fly], bumps.trials(fly), a) for k, (x, a) in bridge.rivals(bumps, slow, fly).items()}
-    assert of["E-PG times either side's turns"]["left - right"] > 0.9
-    assert of["velocity, filtered"]["left - right"] > 0.9
-    assert of["E-PG times either side's turns"]["pattern"] > of["velocity, filtered"]["pattern"] + 0.1
-    assert bridge.scored(pen[fly], slow[fly], bumps.trials(fly))["partial"] > 0.99
-
-
-def test_input_units_of_the_bridge_are_drawn_on_their_side():
-    """Units driven by v > 0 that send to lower angles, as right P-EN1 do, and their mirror images."""
-    angles = RING.places(16)[:, 0]
-    side = np.tile([1, -1], 8)
-    place = np.repeat(angles[:8], 2)
-    W, W_in = np.zeros((32, 32), np.float32), np.zeros((1, 32))
-    W[:16, 16:] = np.cos(angles[:, None] - place)
-    W[16:, :16] = np.cos(angles - (place - side * np.deg2rad(55))[:, None])
-    W_in[:, 16:] = 0.1 * side
-    picture = bridge.drawn(Network(W, W_in, np.zeros(32), 0.5, 16), np.eye(16)[:, None])[:, 0]
-    assert (picture[side > 0][:, bridge.LEFT] == 0).all()
-    assert (picture[side < 0][:, bridge.RIGHT] == 0).all()
-    near = np.abs(RING.difference(angles[picture.argmax(-1)], place))
-    assert near.max() < np.deg2rad(23)
-
-
-def of_shifters(rec):
-    """The same recording with P-EN1 in E-PG's place: a copy of it, the side more active that the fly turns to."""
-    pen, v = rec.rates.copy(), np.clip(rec.velocity, -2, 2)
-    pen[..., bridge.RIGHT] *= 1 + 0.3 * v
-    pen[..., bridge.LEFT] *= 1 - 0.3 * v
-    return replace(rec, rates=pen, driven=np.ones(16, bool))
-
-
-def test_hidden_units_of_the_reverse_are_placed_where_they_send_to(bumps):
-    """A ring made by hand: one hidden unit for each row, which it excites, and from which it takes the place."""
-    W, angles, order = np.zeros((32, 32), np.float32), RING.places(16)[:, 0], np.random.default_rng(0).permutation(16)
-    W[16:, :16] = 0.1 * np.exp(np.cos(angles[order, None] - angles))
-    W[:16, 16:] = np.eye(16)[:, order]
-    net = Network(W, np.zeros((1, 32)), np.zeros(32), 0.5, 16)
-    bump = reverse.decoded(net, np.concatenate([np.zeros((16, 16)), np.eye(16)], 1)[None])
-    np.testing.assert_allclose(RING.difference(np.angle(bump[0]), angles[order]), 0, atol=1e-6)
-    pen = of_shifters(bumps)
-    held, half = (reverse.decoded(net, reverse.observe(net, pen, f)[0]) for f in (1.0, 0.5))
-    assert max(reverse.each(held, bumps)["all"]) < 0.25
-    assert 1e-3 < np.abs(np.angle(held / half))[:, 20:].mean() < 0.3
-
-
-def test_rows_turned_around_the_ring_keep_their_side(bumps):
-    side = np.tile([0.2, 0.4], 8).astype(np.float32)
-    turned = reverse.around(replace(bumps, rates=bumps.rates * 0 + side))
-    assert len(turned.rates) == len(turned.animal) == 8 * len(bumps.rates)
-    assert (turned.rates == side).all()
-    moved = reverse.around(bumps)
-    np.testing.assert_array_equal(moved.rates[6:12], np.roll(bumps.rates, 2, -1))
-    np.testing.assert_array_equal(moved.velocity[6:12], bumps.velocity)
-
-
-def test_no_compass_neuron_is_used_in_the_reverse_but_by_the_maps(bumps, monkeypatch):
-    """With E-PG's bump on the other side every error is turned around, and nothing else is chosen."""
-    monkeypatch.setattr(reverse, "LEAKS", (0.5, 0.2))
-    opposite = replace(bumps, rates=np.roll(bumps.rates, 8, -1))
-    small = "--updates", "2", "--batch", "4", "--response-units", "6"
-    found, turned = (reverse.left_out(rec, of_shifters(bumps), *small) for rec in (bumps, opposite))
-    for name in set(found) - {reverse.MAPPED, *reverse.RIDGES}:
-        assert found[name]["chosen"] == turned[name]["chosen"]
-        for measure in ("all", "clearer half"):
-            np.testing.assert_allclose(found[name][measure], np.pi - np.array(turned[name][measure]), atol=1e-4)
-    assert max(found["rotating integrator"]["all"]) < 0.3
-    assert all(abs(gain - 0.9) < 0.11 for gain, _ in found["rotating integrator"]["chosen"])
-    assert max(found[reverse.RIDGES[0]]["all"]) < 0.1
 
 
 def test_null_models_keep_what_they_should(bumps):
