@@ -10,7 +10,7 @@
    Frobenius norm relative to the separated fit's, and `gate_slope`, of train.py, how much of the true gate acts.
 
 The truth is read for scoring only. Each seed simulates its own recordings and starts its own fits. Writes
-results.json and the page's tables. Run it from the top folder, as `python -m experiments.findings`.
+results.json, tables.md and the page. Run it from the top folder, as `python -m experiments.findings`.
 """
 
 import tempfile
@@ -63,17 +63,56 @@ TABLES = {
 COUNTS = "left", "right"
 
 
+# finding in brief, measure, its row, and the row that it is compared with
+MAIN = (
+    ("1. W recovered", "r_W_near", "separated", "control"),
+    ("2. shifters in response units' tuning", "mixture", "separated", "control"),
+    ("3. input units push to the right side", "pushes", "separated", "shuffled velocity"),
+    ("3. input units' rates match shifters'", "r_match", "separated", "shuffled velocity"),
+    ("4. activity alone gives W", "r_W_near", "at rest", "separated"),
+    ("4. but no gate", "r_gate", "at rest", "separated"),
+    ("4. without sustained activity, W", "r_W_near", "windows of 1 step", "separated"),
+    ("4. and the drift of the bump at rest, rad", "drift", "windows of 1 step", "true circuit"),
+)
+
+
+def cell(row, measure):
+    """Mean ± s.d. over seeds of those that there are."""
+    values = row.get(measure, [np.nan])
+    return "–" if np.isnan(values).all() else runs.spread(values, 0 if measure in COUNTS else 3)
+
+
 def table(results):
-    """The results as Markdown, tables for each finding. results: {row: {measure: values over seeds}}."""
-    parts = []
-    for number, (finding, (rows, measures)) in enumerate(TABLES.items(), 1):
-        columns = {}
-        for measure in measures:
-            values = [results[row].get(measure, [np.nan]) for row in rows]
-            digits = 0 if measure in COUNTS else 3
-            columns[f"`{measure}`"] = ["–" if np.isnan(v).all() else runs.spread(v, digits) for v in values]
-        parts.append(f"{number}. *{finding}*\n\n" + runs.turned(rows, columns))
-    return "\n\n".join(parts)
+    """The findings in brief, as Markdown. results: {row: {measure: values over seeds}}."""
+    rows = [[finding, f"`{m}`", f"{cell(results[row], m)}, {row}", f"{cell(results[other], m)}, {other}"]
+            for finding, m, row, other in MAIN]  # fmt: skip
+    return runs.markdown(["finding", "measure", "found", "compared with"], rows)
+
+
+def made(results):
+    """What runs the results are of, as a sentence."""
+    return runs.made(results)
+
+
+CAPTIONS = (
+    "Mean ± s.d. over recordings of the default circuit, each with its own fits.",
+    "`mixture`: share of a response unit's tuning map that maps of true shifter neurons explain, by non-negative least "
+    "squares; `mixture_blind`: the same of the map averaged over velocity.",
+    "Input units are matched one to one with true shifter neurons by their rates. `r_match`: correlation of matches; "
+    "`r_turning`: the same without the mean at each heading; `pushes`: share that send to the side they should, units "
+    "without a direction counting as failures; `same_direction`: high by chance, since the matching causes it.",
+    "`persistence`: share of bumps that outlast 5 s at rest; `drift`: rad, how far they move; `gate_slope`: against "
+    "the true effective gate.",
+)
+
+
+def tables(results):
+    """All measures by finding, as the text of tables.md. results: as for `table`."""
+    parts = {}
+    for (finding, (rows, measures)), caption in zip(TABLES.items(), CAPTIONS, strict=True):
+        columns = {f"`{m}`": [cell(results[row], m) for row in rows] for m in measures}
+        parts[finding] = caption, runs.turned(rows, columns)
+    return runs.sections("the four published findings", parts)
 
 
 # ---- recordings -------------------------------------------------------------------------------------------------
@@ -254,11 +293,10 @@ def main():
             rows = one_seed(seed, args, Path(folder))
         number = lambda value: np.nan if value is None else float(value)  # as metrics.json has it  # noqa: E731
         each.append({row: {m: number(value) for m, value in measured.items()} for row, measured in rows.items()})
-    results = runs.gathered(each)
+    results = {"made": runs.size(args)} | runs.gathered(each)
     folder = runs.folder_of(__file__)
     runs.write(folder, results)
-    runs.page(folder, findings=table(results))
-    print(table(results))
+    runs.publish(folder, results, table, made, tables=tables)
 
 
 if __name__ == "__main__":
