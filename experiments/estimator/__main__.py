@@ -1,6 +1,6 @@
-"""What each part of the estimator is worth: one change to train.py's defaults at a time.
+"""What each part of the training is worth: one change to train.py's defaults at a time.
 
-Run from the top folder, as `python -m experiments.estimator`. Prints the table, and writes results.json and the page's.
+Run from the top folder, as `python -m experiments.estimator`. Writes results.json, tables.md and the page.
 The recordings' seeds are none of those that other pages report.
 """
 
@@ -39,8 +39,28 @@ MEASURES = ("r_W", "r_W_near", "r_gate", "r_gate_effective", "heading_error_5s",
 DATA = {"ring": [], "gain": ["--circuit", "gain"], "stimulated": ["--stimulus", 4]}
 
 
+MAIN = (
+    "default", "without rounds of solving", "no warm-up", "no forcing", "no drive penalty", "mean squared error",
+    "initial W 1 (Glorot)", "lr 3e-3", "lr 2e-2",
+)  # fmt: skip
+COLUMNS = ("ring", "r_W"), ("ring", "heading_error_5s"), ("gain", "r_W"), ("gain", "heading_error_5s")
+
+
 def table(found):
-    """Markdown. found: {"variant, circuit": {measure: values of each recording}}."""
+    """The variants that matter, as Markdown. found: {"variant, circuit": {measure: values of each recording}}."""
+    value = lambda name, circuit, m: f"{np.mean(found[f'{name}, {circuit}'][m]):.3f}"  # noqa: E731
+    rows = [[name, *(value(name, *column) for column in COLUMNS)] for name in MAIN]
+    return runs.markdown(["", *(f"{circuit}: `{m}`" for circuit, m in COLUMNS)], rows)
+
+
+def made(found):
+    """What runs the results are of, as a sentence."""
+    return runs.made(found)
+
+
+def tables(found):
+    """All variants, as the text of tables.md. found: as for `table`."""
+    found = {row: values for row, values in found.items() if row != "made"}
     names = []
     for row in found:
         name, _, circuit = row.rpartition(", ")
@@ -49,7 +69,8 @@ def table(found):
         f"`{m}`": [f"{np.mean(row[m]):.{0 if m == 'train_seconds' else 3}f}" for row in found.values()]
         for m in MEASURES
     }
-    return runs.turned(names, columns)
+    caption = "One change at a time. `train_seconds` were taken beside other work, and are of the free training alone."
+    return runs.sections("the parts of the training", {"All variants": (caption, runs.turned(names, columns))})
 
 
 def main():
@@ -79,11 +100,14 @@ def main():
             row = found.setdefault(f"{name}, {circuit}", {m: [] for m in MEASURES})
             for m in MEASURES:
                 row[m].append(np.nan if metrics[m] is None else metrics[m])
-    if not args.only:
-        folder = runs.folder_of(__file__)
-        runs.write(folder, found)
-        runs.page(folder, estimator=table(found))
-    print(table(found))
+    if args.only:
+        print(runs.markdown(["", *MEASURES], [[row, *(np.mean(v[m]) for m in MEASURES)] for row, v in found.items()]))
+        return
+    many = "recording" if args.seeds == 1 else "recordings"
+    size = f"{args.seeds} {many} of each circuit, 100 trials of 1000 steps, seeds from 100 on"
+    folder = runs.folder_of(__file__)
+    runs.write(folder, results := {"made": f"{size}; {runs.source()}"} | found)
+    runs.publish(folder, results, table, made, tables=tables)
 
 
 if __name__ == "__main__":
