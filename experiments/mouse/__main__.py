@@ -72,11 +72,18 @@ def table(results):
     return runs.markdown(["error, rad", *(f"{s} s" for s in AHEAD)], rows)
 
 
-def asleep_table(results):
-    """Pairs asleep, as Markdown."""
+def made(results):
+    """What runs the results are of, as a sentence."""
+    return runs.made(results)
+
+
+def tables(results):
+    """Pairs asleep, as the text of tables.md."""
     names = [name for name in ("awake", *NAMES) if name in results["asleep"]]
     rows = [[name, *(runs.spread(results["asleep"][name][sleep]) for sleep in ("REM", "SWS"))] for name in names]
-    return runs.markdown(["r with the pairs' correlations in", "REM", "slow-wave sleep"], rows)
+    found = runs.markdown(["", "REM", "slow-wave sleep"], rows)
+    caption = "r of the pairs' correlations with those asleep; mean ± s.d. over seeds of the fit."
+    return runs.sections("the mouse", {"Pairs asleep": (caption, found)})
 
 
 NAMES = "recording", "velocity of other stretches", "rates reversed in time", "each cell of another stretch"
@@ -94,6 +101,10 @@ def draw(results):
     each = results["recording"]
     for one in each:
         axes[0].plot(ahead, _row(one, "error"), color=figures.FITTED, lw=1)
+    for name in NAMES[1:]:
+        for one in results[name]:
+            axes[0].plot(ahead, _row(one, "error"), color="#c9c9c9", lw=1, zorder=0)
+    axes[0].plot([], [], color="#c9c9c9", label="null models")
     for key, colour, style in (("integrator", figures.SIMPLE, "--"), ("stay", figures.TRUE, ":")):
         axes[0].plot(ahead, _row(each[0], key), style, color=colour, label=key)
     axes[0].plot([], [], color=figures.FITTED, label="network, each seed")
@@ -104,12 +115,16 @@ def draw(results):
         x = np.array([results["profiles"][name]], float)[0]
         axes[1].plot(distance, x / np.nanmax(np.abs(x)), "o-", ms=3, color=colour, label=f"{name}, scaled to 1")
     axes[1].axhline(0, color="grey", lw=0.5)
-    axes[1].set(xlabel="to minus from (deg)", xticks=range(-180, 181, 90), title="(b) what is read off, effective")
+    axes[1].set(xlabel="to minus from (deg)", xticks=range(-180, 181, 90), title="(b) W and gate by distance, one fit")
     axes[1].legend(fontsize=7)
     for ax, sleep, letter in zip(axes[2:], ("REM", "SWS"), "cd", strict=True):
         for name, colour in (("awake", figures.SIMPLE), ("network", figures.FITTED)):
             ax.plot(results["pairs"][name], results["pairs"][sleep], ".", ms=3, color=colour, label=name, alpha=0.7)
-        ax.set(xlabel="correlation of a pair, awake or network", ylabel=sleep, title=f"({letter}) pairs in {sleep}")
+        ax.set(
+            xlabel="correlation of a pair, awake or network",
+            ylabel=f"correlation of a pair in {sleep}",
+            title=f"({letter}) pairs in {sleep}",
+        )
         ax.legend(fontsize=7, markerscale=3)
     return figure
 
@@ -149,10 +164,10 @@ def main():
                     results["pairs"] = {k: np.round(v, 4).tolist() for k, v in
                                         {"awake": awake, "network": found, **slept}.items()}  # fmt: skip
                 print(f"  {name}, seed {seed}", flush=True)
+    results["made"] = f"{args.seeds} fits of {args.updates} updates, 1 of each null model; {runs.source()}"
     runs.write(folder, results)
     draw(results).savefig(folder / "mouse.png")
-    runs.page(folder, prediction=table(results), asleep=asleep_table(results))
-    print(table(results), asleep_table(results), sep="\n\n")
+    runs.publish(folder, results, table, made, tables=tables)
 
 
 if __name__ == "__main__":
