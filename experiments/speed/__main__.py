@@ -5,13 +5,12 @@
     its own      all products that an update makes, with the warm-up's and the penalty's, alone
     autograd     the same loss of the same windows, as a loop that records every step
 
-Run from the top folder, as `python -m experiments.speed`; nothing else should run beside it. Prints tables and writes
-results.json, speed.png and the page's tables.
+Run from the top folder, as `python -m experiments.speed`; nothing else should run beside it. Writes results.json,
+speed.png, tables.md and the page.
 """
 
 import argparse
 import os
-import platform
 import resource
 import time
 
@@ -135,63 +134,54 @@ def simulated(neurons, trials=100, steps=1000):
     return {"neurons": neurons, "trials": trials, "steps": steps, "seconds": time.perf_counter() - began}
 
 
-def comparison(found):
-    """The update side by side with its floor and with autograd, as Markdown."""
-    rows = found["compared"]
-    columns = {
-        "floor, ms": [f"{row['floor']:.1f}" for row in rows],
-        "its own products, ms": [f"{row['own']:.1f}" for row in rows],
-        "this project, ms": [f"{row['update']:.1f}" for row in rows],
-        "autograd, ms": [f"{row['autograd']:.0f}" for row in rows],
-        "× floor": [f"{row['update'] / row['floor']:.2f}" for row in rows],
-        "products × floor": [f"{row['own'] / row['floor']:.2f}" for row in rows],
-        "autograd / this": [f"{row['autograd'] / row['update']:.1f}" for row in rows],
-    }
-    return runs.turned([f"{r['units']} units, batch {r['batch']}, {r['threads']} threads" for r in rows], columns)
+def named(row):
+    """The size of an update in words."""
+    return f"{row['units']} units, batch {row['batch']}, {row['threads']} thread{'s' * (row['threads'] > 1)}"
 
 
-def growth(found):
-    """What an update and the simulator cost as they grow, as Markdown."""
-    rows = found["growing"]
-    columns = {
-        "floor, ms": [f"{row['floor']:.1f}" for row in rows],
-        "update, ms": [f"{row['update']:.1f}" for row in rows],
-        "× floor": [f"{row['update'] / row['floor']:.2f}" for row in rows],
-        "memory, MiB": [f"{row['memory']:.0f}" for row in rows],
-    }
-    text = runs.turned([", ".join(f"{row[k]} {k}" for k in DEFAULTS) for row in rows], columns)
-    simulated = [
-        [row[k] for k in ("neurons", "trials", "steps")] + [f"{row['seconds']:.2f}"] for row in found["simulated"]
-    ]
-    return text + "\n\n" + runs.markdown(["simulated neurons", "trials", "steps", "seconds"], simulated)
+def table(found):
+    """The update side by side with its products and with autograd, as Markdown."""
+    rows = [[named(row), f"{row['own']:.1f}", f"{row['update']:.1f}", f"{row['autograd']:.0f}",
+             f"{row['autograd'] / row['update']:.1f}"] for row in found["compared"]]  # fmt: skip
+    return runs.markdown(["", "its products, ms", "update, ms", "autograd, ms", "autograd / update"], rows)
+
+
+def made(found):
+    """What runs the results are of, as a sentence."""
+    return f"{runs.made(found)[:-1]}; {found['machine']}."
+
+
+def tables(found):
+    """What an update and the simulator cost as they grow, as the text of tables.md."""
+    rows = [[", ".join(f"{row[k]} {k}" for k in DEFAULTS), f"{row['floor']:.1f}", f"{row['update']:.1f}",
+             f"{row['update'] / row['floor']:.2f}", f"{row['memory']:.0f}"] for row in found["growing"]]  # fmt: skip
+    growing = runs.markdown(["", "floor, ms", "update, ms", "× floor", "memory, MiB"], rows)
+    rows = [[row[k] for k in ("neurons", "trials", "steps")] + [f"{row['seconds']:.2f}"] for row in found["simulated"]]
+    simulated = runs.markdown(["neurons", "trials", "steps", "seconds"], rows)
+    caption = "Floor: the matrix products of the steps that count in the loss, at this machine's rate. One thread."
+    return runs.sections("speed", {"An update": (caption, growing), "The simulator": ("One thread.", simulated)})
 
 
 def figure(found):
-    """Time of an update, and its memory, as one size grows, beside the floor; and the simulator's time."""
-    drawn, axes = plt.subplots(2, len(GROWING) + 1, figsize=(12, 4.6))
-    for (name, values), (top, bottom) in zip(GROWING.items(), axes.T[:-1], strict=True):
+    """Time of an update as one size grows, beside the floor; and the simulator's time."""
+    drawn, axes = plt.subplots(1, len(GROWING) + 1, figsize=(12, 2.6))
+    for (name, values), ax in zip(GROWING.items(), axes, strict=False):
         others = {k: v for k, v in DEFAULTS.items() if k != name}
         rows = [row for row in found["growing"] if all(row[k] == v for k, v in others.items())]
         rows = sorted((row for row in rows if row[name] in values), key=lambda row: row[name])
         x = [row[name] for row in rows]
-        top.loglog(x, [row["floor"] for row in rows], "o--", ms=3.5, color="grey", label="matrix products alone")
-        top.loglog(x, [row["update"] for row in rows], "o-", ms=3.5, color=figures.FITTED, label="update")
-        bottom.loglog(x, [row["memory"] for row in rows], "o-", ms=3.5, color=figures.FITTED)
-        top.set_ylim(1, 20_000)
-        bottom.set(xlabel=name, ylim=(20, 2000))
-        bottom.set_yticks((30, 100, 300, 1000), ("30", "100", "300", "1000"))
-        for ax in (top, bottom):
-            ax.set_xticks(x, [f"{v}" for v in x], fontsize=7)
-            ax.minorticks_off()
+        ax.loglog(x, [row["floor"] for row in rows], "o--", ms=3.5, color="grey", label="matrix products alone")
+        ax.loglog(x, [row["update"] for row in rows], "o-", ms=3.5, color=figures.FITTED, label="update")
+        ax.set(xlabel=name, ylim=(1, 20_000) if name == "units" else (3, 400))
+        ax.set_xticks(x, [f"{v}" for v in x], fontsize=7)
     x, y = ([row[k] for row in found["simulated"]] for k in ("neurons", "seconds"))
-    axes[0, -1].loglog(x, y, "o-", ms=3.5, color=figures.TRUE)
-    axes[0, -1].set(xlabel="simulated neurons", ylabel="s for 100 x 1000 steps")
-    axes[0, -1].set_xticks(x, [f"{v}" for v in x], fontsize=7)
-    axes[0, -1].minorticks_off()
-    axes[1, -1].set_axis_off()
-    axes[0, 0].set_ylabel("update, ms")
-    axes[1, 0].set_ylabel("memory, MiB")
-    axes[0, 1].legend(loc="upper left")
+    axes[-1].loglog(x, y, "o-", ms=3.5, color=figures.TRUE)
+    axes[-1].set(xlabel="simulated neurons", ylabel="s for 100 × 1000 steps")
+    axes[-1].set_xticks(x, [f"{v}" for v in x], fontsize=7)
+    for ax in axes:
+        ax.minorticks_off()
+    axes[0].set_ylabel("time of an update, ms")
+    axes[0].legend(loc="upper left", fontsize=7)
     return drawn
 
 
@@ -205,7 +195,8 @@ def measure(args):
     if args.small:
         configurations, growing, neurons = [({k: min(v, 20) for k, v in DEFAULTS.items()}, 1)], {(20, 5, 4, 2)}, (20,)
     return {
-        "machine": f"{platform.machine()}, {cores} cores, torch {torch.__version__}",
+        "machine": f"torch {torch.__version__}",
+        "made": runs.source(),
         "compared": [
             runs.apart(HERE, "compared", sizes, threads, True, args.seconds) for sizes, threads in configurations
         ],
@@ -225,11 +216,11 @@ def main():
     args = p.parse_args()
     folder = runs.folder_of(__file__)
     found = runs.read(folder) if args.draw else measure(args)
-    print(f"{comparison(found)}\n\n{growth(found)}")
     if args.small:
+        print(f"{table(found)}\n\n{tables(found)}")
         return
     runs.write(folder, found)
-    runs.page(folder, machine=found["machine"], comparison=comparison(found), growth=growth(found))
+    runs.publish(folder, found, table, made, tables=tables)
     figures.style()
     with files.whole(folder / "speed.png") as temporary:
         figure(found).savefig(temporary)
