@@ -1,13 +1,13 @@
 """Grid cells: is the two-dimensional attractor identified, and what is needed for it?
 
 Simulates sheets of grid cells (cann.py --circuit grid) whose animal walks in a box, and fits each as a user would, with
-nothing but the file: evenly connected, recorded passively; with connections that differ by 20 % from pair to pair,
-passively and with known current pulses; and 80 of the cells in no order, as rates and as Poisson spikes. Beside the
-fits: the control, the correlation matrix of the rates, least squares, and the circuit itself. Takes up the fit of the
-default sheet from runs/grid, where it is, as the page's two commands make it. Then asks of recordings of a ring, a
-torus, two rings, place cells and noise which of these made them (nsi/geometry/classify.py).
+nothing but the file: connected alike all around, recorded passively; with connections that differ by 20 %, passively
+and with known current pulses; and 80 of the cells in no order, as rates and as Poisson spikes. Beside the fits: the
+control, the correlation matrix of the rates, and the circuit itself. Includes the fit of the default sheet in
+runs/grid, if it is there, as the page's commands make it. Then classifies recordings of a ring, a torus, two rings,
+place cells and noise (nsi/verdict.py). No recording has the bump's phases.
 
-Writes results.json, grid.png and the page's tables. Run it from the top folder, as `python -m experiments.grid`.
+Writes results.json, grid.png, tables.md and the page. Run it from the top folder, as `python -m experiments.grid`.
 """
 
 import tempfile
@@ -18,18 +18,16 @@ from scipy.ndimage import gaussian_filter1d
 
 import cann
 from experiments import runs
-from experiments.estimate.baselines import least_squares
 from experiments.grid import figures as pictures
 from experiments.grid import shapes
-from nsi import circuits, connectivity, figures, files, geometry, prediction, recordings
-from nsi.geometry import rate_maps
+from nsi import circuits, connectivity, figures, geometry, prediction, ratemaps, recordings
 from nsi.network import Network
-from nsi.run import checkpoint
+from nsi.run import checkpoint, files, folder
 from nsi.uneven import uneven
 
 FOLDER = runs.folder_of(__file__)
 CASES = {  # jitter, amplitude of pulses, how many cells are recorded (None: all), whether as spikes
-    "even": (0.0, 0.0, None, False),
+    "uniform": (0.0, 0.0, None, False),
     "jitter 0.2, passive": (0.2, 0.0, None, False),
     "jitter 0.2, pulses": (0.2, 1.0, None, False),
     "80 cells": (0.0, 0.0, 80, False),
@@ -47,7 +45,7 @@ def recording(case, seed, side, trials, steps):
     circuit = uneven(circuits.grid(side), np.random.default_rng(1000 + seed), jitter)
     data = cann.simulate_recording(circuit, seed, trials, steps, amplitude=amplitude)
     if count is None:
-        return data
+        return {k: v for k, v in data.items() if k != "heading"}
     rng, n = np.random.default_rng(2000 + seed), side**2
     order = rng.permutation(n)
     some, rest = order[: min(count, n // 2)], order[min(count, n // 2) :]
@@ -69,7 +67,7 @@ def recording(case, seed, side, trials, steps):
 def default():
     """The fit of the default sheet, as measured by the page's own commands. Returns: {measure: value}, or None."""
     path, run = runs.ROOT / "data" / "grid.npz", runs.ROOT / "runs" / "grid"
-    metrics = files.read_json(run / "metrics.json")
+    metrics = folder.read_metrics(run)
     if not path.exists() or metrics is None or not metrics.get("finished", True):
         return None
     rec = recordings.load(path)
@@ -88,7 +86,7 @@ def itself(rec, truth):
 
 
 def measured(case, seed, folder, sizes, rivals, options):
-    """Simulate and fit one case; rivals: of so many seeds the control and least squares too.
+    """Simulate and fit one case; rivals: of how many seeds the control too.
 
     Returns: {estimator: {measure: value, list or None}}, and arrays to draw.
     """
@@ -101,7 +99,7 @@ def measured(case, seed, folder, sizes, rivals, options):
     rec = recordings.load(path)
     shape, truth, n = geometry.of(rec), recordings.load_truth(path, rec), rec.rates.shape[-1]
     places, everyone = shape.find(rec.rates[rec.valid]), np.ones((n, n), bool)
-    alpha, W, held_out = rec.dt / rec.tau, truth["W"][:n, :n], recordings.split(rec)[1]
+    W, held_out = truth["W"][:n, :n], recordings.split(rec)[1]
     net = checkpoint.networks(out / "model.pt")[0][0]
     gates = connectivity.effective_gate(net, rec), connectivity.true_effective_gate(truth, rec)
     profiles = [[shape.mean_profile(g, places, everyone) for g in gate] for gate in gates]
@@ -118,16 +116,11 @@ def measured(case, seed, folder, sizes, rivals, options):
     found["correlation of the rates"] = {
         "r_W": finite(connectivity.correlation(correlated, W)), "r_dev": finite(r_dev),
     }  # fmt: skip
-    if case != "even":
+    if case != "uniform":
         return found, None
     ahead = prediction.heading_table(itself(rec, truth), held_out, shape, places)
     found["the circuit itself"] = {"r_W": 1.0, "heading_error_5s": ahead["5"]["error"], "ahead": ahead}
     if seed < rivals:
-        solved, gate = least_squares(rec, alpha, 3000)
-        found["least squares"] = {
-            "r_W": connectivity.correlation(solved, W),
-            "r_gate": connectivity.per_component(connectivity.correlation, gate, truth["gate"]),
-        }
         control = runs.fit(path, f"{out}-control", "--seed", seed, "--control", "--no-errors", *options)
         found["control"] = {m: control.get(m) for m in MEASURES}
     return found, None if seed else drawn_arrays(data, best, W, gates)
@@ -136,10 +129,10 @@ def measured(case, seed, folder, sizes, rivals, options):
 def drawn_arrays(data, fitted, true, gates):
     """What the figure shows of a recording and its fit, as lists."""
     rates, position = (data[key].reshape(-1, data[key].shape[-1]) for key in ("rates", "position"))
-    maps, _ = rate_maps.rate_maps(rates[:, [0]], position)
+    maps, _ = ratemaps.rate_maps(rates[:, [0]], position)
     profile = geometry.TORUS.profile  # these cells are in order
     arrays = {
-        "bump": data["rates"][0, -1], "map": maps[0], "repeats": rate_maps.autocorrelogram(maps[0]),
+        "bump": data["rates"][0, -1], "map": maps[0], "repeats": ratemaps.autocorrelogram(maps[0]),
         "W": [profile(W)[1] for W in (true, fitted)], "W_sd": profile(fitted)[2],
         "gate": [[profile(g)[1] for g in gate] for gate in gates[::-1]],
     }  # fmt: skip
@@ -168,11 +161,38 @@ def cell(values):
 
 
 def made(results):
-    """What the recordings were, in a sentence."""
-    sizes = {}
-    for name, text in results["made"].items():
-        sizes.setdefault(text, []).append(name)
-    return "; ".join(f"*{'*, *'.join(names)}*: {text}" for text, names in sizes.items()) + "."
+    """What runs the results are of, as a sentence."""
+    return runs.made({name: results["cases"][name] for name in results["made"]} | {"made": results["made"]})
+
+
+def table(results):
+    """What is found of each sheet, as Markdown."""
+    names = ("r_W", "r_dev", "r_gate_effective", "heading_error_5s")
+    rows = [[case, *(cell(found["fit"].get(m, [])) for m in names)] for case, found in results["cases"].items()]
+    others = ("correlation of the rates", "control", "the circuit itself")
+    rows += [[f"uniform: {name}", *(cell(results["cases"]["uniform"][name].get(m, [])) for m in names)]
+             for name in others if name in results["cases"].get("uniform", {})]  # fmt: skip
+    return runs.markdown(["", *(f"`{m}`" for m in names)], rows)
+
+
+def tables(results):
+    """All measures, as the text of tables.md."""
+    return runs.sections("grid cells", {
+        "All fits": (
+            "`r_gate`, `r_gate_effective`, `r_gate_profile`: means over both components; the last compares effective "
+            "gates as functions of phase difference. `heading_error_5s`: rad of displacement, a period being 7.26.",
+            scores(results),
+        ),
+        "Error of the predicted phase by seconds ahead": ("rad, sheet *uniform*.", ahead(results)),
+        "Intervals": (
+            "`heterogeneity`: s.d. of single weights about the mean at their phase difference, relative to the r.m.s. "
+            "weight; `coverage`: share of the 95 % intervals that contain the truth.",
+            trust(results),
+        ),
+        "The default sheet": ("By the page's commands; of the gate, x and y.", sheet(results)),
+        "Eighty cells in no order": ("`phase_error`: mean distance of found from true phases.", unordered(results)),
+        "Which shape made a recording": ("Verdicts of nsi/verdict.py, counted.", verdicts(results)),
+    })  # fmt: skip
 
 
 def scores(results):
@@ -204,8 +224,8 @@ def sheet(results):
 
 
 def ahead(results):
-    """Errors of the predicted phase by seconds ahead, of the evenly connected sheet, as Markdown."""
-    even = results["cases"]["even"]
+    """Errors of the predicted phase by seconds ahead, of the uniform sheet, as Markdown."""
+    even = results["cases"]["uniform"]
     columns = {f"{s} s": [] for s in even["fit"]["ahead"][0]}
     mean = lambda tables, s, which: cell([t[s][which] for t in tables])  # noqa: E731
     for seconds, column in zip(even["fit"]["ahead"][0], columns.values(), strict=True):
@@ -232,7 +252,7 @@ def main():
     p = runs.options(__doc__, 2)
     p.set_defaults(trials=60)
     p.add_argument("--cases", nargs="+", choices=[*CASES, "none"], default=list(CASES), help="which; others are kept")
-    p.add_argument("--rivals", type=int, default=1, help="of so many seeds the control and least squares too")
+    p.add_argument("--rivals", type=int, default=1, help="of how many seeds the control too")
     p.add_argument("--side", type=int, default=14, help="of the sheet of grid cells")
     p.add_argument("--shapes", type=int, default=5, help="recordings of each shape that a verdict is asked of")
     p.add_argument("--workers", type=int, help="at a time (default: one per core)")
@@ -259,12 +279,10 @@ def main():
             name: [shapes.called(name, seed) for seed in range(args.shapes)] for name in shapes.CASES
         }
     runs.write(FOLDER, results)
-    tables = {f.__name__: f(results) for f in (made, scores, ahead, trust, sheet, unordered, verdicts)}
     figures.style()
     with files.whole(FOLDER / "grid.png") as temporary:
         pictures.figure(results).savefig(temporary)
-    runs.page(FOLDER, **tables)
-    print("\n\n".join(tables.values()))
+    runs.publish(FOLDER, results, table, made, tables=tables)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from nsi import figures, sheets
 def figure(results):
     """Cells, sheet, connectivity and prediction. results: results.json's."""
     drawn, axes = plt.subplots(2, 4, figsize=(14, 6))
-    arrays, even = {k: np.array(v) for k, v in results["drawn"].items()}, results["cases"]["even"]
+    arrays, even = {k: np.array(v) for k, v in results["drawn"].items()}, results["cases"]["uniform"]
     shown = lambda x: np.where(np.asarray(x) == -9, np.nan, x).T  # noqa: E731
     axes[0, 0].imshow(shown(arrays["map"]), origin="lower", cmap="viridis", vmin=0)
     axes[0, 0].set(title="(a) rate map of a cell, box of 1.5 m", xticks=[], yticks=[])

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from experiments.estimate.baselines import least_squares
 from experiments.estimate.cornn import cornn, loss, weights
 from experiments.estimate.least_squares import least_squares as delayed_least_squares
 from experiments.estimate.least_squares import regress
@@ -67,13 +66,6 @@ def test_lint_finds_the_dynamics_of_a_network_of_rank_two():
     assert np.linalg.matrix_rank(found.W, tol=1e-4) == 2
     error = np.mean((predict(found, later, warmup=1) - later.rates) ** 2)
     assert error < 0.02 * later.rates.var((0, 1)).mean()
-
-
-def test_least_squares_takes_a_known_stimulus_off():
-    net = random_network(b=0.3)
-    rec = recorded(net, lambda a: np.maximum(0, np.tanh(a)), noise=0.02, stimulus=0.3)
-    W, _ = least_squares(rec, ALPHA, 20000)
-    assert correlation(W, net.W) > 0.98
 
 
 def test_states_are_those_that_rates_imply():
