@@ -195,7 +195,7 @@ def made(results):
 
 
 def _grouped(texts, prefix, count):
-    """{name: text} in words, each text once: with the names that it is of, or with the prefix if it is of all of them."""
+    """{name: text} in words, each text once, with the names that it is of, or the prefix if these are all."""
     names = {}
     for name, text in texts.items():
         names.setdefault(text, []).append(name)

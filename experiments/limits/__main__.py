@@ -2,8 +2,8 @@
 
 Factors of the circuit, of its recording and of the fit; for each value and seed a recording and a separated fit to it.
 A second set, SINGLE, asks for single connections: it departs from an uneven circuit (jitter 0.2) with known pulses,
-since only there anything sets a pair apart, and counts false claims too. Writes results.json, limits.png, single.png
-and the page's tables. Run it from the top folder, as `python -m experiments.limits`; with `--factors`, the other
+since only there anything sets a pair apart, and counts false claims too. Writes results.json, limits.png, single.png,
+tables.md and the page. Run it from the top folder, as `python -m experiments.limits`; with `--factors`, the other
 factors' results of the last run are kept.
 """
 
@@ -26,7 +26,8 @@ FOLDER = runs.folder_of(__file__)
 MEASURES = ("r_W_identifiable", "r_gate", "identifiable_fraction")
 OF_SINGLE = ("r_dev", "r_dev_resolved", "resolved_fraction", "coverage", "coverage_gate", "false_claims")
 COLOURS = dict(zip(MEASURES, (figures.FITTED, figures.SIMPLE, figures.TRUE), strict=True)) | {
-    "r_dev": figures.FITTED, "resolved_fraction": figures.TRUE, "coverage": "#d9a05b", "false_claims": figures.SIMPLE,
+    "r_dev": figures.FITTED, "resolved_fraction": figures.TRUE, "coverage": "#d9a05b", "coverage_gate": "#b58bb0",
+    "false_claims": figures.SIMPLE,
 }  # fmt: skip
 
 
@@ -56,7 +57,7 @@ SINGLE = {
 }
 ALL = FACTORS | SINGLE
 UNEVEN = {"jitter": 0.2, "sparse": 0, "measurement": 0, "amplitude": 4.0}  # what SINGLE departs from
-SHOWN = "r_dev", "resolved_fraction", "coverage", "false_claims"  # in its figure
+SHOWN = "r_dev", "resolved_fraction", "coverage", "coverage_gate", "false_claims"  # in its figure
 OF_THE_FIT = ("alpha", "input_units")  # the other factors are the recording's
 
 
@@ -156,7 +157,7 @@ def curve(ax, x, rows, measure, **look):
     x: (values,); rows: one {measure: values over seeds} for each x; look: of the line.
     """
     means = [np.mean(known(row[measure])) if known(row[measure]) else np.nan for row in rows]
-    (line,) = ax.plot(x, means, "o-", ms=3.5, lw=1.3, **look)
+    (line,) = ax.plot(x, means, "o", ms=3.5, lw=1.3, **look)
     for place, row in zip(x, rows, strict=True):
         values = known(row[measure])
         ax.plot([place] * len(values), values, "o", ms=4.5, mew=0, alpha=0.3, color=line.get_color())
@@ -174,8 +175,11 @@ def figure(results, factors=FACTORS, measures=MEASURES, columns=3):
         ax.set_axis_off()
     for ax, (name, rows) in zip(axes.flat, results.items(), strict=False):
         values = [float(value) for value in rows]
-        for measure in measures:
-            curve(ax, values, rows.values(), measure, color=COLOURS[measure], label=measure)
+        if "coverage" in measures:
+            ax.axhspan(0.92, 0.98, color="#e6e6e6", lw=0, zorder=0, label="aim of coverage")
+        for k, measure in enumerate(measures):
+            look = {"ls": ("-", "--", "-.", ":")[k % 4], "zorder": 3 + k}
+            curve(ax, values, rows.values(), measure, color=COLOURS[measure], label=measure, **look)
         ax.axvline(factors[name].default, color="grey", ls=":", lw=1, zorder=0, label="default")
         ax.set(xlabel=factors[name].label, xscale=factors[name].scale)
         ax.set_xticks(values, [f"{v:g}\n({bump_width(v):.0f}°)" if name == "strength" else f"{v:g}" for v in values])
@@ -183,7 +187,7 @@ def figure(results, factors=FACTORS, measures=MEASURES, columns=3):
     for ax in axes[:, 0]:
         ax.set_ylabel("correlation, or share")
     axes[0, 0].set_ylim(min(0, axes[0, 0].get_ylim()[0]), 1.04)
-    drawn.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(measures) + 1)
+    drawn.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
     return drawn
 
 
@@ -192,20 +196,49 @@ def made(results):
     return runs.made(results)
 
 
-def table(results, factors=FACTORS, measures=MEASURES):
-    """The results as Markdown, means and s.d. over seeds, the default in bold. results: as for `figure`."""
+def cells(results, factors, measures):
+    """Rows of a table, means and s.d. over seeds, the default in bold. results: as for `figure`."""
     rows = []
     for name in (name for name in factors if name in results):
         for value, row in results[name].items():
             shown = f"**{value}**" if float(value) == factors[name].default else value
             label = factors[name].label.replace("\n", " ")
             rows.append([label, shown, *(runs.spread(known(row[m])) if known(row[m]) else "–" for m in measures)])
-    return runs.markdown(["factor", "value", *(f"`{m}`" for m in measures)], rows)
+    return rows
 
 
-def single(results):
-    """The same of single connections. results: as for `figure`."""
-    return table(results, SINGLE, OF_SINGLE)
+def table(results):
+    """The lowest value of each measure by factor, as Markdown. results: as for `figure`."""
+    rows = []
+    for name in (name for name in ALL if name in results):
+        measures = MEASURES if name in FACTORS else ("r_dev", "coverage_gate", "resolved_fraction")
+        span = list(results[name])
+        lowest = []
+        for measure in measures:
+            means = {v: np.mean(known(row[measure])) for v, row in results[name].items() if known(row[measure])}
+            worst = min(means, key=means.get, default=None)
+            lowest.append("–" if worst is None else f"{means[worst]:.3f} (at {worst})")
+        label = ALL[name].label.replace("\n", " ")
+        rows.append([label, f"{span[0]} to {span[-1]}", *lowest])
+    return runs.markdown(
+        ["factor", "values", "lowest r", "lowest r of the gate, or its coverage", "share determined"], rows
+    )
+
+
+def tables(results):
+    """All values, as the text of tables.md. results: as for `figure`."""
+    head = lambda measures: ["factor", "value", *(f"`{m}`" for m in measures)]  # noqa: E731
+    first = runs.markdown(head(MEASURES), cells(results, FACTORS, MEASURES))
+    parts = {"The ring": ("One factor at a time; the default in bold.", first)}
+    for title, measures in (("found", OF_SINGLE[:3]), ("claimed", OF_SINGLE[3:])):
+        caption = (
+            "A ring whose connections differ (jitter 0.2), with pulses. `r_dev`: of deviations, identifiable pairs; "
+            "`r_dev_resolved`: resolved pairs; `false_claims`: share of the resolved pairs whose interval lies on the "
+            "wrong side of the mean at their distance."
+        )
+        found = runs.markdown(head(measures), cells(results, SINGLE, measures))
+        parts[f"Single connections: what is {title}"] = caption, found
+    return runs.sections("limits", parts)
 
 
 def measure(args):
@@ -266,8 +299,7 @@ def main():
         figure(results).savefig(temporary)
     with files.whole(FOLDER / "single.png") as temporary:
         figure(results, SINGLE, SHOWN, 2).savefig(temporary)
-    runs.page(FOLDER, made=made(results), limits=table(results), single=single(results))
-    print("\n\n".join((made(results), table(results), single(results))))
+    runs.publish(FOLDER, results, table, made, tables=tables)
 
 
 if __name__ == "__main__":
