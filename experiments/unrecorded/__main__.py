@@ -6,7 +6,7 @@ assumptions and without any. Hidden units are matched one to one with the hidden
 trials and compared on held-out ones; a linear map from the recorded activity stands beside them. Circuits that break
 an assumption are recorded too: whether the fit warns of it is what is asked there.
 
-Writes results.json, unrecorded.png and the page's tables. Run it from the top folder, as
+Writes results.json, unrecorded.png, tables.md and the page. Run it from the top folder, as
 `python -m experiments.unrecorded`.
 """
 
@@ -136,47 +136,66 @@ def rows(results, chosen):
     return [(f"{name}: {fit} (n {len(row['r_W'])})", row) for name, fit, row in some]
 
 
-def table(results, chosen, measures):
-    """A table as Markdown. results: {recording: {fit: {measure: values}}}."""
+MAIN = "r_match", "r2_hidden", "r2_hidden_baseline", "heading_error_5s"
+
+
+def table(results):
+    """Hidden units against hidden neurons, and prediction, as Markdown. results: {recording: {fit: {measure: values}}}."""
+    chosen = {name: of for name, of in results.items() if name in RECORDED and name != "compass, gain"}
+    some = [(f"{name}: {fit}", of[fit]) for name, of in chosen.items() for fit in ("assumed", "nothing assumed")
+            if fit in of]  # fmt: skip
+    return runs.markdown(["", *(f"`{m}`" for m in MAIN)], [[n, *(cell(row[m]) for m in MAIN)] for n, row in some])
+
+
+def made(results):
+    """What runs the results are of, as a sentence."""
+    return runs.made(results)
+
+
+def tables(results):
+    """All measures, as the text of tables.md."""
+    named = [name for name in RECORDED if name != "compass, gain"]
+    return runs.sections("neurons that were not recorded", {
+        "Hidden units against hidden neurons": (
+            "On held-out trials, recorded units clamped. `r_match`: mean correlation, one to one, matched on training "
+            "trials (`r_match_response` undriven, `r_match_input` driven ones); `r2_hidden`: variance explained one to "
+            "one; `r2_hidden_linear`: by a linear map from all hidden units of the kind; `r2_hidden_baseline`: by one "
+            "from the recording (u, v, v·u).",
+            part(results, named, HIDDEN),
+        ),
+        "Blocks of W after the match": (
+            "Each hidden unit's column, or row, is correlated on its own, since its scale is free. Of the second network "
+            "where there is one.",
+            part(results, named, BLOCKS),
+        ),
+        "What the constraints cost elsewhere": ("Of the network that predicts.", part(results, named + ["compass, gain"], REST)),
+        "Neurons missing from the recording": (
+            "`W_size`, `total_size`: slope of fitted on true direct weights over identifiable pairs.",
+            part(results, [name for name in LESS if name != "no velocity"], TRUST),
+        ),
+        "No velocity in the file": (
+            "The activity's own turning stands for it. `true_velocity_5s`: error of the heading 5 s ahead when the fitted "
+            "network is given the true velocity.",
+            part(results, ["compass", "no velocity"], BLIND),
+        ),
+        "Is a constraint right?": (
+            "Three circuits violate one each. `warned`: share of fits that warn of it; `hidden_agreement`: of two starts.",
+            part(results, ["compass", "compass, holding", *BROKEN], RIGHT),
+        ),
+    })  # fmt: skip
+
+
+def part(results, chosen, measures):
+    """A table as Markdown. results: as for `table`."""
     some = rows(results, chosen)
     columns = {f"`{m}`": [cell(row.get(m, [])) for _, row in some] for m in measures}
     return runs.turned([name for name, _ in some], columns)
 
 
-def hidden(results):
-    """Hidden units against hidden neurons, as Markdown."""
-    return table(results, [name for name in RECORDED if name != "compass, gain"], HIDDEN)
-
-
-def blocks(results):
-    """The four blocks of W against the truth, as Markdown."""
-    return table(results, [name for name in RECORDED if name != "compass, gain"], BLOCKS)
-
-
-def rest(results):
-    """What the assumptions cost, or gain, of all else, as Markdown."""
-    return table(results, [name for name in RECORDED if name.startswith("compass")], REST)
-
-
-def missing(results):
-    """Recordings that lack compass neurons, as Markdown."""
-    return table(results, [name for name in LESS if name != "no velocity"], TRUST)
-
-
-def blind(results):
-    """The compass without the velocity, and with it, as Markdown."""
-    return table(results, ["compass", "no velocity"], BLIND)
-
-
-def right(results):
-    """Circuits that break an assumption, and those that do not, as Markdown; `warned`: the share of fits that do."""
-    return table(results, ["compass", "compass, holding", *BROKEN], RIGHT)
-
-
 def figure(results):
     """r_match and the variance explained, recording by recording, with and without assumptions."""
     names = [name for name in RECORDED if name in results and name != "compass, gain"]
-    drawn, axes = plt.subplots(1, 2, figsize=(9, 3.2), sharey=True)
+    drawn, axes = plt.subplots(1, 2, figsize=(9, 3.4))
     colours = dict(zip(FITS, (figures.FITTED, "#d9a05b", figures.SIMPLE), strict=False))
     colours = {fit: c for fit, c in colours.items() if any(fit in results[name] for name in names)}
     for ax, measure, title in zip(axes, ("r_match", "r2_hidden"), ("correlation", "variance explained"), strict=True):
@@ -189,7 +208,7 @@ def figure(results):
                 ax.plot([place] * len(each), each, ".", color=figures.TRUE, ms=3)
         short = [n.replace(" and ", "\nand ").replace(" of", "\nof").replace(", ", ",\n") for n in names]
         ax.set_xticks(range(len(names)), short, fontsize=7)
-        ax.set(title=f"{title}, one to one", ylim=(-0.05, 1.02))
+        ax.set(title=f"{title}, one to one", ylim=(-0.05, 1.02), ylabel=title)
     baseline = [[v for v in results[name]["assumed"]["r2_hidden_baseline"] if v is not None] for name in names]
     axes[1].plot(range(len(names)), [np.mean(v) for v in baseline], "_", color=figures.TRUE, ms=22,
                  label="linear map from what was recorded")  # fmt: skip
@@ -215,14 +234,13 @@ def main():
         results[name] = results.get(name, {}) | {
             fit: {m: [one[fit][m] for one in found] for m in sorted(found[0][fit])} for fit in found[0]
         }
-    results = {name: results[name] for name in every if name in results}
+    made_of = results.get("made", {}) | dict.fromkeys(args.recorded, runs.size(args))
+    results = {"made": made_of} | {name: results[name] for name in every if name in results}
     runs.write(FOLDER, results)
-    tables = {f.__name__: f(results) for f in (hidden, blocks, rest, missing, blind, right)}
-    runs.page(FOLDER, **tables)
+    runs.publish(FOLDER, results, table, made, tables=tables)
     figures.style()
     with files.whole(FOLDER / "unrecorded.png") as temporary:
         figure(results).savefig(temporary)
-    print("\n\n".join(tables.values()))
 
 
 if __name__ == "__main__":
