@@ -74,8 +74,8 @@ def tables(results):
     return runs.sections("the reproduction", {
         "All fits": (caption, runs.turned(list(rows), columns)),
         "The publication's code": (
-            "Repaired so that it runs, on its own simulated data; one run of 10 000 updates on one core, not part of this "
-            "project.",
+            "Repaired so that it runs, on its own simulated data; one run of 10 000 updates on one core. Not part of "
+            "this project.",
             runs.markdown(["", "`r_W`", "`r_gate`", "`seconds`"], published),
         ),
     })  # fmt: skip
