@@ -11,9 +11,8 @@ import sys
 from experiments import runs
 
 ORDER = (
-    "reproduction", "estimate", "connections", "coverage", "unrecorded", "findings", "limits", "orders",
-    "design", "estimator", "speed", "speed.growth", "grid", "flies", "flies.models", "flies.inhibition",
-    "flies.bridge", "flies.reverse", "mouse",
+    "reproduction", "estimate", "coverage", "unrecorded", "findings", "limits", "orders", "design", "estimator",
+    "speed", "grid", "flies", "mouse",
 )  # fmt: skip
 
 
@@ -21,8 +20,7 @@ def main():
     for picture in (runs.ROOT / "runs" / "figures").glob("*.png"):  # the notebook's
         shutil.copy(picture, runs.ROOT / "experiments" / "reproduction")
     for name in ORDER:
-        needed = {"flies": "fly.npz", "mouse": "mouse.npz", "flies.bridge": "bridge.npz", "flies.reverse": "bridge.npz"}
-        needed = needed.get(name, needed.get(name.split(".")[0]))
+        needed = {"flies": "fly.npz", "mouse": "mouse.npz"}.get(name)
         if needed and not (runs.ROOT / "data" / needed).exists():
             print(f"{name}: left out, there is no data/{needed}")
             continue
