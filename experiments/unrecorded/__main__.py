@@ -140,7 +140,7 @@ MAIN = "r_match", "r2_hidden", "r2_hidden_baseline", "heading_error_5s"
 
 
 def table(results):
-    """Hidden units against hidden neurons, and prediction, as Markdown. results: {recording: {fit: {measure: values}}}."""
+    """Hidden units against hidden neurons, as Markdown. results: {recording: {fit: {measure: values}}}."""
     chosen = {name: of for name, of in results.items() if name in RECORDED and name != "compass, gain"}
     some = [(f"{name}: {fit}", of[fit]) for name, of in chosen.items() for fit in ("assumed", "nothing assumed")
             if fit in of]  # fmt: skip
