@@ -4,23 +4,24 @@
     r[t]   = phi(a[t])                                          firing rate, phi(x) = max(0, tanh(x))
     u[t+1] = u[t] + alpha * (r[t] - u[t])                       synaptic state, alpha = dt / tau
 
-Recorded units come first and stand for the recorded neurons, one each; hidden ones follow. Unless told otherwise the
-first are response units and the others input units: the velocity v reaches the input units alone, so that it can move
-the response units only through W[input, response]. Without input units (the control) it enters the response units
-themselves. W[i, j] is the weight from unit i to unit j; nsi/units.py says what else may be assumed of the weights.
+Recorded units come first and stand for the recorded neurons, one each; hidden ones follow. By default recorded units
+are response units and hidden ones input units: the velocity v reaches the input units alone, so that it can move the
+response units only through W[input, response] (input separation). Without input units (the control) it enters the
+response units themselves. W[i, j] is the weight from unit i to unit j. nsi/units.py has other kinds of units.
 
     loss = mean(log cosh(max(a, 0)) - a * r) + penalty * mean((u[hidden] @ W[hidden, recorded])^2)
 
-a is the current that the network sends to its recorded units and r the rate recorded there. The first term is the loss
-that matches phi: its gradient with respect to a is phi(a) - r, which, unlike that of a squared error, does not vanish
-where the network predicts silence. The second lets the direct path explain all that it can (or, with the recorded
-units' own drive in its place, the path through hidden units).
+a is the current of the recorded units and r the rate recorded there. The first term is the matching loss of phi: its
+gradient with respect to a is phi(a) - r, which, unlike that of a squared error, does not vanish where the network
+predicts silence. The penalty favours recorded-to-recorded weights where paths through hidden units explain the data
+equally well.
 
-Each window starts with `warmup` steps in which the recorded units are held at their recorded state, outside the loss,
-so that the hidden units find theirs; then the network runs on, its recorded units' state pulled towards the record by
-the fraction `forcing` at every step. Running freely, a network is blamed for noise that nobody can foresee, and W
-takes the blame; held tightly, it never learns to keep its bump in place. So the forcing fades to 0 over the updates,
-and the penalty, which makes the bump lag behind, with it.
+In the first `warmup` steps of a window, which do not count in the loss, the recorded units are clamped to their
+recorded state, so that the hidden units reach theirs. Then the network runs with partial (generalized) teacher forcing:
+at each step the recorded units' state moves the fraction `forcing` of the way to the recorded one (Williams and Zipser
+1989, doi 10.1162/neco.1989.1.2.270; Doya 1992). A free-running network is penalized for unpredictable noise, which
+biases W; a clamped one never learns to keep its bump in place. So the forcing fades to 0 over the updates, and the
+penalty, which makes the bump lag, with it.
 
 This file is the plain version, which autograd can follow; a fit runs the same equations through nsi/gradient.py, and
 tests hold the two equal.
@@ -29,27 +30,27 @@ tests hold the two equal.
 import torch
 from torch import nn
 
-from nsi import assumed, losses, units
+from nsi import constraints, losses, units
 from nsi.network import Network
 
 
 class RNN(nn.Module):
-    """The network above; its parameters carry a leading replica axis, R networks that know nothing of each other."""
+    """The network above; its parameters carry a leading replica axis, R independent networks."""
 
-    def __init__(self, n_response, n_input, n_velocity=1, alpha=0.2, init_scale=0.03, generators=(None,), who=None):
+    def __init__(self, n_response, n_input, n_velocity=1, alpha=0.2, init_scale=0.03, generators=(None,), kinds=None):
         """n_response, n_input, n_velocity: numbers of response units, input units and velocity components D;
         alpha: dt / tau; init_scale: size of the initial W relative to Glorot and Bengio (2010), W_in being at theirs:
-        what the data do not determine keeps its start for ever, so W starts small; generators: one for each replica,
-        which draw the start; who: units.Units, in the place of the two numbers.
+        weights that the data do not constrain stay at their initial values, so W is initialized near 0; generators:
+        one for each replica, of the initial weights; kinds: units.Units, in the place of the two numbers.
         """
         super().__init__()
-        self.who = who = who or units.make(n_response, inputs=n_input)
-        n, replicas, driven = len(who.driven), len(generators), torch.as_tensor(who.driven)
-        self.n_response, self.alpha = who.n, alpha
+        self.units = kinds = kinds or units.make_units(n_response, inputs=n_input)
+        n, replicas, driven = len(kinds.driven), len(generators), torch.as_tensor(kinds.driven)
+        self.n_response, self.alpha = kinds.n, alpha
         self.register_buffer("driven", driven.float(), persistent=False)  # where v may enter
-        self.register_buffer("low", torch.as_tensor(who.low), persistent=False)
-        self.register_buffer("high", torch.as_tensor(who.high), persistent=False)
-        free = None if who.free.all() else torch.as_tensor(who.free).float()
+        self.register_buffer("low", torch.as_tensor(kinds.low), persistent=False)
+        self.register_buffer("high", torch.as_tensor(kinds.high), persistent=False)
+        free = None if kinds.free.all() else torch.as_tensor(kinds.free).float()
         self.register_buffer("free", free, persistent=False)  # 1 where there may be a connection
         self.W = nn.Parameter(torch.empty(replicas, n, n))  # (R, units, units)
         self.W_in = nn.Parameter(torch.zeros(replicas, n_velocity, n))  # (R, D, units)
@@ -57,7 +58,7 @@ class RNN(nn.Module):
         for W, W_in, g in zip(self.W.data, self.W_in.data, generators, strict=True):
             nn.init.xavier_uniform_(W, gain=init_scale, generator=g)
             W_in[:, driven] = nn.init.xavier_uniform_(torch.empty(n_velocity, int(driven.sum())), generator=g)
-        assumed.start(self)
+        constraints.initialize(self)
 
     @property
     def weights(self):
@@ -77,7 +78,7 @@ class RNN(nn.Module):
         return a, r, u + self.alpha * (r - u)
 
     def forward(self, v, u_recorded, warmup=10, forcing=0.0, stimulus=None):
-        """Run over time from input units at zero, as told above.
+        """Run over time from input units at zero, as above.
 
         v: (T, R, B, D); u_recorded: (T, R, B, n_response) recorded state; stimulus: the same, or None.
         Returns: a and u, each (T, R, B, units).
@@ -100,15 +101,10 @@ class RNN(nn.Module):
         n = self.n_response
         a, u = self.forward(v, u_recorded, warmup, forcing, stimulus)
         each = losses.LOSSES[kind](a[warmup:, ..., :n], r[warmup:])
-        drive = u[warmup:, ..., self.who.doubted] @ self.W[:, self.who.doubted, :n]
+        drive = u[warmup:, ..., n:] @ self.W[:, n:, :n]
         return (each + penalty * drive.square()).mean((0, -2, -1))
 
     def networks(self):
         """The replicas as arrays on the CPU. Returns: list of Network."""
         arrays = zip(*(p.detach().cpu().numpy().copy() for p in self.weights), strict=True)
         return [Network(W, W_in, b, self.alpha, self.n_response) for W, W_in, b in arrays]
-
-    def become(self, networks):
-        """Take over the weights of as many networks as there are replicas."""
-        for p, name in zip(self.weights, ("W", "W_in", "b"), strict=True):
-            p.data.copy_(torch.stack([torch.as_tensor(getattr(net, name)) for net in networks]))

@@ -1,216 +1,178 @@
 """Fit an input-separated recurrent network (model.py) to a recording, and estimate its connections.
 
-A free training comes first. Then, clamped to the recording, the input units are trained and the weights onto recorded
-neurons solved for in turn (nsi/solve.py); of the networks trained, solved and fine-tuned the one with the lowest error
-is kept. connectivity.npz is estimated apart, by regression (nsi/estimation). Truth is for scores alone.
+    prepare    read the recording, and what follows from it; refuse what cannot be fitted
+    train      all weights of a network, by back-propagation through random windows: the publication's method
+    estimate   the connections, by a regression that needs no network (nsi/estimation): connectivity.npz
+    hidden     a second network, whose weights among recorded units are the estimate's: hidden neurons are read from it
+    write      scores, files, figures; of the two networks model.pt has the one that predicts better
+
+docs/method.md has the equations of each step. Ground truth is read for scores alone.
 """
 
 import os
 import time
-from pathlib import Path
 
 if __name__ == "__main__":  # before numpy is imported
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from nsi import units
-from nsi.run import cli, interruption, opening
+from nsi.run import cli
+from nsi.run.settings import parse_options as parse
+from nsi.run.setup import prepare
 
-BEGAN = time.perf_counter()
-FREE = {"updates": 550, "batch": 25, "lr": 1e-2}  # the free training's schedule
-CONTROL = {"updates": 1100, "batch": 50, "lr": 6e-3}  # that of the control, which has nothing else
-HELD, TUNED = (0.7, 0.3), (0.2, 0.1)  # updates and lr of the trainings after it, relative to its own
-EVERY = 4  # a solution that another follows does with every so-manieth step
+STARTED = time.perf_counter()
+HIDDEN_UPDATES = 1.4  # updates of the second network, relative to the first one's
 
 
-def parse(arguments=None):
-    """This script's options, from the command line or a list of strings. Returns: argparse.Namespace."""
-    p = cli.Parser("Fit an input-separated recurrent network to a recording.")
-    add, number = p.add_argument, cli.number
-    count, size, rate = number(int, 1), number(float, 0), number(float, 0, above=True)
-    share, names = number(float, 0, 1), cli.assumptions
-    told = lambda name: f"{FREE[name]:g}; control {CONTROL[name]:g}"  # noqa: E731
-    # fmt: off
-    add("--data",          type=Path,  default="data/ring.npz",  help="the recording (data/README.md has the format)")
-    add("--out",           type=Path,  default="runs/separated", help="the run's folder")
-    add("--input-units",   type=count,               help="hidden units that receive the velocity (by the file)")
-    add("--response-units", type=number(int, 0),     help="hidden units that do not (by the file)")
-    add("--assume",        type=names,               help=f"constraints on hidden units: {units.CHOICES} (by the file)")
-    add("--assume-hidden", type=names,               help="the same in a second network, for these alone (by the file)")
-    add("--favour",        choices=["direct", "even", "neither"], help="which of two paths that could do the same")
-    add("--control",       action="store_true",      help="no input units: velocity drives the response units")
-    add("--updates",       type=count,               help=f"gradient updates (default: {told('updates')})")
-    add("--batch",         type=count,               help=f"windows per update (default: {told('batch')})")
-    add("--window",        type=count, default=50,   help="steps of a window that count in the loss")
-    add("--warmup",        type=number(int, 0), default=10, help="steps before them, response units held at the record")
-    add("--lr",            type=rate,                help=f"Adam's learning rate, at its peak (default: {told('lr')})")
-    add("--beta2",         type=number(float, 0, 0.9999), default=0.99, help="Adam's memory of squared gradients")
-    add("--schedule",      choices=["onecycle", "constant"], default="onecycle", help="learning rate over the updates")
-    add("--loss",          choices=["matching", "mse"], default="matching", help="mse: mean squared error of the rates")
-    add("--init-scale",    type=size,  default=0.03, help="initial W relative to Glorot's")
-    add("--drive-penalty", type=size,  default=0.003, help="on the input units' drive to the response, fading to 0")
-    add("--rotate",        action="store_true",      help="turn windows around the ring, taken to be alike all around")
-    add("--forcing",       type=share,               help="pull per step to the record, fading to 0 (by the file)")
-    add("--alpha",         type=number(float, 0, 1, above=True), help="dt / tau (default: the recording's, else 0.2)")
-    add("--seed",          type=number(int, 0), default=0, help="of initial weights and windows")
-    add("--rounds",        type=number(int, 0),     help="of training input units and solving for W (by the file)")
-    add("--no-errors",     action="store_true",      help="do not calibrate intervals: half the estimate's time")
-    add("--bootstrap",     action="store_true",      help="each replica draws animals, or trials, with replacement")
-    add("--replicas",      type=count, default=1,    help="networks fitted at once, with seeds seed, seed + 1, ...")
-    add("--shuffle-velocity", action="store_true",   help="a null model: fit the velocity of other trials")
-    add("--no-report",     action="store_true",      help="draw no figures and no page")
-    add("--device",        choices=["auto", "cpu", "cuda"], default="auto", help="auto: a GPU where there is one")
-    add("--wandb", choices=["auto", "online", "offline", "disabled"], default="auto", help="auto: online with a key")
-    add("--resume",        action="store_true",      help="continue the run in --out from its last checkpoint")
-    add("--overwrite",     action="store_true",      help="fit anew where --out holds a finished run")
-    # fmt: on
-    args = p.parse_args(arguments)
-    for name, value in (CONTROL if args.control else FREE).items():
-        if getattr(args, name) is None:
-            setattr(args, name, value)
-    return args
+def start_network(rec, units, settings, device="cpu"):
+    """Networks with random weights, one per replica, and the windows that they are trained on.
 
-
-# so soon since what follows takes seconds to import
-BEGUN = cli.run(lambda: opening.given(parse())) if __name__ == "__main__" else None
-
-import torch
-
-from model import RNN
-from nsi import assumed, check, doubts, geometry, measures, prediction, relations, unrecorded
-from nsi.connectivity import scores
-from nsi.gradient import Gradient
-from nsi.optimiser import Adam
-from nsi.run import connections, second, session, tracking
-from nsi.run.watch import Stage, Watch
-from nsi.solve import ROUNDS, onto_hidden, solve
-from nsi.windows import Windows
+    rec: the training trials; units: Units. Returns: RNN, Windows."""
+    n, alpha = rec.rates.shape[-1], settings.alpha_of_networks
+    generators = [torch.Generator().manual_seed(settings.seed + k) for k in range(settings.replicas)]
+    model = RNN(n, 0, rec.velocity.shape[-1], alpha, settings.init_scale, generators, units).to(device)
+    sizes = {k: getattr(settings, k) for k in ("warmup", "window", "batch", "rotate")}
+    return model, Windows(rec, alpha, generators, device, bootstrap=settings.bootstrap, **sizes)
 
 
 def fit(model, windows, updates, lr, beta2=0.99, schedule="onecycle", loss="matching", forcing=0.1, penalty=0.003,
-        held=False, steady=False, watch=None, training=None):  # fmt: skip
-    """Train a network in place, by back-propagation through windows of a recording.
+        clamped=False, fade=True, hook=None, training=None):  # fmt: skip
+    """Train networks in place, by back-propagation through windows of a recording.
 
     model: RNN, on the windows' device; windows: Windows, with one generator per replica; forcing, penalty: at the
-    first update, fading to 0; held: hold the response units at the record throughout; steady: let the forcing stay as
-    it is; watch: Watch; training: the state of a checkpoint, to continue. Returns: seconds of the training loop.
+    first update, fading to 0; clamped: the recorded units are clamped throughout; fade: whether the forcing fades;
+    hook: Watch; training: the state of a checkpoint, to continue. Returns: seconds of the training loop.
     Raises: BadInput where the loss or a gradient is not finite; interruption.Interrupted.
     """
-    watch = watch or Watch()
+    hook = hook or Watch()
     optimiser = Adam([p.detach() for p in model.weights], updates, lr, beta2, schedule)
-    follow = Gradient([p.detach() for p in model.weights], model.n_response, model.alpha, windows, model.driven,
-                      penalised=penalty > 0, loss=loss, held=held, doubted=model.who.doubted,
-                      free=model.free)  # fmt: skip
+    gradient = Gradient([p.detach() for p in model.weights], model.n_response, model.alpha, windows, model.driven,
+                        penalised=penalty > 0, loss=loss, held=clamped, free=model.free)  # fmt: skip
     if training:
         session.restore(training, optimiser, windows.generators)
     diverged = torch.zeros((), dtype=torch.long, device=windows.rates.device)
-    began = time.perf_counter() - (training["seconds"] if training else 0.0)
+    started = time.perf_counter() - (training["seconds"] if training else 0.0)
     for update in range(optimiser.done + 1, updates + 1):
-        fade, look = 1 - (update - 1) / updates, watch.looks(update, updates)
+        left, logged = 1 - (update - 1) / updates, hook.logs(update, updates)
         lr_now = optimiser.pace()[0]
-        losses, gradients = follow(windows.draw(), (1.0 if steady else fade) * forcing, fade * penalty, look)
+        losses, gradients = gradient(windows.draw(), (left if fade else 1.0) * forcing, left * penalty, logged)
         optimiser.step(gradients)
-        assumed.constrain(model)
-        diverged, stop = session.first_divergence(diverged, update, gradients), watch.stopping()
-        if look or stop or watch.keeps(update, updates):
+        constraints.project(model)
+        diverged, stop = session.first_divergence(diverged, update, gradients), hook.stopping()
+        if logged or stop or hook.keeps(update, updates):
             session.refuse_divergence(int(diverged), "gradient", lr)
-        if look:
-            watch.log(update, model, session.seen(losses, gradients, update, lr_now, lr))
-        if stop or watch.keeps(update, updates):
+        if logged:
+            hook.log(update, model, session.scalars_to_log(losses, gradients, update, lr_now, lr))
+        if stop or hook.keeps(update, updates):
             states = [g.get_state() for g in windows.generators]
-            watch.keep(model, optimiser.state() | {"seconds": time.perf_counter() - began, "generators": states})
+            hook.keep(model, optimiser.state() | {"seconds": time.perf_counter() - started, "generators": states})
         if stop:
             raise interruption.Interrupted(stop, f" after update {update} of {updates}")
-    return time.perf_counter() - began
+    return time.perf_counter() - started
 
 
-def refine(model, windows, rec, shape, rounds, stage, bootstrap=False, *, updates, lr, **loop):
-    """After the free training: train the input units, held at the record, and solve for the response weights in turn,
-    then run freely for a little longer.
+def train_networks(rec, settings, device="cpu", hook=None, restore=lambda model: None):
+    """Train all weights of networks on a recording, the teacher forcing fading to 0: the publication's method.
 
-    model: RNN, freely trained, which is changed in place; windows: Windows; rec: the training trials; shape: Ring;
-    updates, lr: of the free training; stage: called with a name and a count, gives a Stage; bootstrap: each replica has
-    trials of its own. Returns: the networks solved for, and run on, and spreads.
-    """
-    parts = [rec.trials(pool.numpy()) if bootstrap else rec for pool in windows.pools]
-    count = max(1, round(HELD[0] * updates))
-    for k in range(rounds):
-        model.become([onto_hidden(net, part, model.who) for net, part in zip(model.networks(), parts, strict=True)])
-        with stage(f"round {k + 1} of {rounds}", count) as watch:
-            slower = HELD[1] * lr * (1 - k / rounds)
-            fit(model, windows, updates=count, lr=slower, held=True, penalty=0.0, watch=watch, **loop)
-        every, each = EVERY if k + 1 < rounds else 1, zip(model.networks(), parts, strict=True)
-        with stage(f"solving {k + 1} of {rounds}", ROUNDS * len(parts) * rec.rates.shape[-1], "neuron") as watch:
-            solutions = [solve(net, part, shape, every, who=model.who, seen=watch.seen) for net, part in each]
-        model.become([solution.net for solution in solutions])
-    solved, count = model.networks(), max(1, round(TUNED[0] * updates))
-    with stage("running freely", count) as watch:
-        fit(model, windows, updates=count, lr=TUNED[1] * lr, forcing=0.0, penalty=0.0, watch=watch, **loop)
-    return solved, model.networks(), [solution.spread for solution in solutions]
+    rec: the training trials; settings: Settings that leave nothing open; restore: called with the RNN, gives the state
+    of training to continue, or None. Returns: list of Network, one per replica; seconds."""
+    which = make_units(rec, settings)
+    model, windows = start_network(rec, which, settings, device)
+    penalty = settings.drive_penalty if len(which.driven) > which.n else 0.0
+    seconds = fit(model, windows, settings.updates, settings.lr, settings.beta2, settings.schedule, settings.loss,
+                  settings.forcing, penalty, hook=hook, training=restore(model))  # fmt: skip
+    return model.networks(), seconds
 
 
-def main(begun=None):
-    """Fit, and write the run's folder. begun: what there is to fit, if the command line was read already."""
-    began = BEGAN if begun else time.perf_counter()
-    args, given, rec, truth, shape, alpha, train, held_out, index = begun or opening.given(parse())
-    device = session.choose_device(args.device)
+def make_units(rec, settings):
+    """The units of the networks that are trained. Returns: Units."""
+    n = rec.rates.shape[-1]
+    if settings.control:
+        return units.make_units(n)
+    driven = np.zeros(n, bool) if rec.driven is None else rec.driven
+    return units.make_units(n, settings.response_units, settings.input_units, driven)
+
+
+def fit_hidden(trained, W, b, rec, settings, hook=None):
+    """Train networks with given weights among recorded units, recorded units clamped, under constraints.
+
+    trained: list of Network, one per replica, which have the weights that are not given; W (n, n), b (n,): the given
+    ones, NaN where they are not, of which b is where training starts; rec: the training trials.
+    Returns: list of Network."""
+    n, names = len(W), settings.constraints.split(",")
+    which = units.make_units(n, settings.response_units, settings.input_units, rec.driven, names, W)
+    model, windows = start_network(rec, which, settings)
+    for k, net in enumerate(trained):
+        model.W.data[k, :n, :n] = torch.as_tensor(np.where(np.isfinite(W), W, net.W[:n, :n]))
+        model.b.data[k, :n] = torch.as_tensor(np.where(np.isfinite(b), b, net.b[:n]))
+    constraints.project(model)
+    loop = {"beta2": settings.beta2, "schedule": settings.schedule, "loss": settings.loss}
+    fit(model, windows, hidden_updates(settings), settings.lr, **loop, penalty=0.0, clamped=True, hook=hook)
+    return model.networks()
+
+
+def hidden_updates(settings):
+    """Updates of the second network."""
+    return max(1, round(HIDDEN_UPDATES * settings.updates))
+
+
+def main(prepared=None):
+    """Fit, and write the run's folder. prepared: options, Data and Settings, if the command line was read already."""
+    started = STARTED if prepared else time.perf_counter()
+    args, data, settings = prepared or prepare_options()
+    device, alpha = session.choose_device(args.device), settings.alpha_of_networks
     torch.set_flush_denormal(True)  # silent units' states decay to numbers that slow a CPU down
-    n, d = rec.rates.shape[-1], rec.velocity.shape[-1]
-    session.as_begun(args)
-    who = units.choose(args, n, rec.driven, d)
-    print(f"{args.data}: {units.told(who, args.assume, args.assume_hidden)}")
-    loop = {"updates": args.updates, "lr": args.lr, "beta2": args.beta2, "schedule": args.schedule, "loss": args.loss}
-    free = {"forcing": args.forcing, "penalty": args.drive_penalty if who.penalised else 0.0}
-    places = geometry.places_of(train, shape)
-    options, checkpoint_path = session.told(vars(args), given), args.out / "model.pt"
-    stage = lambda name, *count: Stage(f"{args.out.name}, {name}", *count)  # noqa: E731
+    sizes = settings.warmup, settings.window
+    print(f"{args.data}: {units.describe_units(make_units(data.rec, settings), settings.constraints)}")
+    with session.open_run(args, settings, data) as run:
+        run.warn(check.told(data.recording, args.data, alpha, sum(sizes), settings.bootstrap), of_fit=False)
 
-    def started(numbers):  # as many networks, and the windows that they are to see
-        generators = [torch.Generator().manual_seed(args.seed + k) for k in numbers]
-        model = RNN(n, len(who.driven) - n, d, args.alpha, args.init_scale, generators, who).to(device)
-        batches = {"warmup": args.warmup, "window": args.window, "batch": args.batch, "rotate": args.rotate}
-        return model, Windows(train, args.alpha, generators, device, bootstrap=args.bootstrap, **batches)
+        # train
+        with run.training_hook() as hook:
+            trained, seconds = train_networks(data.train, settings, device, hook, run.restore)
+        run.metrics |= {"updates": settings.updates, "train_seconds": seconds}
+        run.write_metrics(finished=False)
 
-    with session.opened(args, options, given) as (state, wandb):
-        warnings = check.told(given, args.data, args.alpha, args.warmup + args.window, args.bootstrap)
-        model, windows = started(range(args.replicas))
-        training = session.go_on(state, model)
-        progress, done = lambda net: scores(net, truth, shape, places), training["updates"] if training else 0
-        with session.watched(args.out, args.updates, done, options, wandb, progress) as watch:
-            seconds = fit(model, windows, **loop, **free, watch=watch, training=training)
-        spent, spreads, trained = time.perf_counter(), [None] * args.replicas, model.networks()
-        candidates = {"trained": trained}
-        if args.rounds and not args.control:
-            model, windows = started(range(args.replicas))  # with windows drawn anew
-            model.become(trained)
-            *refined, spreads = refine(model, windows, train, shape, args.rounds, stage, args.bootstrap, **loop)
-            candidates |= zip(("solved", "tuned"), refined, strict=True)
-        networks, running, lost = prediction.best(candidates, train, args.warmup, args.window)
-        read = candidates.get("solved", trained)  # whose connections and hidden units are looked at
-        if set(running) != {"trained"}:
-            session.keep_refined(checkpoint_path, options, trained, networks)
-        after = time.perf_counter()
-        hidden, of_hidden = second.infer(fit, RNN, args, who, read, windows, options)
-        of_fit = doubts.told(held_out, args.alpha, shape, of_hidden["hidden_assumed"], hidden, lost)
-        with stage("measures"):
-            each = [measures.of_network(net, rec, held_out, shape, truth, args.warmup, args.window, its, other)
-                    for net, its, other in zip(networks, read, hidden, strict=True)]  # fmt: skip
-        metrics = measures.valid_json(measures.of_replicas(each) | {
-            "running": running if args.replicas > 1 else running[0], "updates": args.updates, "train_seconds": seconds,
-            "heterogeneity": spreads if args.replicas > 1 else spreads[0], "solve_seconds": after - spent,
-            "alpha": args.alpha, "alpha_known": bool(alpha), "held_out_trials": index, "options": options, **of_hidden,
-            "warnings": warnings + of_fit, "fit_warnings": of_fit, "data_sha256": options["data_sha256"],
-            "shuffle_velocity": args.shuffle_velocity, "hidden_agreement": unrecorded.agreement(hidden, held_out),
-        })  # fmt: skip
-        session.write_metrics(args.out, metrics, finished=False)  # what follows takes long with many neurons
-        found, said, doubted = connections.write_connections(args, read, train, shape, places, alpha, stage)
-        metrics |= said | connections.score(found, rec, shape, places, truth) | {"seconds": time.perf_counter() - began}
-        metrics |= {name: metrics[name] + doubted for name in ("warnings", "fit_warnings")}
-        session.write_metrics(args.out, metrics, finished=True)
-        tracking.summarise(wandb, metrics)
+        # estimate
+        found = None if settings.control else run.estimate()
+        run.warn(connections.find_doubts(found, trained[0]) if found else ())
+
+        # hidden neurons
+        candidates, hidden = {"trained": trained}, trained
+        if found:
+            with run.stage("hidden units", hidden_updates(settings)) as hook:
+                weights = connections.weights_for_networks(found, alpha)
+                hidden = fit_hidden(trained, *weights, data.train, settings, hook)
+            candidates["hidden"] = hidden
+        networks, names, errors = prediction.select_networks(candidates, data.train, *sizes)
+        run.keep_networks(trained, networks, hidden if found else None)
+        run.warn(diagnostics.find_doubts(data.held_out, alpha, data.geometry, settings.constraints, hidden, errors))
+
+        # write
+        arrays = run.write_connections(found, trained)
+        run.measure(trained, networks, hidden, names, arrays, time.perf_counter() - started)
         if not args.no_report:
-            session.reported(args.out, rec, held_out, networks, found, metrics, options, wandb)
-    print(*(f"{args.out}: {line}" for line in [*session.summary(metrics), *relations.told(found)]), sep="\n")
+            run.write_report(networks, arrays)
+    print(*(f"{args.out}: {line}" for line in session.summary(run.metrics)), sep="\n")
 
+
+def prepare_options(arguments=None):
+    """What the command line asks for, checked. Returns: options, Data, Settings."""
+    args, settings = parse(arguments)
+    return args, *prepare(args, settings)
+
+
+PREPARED = cli.run(prepare_options) if __name__ == "__main__" else None  # importing torch takes seconds
+
+import numpy as np
+import torch
+
+from model import RNN
+from nsi import check, constraints, diagnostics, prediction, units
+from nsi.gradient import Gradient
+from nsi.optimiser import Adam
+from nsi.run import connections, interruption, session
+from nsi.run.watch import Watch
+from nsi.windows import Windows
 
 if __name__ == "__main__":
-    cli.run(lambda: main(BEGUN))
+    cli.run(lambda: main(PREPARED))

@@ -14,10 +14,10 @@ for option; do
     esac
 done
 : "${PYTHON:=python}"
-"$PYTHON" "${here}train.py" --data "${here}data/ring.npz" --out "${here}runs/separated" --overwrite "$@" &
+"$PYTHON" "${here}train.py" --data "${here}data/ring.npz" --out "${here}runs/separated" --overwrite --wandb auto "$@" &
 separated=$!
 TQDM_POSITION=1 "$PYTHON" "${here}train.py" --data "${here}data/ring.npz" --out "${here}runs/control" --control \
-    --overwrite "$@" &
+    --overwrite --wandb auto "$@" &
 control=$!
 trap 'kill $separated $control 2>/dev/null || :' INT TERM HUP
 status=0

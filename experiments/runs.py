@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nsi import geometry
 from nsi.run import cli
 
 ROOT = Path(__file__).parent.parent
@@ -75,9 +76,20 @@ def fit(data, out, *options):
     return json.loads((Path(out) / "metrics.json").read_text()) | {"cpu_seconds": seconds}
 
 
+def train_networks(rec, *options):
+    """Train networks on a recording in this process, as train.py's first step does, and nothing else. options: its
+    command line's. Returns: list of Network."""
+    import train
+    from nsi.run import setup
+
+    args, settings = train.parse([str(option) for option in options])
+    settings = setup.choose_settings(settings, rec, geometry.of(rec), args.data)
+    return train.train_networks(rec, settings)[0]
+
+
 def fit_network(data, out, *options):
     """As `fit`, but r_W, r_gate_effective and the like are of the trained network, and not of connectivity.npz."""
-    metrics = fit(data, out, "--no-errors", *options)
+    metrics = fit(data, out, "--set", "calibrated=no", *options)
     own = {k.removeprefix("network_"): value for k, value in metrics.items() if k.startswith("network_")}
     of_estimate = "coverage", "identifiable", "resolved", "r_dev", "dev_", "r_total", "r_W_identifiable"
     return {k: v for k, v in metrics.items() if not k.startswith(of_estimate)} | own

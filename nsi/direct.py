@@ -8,12 +8,14 @@ noise. What a wrong description leaves changes as slowly as the bump moves, whil
 tells these two parts apart.
 """
 
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from scipy.linalg import solve_triangular
 
-from nsi import losses, orders, solve, uncertainty
+from nsi import losses, orders, uncertainty
 from nsi.connectivity import Held
 from nsi.network import Network, synaptic_state
 
@@ -97,19 +99,19 @@ def _solved(data, n, about=None, orders=0, p=0):
         for j, G in known.items():
             coefficients[:, j] = np.linalg.solve(G + 1e-6 * np.trace(G) / q * np.eye(q) + 1e-9 * np.eye(q), score[:, j])
         return coefficients
-    known = {j: G for j, G in known.items() if count[j] >= solve.FEWEST * q}
-    noise = {j: solve._noise(G, score[:, j], square[j], count[j]) for j, G in known.items()}
+    known = {j: G for j, G in known.items() if count[j] >= 2 * q}
+    noise = {j: _noise(G, score[:, j], square[j], count[j]) for j, G in known.items()}
     about_zero = {j: score[:, j] + G @ coefficients[:, j] for j, G in known.items()}  # the prior's centre is 0
     rest = {j: square[j] + coefficients[:, j] @ (score[:, j] + about_zero[j]) for j in known}
     asked = list(known)[:: max(1, len(known) // ASKED)]
     spread = lambda chosen: np.append(np.repeat(chosen, p), THRESHOLD_PRIOR)  # noqa: E731
 
     def evidence(chosen):
-        return sum(solve._evidence(known[j], about_zero[j], rest[j], noise[j], spread(chosen)) for j in asked)
+        return sum(_evidence(known[j], about_zero[j], rest[j], noise[j], spread(chosen)) for j in asked)
 
     chosen = [PRIORS[4]] * orders
     if known:
-        chosen = solve._climb(evidence, chosen, [np.array(PRIORS)] * orders)
+        chosen = _climb(evidence, chosen, [np.array(PRIORS)] * orders)
     for j, G in known.items():
         coefficients[:, j] = np.linalg.solve(G / noise[j] + np.diag(spread(chosen) ** -2.0), about_zero[j] / noise[j])
     return coefficients
@@ -135,3 +137,46 @@ def residual(data, shape):
     slow = c[1] ** 2 / c[2] if 0 < c[2] < c[1] else max(c[1], 0.0)
     share = slow / c[0] if c[0] > 0 else np.nan
     return Residual(float(np.sqrt(c[0])), float(np.sqrt(c[0] - slow)) if share < ALIKE else np.nan)
+
+
+def _noise(G, score, square, count):
+    """Variance of a neuron's residual current, from the regression without a prior."""
+    size = np.trace(G) / len(G)
+    explained = score @ np.linalg.solve(G + 1e-7 * size * np.eye(len(G)), score)
+    return max(1e-12, (square - explained) / max(1, count - len(G)))
+
+
+def _evidence(G, score, square, noise, spread):
+    """Log marginal likelihood of one neuron's currents, but for a constant.
+
+    G, score, square: x.T @ x, x.T @ e and e @ e of the residual e about the prior's centre; spread: prior s.d.
+    """
+    lower = np.linalg.cholesky(np.eye(len(G)) + spread[:, None] * G * spread / noise)
+    z = solve_triangular(lower, spread * score, lower=True)
+    return -np.log(np.diag(lower)).sum() - (square / noise - z @ z / noise**2) / 2
+
+
+def _climb(value, chosen, grids):
+    """The point of a grid that is best along each axis, one after the other until none moves.
+
+    value: called with a point; chosen: where to begin; grids: the places along each axis. Along an axis it is looked
+    for upwards from where it was, as far as one of the next two places is better. Returns: list.
+    """
+    value = cache(value)  # places are come by more than once
+
+    def along(chosen, k):
+        grid = list(grids[k])
+        at, worth = grid.index(chosen[k]), lambda m: value((*chosen[:k], grid[m], *chosen[k + 1 :]))
+        for step in (1, -1):
+            ahead = lambda at, step=step: [m for m in (at + step, at + 2 * step) if 0 <= m < len(grid)]  # noqa: E731
+            while better := [m for m in ahead(at) if worth(m) > worth(at)]:
+                at = max(better, key=worth)
+        return [*chosen[:k], grid[at], *chosen[k + 1 :]]
+
+    for _ in range(len(grids) + 1):
+        before = list(chosen)
+        for k in range(len(grids)):
+            chosen = along(list(chosen), k)
+        if chosen == before:
+            break
+    return chosen

@@ -10,6 +10,7 @@ All arrays are time first, (T, ..., B, n); weights may carry a leading replica a
 import torch
 
 from nsi import losses
+from nsi.clamped import EVERY, clamped_gradient, synapse
 
 
 class Buffers(dict):
@@ -118,15 +119,14 @@ def over_time(x):
 
 @torch.no_grad()
 def gradient(weights, n, alpha, batch, driven=1.0, *, warmup, forcing=0.0, penalty=None, loss="matching", held=False,
-             look=True, buffers=None, doubted=None, free=None):  # fmt: skip
+             look=True, buffers=None, free=None):  # fmt: skip
     """The loss of a batch of windows (see model.RNN.loss) and its gradient, summed over replicas.
 
     weights: W, W_in, b; n: units that were recorded; batch: velocity (T, ..., B, D), recorded state, recorded rates and
     known current or None (T, ..., B, n); driven: (units,) 1 where the velocity may enter, else 0; warmup: steps outside
     the loss; forcing, penalty: numbers or tensors without axes, the latter None for none; held: hold the recorded units
-    beyond the warm-up; look: whether to work out the loss itself; buffers: of the last update; doubted: slice of the
-    units whose drive of the recorded ones is penalised (default: the hidden); free: (units, units) 1 where there may be
-    a connection, else 0, or None.
+    beyond the warm-up; look: whether to work out the loss itself; buffers: of the last update; free: (units,
+    units) 1 where there may be a connection, else 0, or None.
     Returns: loss, (...) or None, and the gradients of W, W_in and b.
     """
     W, W_in, b = (p.detach() for p in weights)
@@ -148,17 +148,16 @@ def gradient(weights, n, alpha, batch, driven=1.0, *, warmup, forcing=0.0, penal
     if loss == "mse":
         seen.mul_(2 * losses.slope(s_seen, torch.empty_like(s_seen)))
     from_u = None
-    doubted = slice(n, None) if doubted is None else doubted
-    if penalty is not None:  # of the drive u[doubted] @ out, by u.T @ u and out @ out.T
-        sent, out, from_u = states[warmup:, ..., doubted], W[..., doubted, :n], buffers.like("from_u", s)
+    if penalty is not None:  # of the drive u[hidden] @ out, by u.T @ u and out @ out.T
+        sent, out, from_u = states[warmup:, ..., n:], W[..., n:, :n], buffers.like("from_u", s)
         each = penalty / count
-        torch.matmul(sent, 2 * each * out @ out.mT, out=from_u[warmup:, ..., doubted])
+        torch.matmul(sent, 2 * each * out @ out.mT, out=from_u[warmup:, ..., n:])
         flat = over_time(sent)  # (..., T * B, hidden units)
         pull = each * (flat.mT @ flat) @ out
         value = value + (pull * out).sum((-2, -1)) if look else None
     W_grad = unroll_backward(g, from_u, W, s, states, n, *along, buffers)
     if penalty is not None:
-        W_grad[..., doubted, :n] += 2 * pull
+        W_grad[..., n:, :n] += 2 * pull
     if free is not None:
         W_grad *= free
     return value, (W_grad, over_time(v).mT @ over_time(g) * driven, over_time(g).sum(-2))
@@ -168,21 +167,26 @@ class Gradient:
     """`gradient` of the next windows; on a CPU replicas do best one after the other, in the same arrays."""
 
     def __init__(self, weights, n, alpha, windows, driven=1.0, *, penalised=True, loss="matching", held=False,
-                 doubted=None, free=None):  # fmt: skip
+                 free=None):  # fmt: skip
         """weights: the tensors that an optimiser changes in place, with their replica axis; windows: Windows; the rest
         as for `gradient`."""
         self.weights, self.n, self.alpha, self.windows, self.driven = weights, n, alpha, windows, driven
         self.penalised, self.batched = penalised, windows.rates.is_cuda
-        self.settings = {
-            "warmup": windows.warmup, "loss": loss, "held": held, "doubted": doubted, "free": free,
-            "buffers": Buffers(),
-        }  # fmt: skip
+        self.settings = {"warmup": windows.warmup, "loss": loss, "held": held, "free": free, "buffers": Buffers()}
+        apart = free is not None and not free[n:, n:].any() and not torch.as_tensor(driven).expand(len(free))[:n].any()
+        self.steps = None
+        if held and apart and loss == "matching" and not penalised and not self.batched:
+            self.steps = torch.arange(windows.warmup, windows.length, EVERY)
+            self.synapse = synapse(windows.length, self.steps, alpha)
 
     def __call__(self, drawn, forcing, penalty, look=True):
         """drawn: Windows.draw's; forcing, penalty: at this update. Returns: loss (replicas,) if `look`, gradients."""
         settings = self.settings | {"forcing": forcing, "penalty": penalty if self.penalised else None, "look": look}
 
         def work_out(weights, drawn):
+            if self.steps is not None:
+                batch = self.windows.at(drawn)
+                return clamped_gradient(weights, self.n, self.synapse, batch, self.steps, settings["free"], look)
             return gradient(weights, self.n, self.alpha, self.windows.at(drawn), self.driven, **settings)
 
         if self.batched:

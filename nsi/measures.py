@@ -4,29 +4,29 @@ import math
 
 import numpy as np
 
-from nsi import connectivity, prediction, tuning, unrecorded
+from nsi import connectivity, matching, prediction, tuning
 from nsi.geometry import decoding_error, places_of
 
 BY_COMPONENT = "r_gate_effective", "gate_slope", "gate_error"  # of the estimate: lists have no replicas
 
 
-def of_network(net, rec, held_out, geometry, truth, warmup, window, read=None, hidden=None):
+def of_network(trained, net, hidden, data, settings):
     """The measures of one fitted network (docs/measures.md).
 
-    The truth, where there is one, is read here and in `of_connections`, and only there. rec, held_out: all trials and
-    the held-out ones; truth: recordings.load_truth's; warmup, window: steps of the windows that `loss` is measured on;
-    read: Network whose connections are scored, where it is not the one that runs; hidden: Network whose hidden units
-    are, where another has them. Returns: dict.
+    The truth, where there is one, is read here and in `of_connections`, and only there. trained, net, hidden: Network,
+    of the publication's training, the one that predicts, and the one of hidden neurons; data: run.setup.Data; settings:
+    with warmup and window, of the windows that `loss` is measured on. Returns: dict.
     """
-    places, read = places_of(rec, geometry), net if read is None else read
+    rec, held_out, geometry, truth = data.rec, data.held_out, data.geometry, data.truth
+    places = places_of(rec, geometry)
     turning = prediction.turning(rec, geometry, places)
-    scores = connectivity.scores(read, truth, geometry, places)
-    if len(net.b) > net.n and connectivity.has_gate(truth):
-        effective, true = connectivity.effective_gate(read, rec), connectivity.true_effective_gate(truth, rec)
-        scores |= connectivity.gate_scores(effective, true)
+    scores = connectivity.scores(trained, truth, geometry, places)
+    if len(trained.b) > trained.n and connectivity.has_gate(truth):
+        effective = connectivity.effective_gate(trained, rec)
+        scores |= connectivity.gate_scores(effective, connectivity.true_effective_gate(truth, rec))
     as_products = "r_gate", "r_product"  # of a network only, whose gate is a product of weights
     result = {k if k in as_products else f"network_{k}": value for k, value in scores.items()}
-    result["loss"] = prediction.window_error(net, held_out, warmup, window)
+    result["loss"] = prediction.window_error(net, held_out, settings.warmup, settings.window)
     result["variance"] = float(held_out.rates[held_out.valid].var(0, dtype=float).mean())
     gain = 1.0 if turning["slope"] is None else np.array(turning["slope"])
     result["heading_error"], differences = prediction.heading_scores(net, held_out, geometry, places, gain)
@@ -35,10 +35,10 @@ def of_network(net, rec, held_out, geometry, truth, warmup, window, read=None, h
     result["heading_error_5s"] = last["error"] if last["samples"] >= prediction.FEWEST else None
     result["turning"] = turning
     result["decoding_error"] = None if rec.heading is None else decoding_error(rec, geometry, places)
-    if net.W_in[:, net.n :].any():
-        result |= tuning.shifter_measures(read, held_out, geometry, places)
-    if len(net.b) > net.n:
-        result |= unrecorded.measures(read if hidden is None else hidden, rec, truth)
+    if trained.W_in[:, trained.n :].any():
+        result |= tuning.shifter_measures(trained, held_out, geometry, places)
+    if len(hidden.b) > hidden.n:
+        result |= matching.measures(hidden, rec, truth)
     return result
 
 

@@ -248,15 +248,13 @@ def window_error(net, rec, warmup, window):
     return float(np.mean(errors))
 
 
-def best(candidates, rec, warmup, window):
-    """Of each replica's networks the one that errs least, running freely on some training trials.
+def select_networks(candidates, rec, warmup, window):
+    """Select, per replica, the network with the lowest free-running error on 20 training trials.
 
-    candidates: {name: list of Network, one per replica}. Returns: the networks, the name of each one's candidate, and
-    how many times as large the error of `solved` is, 1 where there is none.
+    candidates: {name: list of Network, one per replica}. Returns: list of Network, list of their names, and a dict
+    {name: list of errors}, mean squared, one per replica.
     """
     some = rec.trials(slice(None, 20))
-    errors = [{name: window_error(nets[k], some, warmup, window) for name, nets in candidates.items()}
-              for k in range(len(next(iter(candidates.values()))))]  # fmt: skip
-    names = [min(each, key=each.get) for each in errors]
-    lost = [each.get("solved", each[name]) / max(each[name], 1e-300) for each, name in zip(errors, names, strict=True)]
-    return [candidates[name][k] for k, name in enumerate(names)], names, lost
+    errors = {name: [window_error(net, some, warmup, window) for net in nets] for name, nets in candidates.items()}
+    names = [min(errors, key=lambda name, k=k: errors[name][k]) for k in range(len(next(iter(errors.values()))))]
+    return [candidates[name][k] for k, name in enumerate(names)], names, errors

@@ -1,8 +1,8 @@
-"""Who the units of a network are, and what is assumed of those that were not recorded.
+"""Units of a network, and constraints on those that were not recorded.
 
 Units stand in the order recorded, hidden response, hidden input; *driven* units receive the velocity. Activity alone
 does not tell which hidden units there are: units can be swapped, scaled, split, and what one path does another can do.
-So something is assumed, under these names:
+So they are constrained, by names:
 
     excited      undriven units excite driven ones, and never inhibit them
     apart        driven units do not connect to each other
@@ -12,21 +12,18 @@ So something is assumed, under these names:
                  of hidden ones: what the data do not say stays so
     inhibition   recorded undriven units act on each other through inhibition alone
 
-and one of two paths that could do the same is *favoured*, by a small penalty, fading to 0, on what the other sends:
-"direct", from recorded neurons; "even", from hidden ones; or "neither".
-
-Where undriven neurons were recorded, and few others, what is assumed of hidden ones costs the gate its size. So the
-network that is the answer assumes nothing, and a second one, which starts from its W, is trained under the
-assumptions, held at the record, for what is said of hidden neurons alone.
+The trained network has none of these. A second network, whose weights among recorded neurons are the estimate's, is
+trained under them with its recorded units clamped, and hidden neurons are read from it alone: constraints would shrink
+the gate of the first.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-ASSUMPTIONS = "excited", "apart", "types", "copies", "inhibition"
-CHOICES = f"none, or, with commas between, any of {', '.join(ASSUMPTIONS)}"
-MEANINGS = {  # of each assumption, as a clause
+CONSTRAINTS = "excited", "apart", "types", "copies", "inhibition"
+CHOICES = f"none, or, with commas between, any of {', '.join(CONSTRAINTS)}"
+MEANINGS = {  # of each constraint, as a clause
     "excited": "hidden units that receive the velocity are excited, never inhibited, by units that do not receive it",
     "apart": "units that receive the velocity do not connect to each other",
     "types": "all units that receive the velocity are alike in threshold, in the size of their velocity weight and in "
@@ -47,7 +44,6 @@ class Units(NamedTuple):
     high: np.ndarray  # the largest: both 0 where there is no connection
     types: bool = False
     copies: bool = False
-    favoured: str = "direct"
 
     @property
     def bounded(self):
@@ -58,16 +54,6 @@ class Units(NamedTuple):
     def free(self):
         """Which connections there may be. (units, units) bool."""
         return self.low < self.high
-
-    @property
-    def penalised(self):
-        """Whether either path is favoured; without hidden units there is but one."""
-        return self.favoured != "neither" and len(self.driven) > self.n
-
-    @property
-    def doubted(self):
-        """Slice of the units whose drive of the recorded ones is penalised."""
-        return slice(0, self.n) if self.favoured == "even" else slice(self.n, None)
 
     def copied(self):
         """Whose activity driven units start from: hidden ones from recorded undriven units, one each, and recorded ones
@@ -84,63 +70,66 @@ class Units(NamedTuple):
         return self.driven & (np.arange(len(self.driven)) >= self.n)
 
 
-def make(n, response=0, inputs=0, driven=None, assume=(), favoured="direct"):
+def make_units(n, response=0, inputs=0, driven=None, constraints=(), W=None):
     """Units of these numbers. n: recorded; response, inputs: hidden, not driven and driven; driven: (n,) bool, which
-    recorded ones are (None: none, or, without hidden units, all: the control); assume: of ASSUMPTIONS."""
+    recorded ones are (None: none, or, without hidden units, all: the control); constraints: of CONSTRAINTS; W: (n, n)
+    weights among recorded units that stay as they are, NaN where they do not, or None."""
     size = n + response + inputs
     if driven is None:
         driven = np.full(n, size == n)
     driven = np.concatenate([driven, np.zeros(response, bool), np.ones(inputs, bool)])
     low, high = np.full((size, size), -np.inf, np.float32), np.full((size, size), np.inf, np.float32)
-    if "excited" in assume:
+    if "excited" in constraints:
         low[np.ix_(~driven, driven)] = 0
-    if "apart" in assume:
+    if "apart" in constraints:
         low[np.ix_(driven, driven)] = high[np.ix_(driven, driven)] = 0
-    if "inhibition" in assume:
+    if "inhibition" in constraints:
         still = ~driven[:n]
         high[:n, :n][np.ix_(still, still)] = 0
-    return Units(n, driven, low, high, "types" in assume, "copies" in assume, favoured)
+    if W is not None:
+        given = np.isfinite(W)
+        low[:n, :n][given] = high[:n, :n][given] = W[given]
+    return Units(n, driven, low, high, "types" in constraints, "copies" in constraints)
 
 
-def choose(args, n, driven, dimensions=1):
-    """The units of a fit, from its options, which are filled in where they leave the choice to the recording.
-
-    args: with control, rounds, input_units, response_units, assume, assume_hidden and favour; n: recorded; driven: (n,)
-    bool or None; dimensions: components of the velocity. Returns: Units.
-    """
-    moved = 0 if driven is None else int(driven.sum())
-    still = n - moved
-    few = moved <= still / 2  # then the response neurons are taken to be all there
-    if args.response_units is None:
-        args.response_units = 0 if few else max(0, POPULATION - still)
-    if args.input_units is None:
-        args.input_units = 0 if still == 0 else max(1, POPULATION - moved)
-    if args.control or args.rounds == 0:  # there is no answer yet that a second network could start from
-        args.assume_hidden = ""
-    if args.assume_hidden is None:
-        args.assume_hidden = USUAL if args.assume is None and args.input_units and few and dimensions == 1 else ""
-    if args.assume is None:
-        usual = USUAL + (",copies" if args.response_units else "")
-        args.assume = usual if moved and not args.control and not args.assume_hidden else ""
-    if args.favour is None:
-        args.favour = "direct" if few else "even" if still else "neither"
-    if args.control:
-        return make(n)
-    driven = np.zeros(n, bool) if driven is None else driven
-    return make(n, args.response_units, args.input_units, driven, args.assume.split(","), args.favour)
+def parse_constraints(text):
+    """Parse names of CONSTRAINTS with commas between, or none. Returns: them in their order, as a text. Raises:
+    ValueError."""
+    names = [] if text == "none" else [name.strip() for name in text.split(",")]
+    if set(names) - set(CONSTRAINTS):
+        raise ValueError(text)
+    return ",".join(name for name in CONSTRAINTS if name in names)
 
 
-def second(who, assume):
-    """The units of the second network. who: Units of the first; assume: the text of the option."""
-    n, inputs = who.n, int(who.hidden_inputs.sum())
-    return make(n, len(who.driven) - n - inputs, inputs, who.driven[:n], assume.split(","), who.favoured)
+def few_driven(n, driven):
+    """Whether the neurons that the velocity does not drive may be taken to be all recorded: at most half as many driven
+    ones were. n: recorded neurons; driven: (n,) bool or None."""
+    count = 0 if driven is None else int(driven.sum())
+    return count <= (n - count) / 2
 
 
-def told(who, assume, apart=""):
-    """Which units there are and what is assumed of them, in a line. who: Units; assume: the text of the option; apart:
-    that of the second network's."""
-    n, inputs = who.n, int(who.hidden_inputs.sum())
-    moved = f", {who.driven[:n].sum()} of them driven" if who.driven[:n].any() else ""
-    hidden = f"{len(who.driven) - n - inputs} response and {inputs} input units hidden"
-    line = f"{n} recorded neurons{moved}; {hidden}; assumed of these: {assume.replace(',', ', ') or 'nothing'}"
-    return line + (f", in a second network {apart.replace(',', ', ')}" if apart else "")
+def choose_units(n, driven, dimensions, settings):
+    """Numbers of hidden units, and the constraints on them, where the settings leave them to the recording.
+
+    n: recorded neurons; driven: (n,) bool or None; dimensions: of the velocity; settings: with control, input_units,
+    response_units and constraints. Returns: dict of the last three."""
+    count = 0 if driven is None else int(driven.sum())
+    still, few = n - count, few_driven(n, driven)
+    response, inputs, constraints = settings.response_units, settings.input_units, settings.constraints
+    if response is None:
+        response = 0 if few or settings.control else max(0, POPULATION - still)
+    if inputs is None:
+        inputs = 0 if still == 0 else max(1, POPULATION - count)
+    if constraints is None:
+        usual = USUAL + (",copies" if response else "")
+        constraints = usual if (inputs or count) and dimensions == 1 and not settings.control else ""
+    return {"response_units": response, "input_units": inputs, "constraints": constraints}
+
+
+def describe_units(units, constraints):
+    """Numbers of units, and the constraints on hidden ones (names in a text), in a line. units: Units."""
+    n, inputs = units.n, int(units.hidden_inputs.sum())
+    moved = f", {units.driven[:n].sum()} of them driven" if units.driven[:n].any() else ""
+    hidden = f"{len(units.driven) - n - inputs} response and {inputs} input units hidden"
+    names = constraints.replace(",", ", ") or "none"
+    return f"{n} recorded neurons{moved}; {hidden}; constraints on these, where they are read: {names}"

@@ -10,14 +10,11 @@ from experiments import runs
 from experiments.estimate.cornn import cornn
 from experiments.estimate.least_squares import least_squares
 from experiments.estimate.lint import lint
-from nsi import connectivity, estimation, prediction, unrecorded
+from nsi import connectivity, estimation, matching, prediction
 from nsi.run import checkpoint
 
-FREE = "--rounds 0 --no-errors"  # the network's own weights
-PUBLISHED = (
-    "--loss mse --warmup 0 --forcing 0 --init-scale 1 --drive-penalty 0 "
-    "--lr 1e-4 --beta2 0.999 --schedule constant --batch 100 --rounds 0 --no-errors"
-)
+FREE = "--set calibrated=no"  # the network's own weights
+PUBLISHED = "--preset published --set calibrated=no"
 NORMAL = 1.96
 WARMUP, WINDOW = 10, 50  # train.py's, of the windows that the loss is measured on
 
@@ -44,7 +41,7 @@ def by_least_squares(data, folder, sizes):
 def by_training(options, data, folder, sizes):
     """The weights of a network that train.py trains with some options."""
     metrics = runs.fit(folder / "recording.npz", folder / "fit", "--overwrite", *options.split(), *sizes)
-    net = checkpoint.networks(folder / "fit" / "model.pt")[0][0]
+    net = checkpoint.networks(folder / "fit" / "model.pt", trained=True)[0][0]
     n, rec = net.n, data.rec
     held = connectivity.hold(net, rec)
     W, sent = net.W[:n, :n], net.W[n:, :n]
@@ -136,5 +133,5 @@ def score_network(net, data, scale=1.0):
         loss = prediction.window_error(net, test, WARMUP, WINDOW) if test.rates.shape[1] >= WARMUP + WINDOW else None
     result = {"heading_error_5s": ahead["error"], "loss": loss}
     if len(net.b) > net.n:
-        result["r_match"] = unrecorded.measures(net, rec, data.truth).get("r_match")
+        result["r_match"] = matching.measures(net, rec, data.truth).get("r_match")
     return result

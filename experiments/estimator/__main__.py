@@ -10,12 +10,11 @@ import tempfile
 import numpy as np
 
 from experiments import runs
-from train import CONTROL, FREE
+from nsi.run.settings import SCHEDULES
 
-UPDATES, BATCH = FREE["updates"], FREE["batch"]
+UPDATES, BATCH = SCHEDULES[False]["updates"], SCHEDULES[False]["batch"]
 VARIANTS = {
     "default": "",
-    "without rounds of solving": "--rounds 0",
     "no forcing": "--forcing 0",
     "forcing 0.2": "--forcing 0.2",
     "no drive penalty": "--drive-penalty 0",
@@ -29,7 +28,7 @@ VARIANTS = {
     "half the updates, twice the batch": f"--updates {UPDATES // 2} --batch {2 * BATCH}",
     "half the updates": f"--updates {UPDATES // 2}",
     "twice the updates": f"--updates {2 * UPDATES}",
-    "as many updates as the control": " ".join(f"--{name} {value:g}" for name, value in CONTROL.items()),
+    "as many updates as the control": " ".join(f"--{name} {value:g}" for name, value in SCHEDULES[True].items()),
     "lr 3e-3": "--lr 3e-3",
     "lr 2e-2": "--lr 2e-2",
     "constant lr 1e-3": "--schedule constant --lr 1e-3",
@@ -40,7 +39,7 @@ DATA = {"ring": [], "gain": ["--circuit", "gain"], "stimulated": ["--stimulus", 
 
 
 MAIN = (
-    "default", "without rounds of solving", "no warm-up", "no forcing", "no drive penalty", "mean squared error",
+    "default", "no warm-up", "no forcing", "no drive penalty", "mean squared error",
     "initial W 1 (Glorot)", "lr 3e-3", "lr 2e-2",
 )  # fmt: skip
 COLUMNS = ("ring", "r_W"), ("ring", "heading_error_5s"), ("gain", "r_W"), ("gain", "heading_error_5s")

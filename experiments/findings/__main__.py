@@ -250,7 +250,7 @@ def one_seed(seed, args, folder):
         return runs.fit_network(folder / f"{data}.npz", folder / name, *options, *more)
 
     metrics = dict(zip(FITS, runs.each(run, FITS), strict=True))
-    fits = {name: checkpoint.networks(folder / name / "model.pt")[0][0] for name in FITS}
+    fits = {name: checkpoint.networks(folder / name / "model.pt", trained=True)[0][0] for name in FITS}
     rec = recordings.load(folder / "moving.npz")
     truth = recordings.load_truth(folder / "moving.npz", rec)
     places, n = RING.find(rec.rates), rec.rates.shape[-1]

@@ -24,7 +24,7 @@ import torch
 
 from experiments import runs
 from experiments.flies.figures import fly as draw
-from experiments.flies.fit import fitted
+from experiments.flies.fit import train_on_flies
 from experiments.flies.neurons import leads, share, unseen
 from experiments.flies.prediction import (
     GAINS,
@@ -142,7 +142,7 @@ def main():
     results = scores(leave_one_out(rec, *updates, *few), rec)
     cut, fits, results["read"] = pieces(rec)[0], {}, {}
     for name, one in {"recording": rec, **nulls(rec, np.random.default_rng(0))}.items():
-        fits[name] = fitted(one, *updates, *(() if one is rec else few))
+        fits[name] = train_on_flies(one, *updates, *(() if one is rec else few))
         results["read"][name] = read(fits[name], one, cut, wiring)
         print(f"  fitted {name}", flush=True)
     results |= unseen(rec, pen, fits["recording"], fits["shuffled velocity"])

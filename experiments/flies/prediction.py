@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from experiments.flies.fit import fitted
+from experiments.flies.fit import train_on_flies
 from nsi import connectivity, prediction, recordings
 from nsi.geometry import RING
 
@@ -83,7 +83,7 @@ def leave_one_out(rec, *more):
     for k in np.unique(fly):
         for name in options:
             one = recordings.Recording(cut.rates[fly == k], cut.velocity[fly == k], cut.dt)
-            bumps[name][fly == k] = predict(fitted(rec.trials(rec.animal != k), *more, *options[name]), one)
+            bumps[name][fly == k] = predict(train_on_flies(rec.trials(rec.animal != k), *more, *options[name]), one)
         print(f"  left out fly {k + 1} of {fly.max() + 1}", flush=True)
     size = np.abs(vector(cut.rates[:, BEFORE, None]))
     bumps["bump that stays"] = size * np.exp(1j * integrated(cut, 0.0))

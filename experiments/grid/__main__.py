@@ -5,7 +5,7 @@ nothing but the file: connected alike all around, recorded passively; with conne
 and with known current pulses; and 80 of the cells in no order, as rates and as Poisson spikes. Beside the fits: the
 control, the correlation matrix of the rates, and the circuit itself. Includes the fit of the default sheet in
 runs/grid, if it is there, as the page's commands make it. Then classifies recordings of a ring, a torus, two rings,
-place cells and noise (nsi/verdict.py). No recording has the bump's phases.
+place cells and noise (nsi/geometry/classify.py). No recording has the bump's phases.
 
 Writes results.json, grid.png, tables.md and the page. Run it from the top folder, as `python -m experiments.grid`.
 """
@@ -121,7 +121,7 @@ def measured(case, seed, folder, sizes, rivals, options):
     ahead = prediction.heading_table(itself(rec, truth), held_out, shape, places)
     found["the circuit itself"] = {"r_W": 1.0, "heading_error_5s": ahead["5"]["error"], "ahead": ahead}
     if seed < rivals:
-        control = runs.fit(path, f"{out}-control", "--seed", seed, "--control", "--no-errors", *options)
+        control = runs.fit(path, f"{out}-control", "--seed", seed, "--control", "--set", "calibrated=no", *options)
         found["control"] = {m: control.get(m) for m in MEASURES}
     return found, None if seed else drawn_arrays(data, best, W, gates)
 
@@ -191,7 +191,7 @@ def tables(results):
         ),
         "The default sheet": ("By the page's commands; of the gate, x and y.", sheet(results)),
         "Eighty cells in no order": ("`phase_error`: mean distance of found from true phases.", unordered(results)),
-        "Which shape made a recording": ("Verdicts of nsi/verdict.py, counted.", verdicts(results)),
+        "Which shape made a recording": ("Verdicts of nsi/geometry/classify.py, counted.", verdicts(results)),
     })  # fmt: skip
 
 

@@ -149,7 +149,14 @@ def main():
             results[name], results["asleep"][name] = [], {"REM": [], "SWS": []}
             for seed in range(args.seeds if one is rec else 1):
                 out = Path(temporary) / f"{name} {seed}"
-                more = () if (one is rec and seed == 0) else ("--no-errors",)
+                more = (
+                    ()
+                    if (one is rec and seed == 0)
+                    else (
+                        "--set",
+                        "calibrated=no",
+                    )
+                )
                 metrics = runs.fit(path, out, "--seed", seed, "--updates", args.updates, *more)
                 keys = ("heading_error", "loss", "variance", "turning", "decoding_error", "identifiable_fraction")
                 results[name].append({k: metrics[k] for k in keys if k in metrics})

@@ -101,12 +101,12 @@ def one_seed(circuit, seed, args, folder):
 
     def fitted(which, *flags):
         out = folder / f"{name}-{seed}-{which}"
-        metrics = runs.fit(data, out, "--seed", seed, "--no-errors", *flags, *updates)
-        net = checkpoint.networks(out / "model.pt")[0][0]
+        metrics = runs.fit(data, out, "--seed", seed, "--set", "calibrated=no", *flags, *updates)
+        net = checkpoint.networks(out / "model.pt", trained=True)[0][0]
         free = prediction.predict(net, rec, warmup=20)[..., : net.n]
         maps = tuning.tuning_maps(free, heading, rec.velocity[..., 0])
         results[which] = {k: metrics[k] for k in MEASURES if k in metrics} | {
-            "seconds": metrics["train_seconds"] + metrics["solve_seconds"],
+            "seconds": metrics["train_seconds"],
             "selectivity": float(np.abs(tuning.direction_selectivity(maps)).mean()),
         }
         return out, net

@@ -36,15 +36,15 @@ BROKEN = {  # an assumption that is wrong, each
 }
 LESS = {"no velocity": None, "half of the compass": 2, "a quarter of the compass": 4}  # every so-many-th neuron
 FITS = {
-    "assumed": [], "three times the updates": ["--updates", 1650], "nothing assumed": ["--assume", "none"],
-    "assumed throughout": ["--assume", "excited,apart,types"], "two starts": ["--replicas", 2],
+    "assumed": [], "three times the updates": ["--updates", 1650], "nothing assumed": ["--set", "constraints=none"],
+    "two starts": ["--replicas", 2],
 }  # fmt: skip
 STANDING = "hidden units for the missing"  # a fit of recordings that lack compass neurons
 HIDDEN = (
     "r_match", "r_match_response", "r_match_input", "r2_hidden", "r2_hidden_linear", "r2_hidden_baseline",
 )  # fmt: skip
 BLOCKS = "r_W_recorded", "r_W_to_hidden", "r_W_from_hidden", "r_W_among_hidden"
-REST = "r_W", "r_gate_effective", "gate_error", "loss", "heading_error_5s", "train_seconds", "hidden_seconds"
+REST = "r_W", "r_gate_effective", "gate_error", "loss", "heading_error_5s", "train_seconds"
 TRUST = (
     "r_W", "W_size", "frobenius_W", "coverage", "r_total", "total_size", "coverage_total", "identifiable_fraction",
     "r_match_response",
@@ -62,7 +62,7 @@ def measured(name, seed, folder, sizes, updates, fits):
         options = {fit: option for fit, option in options.items() if fit in ("assumed", "two starts")}
     if name in LESS:
         data, options = less(data, LESS[name])
-    found, quick = {}, [] if name in LESS else ["--no-errors"]
+    found, quick = {}, [] if name in LESS else ["--set", "calibrated=no"]
     for fit, option in options.items():
         out = folder / f"{name}-{seed}-{fit}"
         metrics = runs.fit(data, out, "--seed", seed, *quick, *option, *updates)
@@ -164,22 +164,25 @@ def tables(results):
             part(results, named, HIDDEN),
         ),
         "Blocks of W after the match": (
-            "Each hidden unit's column, or row, is correlated on its own, since its scale is free. Of the second network "
-            "where there is one.",
+            "Each hidden unit's column, or row, is correlated on its own, since its scale is free.",
             part(results, named, BLOCKS),
         ),
-        "What the constraints cost elsewhere": ("Of the network that predicts.", part(results, named + ["compass, gain"], REST)),
+        "What the constraints cost elsewhere": (
+            "Of the network that predicts.",
+            part(results, [*named, "compass, gain"], REST),
+        ),
         "Neurons missing from the recording": (
             "`W_size`, `total_size`: slope of fitted on true direct weights over identifiable pairs.",
             part(results, [name for name in LESS if name != "no velocity"], TRUST),
         ),
         "No velocity in the file": (
-            "The activity's own turning stands for it. `true_velocity_5s`: error of the heading 5 s ahead when the fitted "
-            "network is given the true velocity.",
+            "The activity's own turning stands for it. `true_velocity_5s`: error of the heading 5 s ahead when the "
+            "fitted network is given the true velocity.",
             part(results, ["compass", "no velocity"], BLIND),
         ),
         "Is a constraint right?": (
-            "Three circuits violate one each. `warned`: share of fits that warn of it; `hidden_agreement`: of two starts.",
+            "Three circuits violate one each. `warned`: share of fits that warn of it; `hidden_agreement`: of two "
+            "starts.",
             part(results, ["compass", "compass, holding", *BROKEN], RIGHT),
         ),
     })  # fmt: skip

@@ -69,7 +69,7 @@ class Estimate:
     noise: float  # s.d. of the current that the signals leave
     verdicts: dict  # gate, mechanism, response, geometry: in words, "cannot tell" where the data do not
     gate_p: float  # p value of the gate's test
-    prior: dict  # size, smoothness and deviation of each group's profile
+    prior: dict  # size, smoothness and deviation of each group's profile, and deviations relative to it
     calibration: dict  # what a recording simulated from the estimate needed (intervals.py), {} if none was made
     network: Network | None  # recorded neurons and copies, as a network to run; None where it cannot be one
 
@@ -420,7 +420,7 @@ def assemble(fit, plain, best, alpha_known):
         *read_certainty(shrunk[0], unbiased[0], plain.se[0], fit.geometry, fit.places),
         kinetics.alpha, 0.0 if alpha_known else float(kinetics.alpha_se), alpha_known, kinetics.response.scale,
         noise, kinetics.verdicts | {"geometry": fit.geometry.said}, 1.0,
-        best.scales._asdict(), {}, build_network(fit, best.weights),
+        best.scales._asdict() | {"heterogeneity": best.heterogeneity}, {}, build_network(fit, best.weights),
     )  # fmt: skip
 
 

@@ -19,7 +19,6 @@ class Ring:
 
     dimensions = 1
     NEAR = 0.6 * np.pi  # rad, pairs that one bump can hold
-    LOOSE = None  # spread of the prior under which solve.py looks for the mean profile besides the chosen one
 
     def __init__(self, said="a ring"):
         """said: what a recording's activity was found to be, in words."""
@@ -27,7 +26,7 @@ class Ring:
 
     def defaults(self, n):
         """What train.py chooses for n neurons where its options do not say. Returns: dict of options."""
-        return {"forcing": 0.1, "rounds": 3}
+        return {"forcing": 0.1}
 
     def movement(self, velocity):
         """How fast a velocity moves the activity. velocity: (..., any) rad/s. Returns: (..., 1) rad/s."""
@@ -131,7 +130,6 @@ class Torus:
 
     dimensions = 2
     NEAR = 2.2  # rad, pairs that one bump can hold
-    LOOSE = 1.0
     K = np.array([[1, 0], [0.5, np.sqrt(0.75)]])
     ALL = np.array([[1, 0], [0.5, np.sqrt(0.75)], [-0.5, np.sqrt(0.75)]])  # the third is the second minus the first
 
@@ -150,7 +148,7 @@ class Torus:
 
     def defaults(self, n):
         """What train.py chooses for n neurons where its options do not say. Returns: dict of options."""
-        return {"input_units": int(np.clip(n, 100, 196)), "forcing": 1.0, "rounds": 4}
+        return {"input_units": int(np.clip(n, 100, 196)), "forcing": 1.0}
 
     def movement(self, velocity):
         """How fast a velocity moves the activity. velocity: (..., 2) rad/s. Returns: (..., 2) rad/s of the phases."""

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from nsi import units
 from nsi.errors import BadInput
 from nsi.run import interruption
 
@@ -92,18 +91,6 @@ def recorded_neurons(text):
         return int(text)
 
     return value(parse, "compass, shifters, half (of each), or a number of shifters of at least 1")(text)
-
-
-def assumptions(text):
-    """An argparse type: names of units.ASSUMPTIONS with commas between, or none. Returns: str, in their order."""
-
-    def parse(text):
-        names = [] if text == "none" else [name.strip() for name in text.split(",")]
-        if set(names) - set(units.ASSUMPTIONS):
-            raise ValueError(text)
-        return ",".join(name for name in units.ASSUMPTIONS if name in names)
-
-    return value(parse, units.CHOICES)(text)
 
 
 def run(main):

@@ -1,61 +1,50 @@
-"""The connections of a recording: estimated, written to connectivity.npz, scored, and what speaks against the estimate.
-
-The estimate is nsi/estimation's and takes nothing of the trained networks; relations of higher order are still read
-with the first network's hidden units. A control, which the publication fits without input units, is no estimate: its
-connectivity.npz holds the trained W alone.
-"""
-
-import sys
-import time
+"""The estimated connections in a run: what connectivity.npz holds, its scores, and what speaks against the estimate."""
 
 import numpy as np
 
-from nsi import measures, recordings, relations
+from nsi import measures
 from nsi.connectivity import gate
-from nsi.estimation import estimate
 
 SCALE_TOLERANCE = 0.02  # relative difference from 1 beyond which the estimated scale of the rates is worth a warning
+ALPHA_TOLERANCE = 0.1  # relative difference between alphas beyond which weights of one do not suit the other
 
 
-def write_connections(args, networks, train, shape, places, alpha, stage):
-    """Write connectivity.npz. args: with out, control and no_errors; networks: the replicas, of which a control reports
-    the first one's W; train: the training trials; shape: of nsi.geometry; places: (n, D) rad; alpha: dt / tau, None
-    where it is not known; stage: called with a name and a count, gives a watch.Stage.
+def weights_for_networks(found, alpha):
+    """The estimated weights that a network of hidden units is given, NaN where it is not: onto neurons of which nothing
+    is estimated, and throughout where the estimate does not describe the recording as such a network does.
 
-    Returns: the file's arrays; what metrics.json says of the estimate itself; warnings, which are printed, too.
-    """
-    net, said, warnings = networks[0], {}, []
-    arrays = {"W": net.W[: net.n, : net.n]}
-    if not args.control:
-        began = time.perf_counter()
-        with stage("estimate"):
-            found = estimate(train, alpha, shape, calibrated=not args.no_errors)
-        said = describe(found) | {"estimate_seconds": time.perf_counter() - began}
-        warnings = list(doubts(found, net))
-        with stage("orders", net.n, "neuron") as watch:
-            arrays = found.arrays() | relations.read_off(net, train, shape, places, seen=watch.seen)
-    arrays |= spread_over_replicas(networks)
-    recordings.save(args.out / "connectivity.npz", **arrays)
-    for sentence in warnings:
-        print(sentence, file=sys.stderr)
-    return arrays, measures.valid_json(said), warnings
+    found: Estimate; alpha: dt / tau of the network. Returns: W (n, n), b (n,)."""
+    n, net = len(found.W), found.network
+    described = found.verdicts["description"] == "fits" and net is not None
+    same = abs(found.scale - 1) < SCALE_TOLERANCE and abs(found.alpha / alpha - 1) < ALPHA_TOLERANCE
+    given = found.W.any(0) & (described and same)
+    b = net.b[:n] if net is not None else np.full(n, np.nan)
+    return np.where(given, found.W, np.nan), np.where(given, b, np.nan)
+
+
+def collect_arrays(found, networks):
+    """The arrays of connectivity.npz. found: Estimate, or None of a control, whose trained W is all that there is;
+    networks: list of Network, the trained ones. Returns: dict."""
+    n = networks[0].n
+    arrays = {"W": networks[0].W[:n, :n]} if found is None else found.arrays()
+    return arrays | spread_over_replicas(networks)
 
 
 def score(arrays, rec, shape, places, truth):
-    """What metrics.json says of connectivity.npz's arrays. rec: all trials; places: as given to `write_connections`;
+    """What metrics.json says of connectivity.npz's arrays. rec: all trials; places: (n, D) rad, of the training trials;
     truth: recordings.load_truth's. Returns: dict, valid JSON."""
-    orders = relations.scores(arrays, truth, shape, places)
-    return measures.valid_json(measures.of_connections(arrays, rec, shape, truth) | orders)
+    return measures.valid_json(measures.of_connections(arrays, rec, shape, truth))
 
 
 def describe(found):
     """What metrics.json says of an estimate besides its scores. found: Estimate. Returns: dict."""
-    return {name: getattr(found, name) for name in (
-        "verdicts", "gate_p", "alpha", "alpha_se", "alpha_known", "scale", "noise", "calibration", "prior"
-    )}  # fmt: skip
+    names = "verdicts", "gate_p", "alpha", "alpha_se", "alpha_known", "scale", "noise", "calibration", "prior"
+    return {name: getattr(found, name) for name in names} | {
+        "heterogeneity": found.prior["heterogeneity"].get("direct")
+    }
 
 
-def doubts(found, net):
+def find_doubts(found, net):
     """What speaks against the estimate, or against the network where the estimate says how the recording was made.
 
     found: Estimate; net: the trained Network. Yields: sentences."""

@@ -1,21 +1,23 @@
 """A run from its options to its folder: what train.py needs besides the fit."""
 
 import contextlib
+import dataclasses
 import json
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from nsi import files, measures, recordings
+from nsi import files, matching, measures, recordings
+from nsi.connectivity import scores
 from nsi.errors import BadInput
-from nsi.run import checkpoint, folder, interruption, tracking
-from nsi.run.watch import Run, Stage
+from nsi.estimation import estimate
+from nsi.run import checkpoint, connections, folder, interruption, tracking
+from nsi.run.watch import Stage, TrainingHook
 
-BEFORE = {"response_units": 0, "assume": "", "assume_hidden": "", "favour": "direct"}  # before there were these options
-ALIKE = 0.1  # heterogeneity below which W may be taken for a function of distance
-PASSING = "out", "resume", "overwrite", "wandb", "device", "no_report"  # options that do not change what is fitted
+UNIFORM = 0.1  # heterogeneity below which W may be taken for a function of distance
 
 
 # ---- before the fit ---------------------------------------------------------------------------------------------
@@ -28,28 +30,14 @@ def choose_device(name):
     return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
 
 
-def told(options, rec):
-    """The options that a checkpoint tells, of which none names a folder, and the recording's hash."""
-    kept = {k: v.name if isinstance(v, Path) else v for k, v in options.items() if k not in PASSING}
-    return kept | {"data_sha256": recordings.digest(rec)}
+def checkpoint_options(args, settings, rec):
+    """What a checkpoint says of how it was fitted: settings, and the recording's name and hash. rec: Recording."""
+    fitted = dataclasses.asdict(settings) | {"alpha": settings.alpha_of_networks, "data": args.data.name}
+    return fitted | {"data_sha256": recordings.digest(rec)}
 
 
-def as_begun(args):
-    """Have a run go on with the assumptions it was begun with, none if it is older than they are, unless some are
-    given. args: with resume, out, assume and assume_hidden."""
-    path = args.out / "model.pt"
-    if args.resume and path.exists():
-        begun = checkpoint.read(path)["args"]
-        for name in ("assume", "assume_hidden"):
-            if getattr(args, name) is None:
-                setattr(args, name, begun.get(name, ""))
-
-
-def resume(path, options, data, rec):
-    """The checkpoint to continue, or None if there is none yet; it must be of a run with the same options.
-
-    options: `told`'s; data: the recording's file; rec: Recording, as in the file.
-    """
+def read_checkpoint(path, options):
+    """The checkpoint to continue, or None if there is none yet; it must be of a run with the same options."""
     if not path.exists():
         return None
     state = checkpoint.read(path)
@@ -60,9 +48,7 @@ def resume(path, options, data, rec):
     done, spent = training["updates"], training["seconds"]
     if not (isinstance(done, int) and done >= 0 and isinstance(spent, float)):
         raise BadInput(f"{path}: has no count of updates and seconds; expected those of train.py")
-    before = options | BEFORE | state["args"]  # an option younger than the checkpoint has nothing to differ from
-    if recordings.has_digest(data, rec, before["data_sha256"]):
-        before["data_sha256"] = options["data_sha256"]
+    before = options | state["args"]  # a setting younger than the checkpoint has nothing to differ from
     differ = [f"{k} {before[k]!r}, not {options[k]!r}" for k in options if before[k] != options[k]]
     if differ:
         raise BadInput(f"{path}: was trained with {' and '.join(differ)}; expected the same options to --resume")
@@ -70,55 +56,145 @@ def resume(path, options, data, rec):
 
 
 @contextlib.contextmanager
-def opened(args, options, rec):
+def open_run(args, settings, data):
     """A run's folder, its own for the length of the block, without files of an earlier fit.
 
-    args: train.parse's; options: `told`'s; rec: Recording, as in the file. Gives: the checkpoint to continue, or None;
-    W&B's run.
+    args: of settings.parse_options; settings: Settings; data: setup.Data. Gives: Run.
     Raises: BadInput where another run is in the folder, or one that does not go on with these options.
     """
-    out = args.out
+    out, options = args.out, checkpoint_options(args, settings, data.recording)
     with folder.alone(out):
         folder.refuse_earlier(out, args.resume, args.overwrite)  # another run may have finished since it was looked at
-        state = resume(out / "model.pt", options, args.data, rec) if args.resume else None
-        if state is None or state["training"]["updates"] < args.updates:
+        state = read_checkpoint(out / "model.pt", options) if args.resume else None
+        if state is None or state["training"]["updates"] < settings.updates:
             folder.clear(out, keep=["model.pt"] if state else [])
         before = state["training"].get("wandb") if state else None
-        config = options | {"out": out.name, "data_shape": list(rec.rates.shape)}
-        with tracking.tracked(args.wandb, out, config, before) as run:
+        config = options | {"out": out.name, "data_shape": list(data.rec.rates.shape)}
+        with tracking.tracked(args.wandb, out, config, before) as wandb:
             try:
-                yield state, run
+                yield Run(out, settings, data, options, state, wandb)
             except interruption.Interrupted as stop:
                 stop.done += "; the same command with --resume goes on"
                 raise
 
 
-# ---- during the fit ---------------------------------------------------------------------------------------------
+class Run:
+    """A fit's folder while it is fitted: bars, checkpoints, W&B, metrics.json. Attributes: as `open_run` gives them,
+    and metrics, a dict that grows."""
+
+    def __init__(self, out, settings, data, options, state, wandb):
+        self.out, self.settings, self.data, self.options = out, settings, data, options
+        self.state, self.wandb, self.metrics = state, wandb, {"warnings": [], "fit_warnings": []}
+
+    def stage(self, name, *count):
+        """A bar for what follows the training, a hook of `train.fit` as well. count: of updates."""
+        return Stage(f"{self.out.name}, {name}", *count)
+
+    def warn(self, sentences, of_fit=True):
+        """Print sentences, and keep them for metrics.json. of_fit: of the fit, not of the recording."""
+        for sentence in sentences:
+            print(sentence, file=sys.stderr)
+            self.metrics["warnings"].append(sentence)
+            self.metrics["fit_warnings"] += [sentence] if of_fit else []
+
+    @contextlib.contextmanager
+    def training_hook(self):
+        """The training's hook, a watch.Run."""
+        out, done = self.out, self.state["training"]["updates"] if self.state else 0
+        write = lambda weights, training: checkpoint.write(out / "model.pt", weights, self.options, training)  # noqa: E731
+        data = self.data
+        score = lambda net: scores(net, data.truth, data.geometry, data.places)  # noqa: E731
+        with interruption.postponed() as stopping, TrainingHook(
+            out.name, self.settings.updates, done, self.wandb, score, write, stopping
+        ) as hook:  # fmt: skip
+            yield hook
+
+    def restore(self, model):
+        """Give a model the weights of the checkpoint, if there is one.
+
+        Returns: the state of training that goes with them, or None. Raises: BadInput, saying what does not fit."""
+        if self.state is None:
+            return None
+        training = self.state["training"]
+        weights = training.get("trained") or checkpoint.with_replicas(self.state["model"])
+        for name, p in zip(checkpoint.NAMES, model.weights, strict=True):
+            if weights[name].shape != p.shape:
+                has, expected = tuple(weights[name].shape), tuple(p.shape)
+                raise BadInput(f"the checkpoint's {name} has shape {has}; expected {expected} to --resume")
+            p.data.copy_(weights[name])
+        return training
+
+    def keep_networks(self, trained, predicting, hidden):
+        """Write model.pt, the networks that predict, with the trained ones beside them, and hidden.pt. Each: list of
+        Network."""
+        path = self.out / "model.pt"
+        stack = lambda nets: {k: torch.as_tensor(np.stack([getattr(net, k) for net in nets])) for k in checkpoint.NAMES}  # noqa: E731
+        training = checkpoint.read(path)["training"] | {"trained": stack(trained)}
+        checkpoint.write(path, stack(predicting), self.options, training)
+        if hidden:
+            checkpoint.write(self.out / "hidden.pt", stack(hidden), self.options, {"updates": training["updates"]})
+
+    def estimate(self):
+        """Estimate the connections, without a network. Returns: Estimate."""
+        data, started = self.data, time.perf_counter()
+        with self.stage("estimate"):
+            found = estimate(data.train, data.alpha, data.geometry, calibrated=self.settings.calibrated)
+        self.metrics |= connections.describe(found) | {"estimate_seconds": time.perf_counter() - started}
+        return found
+
+    def write_connections(self, found, trained):
+        """Write connectivity.npz. found: Estimate, or None of a control. Returns: its arrays."""
+        arrays = connections.collect_arrays(found, trained)
+        recordings.save(self.out / "connectivity.npz", **arrays)
+        return arrays
+
+    def measure(self, trained, networks, hidden, names, arrays, seconds):
+        """Score networks and connectivity.npz, and write metrics.json. trained, networks, hidden: lists of Network, of
+        the publication's training, those that predict, and those of hidden neurons; names: where the second are from;
+        arrays: of connectivity.npz; seconds: since the start."""
+        data, settings = self.data, self.settings
+        with self.stage("measures"):
+            each = [
+                measures.of_network(*nets, data, settings) for nets in zip(trained, networks, hidden, strict=True)
+            ]  # fmt: skip
+            scored = connections.score(arrays, data.rec, data.geometry, data.places, data.truth)
+        self.metrics |= {"alpha": settings.alpha_of_networks} | self.metrics | measures.of_replicas(each) | scored | {
+            "running": names if len(names) > 1 else names[0], "alpha_known": bool(data.alpha),
+            "held_out_trials": data.held_out_index, "data_sha256": self.options["data_sha256"],
+            "shuffle_velocity": settings.shuffle_velocity, "hidden_assumed": settings.constraints,
+            "response_units": settings.response_units, "seconds": seconds,
+            "hidden_agreement": matching.agreement(hidden, data.held_out),
+        }  # fmt: skip
+        self.metrics = measures.valid_json(self.metrics)
+        self.write_metrics(finished=True)
+
+    def write_metrics(self, finished):
+        """Write metrics.json, whole or not at all. finished: whether all is measured."""
+        with files.whole(self.out / "metrics.json") as temporary:
+            content = measures.valid_json(self.metrics | {"options": self.options, "finished": finished})
+            Path(temporary).write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        if finished:
+            tracking.summarise(self.wandb, self.metrics)
+
+    def write_report(self, networks, arrays):
+        """Draw the fit's figures and its page, and show W&B the figures; what fails here has cost nothing else.
+
+        networks: list of Network, those that predict; arrays: of connectivity.npz."""
+        out, data = self.out, self.data
+        try:
+            from nsi import report  # matplotlib is slow to import
+
+            with self.stage("report"):
+                paths = report.write(out, data.rec, data.held_out, networks, arrays, self.metrics, self.options)
+        except Exception as error:
+            said = f"no report, since drawing it failed ({tracking.brief(error)})"
+            print(f"{out}: {said}; the same command with --resume tries again", file=sys.stderr)
+            return
+        tracking.show(self.wandb, paths)
+        print(f"{out}: report.html says what was found, how far to trust it, and what is not determined")
 
 
-@contextlib.contextmanager
-def watched(out, updates, done, options, run, scores):
-    """The training's hook, a watch.Run. run: W&B's; updates, done, scores: as Run's."""
-    write = lambda weights, training: checkpoint.write(out / "model.pt", weights, options, training)  # noqa: E731
-    with interruption.postponed() as stopping, Run(out.name, updates, done, run, scores, write, stopping) as watch:
-        yield watch
-
-
-def go_on(state, model):
-    """Give a model the weights of a checkpoint. state: the checkpoint, or None.
-
-    Returns: the state of training that goes with them, or None. Raises: BadInput, saying what does not fit.
-    """
-    if state is None:
-        return None
-    training = state["training"]
-    weights = training.get("trained") or checkpoint.with_replicas(state["model"])
-    for name, p in zip(checkpoint.NAMES, model.weights, strict=True):
-        if weights[name].shape != p.shape:
-            has, expected = tuple(weights[name].shape), tuple(p.shape)
-            raise BadInput(f"the checkpoint's {name} has shape {has}; expected {expected} to --resume")
-        p.data.copy_(weights[name])
-    return training
+# ---- during the training ----------------------------------------------------------------------------------------
 
 
 def restore(training, optimiser, generators):
@@ -151,8 +227,8 @@ def refuse_divergence(update, what, lr):
         )
 
 
-def seen(losses, gradients, update, lr_now, lr):
-    """What is logged of an update. losses, gradients: its; update: its number; lr_now, lr: learning rate, and its peak.
+def scalars_to_log(losses, gradients, update, lr_now, lr):
+    """What is logged of an update. losses, gradients: of the update; lr_now, lr: learning rate, and its peak.
 
     Returns: {"loss", "gradient_norm", "lr"}. Raises: BadInput where the loss is not finite.
     """
@@ -163,45 +239,6 @@ def seen(losses, gradients, update, lr_now, lr):
 
 
 # ---- after the fit ----------------------------------------------------------------------------------------------
-
-
-def keep_refined(path, options, trained, refined):
-    """Put refined networks in the place of the trained ones, which stay in the file for a resumed run.
-
-    trained, refined: lists of Network.
-    """
-    stacked = lambda nets: {k: torch.as_tensor(np.stack([getattr(net, k) for net in nets])) for k in checkpoint.NAMES}  # noqa: E731
-    training = checkpoint.read(path)["training"] | {"trained": stacked(trained)}
-    checkpoint.write(path, stacked(refined), options, training)
-
-
-def write_metrics(out, metrics, finished):
-    """Write metrics.json into a run's folder, whole or not at all.
-
-    finished: whether all is measured; else standard errors follow, and a run that had them before keeps its file.
-    """
-    if finished or not (out / "connectivity.npz").exists():
-        with files.whole(out / "metrics.json") as temporary:
-            content = json.dumps(metrics | {"finished": finished}, indent=2, allow_nan=False) + "\n"
-            Path(temporary).write_text(content, encoding="utf-8")
-
-
-def reported(out, rec, held_out, networks, found, metrics, options, run):
-    """Draw a fit's figures and its page, and show W&B the figures; what fails here has cost nothing else.
-
-    Arguments as for `report.write`; options: `told`'s; run: W&B's.
-    """
-    try:
-        from nsi import report  # matplotlib is slow to import
-
-        with Stage(f"{out.name}, report"):
-            paths = report.write(out, rec, held_out, networks, found, metrics, options)
-    except Exception as error:
-        said = f"no report, since drawing it failed ({tracking.brief(error)})"
-        print(f"{out}: {said}; the same command with --resume tries again", file=sys.stderr)
-        return
-    tracking.show(run, paths)
-    print(f"{out}: report.html says what was found, how far to trust it, and what is not determined")
 
 
 def summary(metrics):
@@ -219,5 +256,5 @@ def summary(metrics):
         )
     spread = [x for x in np.ravel(metrics.get("heterogeneity")) if x is not None]
     if spread:
-        may, part = "may" if np.mean(spread) < ALIKE else "may not", f"{np.mean(spread):.0%} of the r.m.s. weight"
+        may, part = "may" if np.mean(spread) < UNIFORM else "may not", f"{np.mean(spread):.0%} of the r.m.s. weight"
         yield f"single weights lie {part} about their mean at a distance: W {may} be taken for a function of distance"

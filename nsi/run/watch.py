@@ -11,7 +11,7 @@ CHECKPOINT_EVERY = 100
 class Watch:
     """The one hook of the training loop; this one only says when to look, and nothing stops it."""
 
-    def looks(self, update, last):
+    def logs(self, update, last):
         """Whether the loss is looked at, the only time that a fit waits for its device."""
         return update % tracking.EVERY == 0 or update == last
 
@@ -49,12 +49,12 @@ class Stage(Watch):
     def log(self, update, model, scalars):
         self.bar.update(update - self.bar.n)
 
-    def seen(self, count):
-        """So many more are done."""
+    def advance(self, count):
+        """Advance the bar by `count`."""
         self.bar.update(count)
 
 
-class Run(Watch):
+class TrainingHook(Watch):
     """The hook of a run with a folder.
 
     name: for the bar; updates: in all; done: of these, by the run that is continued; wandb: tracking's run; scores:

@@ -87,7 +87,7 @@ def test_overwriting_leaves_nothing_of_the_earlier_fit(out, module, function, le
 
 
 def test_overwriting_without_a_report_leaves_none(out, fitted):
-    assert fitted("--overwrite", "--no-errors", drawn=False) == (0, "")
+    assert fitted("--overwrite", "--set", "calibrated=no", drawn=False) == (0, "")
     assert names(out) == {"model.pt", "hidden.pt", "metrics.json", "connectivity.npz"}
 
 
@@ -155,7 +155,7 @@ def test_measures_that_cannot_be_read_are_refused_in_a_sentence(out, content, fi
     status, error = fitted()
     assert (status, error.count("\n")) == (2, 1)
     assert "holds a metrics.json that cannot be read; expected another --out, or --overwrite" in error
-    assert fitted("--overwrite", "--no-errors", drawn=False) == (0, "")
+    assert fitted("--overwrite", "--set", "calibrated=no", drawn=False) == (0, "")
 
 
 # ---- the page ---------------------------------------------------------------------------------------------------
@@ -190,7 +190,7 @@ def test_the_page_is_written_whatever_the_locale_the_folders_name_and_matplotlib
     """An ASCII locale, a name that is no text, and a matplotlibrc that asks for LaTeX and a font that nobody has."""
     (tmp_path / "matplotlibrc").write_text("text.usetex: True\nfont.family: nobody\nbackend: qtagg\n")
     out = os.fsencode(tmp_path) + b"/runs/fl\xffy \xc3\xbc"
-    command = [sys.executable, ROOT / "train.py", "--data", ring, "--out", out, *DRAWN, "--no-errors"]
+    command = [sys.executable, ROOT / "train.py", "--data", ring, "--out", out, *DRAWN, "--set", "calibrated=no"]
     environment = os.environ | LOCALES | {"PATH": "/nowhere"}  # where no LaTeX is
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, timeout=120)
     assert (done.returncode, done.stderr) == (0, b"")

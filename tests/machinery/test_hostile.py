@@ -243,7 +243,7 @@ def checkpoint(tmp_path_factory):
     """The path of a small run's checkpoint, and the arguments that made it."""
     folder = tmp_path_factory.mktemp("run")
     np.savez(folder / "mine.npz", **GOOD)
-    arguments = ["--data", folder / "mine.npz", "--out", folder, "--no-errors", *TINY]
+    arguments = ["--data", folder / "mine.npz", "--out", folder, "--set", "calibrated=no", *TINY]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.argv", ["train.py", *map(str, arguments)])
         train.main()

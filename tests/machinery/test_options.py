@@ -1,5 +1,6 @@
 """Options that cannot be used: each error is one sentence that names the choices, or what is done in their place."""
 
+import dataclasses
 import os
 import subprocess
 
@@ -8,7 +9,7 @@ import pytest
 import cann
 import train
 from nsi import design
-from nsi.run import cli, opening
+from nsi.run import cli, setup
 from tests.tools import GOOD, ROOT, TINY, call
 
 
@@ -50,10 +51,24 @@ def test_choices_are_named(monkeypatch, capsys):
     for value in ("foo", "0", "3.5"):
         error = refusal(cann, monkeypatch, capsys, "--record", value)
         assert "expected compass, shifters, half (of each), or a number of shifters" in error
-    for name in ("--assume", "--assume-hidden"):
-        error = refusal(train, monkeypatch, capsys, name, "excitd")
+    for options in (["--constraints", "excitd"], ["--set", "constraints=excitd"]):
+        error = refusal(train, monkeypatch, capsys, *options)
         assert "expected none, or, with commas between, any of excited, apart, types, copies, inhibition" in error
-    assert train.parse(["--assume", "types, excited"]).assume == "excited,types"
+    assert train.parse(["--set", "constraints=types, excited"])[1].constraints == "excited,types"
+    error = refusal(train, monkeypatch, capsys, "--set", "windo=3")
+    assert "expected NAME=VALUE with a NAME of control, input_units" in error
+
+
+def test_settings_are_the_preset_then_options_then_assignments():
+    published = train.parse(["--preset", "published"])[1]
+    assert (published.loss, published.updates, published.schedule) == ("mse", 10_000, "constant")
+    mixed = train.parse(["--preset", "published", "--updates", "7", "--set", "batch=3", "--set", "batch=4"])[1]
+    assert (mixed.loss, mixed.updates, mixed.batch) == ("mse", 7, 4)
+    control = train.parse(["--control"])[1]
+    assert (control.updates, control.batch, control.lr) == (1100, 50, 6e-3)
+    assert train.parse(["--set", "calibrated=no"])[1].calibrated is False
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        control.lr = 1.0
 
 
 def test_more_shifters_than_there_are(tmp_path, monkeypatch, capsys):
@@ -94,7 +109,7 @@ def _nothing_to_resume(folder, monkeypatch, *names):
         (folder / "here" / name).mkdir(parents=True)
         (folder / "here" / name / "model.pt").touch()
     monkeypatch.chdir(folder)
-    return opening.nothing_to_resume(type(folder)("here/frist"))
+    return setup.describe_missing_checkpoint(type(folder)("here/frist"))
 
 
 @pytest.fixture
@@ -125,10 +140,10 @@ def test_the_pair_takes_paths_from_where_it_is_called(pair, tmp_path):
     assert len(lines) == 2
     for line, name in zip(lines, ("separated", "control"), strict=True):
         assert line.startswith(f"{elsewhere} {here}train.py --data {here}data/ring.npz --out {here}runs/{name} ")
-        assert line.endswith("--overwrite --data mine.npz")  # of two the last counts
+        assert line.endswith("--overwrite --wandb auto --data mine.npz")  # of two the last counts
     lines, _ = pair("train.sh", "--seed", "1", cwd=ROOT)
-    assert lines[0] == f"{ROOT} train.py --data data/ring.npz --out runs/separated --overwrite --seed 1"
-    args = train.parse(["--data", "first", "--data", "second"])
+    assert lines[0] == f"{ROOT} train.py --data data/ring.npz --out runs/separated --overwrite --wandb auto --seed 1"
+    args = train.parse(["--data", "first", "--data", "second"])[0]
     assert str(args.data) == "second"
 
 

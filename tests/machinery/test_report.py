@@ -16,7 +16,7 @@ from PIL import Image
 
 import cann
 import train
-from nsi import circuits, doubts, measures, portrait, recordings, report, units
+from nsi import circuits, diagnostics, measures, portrait, recordings, report, units
 from nsi.estimation import estimate
 from nsi.network import Network
 from nsi.run import connections
@@ -40,7 +40,7 @@ def fitted(save, tmp_path, monkeypatch, capsys):
     """Fit a data file small. Returns: the run's folder; keyword `out` names it, `quick` skips the calibration."""
 
     def run(data, *options, out="run", quick=True):
-        options = [*(["--no-errors"] if quick else []), *options]
+        options = [*(["--set", "calibrated=no"] if quick else []), *options]
         arguments = ["--data", save(data), "--out", tmp_path / out, *DRAWN, "--window", "20", *options]
         status, error = call(train, monkeypatch, capsys, *arguments)
         assert status == 0, error
@@ -359,7 +359,7 @@ def test_left_and_right_and_the_assumptions_are_explained(plain):
     assert "Right turns are those of positive velocity, left turns those of negative velocity" in page
     assert "for left turns (negative velocity)" in page
     metrics = json.loads((plain / "metrics.json").read_text())
-    for name in units.ASSUMPTIONS:
+    for name in units.CONSTRAINTS:
         assert f"`{name}`: {units.MEANINGS[name]}" in report.hidden(metrics | {"hidden_assumed": name})
     for name in metrics["hidden_assumed"].split(","):
         assert f"`{name}`: {units.MEANINGS[name]}" in page
@@ -401,9 +401,9 @@ def test_what_speaks_against_the_estimate_or_the_network_is_said():
     sure["description"] = "fits"
     known = replace(nothing, verdicts=sure, W=np.ones((4, 4)), W_se=np.ones((4, 4)))
     net = Network(np.zeros((6, 6)), np.zeros((1, 6)), np.zeros(6), 0.2, 4)
-    said = lambda net=net, **changes: " ".join(connections.doubts(replace(known, **changes), net))  # noqa: E731
+    said = lambda net=net, **changes: " ".join(connections.find_doubts(replace(known, **changes), net))  # noqa: E731
     assert said() == ""
-    assert "the estimate says nothing" in " ".join(connections.doubts(nothing, net))
+    assert "the estimate says nothing" in " ".join(connections.find_doubts(nothing, net))
     some = np.where(np.arange(4) == 2, 0.0, np.ones((4, 4)))
     assert "onto 1 of 4 neurons" in said(W=some)
     assert "no interval is claimed" in said(verdicts=sure | {"description": "does not fit"})
@@ -432,7 +432,7 @@ def test_a_poor_fit_is_said_to_be_one():
 
 def test_doubts_about_a_fit_are_among_the_warnings(data, fitted, monkeypatch):
     """Where networks from different starts disagree, that is the fit's fault and not the file's."""
-    monkeypatch.setattr(doubts, "AGREED", 2.0)
+    monkeypatch.setattr(diagnostics, "AGREED", 2.0)
     out = fitted(data, "--replicas", "2")
     metrics = json.loads((out / "metrics.json").read_text())
     assert any("from other starts" in sentence for sentence in metrics["fit_warnings"])

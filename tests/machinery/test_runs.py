@@ -33,7 +33,7 @@ def run(save, tmp_path, monkeypatch, capsys):
 
 
 NAMES = {"loss", "variance", "heading_error", "heading_error_5s", "turning", "updates", "train_seconds",
-         "solve_seconds", "seconds", "running", "alpha", "alpha_known", "held_out_trials", "warnings"}  # fmt: skip
+         "seconds", "running", "alpha", "alpha_known", "held_out_trials", "warnings"}  # fmt: skip
 ESTIMATED = {"identifiable_fraction", "resolved_fraction", "verdicts", "gate_p", "alpha_se", "scale", "noise",
              "calibration", "estimate_seconds"}  # fmt: skip
 
@@ -65,7 +65,7 @@ def test_metrics_are_valid_json(control, replicas, run):
 
 
 def test_metrics_of_a_simulated_recording(data, run, rec):
-    status, error, metrics = run(data, "--window", 20, "--no-errors")
+    status, error, metrics = run(data, "--window", 20, "--set", "calibrated=no")
     assert status == 0, error
     scored = {"r_W", "r_W_near", "r_W_identifiable", "frobenius_W", "r_dev", "dev_slope", "dev_error", "coverage",
               "r_gate", "r_product", "r_gate_effective", "gate_error", "coverage_total", "coverage_gate", "r_total",
@@ -91,7 +91,7 @@ def test_silent_neurons_and_others_that_say_nothing_leave_valid_json(data, run):
 def test_outliers_are_among_the_warnings(data, run):
     rates = data["rates"].copy()
     rates[3, 20, 5] = 1000
-    status, error, metrics = run(data | {"rates": rates}, "--window", 20, "--no-errors")
+    status, error, metrics = run(data | {"rates": rates}, "--window", 20, "--set", "calibrated=no")
     assert status == 0
     warning = metrics["warnings"][0]  # the estimate may find another response function for it
     assert warning in error
@@ -123,7 +123,7 @@ def test_finished_run_is_not_replaced_by_accident(run, tmp_path):
 
 
 def test_connectivity_file_is_as_documented(data, run, tmp_path):
-    status, error, metrics = run(data, "--window", 20, "--replicas", 2, "--bootstrap", "--no-errors")
+    status, error, metrics = run(data, "--window", 20, "--replicas", 2, "--bootstrap", "--set", "calibrated=no")
     assert status == 0, error
     with np.load(tmp_path / "run" / "connectivity.npz", allow_pickle=False) as file:
         found = dict(file)
@@ -178,7 +178,7 @@ def test_the_file_is_what_is_scored(run, tmp_path):
     assert metrics["verdicts"]["gate"] == "found"
     assert metrics["network_r_W"] < 0.5 < metrics["r_W"]  # two updates train no network, and the estimate needs none
     np.testing.assert_array_equal(known, 1.96 * found["W_se"] < np.sqrt(np.mean(found["W"] ** 2)))
-    quick = run(data, "--window", 20, "--no-errors", out="quick")[2]  # the same without calibration
+    quick = run(data, "--window", 20, "--set", "calibrated=no", out="quick")[2]  # the same without calibration
     assert quick["calibration"] == {} != metrics["calibration"]
     with np.load(tmp_path / "quick" / "connectivity.npz", allow_pickle=False) as file:
         np.testing.assert_array_equal(file["W"], found["W"])

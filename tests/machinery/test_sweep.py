@@ -28,9 +28,11 @@ def test_every_combination_of_the_sweep_is_a_command_that_train_accepts(monkeypa
         filled |= {"${env}": ["/usr/bin/env"], "${interpreter}": ["python"], "${program}": [sweep["program"]]}
         command = [word for part in create_sweep_command(sweep["command"]) for word in filled.get(part, [part])]
         assert command[:3] == ["/usr/bin/env", "python", "train.py"]
-        args = train.parse(command[3:])
+        args, settings = train.parse(command[3:])
         for option, value in chosen.items():
-            assert getattr(args, option.replace("-", "_")) == type(getattr(args, option.replace("-", "_")))(value)
+            name = option.replace("-", "_")
+            parsed = getattr(settings if hasattr(settings, name) else args, name)
+            assert parsed == type(parsed)(value)
         seen.add(tuple(command))
     assert len(seen) == 2 * 3 * 3 * 3
     for name, value in (("WANDB_SWEEP_ID", "s"), ("WANDB_RUN_ID", "a1")):

@@ -24,7 +24,7 @@ def test_a_torus_is_fitted_as_one(torus, tmp_path, monkeypatch, capsys):
     path, _ = torus
     monkeypatch.setattr("sys.argv", ["train.py", "--data", str(path), "--out", str(tmp_path / "run"), *TINY])
     train.main()
-    assert "a torus; forcing 1, rounds 4" in capsys.readouterr().out
+    assert "a torus; input units 144, forcing 1" in capsys.readouterr().out
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert 0 < metrics["heterogeneity"] <= 2.5
     for measure in ("r_gate", "r_gate_effective", "gate_error", "gate_slope"):
@@ -41,7 +41,7 @@ def test_a_torus_is_fitted_as_one(torus, tmp_path, monkeypatch, capsys):
 def test_input_units_and_forcing_can_be_told(torus, tmp_path, monkeypatch, capsys):
     path, _ = torus
     monkeypatch.setattr("sys.argv", ["train.py", "--data", str(path), "--out", str(tmp_path / "run"), *TINY,
-                                     "--forcing", "0.5", "--rounds", "1", "--no-errors"])  # fmt: skip
+                                     "--set", "forcing=0.5", "--set", "calibrated=no"])  # fmt: skip
     train.main()
     said = capsys.readouterr().out
     assert "a torus\n" in said

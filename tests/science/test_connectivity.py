@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nsi import connectivity, unrecorded
+from nsi import connectivity, matching
 from nsi.geometry import RING, plane_waves
 from nsi.network import Network, synaptic_state
 from nsi.prediction import predict
@@ -110,7 +110,7 @@ def test_sums_over_samples_are_taken_in_double_precision():
     np.testing.assert_allclose(connectivity.onto_state(x, y), exact, rtol=1e-12)
     moments = np.exp(1j * plane_waves.third(rng.uniform(0, 6, (len(x), 2))))
     np.testing.assert_allclose(plane_waves.mean_phases(x, moments), plane_waves.mean_phases(x64, moments), rtol=1e-9)
-    predicted = [unrecorded._map(a, b)(a) for a, b in ((x, y), (x64, y64))]
+    predicted = [matching._map(a, b)(a) for a, b in ((x, y), (x64, y64))]
     np.testing.assert_allclose(*predicted, rtol=1e-12)
 
 

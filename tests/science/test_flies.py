@@ -1,7 +1,5 @@
 """What is read off real flies: each measure on a case whose answer is known."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -10,7 +8,7 @@ from experiments.flies import neurons
 from experiments.orders import flies as orders
 from experiments.orders import neurons as recorded
 from nsi.geometry import RING
-from nsi.network import Network, synaptic_state
+from nsi.network import Network
 from nsi.recordings import Recording
 from nsi.recordings.flies import COMPASS, IN_BRIDGE, SHIFTERS
 from tests.tools import ROOT

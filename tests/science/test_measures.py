@@ -1,5 +1,7 @@
 """What metrics.json says, against the definitions of docs/measures.md."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -41,7 +43,8 @@ def found(rec):
 
 
 def of(net, rec, truth, found):
-    result = measures.of_network(net, rec, rec.trials(slice(9, None, 10)), RING, truth, 10, 40)
+    data = SimpleNamespace(rec=rec, held_out=rec.trials(slice(9, None, 10)), geometry=RING, truth=truth)
+    result = measures.of_network(net, net, net, data, SimpleNamespace(warmup=10, window=40))
     return result | ({} if found is None else measures.of_connections(found, rec, RING, truth))
 
 

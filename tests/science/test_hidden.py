@@ -1,4 +1,7 @@
-"""Neurons that were not recorded: who the units are, what is assumed of them, and how they are scored."""
+"""Hidden neurons: the units that stand for them, constraints on these, and scores."""
+
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -7,31 +10,43 @@ import torch
 import cann
 import train
 from model import RNN
-from nsi import assumed, connectivity, doubts, gradient, prediction, record, recordings, solve, units, unrecorded
+from nsi import (
+    clamped,
+    connectivity,
+    constraints,
+    diagnostics,
+    gradient,
+    losses,
+    matching,
+    prediction,
+    record,
+    recordings,
+    units,
+)
 from nsi.circuits import CIRCUITS
 from nsi.errors import BadInput
 from nsi.geometry import RING
 from nsi.network import Network, run, synaptic_state
 from nsi.recordings import Recording
-from nsi.run import checkpoint, second
+from nsi.run import connections
 
 DRIVEN = np.array([False, True, True])  # of three recorded units
 
 
 @pytest.fixture
-def who():
-    """Three recorded units, two hidden response and three hidden input units, with every assumption but copies."""
-    return units.make(3, 2, 3, DRIVEN, ("excited", "apart", "types", "inhibition"), favoured="even")
+def kinds():
+    """Three recorded units, two hidden response and three hidden input units, with every constraint but copies."""
+    return units.make_units(3, 2, 3, DRIVEN, ("excited", "apart", "types", "inhibition"))
 
 
-def model_of(who, replicas=2):
+def model_of(kinds, replicas=2):
     generators = [torch.Generator().manual_seed(k) for k in range(replicas)]
-    return RNN(0, 0, 1, 0.3, 1.0, generators, who).double()
+    return RNN(0, 0, 1, 0.3, 1.0, generators, kinds).double()
 
 
-def kept(who, W, W_in, b):
-    """Whether a network keeps its assumptions, written out."""
-    still, driven = ~who.driven, who.driven
+def kept(kinds, W, W_in, b):
+    """Whether a network keeps its constraints, written out."""
+    still, driven = ~kinds.driven, kinds.driven
     assert (W[..., still, :][..., driven] >= 0).all()
     assert (W[..., driven, :][..., driven] == 0).all()
     assert (W[..., 0, 0] <= 0).all()
@@ -42,128 +57,99 @@ def kept(who, W, W_in, b):
         assert np.allclose(np.abs(W_in[replica, 0, ours]), np.abs(W_in[replica, 0, theirs]).mean())
 
 
-def test_units_stand_in_the_order_recorded_hidden_response_hidden_input(who):
-    assert who.driven.tolist() == [False, True, True, False, False, True, True, True]
-    assert who.hidden_inputs.tolist() == [False] * 5 + [True] * 3
-    assert units.make(3).driven.all()  # the control
-    assert units.make(3, inputs=2).driven.tolist() == [False, False, False, True, True]
+def test_units_stand_in_the_order_recorded_hidden_response_hidden_input(kinds):
+    assert kinds.driven.tolist() == [False, True, True, False, False, True, True, True]
+    assert kinds.hidden_inputs.tolist() == [False] * 5 + [True] * 3
+    assert units.make_units(3).driven.all()  # the control
+    assert units.make_units(3, inputs=2).driven.tolist() == [False, False, False, True, True]
 
 
-def test_a_network_starts_and_stays_within_its_assumptions(who):
-    model = model_of(who)
-    kept(who, *(p.detach().numpy() for p in model.weights))
+def test_a_network_starts_and_stays_within_its_constraints(kinds):
+    model = model_of(kinds)
+    kept(kinds, *(p.detach().numpy() for p in model.weights))
     g = torch.Generator().manual_seed(0)
     for _ in range(3):
         for p in model.weights:
             p.data += 0.1 * torch.randn(p.shape, generator=g, dtype=p.dtype) * (model.driven if p is model.W_in else 1)
-        assumed.constrain(model)
-        kept(who, *(p.detach().numpy() for p in model.weights))
+        constraints.project(model)
+        kept(kinds, *(p.detach().numpy() for p in model.weights))
 
 
 def test_plain_units_are_not_constrained():
     model = RNN(4, 3, generators=(torch.Generator().manual_seed(0),))
     before = [p.detach().clone() for p in model.weights]
-    assumed.constrain(model)
+    constraints.project(model)
     assert model.free is None
     assert all(torch.equal(p, q) for p, q in zip(model.weights, before, strict=True))
 
 
-@pytest.mark.parametrize("favoured", ["direct", "even"])
 @pytest.mark.parametrize("forcing", [0.0, 0.25])
-def test_gradient_is_that_of_autograd_but_for_absent_weights(who, favoured, forcing):
-    model = model_of(who._replace(favoured=favoured))
+def test_gradient_is_that_of_autograd_but_for_absent_weights(kinds, forcing):
+    model = model_of(kinds)
     g = torch.Generator().manual_seed(1)
     make = lambda n: torch.rand(9, 2, 5, n, generator=g, dtype=torch.float64)  # noqa: E731
     v, u, r = make(1) * 2 - 1, make(3), make(3)
     loss = model.loss(v, u, r, warmup=2, forcing=forcing, penalty=0.3)
     W, W_in, b = torch.autograd.grad(loss.sum(), model.weights)
     found = gradient.gradient(
-        model.weights, 3, 0.3, (v, u, r, None), model.driven, warmup=2, forcing=forcing, penalty=0.3,
-        doubted=model.who.doubted, free=model.free,
-    )  # fmt: skip
+        model.weights, 3, 0.3, (v, u, r, None), model.driven, warmup=2, forcing=forcing, penalty=0.3, free=model.free
+    )
     torch.testing.assert_close(found[0], loss.detach())
     for mine, theirs in zip(found[1], (W * model.free, W_in * model.driven, b), strict=True):
         torch.testing.assert_close(mine, theirs)
     assert (W * (1 - model.free)).abs().max() > 0  # autograd would have moved them
 
 
-def test_doubted_drive_is_that_of_the_path_not_favoured(who):
-    assert who.doubted == slice(0, 3)
-    assert who._replace(favoured="direct").doubted == slice(3, None)
-    assert who.penalised
-    assert not who._replace(favoured="neither").penalised
-    assert not units.make(3).penalised
-
-
 @pytest.mark.parametrize(
-    ("driven", "response", "inputs", "favour"),
+    ("options", "driven", "dimensions", "chosen"),
     [
-        (np.zeros(100, bool), 0, 100, "direct"),
-        (np.ones(100, bool), 100, 0, "neither"),
-        (np.arange(100) >= 50, 50, 50, "even"),
-        (np.arange(110) >= 100, 0, 90, "direct"),
+        ([], None, 1, (0, 100, units.USUAL)),
+        ([], None, 2, (0, 100, "")),
+        ([], np.ones(100, bool), 1, (100, 0, f"{units.USUAL},copies")),
+        ([], np.arange(100) >= 50, 1, (50, 50, f"{units.USUAL},copies")),
+        ([], np.arange(110) >= 100, 1, (0, 90, units.USUAL)),
+        (["--input-units", "4", "--set", "constraints=none"], None, 1, (0, 4, "")),
+        (["--control"], None, 1, (0, 100, "")),
+        (["--response-units", "3", "--set", "constraints=apart"], None, 1, (3, 100, "apart")),
     ],
 )
-def test_defaults_follow_from_who_was_recorded(driven, response, inputs, favour):
-    args = train.parse([])
-    who = units.choose(args, len(driven), driven if driven.any() else None)
-    assert (args.response_units, args.input_units, args.favour) == (response, inputs, favour)
-    assert len(who.driven) == len(driven) + response + inputs
-    args = train.parse(["--response-units", "3", "--input-units", "4", "--assume", "none", "--favour", "even"])
-    who = units.choose(args, len(driven), driven)
-    assert who.hidden_inputs.sum() == 4
-    assert not who.bounded
-    assert not who.types
-    assert who.doubted == slice(0, len(driven))
+def test_hidden_units_follow_from_which_neurons_were_recorded(options, driven, dimensions, chosen):
+    settings = train.parse(options)[1]
+    found = units.choose_units(100 if driven is None else len(driven), driven, dimensions, settings)
+    assert tuple(found[name] for name in ("response_units", "input_units", "constraints")) == chosen
 
 
-@pytest.mark.parametrize(
-    ("options", "driven", "dimensions", "assumed"),
-    [
-        ([], None, 1, units.USUAL),
-        ([], None, 2, ""),
-        ([], np.arange(100) >= 50, 1, ""),
-        ([], np.arange(100) >= 90, 1, units.USUAL),
-        ([], np.arange(100) >= 90, 2, ""),
-        (["--assume", "none"], None, 1, ""),
-        (["--rounds", "0"], None, 1, ""),
-        (["--control"], None, 1, ""),
-        (["--assume", "none", "--assume-hidden", "apart"], None, 1, "apart"),
-    ],
-)
-def test_a_second_network_makes_the_assumptions_where_few_driven_neurons_are_recorded(
-    options, driven, dimensions, assumed
-):
-    args = train.parse(options)
-    who = units.choose(args, 100, driven, dimensions)
-    assert args.assume_hidden == assumed
-    if driven is None or assumed:
-        assert not who.types
-        assert not who.bounded
-
-
-def test_second_network_starts_from_the_answer_and_keeps_its_assumptions(rec, windows, tmp_path):
-    drawn = windows(rec, seeds=(0, 1))
-    answer, who = RNN(40, 20, generators=drawn.generators).networks(), units.make(40, inputs=20)
-    args = train.parse(["--out", str(tmp_path), "--updates", "20", "--lr", "1e-4", "--replicas", "2"])
-    units.choose(args, 40, None)
-    (tmp_path / "hidden.pt").write_text("an earlier fit's")
-    found, said = second.infer(
-        train.fit, RNN, args, who, answer, drawn, {"alpha": 0.2, "control": False, "input_units": 20}
-    )
-    assert said["hidden_assumed"] == units.USUAL
-    for net, old in zip(found, answer, strict=True):
-        assert np.abs(net.W[:40, :40] - old.W[:40, :40]).max() < 0.01
-        assert (net.W[:40, 40:] >= 0).all()
-        assert (net.W[40:, 40:] == 0).all()
-        assert np.ptp(net.b[40:]) < 1e-6
-        assert np.ptp(np.abs(net.W_in[0, 40:])) < 1e-6
+def test_hidden_units_are_trained_with_the_given_weights_under_the_constraints(rec, net):
+    """Given weights stay to the bit; those that are not given start from the trained network's."""
+    trained = RNN(40, 20, generators=[torch.Generator().manual_seed(k) for k in (0, 1)]).networks()
+    W, b = net.W[:40, :40].astype(float), net.b[:40].astype(float)
+    W[:, 7], b[7] = np.nan, np.nan
+    settings = train.parse(["--updates", "10", "--replicas", "2", "--alpha", "0.2", "--set", "lr=1e-4", "--set",
+                            "window=20"])[1]  # fmt: skip
+    chosen = {"response_units": 0, "input_units": 20, "constraints": units.USUAL}
+    found = train.fit_hidden(trained, W, b, rec, replace(settings, **chosen))
+    for one, old in zip(found, trained, strict=True):
+        given = np.isfinite(W)
+        assert np.array_equal(one.W[:40, :40][given], W.astype(np.float32)[given])
+        assert 0 < np.abs(one.W[:40, 7] - old.W[:40, 7]).max() < 0.01
+        assert (one.W[:40, 40:] >= 0).all()
+        assert (one.W[40:, 40:] == 0).all()
+        assert np.ptp(one.b[40:]) < 1e-6
+        assert np.ptp(np.abs(one.W_in[0, 40:])) < 1e-6
     assert not np.array_equal(found[0].W[:40, 40:], found[1].W[:40, 40:])
-    written = checkpoint.networks(tmp_path / "hidden.pt")[0]
-    assert np.array_equal(written[1].W, found[1].W)
-    args.assume_hidden = ""
-    assert second.infer(train.fit, RNN, args, who, answer, drawn, {})[0] is answer
-    assert not (tmp_path / "hidden.pt").exists()
+
+
+def test_weights_are_given_to_a_network_only_where_it_can_have_them(net):
+    found = SimpleNamespace(W=net.W[:40, :40], scale=1.0, alpha=0.2, verdicts={"description": "fits"}, network=net)
+    W, b = connections.weights_for_networks(found, 0.2)
+    assert np.array_equal(W, net.W[:40, :40])
+    assert np.array_equal(b, net.b[:40])
+    silent = SimpleNamespace(**(vars(found) | {"W": net.W[:40, :40] * (np.arange(40) > 0)}))
+    W, b = connections.weights_for_networks(silent, 0.2)
+    assert np.isnan(W).any(0).tolist() == np.isnan(b).tolist() == [True] + [False] * 39
+    for changes in ({"scale": 1.2}, {"alpha": 1.0}, {"verdicts": {"description": "cannot tell"}}, {"network": None}):
+        other = SimpleNamespace(**(vars(found) | changes))
+        assert np.isnan(connections.weights_for_networks(other, 0.2)[0]).all(), changes
 
 
 @pytest.mark.parametrize("name", ["inhibited", "coupled", "mixed"])
@@ -182,9 +168,9 @@ def test_velocity_that_acts_late_speaks_against_shifters_that_are_apart(name, la
     circuit = CIRCUITS[name](n=40, shifters=20)
     data = cann.simulate_recording(circuit, seed=2, trials=6, steps=400)
     rec = Recording(data["rates"], data["velocity"], data["dt"])
-    assert bool(list(doubts.late(rec, 0.2, RING, "excited,apart"))) == late
-    assert not list(doubts.late(rec, 0.2, RING, "excited,types"))
-    explained = doubts.speed(rec, 0.2, RING)
+    assert bool(list(diagnostics.late(rec, 0.2, RING, "excited,apart"))) == late
+    assert not list(diagnostics.late(rec, 0.2, RING, "excited,types"))
+    explained = diagnostics.speed(rec, 0.2, RING)
     assert (explained[0.7] > explained[1.0]) == late
     assert max(explained.values()) > 0.9
 
@@ -199,10 +185,10 @@ def test_speed_of_a_filter_is_found():
         angle[:, t + 1] = angle[:, t] + 0.2 * driven[:, t]
     bump = np.exp(2 * np.cos(angle + driven - RING.places(16)[:, 0]) - 2)
     rec = Recording(bump.astype(np.float32), v.astype(np.float32), 0.01)
-    explained = doubts.speed(rec, 0.2, RING)
+    explained = diagnostics.speed(rec, 0.2, RING)
     assert max(explained, key=explained.get) == 0.7
-    assert doubts.speed(Recording(rec.rates[..., :5], rec.velocity, 0.01), 0.2, RING) == {}
-    assert doubts.speed(Recording(rec.rates, 0 * rec.velocity, 0.01), 0.2, RING) == {}
+    assert diagnostics.speed(Recording(rec.rates[..., :5], rec.velocity, 0.01), 0.2, RING) == {}
+    assert diagnostics.speed(Recording(rec.rates, 0 * rec.velocity, 0.01), 0.2, RING) == {}
 
 
 def test_networks_that_disagree_on_hidden_units_are_doubted_where_something_is_claimed(data):
@@ -211,25 +197,10 @@ def test_networks_that_disagree_on_hidden_units_are_doubted_where_something_is_c
     W[0, 0, 40:] = W[1, 20, 40:] = 1.0  # copies of one neuron, and of another across the ring
     W_in = 0.01 * (np.arange(50) >= 40).astype(np.float32)[None]
     nets = [Network(w, W_in, np.zeros(50, np.float32), 0.2, 40) for w in W]
-    assert [*doubts.disagreeing(nets, rec, "excited")]
-    assert not [*doubts.disagreeing(nets, rec, "")]
-    assert not [*doubts.disagreeing([nets[0], nets[0]], rec, "excited")]
-    assert not [*doubts.disagreeing(nets[:1], rec, "excited")]
-
-
-def test_solving_keeps_bounds_and_absent_weights():
-    """Least squares onto a neuron with one weight that would be negative and one that is absent: the others take over,
-    as in a problem of non-negative least squares."""
-    from scipy.optimize import nnls
-
-    rng = np.random.default_rng(0)
-    x = rng.random((200, 4))
-    y = x @ np.array([1.0, -0.5, 2.0, 0.7])
-    spread = np.array([1e3, 1e3, 1e3, 0.0])
-    low, high = np.array([0.0, 0.0, 0.0, 0.0]), np.array([np.inf, np.inf, np.inf, 0.0])
-    found = solve._within(x.T @ x, x.T @ y, spread, np.zeros(4), low, high)
-    np.testing.assert_allclose(found[:3], nnls(x[:, :3], y)[0], atol=1e-5)
-    assert found[3] == 0
+    assert [*diagnostics.disagreeing(nets, rec, "excited")]
+    assert not [*diagnostics.disagreeing(nets, rec, "")]
+    assert not [*diagnostics.disagreeing([nets[0], nets[0]], rec, "excited")]
+    assert not [*diagnostics.disagreeing(nets[:1], rec, "excited")]
 
 
 def test_a_network_of_hidden_units_of_both_kinds_is_read_off(rec):
@@ -286,18 +257,18 @@ def test_the_truth_matches_itself(data, seen):
     scale = np.r_[np.ones(n), np.random.default_rng(1).uniform(0.5, 2, size - n)]
     W, W_in, b = (found[f"true_{k}"].astype(np.float32) for k in ("W", "W_in", "b"))
     net = Network(W[np.ix_(order, order)], W_in[:, order], b[order], 0.2, n)
-    measures = unrecorded.measures(net, rec, {"W": W, "W_in": W_in, "hidden_rates": found["hidden_rates"]})
+    measures = matching.measures(net, rec, {"W": W, "W_in": W_in, "hidden_rates": found["hidden_rates"]})
     assert measures["r_match"] > 0.98
     assert measures["r2_hidden"] > 0.95
     assert measures["r2_hidden_linear"] > 0.95
     assert ("r_match_response" in measures) == (seen == "half")
-    pairs = unrecorded.of_hidden(net, rec, found["hidden_rates"], (W_in[:, n:] != 0).any(0))["pairs"]
+    pairs = matching.of_hidden(net, rec, found["hidden_rates"], (W_in[:, n:] != 0).any(0))["pairs"]
     assert (order[n + pairs[:, 0]] - n == pairs[:, 1]).mean() > 0.9
     scaled = net._replace(W=net.W * scale / scale[:, None])
-    blocks = unrecorded.blocks(scaled, W, np.stack([np.arange(size - n), order[n:] - n], 1))
+    blocks = matching.blocks(scaled, W, np.stack([np.arange(size - n), order[n:] - n], 1))
     assert blocks["r_W_from_hidden"] == pytest.approx(1)
     assert blocks["r_W_to_hidden"] == pytest.approx(1)
-    assert unrecorded.agreement([net, net._replace(W=W, W_in=W_in, b=b)], rec) == pytest.approx(1, abs=0.03)
+    assert matching.agreement([net, net._replace(W=W, W_in=W_in, b=b)], rec) == pytest.approx(1, abs=0.03)
 
 
 def test_strangers_match_nothing_and_the_record_itself_predicts_copies(data):
@@ -306,11 +277,11 @@ def test_strangers_match_nothing_and_the_record_itself_predicts_copies(data):
     W = np.zeros((n + 10, n + 10), np.float32)
     W[:n, n:] = rng.standard_normal((n, 10))
     net = Network(W, np.zeros((1, n + 10), np.float32), np.zeros(n + 10, np.float32), 0.2, n)
-    noise = unrecorded.of_hidden(net, rec, rng.random((20, 300, 10), np.float32))
+    noise = matching.of_hidden(net, rec, rng.random((20, 300, 10), np.float32))
     assert abs(noise["r_match"]) < 0.1
     assert noise["r2_hidden_baseline"] < 0.05
     copies = synaptic_state(data["rates"], 0.2)[..., :10] * np.float32(0.5)
-    assert unrecorded.of_hidden(net, rec, copies)["r2_hidden_baseline"] > 0.99
+    assert matching.of_hidden(net, rec, copies)["r2_hidden_baseline"] > 0.99
 
 
 def test_velocity_that_is_not_given_is_the_activity_own_turning(data, save):
@@ -351,8 +322,31 @@ def test_shifters_are_counted_among_driven_units(data):
     assert prediction.predict(Network(W, W_in, b, 0.2, n), rec).shape[-1] == 80
 
 
-def test_an_answer_that_runs_worse_than_what_training_left_is_doubted():
-    assert not [*doubts.unfit([1.0, 1.3])]
-    (sentence,) = doubts.unfit([1.0, 73.2])
+def test_estimated_weights_that_run_worse_than_trained_ones_are_named():
+    of = lambda *errors: [*diagnostics.poorly_predicting({"trained": [1.0] * len(errors), "hidden": errors})]  # noqa: E731
+    assert not of(1.3)
+    assert not of(73.0, 1.3)  # one replica's training may fail
+    (sentence,) = of(73.2)
     assert "73 times" in sentence
-    assert "--input-units" in sentence
+    assert not [*diagnostics.poorly_predicting({"trained": [1.0]})]  # a control
+
+
+@pytest.mark.parametrize("stimulated", [False, True])
+def test_the_gradient_without_a_loop_is_that_of_autograd(stimulated):
+    """Recorded units clamped, hidden ones without connections among each other; on all steps, and on every third."""
+    W = 0.1 * np.random.default_rng(0).standard_normal((4, 4))
+    model = RNN(0, 0, 2, 0.3, 1.0, [torch.Generator().manual_seed(0)], units.make_units(4, 0, 6, None, ("apart",), W))
+    g = torch.Generator().manual_seed(1)
+    v, *recorded = (torch.rand(20, 1, 5, size, generator=g) for size in (2, 4, 4, 4))
+    u, r, stimulus = recorded if stimulated else (*recorded[:2], None)
+    for every in (1, 3):
+        steps = torch.arange(6, 20, every)
+        a, _ = model(v, u, warmup=20, stimulus=stimulus)
+        loss = losses.matching(a[steps, ..., :4], r[steps]).mean()
+        W_grad, W_in, b = torch.autograd.grad(loss, model.weights)
+        batch = [None if x is None else x[:, 0] for x in (v, u, r, stimulus)]
+        K = clamped.synapse(20, steps, 0.3)
+        value, found = clamped.clamped_gradient([p[0] for p in model.weights], 4, K, batch, steps, model.free)
+        torch.testing.assert_close(value, loss.detach())
+        for mine, theirs in zip(found, (W_grad * model.free, W_in * model.driven, b), strict=True):
+            torch.testing.assert_close(mine, theirs[0])

@@ -12,42 +12,39 @@ said for or against them, but that they are assumed. What seeds disagree on neit
 several replicas their hidden units are compared.
 """
 
-import sys
-
 import numpy as np
 
-from nsi import prediction, unrecorded
+from nsi import matching, prediction
 from nsi.network import synaptic_state
 
 FILTERS = 4.0, 2.8, 2.0, 1.4, 1.0, 0.7, 0.5, 0.35, 0.25  # how fast, relative to the synapse
 GAINED = 0.3  # of the variance that one synapse leaves, what a slower filter must explain to be believed
 KNOWN = 0.5  # of the shift's variance, what the best filter must explain for any to be told
 AGREED = 0.8  # correlation of the hidden units of several networks below which they are not told
-WORSE = 5  # times the error; on circuits that are fitted well 1 to 1.3, with ten input units of a hundred 234
+WORSE = 5  # times the error; on circuits that are described well 0.5 to 2
 FEWEST = 8  # undriven neurons that a bump is seen with
 
 
-def told(rec, alpha, geometry, assumed, networks, lost=(1,)):
-    """Print what speaks against the assumptions, or the answer, on stderr. Returns: list of sentences.
+def find_doubts(rec, alpha, geometry, constraints, networks, errors):
+    """What speaks against the constraints on hidden units, or against the estimate.
 
-    rec: held-out trials; alpha: dt / tau; assumed: names in a text; networks: replicas, of the hidden units; lost: how
-    many times as large the error of each replica's answer is as that of the network that runs.
-    """
-    found = [*unfit(lost), *late(rec, alpha, geometry, assumed), *disagreeing(networks, rec, assumed)]
-    for sentence in found:
-        print(sentence, file=sys.stderr)
-    return found
+    rec: held-out trials; alpha: dt / tau; constraints: names in a text; networks: replicas, of the hidden units;
+    errors: of prediction.select_networks. Yields: sentences."""
+    yield from poorly_predicting(errors)
+    yield from late(rec, alpha, geometry, constraints)
+    yield from disagreeing(networks, rec, constraints)
 
 
-def unfit(lost):
-    """Whether the weights solved for run far worse than others that training left, as where there are too few hidden
-    units to do what the recording needs: then the weights solved for make up for them. lost: `prediction.best`'s."""
-    if max(lost) > WORSE:
-        count = sum(one > WORSE for one in lost)
-        where = f" in {count} of {len(lost)} replicas" if len(lost) > 1 else ""
+def poorly_predicting(errors):
+    """Whether networks that have the estimated weights run far worse than the trained ones. errors: {"trained",
+    "hidden": mean squared errors of replicas}."""
+    if "hidden" not in errors:
+        return
+    ratio = [a / max(b, 1e-300) for a, b in zip(errors["hidden"], errors["trained"], strict=True)]
+    if min(ratio) > WORSE:
         yield (
-            f"the weights that were solved for, which are reported, run with {max(lost):.0f} times the error of those "
-            f"that training left{where}: trust neither W nor the gate, nor their intervals; more --input-units may help"
+            f"a network with the estimated weights runs with {min(ratio):.0f} times the error of the trained network: "
+            "the estimated weights, or the constraints on hidden units, do not describe this recording"
         )
 
 
@@ -82,7 +79,7 @@ def speed(rec, alpha, geometry):
     places = geometry.find(rates[rec.valid])
     angle, state = (geometry.decode(x, places) for x in (rates, synaptic_state(rates, alpha)))
     shift = geometry.displacement(geometry.difference(angle, state))[..., 0]
-    late = min(unrecorded.SETTLED, rec.rates.shape[1] // 4)
+    late = min(matching.SETTLED, rec.rates.shape[1] // 4)
     known = rec.valid & np.isfinite(shift) & (np.arange(shift.shape[1]) >= late)
     if known.sum() < prediction.FEWEST:
         return {}
@@ -96,7 +93,7 @@ def speed(rec, alpha, geometry):
 
 def disagreeing(networks, rec, assumed):
     """Whether networks from other starts have other hidden units, where something is claimed of these."""
-    alike = unrecorded.agreement(networks, rec) if assumed else None
+    alike = matching.agreement(networks, rec) if assumed else None
     if alike is not None and alike < AGREED:
         yield (
             f"hidden units of networks from other starts correlate at {alike:.2f} one to one; neither the recording "

@@ -1,0 +1,55 @@
+"""The gradient of the loss while recorded units are clamped and hidden units do not connect to each other.
+
+    h[t] = phi(u[t] @ A + v[t] @ W_in + b_hidden)        u: recorded state, known, so that there is no loop over time
+    s = K @ h                                            K: the synapse, K[t, t'] = alpha (1 - alpha)^(t - 1 - t')
+    a = u @ W + s @ B + b + stimulus                     current of the recorded units, phi(a) against their rates
+
+A third of the steps after the warm-up counts in the loss: neighbouring steps say nearly the same. nsi/gradient.py has
+the general case, to which a test holds this one equal.
+"""
+
+import torch
+
+from nsi import losses
+
+EVERY = 3  # steps, of which one counts in the loss
+
+
+def synapse(length, steps, alpha):
+    """K (steps, length): the state at some steps of what begins at 0, from the rates at all steps."""
+    lag = torch.as_tensor(steps)[:, None] - 1 - torch.arange(length)
+    return torch.where(lag >= 0, alpha * (1 - alpha) ** lag.clamp(min=0), 0.0).float()
+
+
+@torch.no_grad()
+def clamped_gradient(weights, n, K, batch, steps, free=None, log=True):
+    """The matching loss of a batch of windows at some steps, and its gradient, of one replica.
+
+    weights: W (units, units), W_in (D, units), b (units,); n: recorded units; K: of `synapse`; batch: velocity (T, B,
+    D), recorded state, rates and stimulus or None (T, B, n); steps: (S,) that count; free: (units, units) 1 where a
+    weight is trained, or None; log: whether the loss is worked out. Returns: loss or None, gradients of W, W_in and b.
+    """
+    W, W_in, b = (p.detach() for p in weights)
+    v, u, r, stimulus = batch
+    length, windows, _ = u.shape
+    twice = torch.matmul(u, 2 * W[:n, n:])
+    twice += torch.matmul(v, 2 * W_in[:, n:]) + 2 * b[n:]
+    s = losses.lifted(twice, twice)  # (1 + h) / 2
+    states = (2 * torch.mm(K, s.view(length, -1)) - K.sum(1, keepdim=True)).view(-1, s.shape[-1])
+    known = u[steps].view(-1, n)
+    a = torch.addmm(b[:n], known, W[:n, :n]).addmm_(states, W[n:, :n])
+    if stimulus is not None:
+        a += stimulus[steps].view(-1, n)
+    rates = r[steps].view(-1, n)
+    loss = losses.matching(a, rates).mean() if log else None
+    g = losses.rate(a).sub_(rates).div_(rates.numel())
+    back = torch.mm(K.T, torch.mm(g, W[n:, :n].T).view(len(steps), -1)).view(-1, s.shape[-1])
+    back *= losses.slope(s, torch.empty_like(s)).view(-1, s.shape[-1])
+    W_grad, W_in_grad, u = torch.zeros_like(W), torch.zeros_like(W_in), u.view(-1, n)
+    W_grad[:n, n:], W_grad[n:, :n] = torch.mm(u.T, back), torch.mm(states.T, g)
+    if free is None or free[:n, :n].any():
+        W_grad[:n, :n] = torch.mm(known.T, g)
+    W_in_grad[:, n:] = torch.mm(v.view(length * windows, -1).T, back)
+    if free is not None:
+        W_grad *= free
+    return loss, (W_grad, W_in_grad, torch.cat([g.sum(0), back.sum(0)]))

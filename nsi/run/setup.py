@@ -1,0 +1,91 @@
+"""What train.py reads, decides and refuses before it trains: nothing of torch, which takes seconds to import."""
+
+import dataclasses
+import sys
+from typing import NamedTuple
+
+import numpy as np
+
+from nsi import geometry, recordings, units
+from nsi.errors import BadInput
+from nsi.geometry import Ring, Torus
+from nsi.recordings import Recording
+from nsi.run import folder, tracking
+
+
+class Data(NamedTuple):
+    """A recording with all that is worked out from it once."""
+
+    recording: Recording  # as in the file
+    rec: Recording  # as fitted: with the velocity of other trials where a null model is asked for
+    truth: dict | None  # of the circuit, for scores alone
+    geometry: Ring | Torus
+    places: np.ndarray  # (N, D) rad, of the training trials
+    alpha: float | None  # dt / tau, None where neither the command nor the recording gives it
+    train: Recording
+    held_out: Recording
+    held_out_index: np.ndarray
+
+
+def prepare(args, settings):
+    """Read the recording that the options name, and decide what the settings leave open.
+
+    args: of settings.parse_options, with data, out, resume, overwrite; settings: Settings.
+    Returns: Data, Settings. Raises: BadInput where the recording, a setting or the run's folder will not do.
+    """
+    if settings.bootstrap and settings.replicas == 1:
+        raise BadInput(
+            "argument --bootstrap: expected --replicas of at least 2, as in `--replicas 4 --bootstrap`, since one "
+            "replica has no spread; leave --bootstrap out to fit all trials once"
+        )
+    args.out = tracking.own_folder(args.out)
+    recording = recordings.load(args.data)
+    rec = recordings.shuffled(recording, settings.seed) if settings.shuffle_velocity else recording
+    truth, shape = recordings.load_truth(args.data, rec), geometry.of(rec)
+    train, held_out, index = recordings.split(rec)
+    refuse_short_trials((train, held_out), args.data, rec, settings.warmup + settings.window)
+    alpha = settings.alpha or (rec.dt / rec.tau if rec.tau else None)
+    chosen = choose_settings(settings, rec, shape, args.data)
+    folder.refuse_earlier(args.out, args.resume, args.overwrite)
+    if args.resume and not (args.out / "model.pt").exists():
+        print(describe_missing_checkpoint(args.out), file=sys.stderr)
+    places = geometry.places_of(train, shape)
+    data = Data(recording, rec, truth, shape, places, alpha, train, held_out, index)
+    return data, dataclasses.replace(chosen, alpha=alpha)
+
+
+def choose_settings(settings, rec, shape, path):
+    """Settings with what they leave to the recording. shape: Ring or Torus; path: the recording's. Returns: Settings.
+
+    Prints what a torus changes. Raises: BadInput where a setting does not go with the shape."""
+    if settings.rotate and shape.dimensions > 1:
+        raise BadInput(f"argument --rotate: turns windows around a ring, but {path} is of {shape.said}")
+    n, few = rec.rates.shape[-1], units.few_driven(rec.rates.shape[-1], rec.driven)
+    by_shape = shape.defaults(n) | {"drive_penalty": DRIVE_PENALTY if few else 0.0}
+    absent = {k: v for k, v in by_shape.items() if getattr(settings, k) is None}
+    settings = dataclasses.replace(settings, **absent)
+    if shape.said != "a ring":
+        chosen = ", ".join(f"{k.replace('_', ' ')} {absent[k]:g}" for k in ("input_units", "forcing") if k in absent)
+        print(f"{path}: {shape.said}{f'; {chosen}' if chosen else ''}")
+    return dataclasses.replace(settings, **units.choose_units(n, rec.driven, rec.velocity.shape[-1], settings))
+
+
+DRIVE_PENALTY = 0.003  # of the hidden units' drive, where most neurons that the velocity does not drive are recorded
+
+
+def describe_missing_checkpoint(out):
+    """Say that a folder has no checkpoint, and which folders beside it have one. out: the run's folder."""
+    others = sorted(path.parent.name for path in out.parent.glob("*/model.pt"))
+    names = f"; runs that can be resumed in {out.parent}: {', '.join(others[:5])}" if others else ""
+    more = f" and {len(others) - 5} more" if len(others) > 5 else ""
+    return f"{out}: has no checkpoint (model.pt) to --resume, so that the fit starts from the beginning{names}{more}"
+
+
+def refuse_short_trials(parts, path, rec, shortest):
+    """Raise BadInput unless the training and the held-out trials each have one of `shortest` steps."""
+    longest = min(part.valid.sum(1).max(initial=0) for part in parts)
+    if longest < shortest:
+        raise BadInput(
+            f"{path}: rates has at most {rec.valid.sum(1).max()} steps per trial, {longest} after setting "
+            f"trials aside; expected at least --warmup + --window = {shortest}"
+        )
