@@ -40,7 +40,7 @@ from experiments.flies.prediction import (
 )
 from experiments.flies.wiring import connectome, correlations, displacement, match, nulls, read
 from nsi import figures, recordings
-from nsi.run import command
+from nsi.run import cli
 
 __all__ = [
     "GAINS", "LAGS", "displacement", "integrated", "integrators", "leads", "missed", "nulls", "pieces", "share",
@@ -129,7 +129,7 @@ def tables(results):
 
 
 def main():
-    p = command.Parser("Test the fit to real flies on other flies, on neurons and on wiring.")
+    p = cli.Parser("Test the fit to real flies on other flies, on neurons and on wiring.")
     p.add_argument("--data", type=Path, default="data/fly.npz", help="as experiments.flies.read writes")
     p.add_argument("--connectome", type=Path, default="data/hemibrain_hd_152.npz", help="see the page")
     p.add_argument("--updates", type=int, default=800, help="of every fit")
@@ -157,4 +157,4 @@ def main():
 
 
 if __name__ == "__main__":
-    command.run(main)
+    cli.run(main)

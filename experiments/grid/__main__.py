@@ -20,9 +20,10 @@ import cann
 from experiments import runs
 from experiments.grid import figures as pictures
 from experiments.grid import shapes
-from nsi import circuits, connectivity, figures, geometry, prediction, ratemaps, recordings
+from nsi import circuits, connectivity, figures, files, geometry, prediction, recordings
+from nsi.geometry import rate_maps
 from nsi.network import Network
-from nsi.run import checkpoint, files, folder
+from nsi.run import checkpoint
 from nsi.uneven import uneven
 
 FOLDER = runs.folder_of(__file__)
@@ -67,7 +68,7 @@ def recording(case, seed, side, trials, steps):
 def default():
     """The fit of the default sheet, as measured by the page's own commands. Returns: {measure: value}, or None."""
     path, run = runs.ROOT / "data" / "grid.npz", runs.ROOT / "runs" / "grid"
-    metrics = folder.read_metrics(run)
+    metrics = files.read_json(run / "metrics.json")
     if not path.exists() or metrics is None or not metrics.get("finished", True):
         return None
     rec = recordings.load(path)
@@ -129,10 +130,10 @@ def measured(case, seed, folder, sizes, rivals, options):
 def drawn_arrays(data, fitted, true, gates):
     """What the figure shows of a recording and its fit, as lists."""
     rates, position = (data[key].reshape(-1, data[key].shape[-1]) for key in ("rates", "position"))
-    maps, _ = ratemaps.rate_maps(rates[:, [0]], position)
+    maps, _ = rate_maps.rate_maps(rates[:, [0]], position)
     profile = geometry.TORUS.profile  # these cells are in order
     arrays = {
-        "bump": data["rates"][0, -1], "map": maps[0], "repeats": ratemaps.autocorrelogram(maps[0]),
+        "bump": data["rates"][0, -1], "map": maps[0], "repeats": rate_maps.autocorrelogram(maps[0]),
         "W": [profile(W)[1] for W in (true, fitted)], "W_sd": profile(fitted)[2],
         "gate": [[profile(g)[1] for g in gate] for gate in gates[::-1]],
     }  # fmt: skip

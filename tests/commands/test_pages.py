@@ -73,7 +73,6 @@ TABLES = {
     "findings": {"made": "made", "table": "table"},
     "flies": {"answer": "answer", "made": "made", "table": "table"},
     "grid": {"made": "made", "table": "table"},
-    "kills": {"kills": "table"},
     "machines": {"made": "made", "machines": "table"},
     "limits": {"made": "made", "table": "table"},
     "mouse": {"made": "made", "table": "table"},

@@ -390,7 +390,7 @@ def test_users_project_and_name_are_heeded(tmp_path, monkeypatch):
 
 def test_reader_that_goes_away_is_no_traceback(tmp_path):
     """`python cann.py | head -1`, where Python holds back what it prints until its end."""
-    script = "import sys; from nsi.run import command; cli.run(lambda: print('x' * 100))"
+    script = "import sys; from nsi.run import cli; cli.run(lambda: print('x' * 100))"
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run([sys.executable, "-c", script], stdout=writer, stderr=subprocess.PIPE, text=True, cwd=ROOT)
