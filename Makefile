@@ -18,7 +18,11 @@ environment: .venv/installed
 	$(BIN)/pip install --quiet -r requirements.txt
 	touch $@
 
-lint: environment
+.venv/dev: .venv/installed requirements-dev.txt
+	$(BIN)/pip install --quiet -r requirements-dev.txt
+	touch $@
+
+lint: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
@@ -35,14 +39,14 @@ SCIENCE := $(BIN)/python -m pytest -m "not slow" tests/science
 ONE := OMP_NUM_THREADS=1 $(SCIENCE) -n 2 --dist loadfile
 TWO := OMP_NUM_THREADS=2 $(SCIENCE)
 
-kernels: environment
+kernels: .venv/dev
 	$(HASWELL) $(ONE)
 	$(HASWELL) $(TWO)
 	if grep -qs avx512bw /proc/cpuinfo; then $(SKYLAKEX) $(ONE) && $(SKYLAKEX) $(TWO); \
 	else echo "Not tested: the kernel for AVX-512, which this processor does not have."; fi
 
-.venv/pynapple: environment docs/requirements-pynapple.txt
-	$(BIN)/pip install --quiet -r requirements.txt -r docs/requirements-pynapple.txt
+.venv/pynapple: .venv/dev docs/requirements-pynapple.txt
+	$(BIN)/pip install --quiet -r requirements-dev.txt -r docs/requirements-pynapple.txt
 	touch $@
 
 torus: environment

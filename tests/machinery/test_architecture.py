@@ -82,8 +82,8 @@ def test_every_module_says_what_it_is():
 
 def test_top_holds_what_a_newcomer_sees_and_nothing_else():
     tracked = {p.name for p in ROOT.iterdir() if p.suffix in (".py", ".ipynb", ".sh", ".md", ".yaml", ".txt", ".toml")}
-    assert tracked == {"README.md", "requirements.txt", "train.sh", "test.ipynb", "torus.ipynb", "cann.py", "model.py",
-                       "train.py", "pyproject.toml"}  # fmt: skip
+    assert tracked == {"README.md", "requirements.txt", "requirements-dev.txt", "train.sh", "test.ipynb", "torus.ipynb",
+                       "cann.py", "model.py", "train.py", "pyproject.toml"}  # fmt: skip
 
 
 def test_readme_is_short():
@@ -98,7 +98,8 @@ def test_every_requirement_is_imported():
     """Or run: jupyter, pytest (with xdist) and ruff are commands, hypothesis and the rest are imported by a test."""
     commands = {"jupyter", "pytest", "pytest-xdist", "ruff", "jupyterlab", "nbconvert", "ipykernel", "notebook"}
     named = {"pyyaml": "yaml", "pillow": "PIL"}
-    requirements = re.findall(r"^([A-Za-z][\w-]*)", (ROOT / "requirements.txt").read_text(), re.MULTILINE)
+    text = "\n".join((ROOT / name).read_text() for name in ("requirements.txt", "requirements-dev.txt"))
+    requirements = re.findall(r"^([A-Za-z][\w-]*)", text, re.MULTILINE)
     sources = [*MODULES.values(), *ROOT.glob("tests/**/*.py")]
     text = "\n".join(path.read_text() for path in sources)
     for name in requirements:
