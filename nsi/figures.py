@@ -10,6 +10,7 @@ from nsi.files import whole
 from nsi.geometry import RING
 
 DIVERGING = "RdBu_r"
+SILENT = 0.005  # mean rate, in the bin where it is highest, below which a unit counts as silent
 FITTED, TRUE, SIMPLE = "#c8553d", "#1b1b1e", "#588b8b"
 
 
@@ -22,8 +23,10 @@ def style():
 
 
 def tuning(panels, rows=3, columns=10, speed=4.0):
-    """Tuning maps over velocity x heading. panels: {title: (units, velocity, heading) sorted as they are drawn}."""
-    figure = plt.figure(figsize=(11, 1.9 * len(panels) / 2 + 0.4), layout="constrained")
+    """Tuning maps over velocity x heading, each relative to its largest rate; silent units are marked.
+
+    panels: {title: (units, velocity, heading) sorted as they are drawn}."""
+    figure = plt.figure(figsize=(11.6, 1.9 * len(panels) / 2 + 0.4), layout="constrained")
     parts = figure.subfigures((len(panels) + 1) // 2, 2, wspace=0.03, hspace=0.04).ravel()
     for part, (title, maps) in zip(parts, panels.items(), strict=False):
         chosen = np.linspace(0, len(maps) - 1, min(rows * columns, len(maps))).round().astype(int)
@@ -33,13 +36,16 @@ def tuning(panels, rows=3, columns=10, speed=4.0):
             ax.set_axis_off()
         for ax, unit in zip(axes, chosen, strict=False):
             ax.set_axis_on()
-            ax.imshow(
-                maps[unit], aspect="auto", origin="lower", cmap="viridis", vmin=0, vmax=np.nanmax(maps[unit]) or 1
-            )
+            top = np.nanmax(maps[unit])
+            image = ax.imshow(maps[unit] / (top or 1), aspect="auto", origin="lower", cmap="viridis", vmin=0, vmax=1)
+            if not top > SILENT:
+                ax.text(0.5, 0.5, "silent", color="w", fontsize=6, ha="center", va="center", transform=ax.transAxes)
         corner = axes[(rows - 1) * columns]
-        corner.set_xlabel("heading\n0 to 360°", fontsize=6, labelpad=1)
-        corner.set_ylabel(f"v, ±{speed:g}\nrad/s", fontsize=6, labelpad=1)
-        part.suptitle(title, fontsize=9)
+        corner.set_xlabel("heading\n0 to 360°", fontsize=7, labelpad=1)
+        corner.set_ylabel(f"v, ±{speed:g}\nrad/s", fontsize=7, labelpad=1)
+        part.suptitle(f"{title}: {len(chosen)} of {len(maps)}", fontsize=9)
+        bar = part.colorbar(image, ax=axes, fraction=0.02, pad=0.01, ticks=[0, 1])
+        bar.set_label("rate / its highest", fontsize=7)
     return figure
 
 
@@ -53,7 +59,7 @@ def matrix(ax, W, title, limit=None, From="neuron", To="neuron", split=None):
     if split:
         ax.axhline(split - 0.5, color="k", lw=0.7)
         ax.axvline(split - 0.5, color="k", lw=0.7)
-    ax.figure.colorbar(image, ax=ax, fraction=0.046, pad=0.03)
+    ax.figure.colorbar(image, ax=ax, fraction=0.046, pad=0.03).ax.tick_params(labelsize=7)
 
 
 def connectivity(separated, control, truth, order):
@@ -96,25 +102,32 @@ def connectivity(separated, control, truth, order):
 
 
 def trust(W, W_se, determined, gate, gate_se):
-    """Fitted weights, their standard errors, and the weights that the data determine, the others grey; the gate.
+    """Best estimates, their standard errors, and the weights that the data determine, the others grey; the gate.
 
-    All (n, n). Standard errors are drawn up to the largest weight, beyond which they say nothing more.
+    All (n, n).
     """
-    figure, axes = plt.subplots(1, 5, figsize=(15, 2.9))
+    figure, axes = plt.subplots(1, 5, figsize=(16, 3.1))
     limit = np.quantile(np.abs(W), 0.995)
-    matrix(axes[0], W, "(a) W, estimated", limit, "response", "response")
-    error(axes[1], W_se, "(b) standard error", limit)
-    matrix(axes[2], np.where(determined, W, np.nan), "(c) W, as far as determined", limit, "response", "response")
+    matrix(axes[0], W, "(a) W, best estimate", limit, "response", "response")
+    error(axes[1], W_se, "(b) standard error of W", W)
+    matrix(axes[2], np.where(determined, W, np.nan), "(c) W, identifiable pairs", limit, "response", "response")
     limit = np.quantile(np.abs(gate), 0.995)
-    matrix(axes[3], gate, "(d) effective gate", limit, "response", "response")
-    error(axes[4], gate_se, "(e) standard error of the gate", limit)
+    matrix(axes[3], gate, "(d) effective gate, per rad/s", limit, "response", "response")
+    error(axes[4], gate_se, "(e) standard error of the gate", gate)
     return figure
 
 
-def error(ax, se, title, limit):
-    """A matrix of standard errors, from 0 to `limit`."""
-    image = ax.imshow(np.minimum(se, limit), cmap="magma_r", vmin=0, vmax=limit, interpolation="nearest")
-    ax.set(title=title, xlabel="to response", ylabel="from response")
+def error(ax, se, title, values):
+    """A matrix of standard errors on their own scale; grey where they are infinite. values: what they are of."""
+    finite = se[np.isfinite(se)]
+    top = np.quantile(finite, 0.98) if len(finite) else 1.0
+    colours = plt.get_cmap("magma_r").with_extremes(bad="#c9c9c9")
+    shown = np.where(np.isfinite(se), se, np.nan)
+    image = ax.imshow(shown, cmap=colours, vmin=0, vmax=top or 1.0, interpolation="nearest")
+    size = np.sqrt(np.mean(np.square(values)))
+    ax.set(title=f"{title}\n(r.m.s. value {size:.2g})", xlabel="to response", ylabel="from response")
+    if not len(finite):
+        ax.text(0.5, 0.5, "all infinite", ha="center", transform=ax.transAxes)
     ax.spines[:].set_visible(True)
     ax.figure.colorbar(image, ax=ax, fraction=0.046, pad=0.03, extend="max")
 
@@ -131,10 +144,15 @@ def profiles(found, separated, control, truth):
     own = {"W": separated.W[:n, :n], "gate": weights.gate(separated)[0]}
     for ax, curves in (
         (left, {"true": truth["W"][:n, :n], "estimate": found["W"], "network": own["W"], "control": control.W}),
-        (right, {"true": truth["gate"][0], "estimate": found["gate"][0], "network, product of weights": own["gate"]}),
+        (right, {"true": truth["gate"][0], "estimate": found["gate"][0], "network, product (right axis)": own["gate"]}),
     ):
         for (name, W), colour in zip(curves.items(), colours, strict=False):
             distance, mean, sd = RING.profile(W)
+            if name.endswith("(right axis)"):  # many times larger
+                ax.plot([], [], color=colour, label=name)
+                ax = ax.twinx()
+                ax.spines["right"].set_visible(True)
+                ax.tick_params(axis="y", colors=colour)
             ax.plot(
                 np.degrees(distance),
                 mean,
@@ -144,9 +162,11 @@ def profiles(found, separated, control, truth):
                 zorder=3 if name == "true" else 2,
             )
             ax.fill_between(np.degrees(distance), mean - sd, mean + sd, color=colour, alpha=0.15, lw=0)
+            if ax is not left:
+                ax.set_ylim(*(x * 1.15 * np.abs(mean).max() for x in (-1, 1)))  # both axes have 0 in the middle
+    for ax in (left, right):
         ax.axhline(0, color="grey", lw=0.5)
         ax.set(xlabel="to minus from, around the ring (deg)", xticks=range(-180, 181, 90), xlim=(-180, 180))
-        ax.legend()
     left.fill_between(
         np.degrees(distance),
         0,
@@ -156,8 +176,11 @@ def profiles(found, separated, control, truth):
         color="grey",
         alpha=0.12,
         lw=0,
+        label="distances at which fewer than half\nof the pairs are identifiable",
     )
-    left.set(ylabel="weight", title="W (grey: not determined by the data)")
+    for ax in (left, right):
+        ax.legend(fontsize=7)
+    left.set(ylabel="weight", title="W, mean and s.d. over the ring by distance")
     right.set(ylabel="gate per rad/s", title="gate")
     return figure
 
@@ -212,22 +235,23 @@ def integration(time, recorded, fits, heading, trials=(0, 1, 2)):
     axes[0].set_ylabel("heading (deg, unwrapped)")
     axes[0].legend(fontsize=7)
     for (name, angle), colour in zip(fits.items(), (FITTED, SIMPLE), strict=True):
-        error = np.abs(RING.difference(angle, recorded))
+        error = np.degrees(np.abs(RING.difference(angle, recorded)))
         axes[-1].plot(time, error.mean(0), color=colour, label=name)
         axes[-1].fill_between(time, error.min(0), error.max(0), color=colour, alpha=0.12, lw=0)
-    axes[-1].set(xlabel="time (s)", ylabel="|error| (rad)", title="error, mean and range over trials")
+    axes[-1].set(xlabel="time (s)", ylabel="|error| (deg)", title="error, mean and range over trials")
     axes[-1].legend()
     return figure
 
 
 def shifters(fitted, true, correlations, headings, directions):
-    """Input units beside the shifter neurons they match one to one.
+    """Input units beside the shifter neurons they match one to one; silent units as crosses.
 
     fitted, true: (pairs, velocity, heading) tuning maps; correlations: (pairs,) of rates;
     headings: (2, pairs) rad, preferred by unit and by neuron; directions: (2, pairs) selectivity.
     """
-    figure = plt.figure(figsize=(13, 3.3))
+    figure = plt.figure(figsize=(13, 3.5))
     parts = figure.subfigures(1, 2, width_ratios=[1.1, 1])
+    active = np.nanmax(fitted, (1, 2)) > SILENT
     chosen = np.argsort(-correlations)[np.linspace(0, len(correlations) - 1, 8).round().astype(int)]
     axes = parts[0].subplots(2, len(chosen))
     for column, pair in zip(axes.T, chosen, strict=True):
@@ -235,18 +259,24 @@ def shifters(fitted, true, correlations, headings, directions):
             ax.imshow(maps[pair], aspect="auto", origin="lower", cmap="viridis", vmin=0)
             ax.set(xticks=[], yticks=[])
         column[0].set_title(f"r {correlations[pair]:.2f}", fontsize=8)
+        if not active[pair]:
+            column[1].set_xlabel("silent", fontsize=8)
     axes[0, 0].set_ylabel("shifter\nneuron")
     axes[1, 0].set_ylabel("input\nunit")
     parts[0].suptitle("velocity × heading maps, best to worst match", fontsize=9)
     left, middle, right = parts[1].subplots(1, 3)
-    left.hist(correlations, bins=np.linspace(-0.2, 1, 25), color=FITTED)
+    bins = np.linspace(-0.2, 1, 25)
+    left.hist([correlations[active], correlations[~active]], bins, stacked=True, color=(FITTED, "#9a9a9a"),
+              label=(f"active ({active.sum()})", f"silent ({(~active).sum()})"))  # fmt: skip
     left.set(xlabel="correlation of rates", ylabel="matched pairs")
-    middle.plot(*np.degrees(headings[::-1]) % 360, ".", color=FITTED, ms=4)
-    middle.set(
-        xlabel="preferred heading,\nshifter neuron (deg)", ylabel="input unit (deg)", xlim=(0, 360), ylim=(0, 360)
-    )
-    right.plot(*directions[::-1], ".", color=FITTED, ms=4)
-    right.set(xlabel="direction selectivity,\nshifter neuron", ylabel="input unit", xlim=(-1.1, 1.1), ylim=(-1.1, 1.1))
+    left.legend(fontsize=7)
+    for ax, pairs in ((middle, np.degrees(headings[::-1]) % 360), (right, directions[::-1])):
+        ax.plot(*pairs[:, active], ".", color=FITTED, ms=4)
+    right.plot(*directions[::-1][:, ~active], "x", color="#9a9a9a", ms=4)
+    middle.set(xlabel="preferred heading (deg),\nshifter neuron", ylabel="preferred heading (deg), input unit",
+               xlim=(0, 360), ylim=(0, 360))  # fmt: skip
+    right.set(xlabel="direction selectivity,\nshifter neuron", ylabel="direction selectivity, input unit",
+              xlim=(-1.1, 1.1), ylim=(-1.1, 1.1))  # fmt: skip
     return figure
 
 

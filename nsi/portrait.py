@@ -20,13 +20,13 @@ SEE = {
     "recording": "activity of the neurons by their places in one held-out trial, with the heading decoded from it and, "
     "where the file gives one, the heading given, shifted by a constant; below, velocity",
     "prediction": "held-out trials, above recorded, below predicted: up to the line the network is clamped to the "
-    "record, then it runs on velocity alone; dots are the decoded heading",
+    "recording, then it runs on velocity alone; dots are the decoded heading",
     "error": "error of the predicted heading on held-out trials, beside an integrator of velocity with the recording's "
     "own gain and a bump that stays. n counts samples; of several replicas the line is the mean, the faint lines are "
     "the single ones",
     "connectivity": "weights from rows to columns, neurons in the order of their places; grey is what the data do not "
-    "determine each by itself. Standard errors are drawn up to the largest weight; they are of W, or, where they are "
-    "smaller, of the total, direct weights and paths through hidden neurons together",
+    "determine each by itself. Standard errors, on a scale of their own and grey where they are infinite, are of W, or, where they "
+    "are smaller, of the total effect",
     "profiles": "mean of the best estimate over pairs of neurons by their distance (line) and its s.d. from pair to "
     "pair (dotted); shaded, the 95 % interval of the mean from the data alone, if errors of all weights onto one "
     "neuron go together. A ring's W is a bump; a gate that moves the bump is odd, of opposite sign on either side. The "
@@ -177,10 +177,10 @@ def weights(net, found, order):
     figures.matrix(axes[0, 0], W, "W, trained network" if found is None else "W, best estimate", limit)
     if found is not None:
         name, _, se = claimed(found)
-        figures.error(axes[0, 1], se[square], f"standard error of {name}", limit)
-        figures.matrix(axes[0, 2], np.where(found["identifiable"][square], W, np.nan), "as far as determined", limit)
+        figures.error(axes[0, 1], se[square], f"standard error of {name}", found[name])
+        figures.matrix(axes[0, 2], np.where(found["identifiable"][square], W, np.nan), "W, identifiable pairs", limit)
         if count > 3:
-            figures.error(axes[0, 3], found["W_replicas_se"][square], "s.d. of W over replicas", limit)
+            figures.error(axes[0, 3], found["W_replicas_se"][square], "s.d. of W over replicas", found["W"])
     for k, ax in enumerate(axes[0]):
         ax.set(xlabel="to neuron", ylabel="" if k else "from neuron")
     figure.subplots_adjust(left=0.2 if found is None else 0.05, right=0.85 if found is None else 0.95)
@@ -205,7 +205,7 @@ def profiles(found, geometry, places, order):
 
 
 def inputs(net, rec, geometry, places):
-    """Tuning of the input units, the response units clamped to the record."""
+    """Tuning of the input units, the response units clamped."""
     units = prediction.predict(net, rec)[..., net.n :][rec.valid]
     heading, velocity = geometry.decode(rec.rates[rec.valid], places)[:, 0], rec.velocity[rec.valid][:, 0]
     known = np.isfinite(heading)

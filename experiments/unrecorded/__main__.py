@@ -17,8 +17,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from experiments import runs
-from nsi import figures, files, geometry, prediction, recordings
-from nsi.run import checkpoint
+from nsi import figures, geometry, prediction, recordings
+from nsi.run import checkpoint, files
 
 FOLDER = runs.folder_of(__file__)
 RECORDED = {
@@ -164,25 +164,22 @@ def tables(results):
             part(results, named, HIDDEN),
         ),
         "Blocks of W after the match": (
-            "Each hidden unit's column, or row, is correlated on its own, since its scale is free.",
+            "Each hidden unit's column, or row, is correlated on its own, since its scale is free. Of the second "
+            "network where there is one.",
             part(results, named, BLOCKS),
         ),
-        "What the constraints cost elsewhere": (
-            "Of the network that predicts.",
-            part(results, [*named, "compass, gain"], REST),
-        ),
+        "What the constraints cost elsewhere": ("Of the network that predicts.", part(results, [*named, "compass, gain"], REST)),
         "Neurons missing from the recording": (
             "`W_size`, `total_size`: slope of fitted on true direct weights over identifiable pairs.",
             part(results, [name for name in LESS if name != "no velocity"], TRUST),
         ),
         "No velocity in the file": (
-            "The activity's own turning stands for it. `true_velocity_5s`: error of the heading 5 s ahead when the "
-            "fitted network is given the true velocity.",
+            "The activity's own turning stands for it. `true_velocity_5s`: error of the heading 5 s ahead when the fitted "
+            "network is given the true velocity.",
             part(results, ["compass", "no velocity"], BLIND),
         ),
         "Is a constraint right?": (
-            "Three circuits violate one each. `warned`: share of fits that warn of it; `hidden_agreement`: of two "
-            "starts.",
+            "Three circuits violate one each. `warned`: share of fits that warn of it; `hidden_agreement`: of two starts.",
             part(results, ["compass", "compass, holding", *BROKEN], RIGHT),
         ),
     })  # fmt: skip
