@@ -125,11 +125,12 @@ def error(ax, se, title, values):
     shown = np.where(np.isfinite(se), se, np.nan)
     image = ax.imshow(shown, cmap=colours, vmin=0, vmax=top or 1.0, interpolation="nearest")
     size = np.sqrt(np.mean(np.square(values)))
-    ax.set(title=f"{title}\n(r.m.s. value {size:.2g})", xlabel="to response", ylabel="from response")
+    ax.set(title=title, xlabel="to response", ylabel="from response")
     if not len(finite):
         ax.text(0.5, 0.5, "all infinite", ha="center", transform=ax.transAxes)
     ax.spines[:].set_visible(True)
-    ax.figure.colorbar(image, ax=ax, fraction=0.046, pad=0.03, extend="max")
+    bar = ax.figure.colorbar(image, ax=ax, fraction=0.046, pad=0.03, extend="max")
+    bar.set_label(f"r.m.s. of the values: {size:.2g}", fontsize=7)
 
 
 def profiles(found, separated, control, truth):
