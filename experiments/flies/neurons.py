@@ -10,7 +10,7 @@ TURNING = 1.0  # rad/s, above which a fly turns
 
 
 def input_units(net, rec):
-    """Run the input units along the record. Returns: their states and the drive they send to the wedges."""
+    """Run the input units, E-PG clamped. Returns: their states and the drive they send to the wedges."""
     states = synaptic_state(prediction.predict(net, rec)[..., net.n :], net.alpha)
     return states, states @ net.W[net.n :, : net.n]
 

@@ -26,7 +26,7 @@ def main():
     print(f"  condition {args.condition}, days " + ", ".join(f"{day} ({k} flies)" for day, k in days.items()))
     if left:
         verb = "resampled" if args.other_steps == "resample" else "left out"
-        print(f"  left out, or of another time step and {verb}: {flies.told(left)}")
+        print(f"  left out, or of another time step and {verb}: {flies.format_counts(left)}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """A second species: what a fit to a mouse's head-direction cells and its turning predicts, awake and asleep.
 
-*Prediction*: on held-out stretches, as metrics.json has it: held at the record, then running on velocity alone, beside
+*Prediction*: on held-out stretches, as metrics.json has it: clamped, then running on velocity alone, beside
 an integrator with the recording's own gain and a bump that stays.
 *Null models*: velocity of other stretches; rates reversed in time; each cell's rates of another stretch.
 *Asleep*: the network fitted awake runs without velocity from states in which no two cells agree (each cell's state is

@@ -34,7 +34,11 @@ BROKEN = {  # an assumption that is wrong, each
     "coupled shifters (apart)": ["--circuit", "coupled"],
     "two types of shifters (types)": ["--circuit", "mixed"],
 }
-LESS = {"no velocity": None, "half of the compass": 2, "a quarter of the compass": 4}  # every so-many-th neuron
+LESS = {
+    "no velocity": None,
+    "half of the compass": 2,
+    "a quarter of the compass": 4,
+}  # one neuron of so many is recorded
 FITS = {
     "assumed": [], "three times the updates": ["--updates", 1650], "nothing assumed": ["--set", "constraints=none"],
     "two starts": ["--replicas", 2],
@@ -91,7 +95,7 @@ def sizes_of(data, out):
 
 
 def ahead(path, out):
-    """Error of the heading 5 s ahead, rad, of a network that is told the true velocity after it was fitted without:
+    """Error of the heading 5 s ahead, rad, of a network that is given the true velocity after it was fitted without:
     the activity's own turning would look ahead. path: the whole recording; out: the fit's folder."""
     rec = recordings.load(path)
     shape = geometry.of(rec)
@@ -100,7 +104,7 @@ def ahead(path, out):
 
 
 def less(path, every):
-    """A recording without its velocity (every: None), or with every so-many-th compass neuron alone, the others being
+    """A recording without its velocity (every: None), or with one compass neuron of `every` alone, the others being
     missing from the recording as shifters are. Returns: its path, and the options of its fits by name."""
     with np.load(path, allow_pickle=False) as file:
         data = dict(file)
@@ -168,18 +172,22 @@ def tables(results):
             "network where there is one.",
             part(results, named, BLOCKS),
         ),
-        "What the constraints cost elsewhere": ("Of the network that predicts.", part(results, [*named, "compass, gain"], REST)),
+        "What the constraints cost elsewhere": (
+            "Of the network that predicts.",
+            part(results, [*named, "compass, gain"], REST),
+        ),
         "Neurons missing from the recording": (
             "`W_size`, `total_size`: slope of fitted on true direct weights over identifiable pairs.",
             part(results, [name for name in LESS if name != "no velocity"], TRUST),
         ),
         "No velocity in the file": (
-            "The activity's own turning stands for it. `true_velocity_5s`: error of the heading 5 s ahead when the fitted "
-            "network is given the true velocity.",
+            "The activity's own turning stands for it. `true_velocity_5s`: error of the heading 5 s ahead when the "
+            "fitted network is given the true velocity.",
             part(results, ["compass", "no velocity"], BLIND),
         ),
         "Is a constraint right?": (
-            "Three circuits violate one each. `warned`: share of fits that warn of it; `hidden_agreement`: of two starts.",
+            "Three circuits violate one each. `warned`: share of fits that warn of it; `hidden_agreement`: of two "
+            "starts.",
             part(results, ["compass", "compass, holding", *BROKEN], RIGHT),
         ),
     })  # fmt: skip

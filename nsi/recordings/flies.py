@@ -154,11 +154,11 @@ def select(folder, condition="Dark", days=None):
         else:
             chosen.append(path)
     if not chosen:
-        raise BadInput(f"{folder}: has no files of condition {condition}; it has {told(left)}")
+        raise BadInput(f"{folder}: has no files of condition {condition}; it has {format_counts(left)}")
     return chosen, left
 
 
-def told(counts):
+def format_counts(counts):
     """Counts in words."""
     return ", ".join(f"{count} {what}" for what, count in sorted(counts.items()))
 
@@ -179,8 +179,8 @@ def of_one_step(trials, others="refuse"):
     dt, kinds = float(np.median(steps[usual])), Counter(f"of {s:.4f} s a step" for s in steps[~usual])
     if kinds and others == "refuse":
         raise BadInput(
-            f"trials of {usual.sum()} files have {dt:.4f} s a step, but {told(kinds)}; expected one time step for all: "
-            "--other-steps leave, or --other-steps resample"
+            f"trials of {usual.sum()} files have {dt:.4f} s a step, but {format_counts(kinds)}; expected one time step "
+            "for all: --other-steps leave, or --other-steps resample"
         )
     if others == "leave":
         return [t for t, same in zip(trials, usual, strict=True) if same], kinds
