@@ -186,6 +186,25 @@ def profiles(found, separated, control, truth):
     return figure
 
 
+def recovered(true, estimated):
+    """W and gate beside the true ones, as matrices and by distance. true, estimated: dicts of W and gate, (n, n)."""
+    figure, axes = plt.subplots(2, 3, figsize=(10.5, 6), width_ratios=(1, 1, 1.3))
+    for row, name in zip(axes, ("W", "gate"), strict=True):
+        limit = np.abs(true[name]).max()
+        matrix(row[0], true[name], f"true {name}", limit)
+        matrix(row[1], estimated[name], f"estimated {name}", limit)
+        for of, colour, style in ((estimated, FITTED, "-"), (true, TRUE, "--")):
+            distance, mean, sd = RING.profile(of[name])
+            row[2].plot(np.degrees(distance), mean, style, color=colour, label="true" if of is true else "estimated")
+            row[2].fill_between(np.degrees(distance), mean - sd, mean + sd, color=colour, alpha=0.15, lw=0)
+        row[2].axhline(0, color="grey", lw=0.5)
+        row[2].set(
+            title=f"{name}, mean and s.d. by distance", xticks=range(-180, 181, 90), xlabel="to minus from (deg)"
+        )
+        row[2].legend(fontsize=7)
+    return figure
+
+
 def orders(axes, profile, se, true, powers, scale, chosen, names):
     """The orders of effective connectivity, by signed distance around the ring.
 

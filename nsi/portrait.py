@@ -25,8 +25,8 @@ SEE = {
     "own gain and a bump that stays. n counts samples; of several replicas the line is the mean, the faint lines are "
     "the single ones",
     "connectivity": "weights from rows to columns, neurons in the order of their places; grey is what the data do not "
-    "determine each by itself. Standard errors, on a scale of their own and grey where they are infinite, are of W, or, "
-    "where they are smaller, of the total effect",
+    "determine each by itself. Standard errors, on a scale of their own and grey where infinite, are of W, or, where "
+    "they are smaller, of the total effect",
     "profiles": "mean of the best estimate over pairs of neurons by their distance (line) and its s.d. from pair to "
     "pair (dotted); shaded, the 95 % interval of the mean from the data alone, if errors of all weights onto one "
     "neuron go together. A ring's W is a bump; a gate that moves the bump is odd, of opposite sign on either side. The "

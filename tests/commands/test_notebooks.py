@@ -13,7 +13,7 @@ from tests.tools import ROOT
 
 FLIES = "experiments/flies/fly.ipynb"
 TORUS = "torus.ipynb"
-DRAWN = {"test.ipynb": 6, FLIES: 7, TORUS: 5}
+DRAWN = {"test.ipynb": 7, FLIES: 7, TORUS: 5}
 
 
 def executed(checkout, name, monkeypatch):
