@@ -187,12 +187,12 @@ def source():
     )
 
 
-def size(args):
-    """The size of a run in words, from its options: seeds, trials, steps, and updates where they are not train.py's;
-    and its commit and machine."""
+def size(args, share=1.0):
+    """The size of a run in words, from its options: seeds, trials (a share of which it has), steps, and updates where
+    they are not train.py's; and its commit and machine."""
     many = "recording" if args.seeds == 1 else "recordings"
     fits = f", fits of {args.updates} updates only" if args.updates else ""
-    return f"{args.seeds} {many} of {args.trials} trials of {args.steps} steps{fits}; {source()}"
+    return f"{args.seeds} {many} of {round(share * args.trials)} trials of {args.steps} steps{fits}; {source()}"
 
 
 def made(results):

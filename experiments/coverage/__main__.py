@@ -155,7 +155,8 @@ def main():
             rows = [{name: runs.apart("experiments.coverage.__main__", "measured", name, seed, args.trials, args.steps)}
                     for seed in seeds]  # fmt: skip
             results |= runs.gathered(rows)
-            results["made"] = {c: results.get("made", {}).get(c) for c in all_of(results)} | {name: runs.size(args)}
+            made_of = results.get("made", {}) | {name: runs.size(args, CASES[name].share)}
+            results["made"] = {case: made_of[case] for case in all_of(results)}
             runs.write(FOLDER, {"made": results["made"]} | all_of(results))
             print(f"  {name}", flush=True)
     figures.style()
