@@ -111,8 +111,8 @@ class Parts(NamedTuple):
             one = consistency.Turning(rec, seen.angle, found, divided, jumped)
             velocity = list(consistency.of_velocity(one))
             given = seen.turning.get("heading")
-            if seen.course is not None and seen.places.shape[-1] == 1 and not velocity:
-                activity += consistency.of_place(seen.angle, seen.course, divided) if not activity else []
+            if seen.course is not None and not velocity and not activity:
+                activity += consistency.of_place(seen.places, rec.heading, divided)
             if given and not velocity and not activity:
                 given = consistency.related(rec, seen.course, given)
                 heading = list(consistency.of_heading(consistency.Turning(rec, seen.course, given, divided)))

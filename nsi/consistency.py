@@ -21,6 +21,7 @@ FEWEST = 25.0  # s of activity, below which parts are not compared
 GAINED = 0.3  # of the variance that is not explained: what a part's own lag must explain beyond the others'
 SURE = 0.9  # correlation of turning from which a factor is named
 PATIENCE = 0.3  # s, over which a missing velocity may be interpolated
+ALIGNED = 0.85  # resultant length of the activity's direction relative to the heading, from which it has one
 
 
 # ---- one test for all ------------------------------------------------------------------------------------------
@@ -526,32 +527,31 @@ def of_heading(turning):
         )
 
 
-def of_place(angle, heading, divided):
+def of_place(places, heading, divided):
     """Where the place that the activity points to, relative to the heading, changes once. Yields: at most one sentence.
 
-    angle, heading: (trials, steps) rad. Where it differs from trial to trial anyway, nothing is said.
+    places, heading: (trials, steps, D) rad. Where it differs from trial to trial anyway, or moves little by little,
+    nothing is said.
     """
-    known = np.isfinite(angle)
-    apart = np.exp(1j * (np.where(known, angle, 0) - heading)) * known
+    known = np.isfinite(places).all(-1)
     for segments in divided:
         if segments.joint or segments.gain > 1.2:
             continue  # within a trial a bump that integrates velocity drifts away from the heading
-        use = segments.label >= 0
-        sums = np.array([np.bincount(segments.label[use], part[use], segments.count)
-                         for part in (apart.real, apart.imag, known)])  # fmt: skip
-        each = (sums[0] + 1j * sums[1]) / np.maximum(sums[2], 1)
-        best = None
-        for k in range(segments.count // 6 + 2, segments.count - segments.count // 6 - 1):
-            before, after = each[:k].mean(), each[k:].mean()
-            if best is None or abs(before) + abs(after) > best[0]:
-                best = abs(before) + abs(after), before, after, k
-        if best is None or min(map(abs, best[1:3])) < 0.95:
-            continue
-        turned = np.angle(best[2] / best[1])
-        if abs(turned) > 1:
-            yield (
-                f"rates: relative to heading the activity points {abs(turned):.2g} rad elsewhere in "
-                f"{segments.where(np.arange(best[3], segments.count))} than before; unless the circuit was reset, the "
-                "neurons are in another order there, or heading has another zero"
-            )
-            return
+        use, count = segments.label >= 0, segments.count
+        for angle, given in zip(np.moveaxis(places, -1, 0), np.moveaxis(heading, -1, 0), strict=True):
+            apart = np.exp(1j * (np.where(known, angle, 0) - given)) * known
+            sums = [np.bincount(segments.label[use], part[use], count) for part in (apart.real, apart.imag, known)]
+            each = (sums[0] + 1j * sums[1]) / np.maximum(sums[2], 1)
+            sides = [(k, each[:k].mean(), each[k:].mean()) for k in range(count // 6 + 2, count - count // 6 - 1)]
+            k, before, after = max(sides, key=lambda one: abs(one[1]) + abs(one[2]), default=(0, 0, 0))
+            if min(abs(before), abs(after)) < ALIGNED:
+                continue
+            near = max(2, count // 6)
+            turned, at_once = np.angle(after / before), np.angle(each[k : k + near].sum() / each[k - near : k].sum())
+            if abs(turned) > 1 and abs(at_once) > 0.7 * abs(turned):
+                yield (
+                    f"rates: relative to heading the activity points {abs(turned):.2g} rad elsewhere in "
+                    f"{segments.where(np.arange(k, count))} than before; unless the circuit was reset, the neurons are "
+                    "in another order there, or heading has another zero"
+                )
+                return
