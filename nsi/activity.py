@@ -6,13 +6,16 @@ nsi/consistency.py.
 
 import itertools
 import warnings
+from dataclasses import replace
 
 import numpy as np
 
+from nsi import geometry
 from nsi.consistency import FEWEST, apart, change, differing, ratio, some
 
 LOUD = 0.15  # s.d. of what neurons share, as a share of their peak, beyond which it hides what else they do
 MIN_GROUP = 0.2  # share of the neurons that each of two groups must have for one to be called late
+ALIGNMENTS = 5  # how often late neurons are moved earlier, at most
 DRIVEN = 0.15  # correlation of a neuron's deviation with the velocity, from which it receives it
 MOST = 100_000  # samples of the activity that are compared
 LARGEST = 4_000_000  # values of the rates in which delays are looked for
@@ -178,6 +181,34 @@ class Activity:
         return found
 
 
+    def shift_neurons_earlier(self, late, steps):
+        """The same recording with some neurons so many steps earlier, decoded anew. late: (n,) bool. Returns: Activity,
+        of trials that are as many steps shorter."""
+        rec, stop = self.rec, self.rec.rates.shape[1] - steps
+        cut = {k: a[:, :stop] for k, a in rec.arrays().items() if a is not None and k not in ("lengths", "animal")}
+        cut["rates"] = np.where(late, rec.rates[:, steps:], rec.rates[:, :stop])
+        if rec.lengths is not None:
+            cut["lengths"] = rec.lengths - steps
+        rec, shape = replace(rec, **cut), geometry.of(rec)
+        return Activity(rec, shape.decode(rec.rates, geometry.places_of(rec, shape)), self.alpha)
+
+    def find_late_group(self):
+        """`two_groups` of the delays, refined: the decoded place lags, too, where half of the neurons are late, so that
+        these are moved earlier and the activity is decoded anew, as long as the place then explains more."""
+        found, explained = two_groups(self.delays()), self.explained
+        for _ in range(ALIGNMENTS):
+            steps = 0 if found is None else round(found[0] / self.rec.dt)
+            if steps < 2 or steps > self.rec.valid.sum(1).min() // 4:
+                break
+            aligned = self.shift_neurons_earlier(found[-1], steps)
+            if aligned.explained <= explained:
+                break
+            refined = two_groups(aligned.delays() + np.where(found[-1], steps * self.rec.dt, 0.0))
+            if refined is None:
+                break
+            found, explained = refined, aligned.explained
+        return found
+
 def two_groups(delays):
     """Neurons in two groups by their delay. delays: (2, n) s. Returns: s between the groups, the spread within them,
     the least of it in either half of the recording, and which neurons are late (n,) bool; or None."""
@@ -287,7 +318,7 @@ def _parted(total, weights, which):
 
 def _late(activity, divided):
     """Two groups of neurons of which one is late, by more than a synapse where velocity reaches it."""
-    found = two_groups(activity.delays())
+    found = activity.find_late_group()
     if found is None:
         return
     between, within, least, late = found

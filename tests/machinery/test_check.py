@@ -208,6 +208,22 @@ def test_parts_that_differ_are_said(name, data, said):
         assert "mine.npz: velocity" not in together
 
 
+def test_neighbours_that_are_late_are_named_where_they_blur_the_decoded_place(said):
+    data = cann.simulate_recording(circuits.quadratic(n=40), 0, 40, 400)
+    (found,) = said(data | delayed(data, 15, NEURON < 20))
+    assert "20 of 40 neurons (neuron 0, 1, 2" in found
+    assert "s after the others" in found
+
+
+@pytest.mark.parametrize("circuit", [circuits.quadratic(n=40), circuits.grid(n=12)], ids=["quadratic", "grid"])
+def test_neurons_that_are_shifted_later_are_named_by_the_heading(circuit, said):
+    data = cann.simulate_recording(circuit, 0, 20, 400)
+    shifted = np.roll(data["rates"], data["rates"].shape[-1] // 4, -1)
+    (found,) = said(data | {"rates": np.where(TRIAL > 9, shifted, data["rates"])})
+    assert "relative to heading the activity points 1." in found
+    assert "trials 10 to 19" in found
+
+
 def test_no_factor_is_named_where_it_is_unsure(data, said):
     noisy = 0.02 * (data["velocity"] + 0.8 * np.roll(data["velocity"], 1, 0))
     (found,) = said(data | {"velocity": noisy})
