@@ -117,7 +117,8 @@ class Activity:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", RuntimeWarning)  # of neurons that are active in one segment only
                 within, across = np.nanquantile(alike[:, same], 0.2, 1), np.nanquantile(alike[:, other], 0.8, 1)
-            changed = np.flatnonzero((within > 0.7) & (within - across > 0.3))
+            twice = np.minimum(active[used & before].sum(0), active[used & ~before].sum(0)) > 1  # in either part
+            changed = np.flatnonzero(twice & (within > 0.7) & (within - across > 0.3))
             if len(changed) > 1 and np.nanmedian(within) > 0.7:
                 score = np.nanmean((within - across)[changed]) * len(changed)
                 if best is None or score > best[0]:
@@ -180,7 +181,6 @@ class Activity:
                     delay[k] = (lags[top] + 0.5 * (a - c) / min(a - 2 * b + c, -1e-12)) * dt
         return found
 
-
     def shift_neurons_earlier(self, late, steps):
         """The same recording with some neurons so many steps earlier, decoded anew. late: (n,) bool. Returns: Activity,
         of trials that are as many steps shorter."""
@@ -208,6 +208,7 @@ class Activity:
                 break
             found, explained = refined, aligned.explained
         return found
+
 
 def two_groups(delays):
     """Neurons in two groups by their delay. delays: (2, n) s. Returns: s between the groups, the spread within them,

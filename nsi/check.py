@@ -16,12 +16,14 @@ from nsi.consistency import some
 from nsi.recordings import OUTLYING
 
 SHORTEST = 5.0  # s of activity, below which nothing is said of its turning
+ROUNDS = 2.0  # turns around the ring, a quarter for each trial's start, below which many places were hardly visited
 UNRELATED = 0.12  # correlation of turning below which there is none, in a long recording; 3 / sqrt(s) in a shorter one
 GAIN, NOISY_GAIN = (0.6, 1.6), (0.5, 2.0)  # turning per velocity that may be a circuit's own, and at r below 0.9
 FOLLOWED = 0.5  # correlation with the turning from which on another component is named as the velocity
 SURE = 0.9  # correlation of turning from which a factor or a shift is named
 LATE = 0.035, 1.5  # s, and steps, beyond which clocks are apart
 GAINED = 0.02  # of the variance that is not explained: what a lag must explain beyond none
+MISFIT = 0.02, 6.0  # by how much more a synapse may leave unexplained than a lag does, and that times s of recording
 JUMP = (
     0.3,
     12.0,
@@ -42,6 +44,7 @@ class Seen(NamedTuple):
     turning: dict  # prediction.turning's, of the first component
     places: np.ndarray  # (trials, steps, D) rad, NaN in silence
     course: np.ndarray | None = None  # (trials, steps) rad, the given heading, as `angle`
+    by_product: bool = False  # whether it turns with the product of two velocities, and not with either
 
     @classmethod
     def of(cls, rec):
@@ -53,7 +56,29 @@ class Seen(NamedTuple):
         if shape.dimensions > 1:
             courses = [None if one is None else prediction.course_of(shape, one) for one in courses]
             turning = of_first(turning)
-        return cls(courses[0][..., 0], turning, where, courses[1][..., 0] if given else None)
+        angle = courses[0][..., 0]
+        product = shape.dimensions == 1 and _turns_by_product(rec, angle, turning["r"])
+        return cls(angle, turning, where, courses[1][..., 0] if given else None, product)
+
+    def rounds(self):
+        """How often the activity went around the ring, all trials together; the start of each counts a quarter."""
+        far = 0.0
+        for row in self.angle:
+            way = np.unwrap(row[np.isfinite(row)])
+            far += np.ptp(way) if len(way) else 0.0
+        return far / (2 * np.pi) + len(self.angle) / 4
+
+
+def _turns_by_product(rec, angle, r):
+    """Whether the product of two velocities explains the activity's turning, as neither of them does by half.
+
+    angle: (trials, steps) rad; r: correlation of turning with the first velocity, or None.
+    """
+    if rec.velocity.shape[-1] != 2:
+        return False
+    second, both = (prediction.turns(angle, v, rec.valid, rec.dt)["r"] or 0.0
+                    for v in (rec.velocity[..., 1], rec.velocity.prod(-1)))  # fmt: skip
+    return not unrelated(both, seconds(rec)) and 1 - both**2 < 0.5 * (1 - max((r or 0.0) ** 2, second**2))
 
 
 def of_first(turning):
@@ -81,7 +106,7 @@ def before(rec, path, alpha, length, bootstrap=False, seen=None):
     seen = seen or Seen.of(rec)
     parts = Parts.of(rec, seen, alpha)
     kinds = (
-        recordings.outliers(rec), silence(rec), scale(rec), neurons(rec), time(rec, alpha),
+        recordings.outliers(rec), silence(rec), scale(rec, seen), neurons(rec), time(rec, alpha),
         trials(rec, length, bootstrap), parts.repeated, parts.activity, turning(rec, seen, parts, alpha),
         () if parts.unsure or parts.velocity else jumps(rec, seen),
     )  # fmt: skip
@@ -102,10 +127,12 @@ class Parts(NamedTuple):
     def of(cls, rec, seen, alpha):
         repeated, divided = list(rates_of.repeated(rec)), consistency.divisions(rec)
         length, velocity, heading = seconds(rec), [], []
+        if seen.rounds() < ROUNDS:
+            return cls(repeated, [], [], [], False)
         found = list(rates_of.of_activity(rates_of.Activity(rec, seen.places, alpha), divided))
         activity, unsure = [sentence for sentence, _ in found], any(sure for _, sure in found)
         found = consistency.related(rec, seen.angle, seen.turning)
-        if length > consistency.FEWEST and not unsure and not unrelated(found["r"], length):
+        if length > consistency.FEWEST and not (unsure or seen.by_product) and not unrelated(found["r"], length):
             jumped = jumps_of(rec, seen.angle, seen)
             jumped = False if jumped is None else jumped[0]
             one = consistency.Turning(rec, seen.angle, found, divided, jumped)
@@ -168,7 +195,7 @@ def silence(rec):
         )
 
 
-def scale(rec):
+def scale(rec, seen):
     """Rates in other units than the network's, which lie between 0 and 1."""
     x = rec.rates[rec.valid]
     low, high = np.quantile(x[:: max(1, len(x) // 20000)], [0.05, 0.99], axis=0)
@@ -187,7 +214,7 @@ def scale(rec):
             f"reaches {usual:.3g} in the median neuron (99th percentile; {high[fires].min():.3g} to {high.max():.3g})"
         )
         yield f"rates {where}, as in spikes/s or other units, while the network's lie between 0 and 1; {remedy}"
-    elif _unequal(rec, high[fires], np.minimum(x.max(0), OUTLYING * high)[fires]):
+    elif seen.rounds() > ROUNDS and _unequal(rec, high[fires], np.minimum(x.max(0), OUTLYING * high)[fires]):
         yield (
             f"rates reaches from {high[fires].min():.3g} to {high.max():.3g} in different neurons (99th percentile); "
             f"{remedy}"
@@ -288,12 +315,9 @@ def turning(rec, seen, parts, alpha):
         return
     found = seen.turning
     given = found.get("heading", {"r": None})
+    if seen.by_product:
+        return
     if unrelated(found["r"], length):
-        if rec.velocity.shape[-1] == 2:  # two inputs may move the activity by their product alone
-            second, both = (prediction.turns(seen.angle, v, rec.valid, rec.dt)["r"]
-                            for v in (rec.velocity[..., 1], rec.velocity.prod(-1)))  # fmt: skip
-            if unrelated(second, length) and not unrelated(both, length):
-                return
         if parts.unsure:
             return
         at = "" if found["r"] is None else f" (slope {found['slope']:.2g}, r {found['r']:.2f})"
@@ -304,7 +328,8 @@ def turning(rec, seen, parts, alpha):
     slope = given["slope"] if by_heading and not GAIN[0] < abs(given["slope"]) < GAIN[1] else found["slope"]
     if parts.unsure:  # what is wrong with the rates changes how fast they turn
         low, high = (low / 2, high * 2) if abs(found["r"]) > SURE else (0, np.inf)
-    if not low < abs(found["slope"]) < high:
+    part = seen.rounds() < ROUNDS and by_heading and GAIN[0] < abs(given["slope"]) < GAIN[1]
+    if not low < abs(found["slope"]) < high and not part:  # evenly spaced places are wrong where few were visited
         yield _units(rec, v, found, slope, by_heading and GAIN[0] < abs(given["slope"]) < GAIN[1])
     else:
         yield from _heading(rec, seen, parts, length)
@@ -340,7 +365,8 @@ def _synapse(rec, seen, alpha):
     models = (v + before,) if seen.turning["lag"] < 0 else (once, _smoothed(once, alpha))
     each = [prediction.turns(seen.angle, model, rec.valid, rec.dt, by)["r"]
             for model in models for by in (0.0, rec.dt)]  # fmt: skip
-    return max(abs(r or 0) for r in each) >= best - 0.02 * (1 - best)
+    tolerance = MISFIT[0] + MISFIT[1] / seconds(rec)
+    return 1 - max(abs(r or 0) for r in each) <= (1 + tolerance) * (1 - best)
 
 
 def _smoothed(x, alpha):

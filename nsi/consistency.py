@@ -403,6 +403,8 @@ def relations(turning):
 def drift(turning):
     """Where the lag between activity and velocity changes. Returns: None, or Segments and Part (s)."""
     for segments in turning.divided:
+        if segments.joint and segments.label.shape[1] < 10 * turning.pairs.apart:
+            continue  # windows are longer than the segments
         coarse = segments.coarser(10)
         lag = turning.lags(coarse)
         known = np.isfinite(lag)

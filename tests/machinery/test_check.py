@@ -300,6 +300,17 @@ def test_nothing_is_said_of_few_short_trials_of_grid_cells(trials, steps, said):
     assert said(cann.simulate_recording(circuits.grid(n=12), 5, trials, steps)) == []
 
 
+@pytest.mark.parametrize(("name", "seed"), [("quadratic", 2), ("product", 0), ("product", 2)])
+def test_nothing_is_said_of_a_dozen_trials_of(name, seed, said):
+    assert said(cann.simulate_recording(circuits.CIRCUITS[name](n=36 if seed else 24), seed, 12, 300)) == []
+
+
+def test_only_silent_neurons_are_said_of_a_session_that_visits_part_of_the_ring(said):
+    data = cann.simulate_recording(circuits.ring(n=24, shifters=12), 1, 1, 3000, sd=0.7)
+    (found,) = said(data)
+    assert "is 0 throughout" in found
+
+
 def test_an_animal_that_rests_is_no_lost_tracker(circuit, data, said):
     rests = data["velocity"] * np.repeat(rng((20, 5, 1)) < 0.3, 60, 1)
     rates = cann.simulate(circuit, rests, data["heading"][:, 0], np.random.default_rng(0), 0.02)[..., :40]
