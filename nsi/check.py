@@ -18,7 +18,7 @@ from nsi.recordings import OUTLYING
 SHORTEST = 5.0  # s of activity, below which nothing is said of its turning
 ROUNDS = 2.0  # turns around the ring, a quarter for each trial's start, below which many places were hardly visited
 UNRELATED = 0.12  # correlation of turning below which there is none, in a long recording; 3 / sqrt(s) in a shorter one
-GAIN, NOISY_GAIN = (0.6, 1.6), (0.5, 2.0)  # turning per velocity that may be a circuit's own, and at r below 0.9
+GAIN, NOISY_GAIN = (0.55, 1.6), (0.5, 2.0)  # turning per velocity that may be a circuit's own, and at r below 0.9
 FOLLOWED = 0.5  # correlation with the turning from which on another component is named as the velocity
 SURE = 0.9  # correlation of turning from which a factor or a shift is named
 LATE = 0.035, 1.5  # s, and steps, beyond which clocks are apart

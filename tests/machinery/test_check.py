@@ -300,6 +300,10 @@ def test_nothing_is_said_of_few_short_trials_of_grid_cells(trials, steps, said):
     assert said(cann.simulate_recording(circuits.grid(n=12), 5, trials, steps)) == []
 
 
+def test_nothing_is_said_of_a_saturated_circuit_whose_bump_turns_at_0_6_of_the_velocity(said):
+    assert said(cann.simulate_recording(circuits.saturating(n=60, shifters=30), 113, 40, 500)) == []
+
+
 @pytest.mark.parametrize(("name", "seed"), [("quadratic", 2), ("product", 0), ("product", 2)])
 def test_nothing_is_said_of_a_dozen_trials_of(name, seed, said):
     assert said(cann.simulate_recording(circuits.CIRCUITS[name](n=36 if seed else 24), seed, 12, 300)) == []
