@@ -8,7 +8,7 @@ from scipy.optimize import minimize_scalar
 
 from nsi import geometry as shapes
 from nsi import recordings
-from nsi.estimation import regression
+from nsi.estimation import exchangeable, regression
 from nsi.estimation.copies import fit_copies
 from nsi.estimation.gate import gate_test
 from nsi.estimation.intervals import NORMAL, calibrate
@@ -25,6 +25,7 @@ from nsi.estimation.signals import (
 )
 from nsi.network import Network
 from nsi.response import slope as slope_of
+from nsi.run.files import BadInput
 
 NOISE_SD_ABOVE = 5.0  # predicted currents must be so many s.d. of the noise above the threshold for a sample to count
 FIRST_EVERY = 4  # steps, of which the first fit takes one
@@ -72,6 +73,7 @@ class Estimate:
     prior: dict  # size, smoothness and deviation of each group's profile, and deviations relative to it
     calibration: dict  # what a recording simulated from the estimate needed (intervals.py), {} if none was made
     network: Network | None  # recorded neurons and copies, as a network to run; None where it cannot be one
+    probability: np.ndarray | None = None  # (N, N), that there is a connection; None where geometry sets the prior
 
     def arrays(self):
         """What connectivity.npz holds. Returns: dict."""
@@ -310,14 +312,23 @@ def _ordinary(samples):
     return weights, float(np.sqrt(max(np.median(variance), 1e-12))) if variance else np.nan
 
 
-def estimate(rec, alpha=None, geometry=None, places=None, calibrated=True, seed=0):
+def estimate(rec, alpha=None, geometry=None, places=None, calibrated=True, seed=0, mask=None):
     """Estimate the connections that made a recording.
 
     rec: Recording; alpha: dt / tau (default: the recording's, else estimated); geometry: of nsi.geometry (default:
     found from the activity); places: (N, D) rad, the neurons' (default: likewise); calibrated: widen intervals by what
     a recording simulated from the estimate needs, which takes as long as the estimate; seed: of that simulation and of
-    the gate's test. Returns: Estimate.
+    the gate's test; mask: (N, N) bool, which connections are possible, or how many anatomy counts, used where no
+    geometry is found (exchangeable.py). Returns: Estimate.
+
+    Raises: BadInput where there is a mask, and a geometry.
     """
+    if geometry is None and exchangeable.lacks_geometry(rec):
+        return estimate_exchangeable(rec, alpha, mask, seed)
+    if mask is not None:
+        raise BadInput(
+            "mask is given, and the activity has a ring's or a torus' geometry; expected none: leave mask out"
+        )
     geometry = shapes.of(rec) if geometry is None else geometry
     places = find_places(rec, geometry) if places is None else places
     given = alpha or (rec.dt / rec.tau if rec.tau else None)
@@ -348,6 +359,15 @@ def estimate(rec, alpha=None, geometry=None, places=None, calibrated=True, seed=
             setattr(found, name, np.full_like(getattr(found, name), np.inf))
     found.identifiable, found.resolved = read_certainty(found.W, found.W_unbiased, found.W_se, geometry, places)
     return found
+
+
+def estimate_exchangeable(rec, alpha=None, mask=None, seed=0):
+    """The estimate of a circuit without geometry. Arguments as `estimate`. Returns: Estimate."""
+    fields, none = exchangeable.estimate_fields(rec, alpha, mask, seed), exchangeable.NoGeometry()
+    return Estimate(
+        **fields, **dict(zip(("identifiable", "resolved"), read_certainty(
+            fields["W"], fields["W_unbiased"], fields["W_se"], none, None), strict=True))
+    )  # fmt: skip
 
 
 def find_places(rec, geometry):

@@ -1,0 +1,298 @@
+"""The estimate of a circuit without geometry: neurons of any order, each current linear in all states and inputs.
+
+    phi^-1(r_j) - stimulus_j = u W_j + v W_in,j + b_j + e_j,      u = F(r),      e_j ~ N(0, s_j^2), new at every step
+
+The recorded input v, of any number of components, drives neurons directly. Silent steps are currents below the
+threshold (censored.py); the weights' prior knows that most connections do not exist (sparse.py). docs/method.md has it
+in short.
+"""
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+
+from nsi import geometry as shapes
+from nsi.estimation import censored, sparse
+from nsi.estimation.kinetics import ALPHAS, NEAR_ONE, parabola, surely_better
+from nsi.estimation.signals import settled, state_of
+from nsi.network import Network
+from nsi.response import Response
+from nsi.run.files import BadInput
+
+FEWEST_NEURONS, LOOKED_AT = 8, 20_000  # of which a geometry may be denied; steps that are looked at
+RING_CORRELATION = 0.8  # share of the correlations' variance that distance on a ring explains: above, it is one
+RING_MOMENT = 1.5  # E[d^4] / E[d^2]^2, d the distance from the centre of the leading plane: circle 1, normal 2
+RING_TURNING, TURNING_SPAN = 0.2, 0.5  # correlation of velocity and turning above which there is a ring; s
+CHOICE_TRIALS, CHOICE_NEURONS, CHOICE_SAMPLES = 40, 8, 10_000  # that response and alpha are chosen on
+SATURATED = 0.9999  # scaled rate of a tanh from which on the current is only known to be above
+SCALES = np.linspace(0.4, 1.0, 7)  # of the rates' 99.9th percentile, at which a tanh is tried first
+SHAPES = 2.0, 4.0, 8.0  # of a softplus, over the same percentile
+STRAIGHT = 0.8  # smallest over largest slope, above which a response is as good as linear
+ALPHA_SPACINGS = 0.05, 0.02
+STRUCTURE_LAGS, MISFIT = range(5, 20, 2), 0.02  # as in estimator.py: steps; autocorrelation of what is not explained
+SHARED = 0.05  # r.m.s. correlation of residuals of different neurons, beyond chance, from which on something is missing
+COUNT_GROUPS = 3  # that positive counts of connections are divided into, by size
+
+
+class NoGeometry:
+    """In the place of a ring or a torus: all pairs of neurons are alike."""
+
+    dimensions, said = 0, "none"
+
+    def mean_profile(self, W, places, mask):
+        """The mean weight over the pairs of a mask, for every pair. W, mask: (n, n). Returns: (n, n)."""
+        return np.full(W.shape, W[mask].mean() if mask.any() else 0.0)
+
+
+def lacks_geometry(rec):
+    """Whether nothing of a recording speaks for a ring or a torus: the activity's correlations do not follow from
+    places on a ring (where velocity has three components they may: a ring has one, a torus two), it is mostly near the
+    middle of its leading plane, and the velocity does not turn it. rec: Recording. Returns: bool."""
+    rates = rec.rates[rec.valid]
+    rates = rates[:, np.nanstd(rates, 0) > 0]
+    if rates.shape[1] < FEWEST_NEURONS:
+        return False
+    z = ((rates - np.nanmean(rates, 0)) / np.nanstd(rates, 0)).astype(np.float64)
+    partial, z = not np.isfinite(z).all(), np.nan_to_num(z)
+    together = (z != 0).astype(np.float32)
+    correlation = z.T @ z / np.maximum(together.T @ together, 1) if partial else z.T @ z / len(z)
+    values, vectors = np.linalg.eigh(correlation)
+    angle = np.angle(vectors[:, -1] + 1j * vectors[:, -2])
+    off = ~np.eye(len(angle), dtype=bool) & (correlation != 0)
+    terms = np.cos((angle[:, None] - angle)[off][:, None] * np.arange(4))
+    left = correlation[off] - terms @ np.linalg.lstsq(terms, correlation[off])[0]
+    if rec.velocity.shape[-1] < 3 and 1 - left.var() / correlation[off].var() > RING_CORRELATION:
+        return False
+    if partial:
+        return True
+    square = ((z[:: 1 + len(z) // LOOKED_AT] @ vectors[:, -2:]) ** 2 / values[-2:]).sum(1)
+    if np.mean(square**2) / np.mean(square) ** 2 < RING_MOMENT:
+        return False
+    return rec.decoded or (_turning(rec, vectors[:, -2:]) < RING_TURNING and shapes.of(rec).dimensions < 2)
+
+
+def _turning(rec, plane):
+    """Largest correlation of the velocity with how the activity turns in a plane. plane: (n', 2), of the z scores of
+    neurons that are active at all."""
+    rates = rec.rates[rec.valid]
+    active, span = rates.std(0) > 0, max(1, min(round(TURNING_SPAN / rec.dt), rec.rates.shape[1] // 4))
+    x, y = np.moveaxis((rec.rates[..., active] - rates[:, active].mean(0)) / rates[:, active].std(0) @ plane, -1, 0)
+    angle, driven = np.unwrap(np.arctan2(y, x), axis=1), rec.velocity.cumsum(1, dtype=float)
+    both = rec.valid[:, span:]
+    turned, driven = (a[:, span:][both] - a[:, :-span][both] for a in (angle, driven))
+    with np.errstate(invalid="ignore"):
+        return max(np.nan_to_num(abs(np.corrcoef(turned, v)[0, 1])) for v in driven.T)
+
+
+def build_samples(rec, alpha, response, first, neurons=slice(None), every=1):
+    """The regression of some neurons' currents. first: step at which it begins in each trial.
+
+    Returns: censored.Samples, whose regressors are u, v less their means and 1; the means (q,)."""
+    valid, later = rec.valid[:, first:], slice(first, None)
+    rates = np.float32(response.scale) * rec.rates
+    parts = [state_of(rates, alpha)[:, later][valid], rec.velocity[:, later][valid]]
+    x = np.concatenate(parts[: 1 if rec.decoded else 2], 1)[::every]
+    mean = np.append(x.mean(0, dtype=np.float64), 0.0)
+    x = np.column_stack([x - mean[:-1].astype(np.float32), np.ones(len(x), np.float32)])
+    r = rates[:, later][..., neurons][valid][::every]
+    high = (r >= SATURATED) & (response.name == "tanh")
+    silent = (r <= 0).astype(np.int8) - high
+    y = np.where(r > 0, response.current(np.where(high, np.float32(SATURATED), r)), 0).astype(np.float32)
+    if rec.stimulus is not None:
+        y -= rec.stimulus[:, later][..., neurons][valid][::every]
+    trial = np.repeat(np.arange(len(valid)), valid.sum(1))[::every]
+    return censored.Samples(np.ascontiguousarray(x), y, silent, trial), mean
+
+
+class Choice:
+    """Log likelihoods of some neurons' rates, by trial, under response functions and values of alpha."""
+
+    def __init__(self, rec):
+        rec = rec.trials(slice(None, None, -(-len(rec.rates) // CHOICE_TRIALS)))
+        fires = (rec.rates[rec.valid] > 0).mean(0)
+        active = np.flatnonzero(fires >= min(0.3, np.median(fires)))
+        self.rec, self.neurons = rec, active[:: -(-len(active) // CHOICE_NEURONS)]
+        self.every = max(1, int(rec.valid.sum() // CHOICE_SAMPLES))
+        self.first = settled(ALPHAS[0], rec.rates.shape[1])
+        self.top = float(np.quantile(rec.rates[rec.valid], 0.999))
+        self.highest = float(rec.rates.max())
+        self.silent = bool((rec.rates[rec.valid] <= 0).any())
+        self.by_candidate = {}
+
+    def evaluate(self, alpha, response):
+        """Returns: (trials,)."""
+        key = alpha, response
+        if key not in self.by_candidate:
+            samples, _ = build_samples(self.rec, alpha, response, self.first, self.neurons, self.every)
+            each = censored.log_likelihood(samples, censored.maximise_likelihood(samples), len(self.rec.rates))
+            r = self.rec.rates[:, self.first :][..., self.neurons][self.rec.valid[:, self.first :]][:: self.every]
+            r = np.float64(response.scale) * r
+            jacobian = np.where(samples.silent == 0, response.log_jacobian(np.where(r > 0, r, 1.0)), 0.0)
+            self.by_candidate[key] = each + np.bincount(samples.trial, jacobian.sum(1), len(each))
+        return self.by_candidate[key]
+
+    def families(self, alpha):
+        """The likeliest response of each family at one alpha. Returns: dict of names to Response."""
+        tried = {"linear": [Response("linear")], "power": [Response("power", 1.0, 2.0), Response("power", 1.0, 0.5)]}
+        tried["tanh"] = [Response("tanh", s / self.top) for s in SCALES] + [Response()] * (self.highest < 1)
+        if not self.silent:
+            tried["softplus"] = [Response("softplus", 1.0, s) for s in (1.0, *(s / self.top for s in SHAPES))]
+        total = lambda response: self.evaluate(alpha, response).sum()  # noqa: E731
+        best = {name: max(some, key=total) for name, some in tried.items()}
+        for name, field, factor in (("tanh", "scale", 1.25), ("softplus", "shape", 2.0)):
+            if name in best:
+                best[name] = self._refine(total, best[name], field, factor, alpha)
+        return best
+
+    def _refine(self, total, start, field, factor, alpha):
+        """The likeliest scale of a tanh or shape of a softplus: 1 where that is near, or not surely worse."""
+        value, of = getattr(start, field), lambda log: start._replace(**{field: float(np.exp(log))})
+        middle = np.log(value)
+        found = minimize_scalar(lambda log: -total(of(log)), bounds=(middle - np.log(factor), middle + np.log(factor)),
+                                method="bounded", options={"xatol": 2e-3, "maxiter": 12})  # fmt: skip
+        best = max((of(found.x), start), key=total)
+        one = start._replace(**{field: 1.0})
+        if field == "scale" and self.highest >= 1.05:
+            return best
+        near = abs(getattr(best, field) - 1) < NEAR_ONE
+        return one if near or not surely_better(self.evaluate(alpha, best), self.evaluate(alpha, one)) else best
+
+    def choose(self, alpha=None):
+        """Choose response and alpha in turn. alpha: where it is known. Returns: Response, alpha, its standard error,
+        the verdict on the response."""
+        known, a, chosen = alpha is not None, alpha or 0.2, None
+        for _ in range(1 if known else 2):
+            best = self.families(a)
+            before, chosen = chosen, self._simplest(a, best)
+            if not known:
+                a = self._best_alpha(chosen, a)
+            if before == chosen:
+                break
+        best = {name: r for name, r in best.items() if name != chosen.name}
+        own = self.evaluate(a, chosen)
+        rivals = [r for r in best.values() if not surely_better(own, self.evaluate(a, r))]
+        if chosen.name == "linear":
+            rivals = [r for r in rivals if r == Response() or not self._straight(r)]
+        verdict = "cannot tell" if rivals else str(chosen)
+        if known:
+            return chosen, a, 0.0, verdict
+        by_alpha = {b: value for (b, r), value in self.by_candidate.items() if r == chosen}
+        return chosen, *parabola(by_alpha, a, ALPHA_SPACINGS[-1]), verdict
+
+    def _simplest(self, alpha, families):
+        """The likeliest response, or the linear one where that is not surely worse. families: of `families`."""
+        best = max(families.values(), key=lambda r: self.evaluate(alpha, r).sum())
+        worse = surely_better(self.evaluate(alpha, best), self.evaluate(alpha, families["linear"]))
+        return best if worse else families["linear"]
+
+    def _straight(self, response):
+        """Whether a response is nearly linear over the recorded rates."""
+        rates = self.rec.rates[self.rec.valid][:, self.neurons]
+        r = response.scale * np.quantile(rates[rates > 0], [0.05, 0.5, 0.999])
+        slopes = response.slope(response.current(r))
+        return slopes.min() > STRAIGHT * slopes.max()
+
+    def _best_alpha(self, chosen, start):
+        total = lambda a: self.evaluate(a, chosen).sum()  # noqa: E731
+        a = max({*ALPHAS, start}, key=total)
+        for spacing in ALPHA_SPACINGS:
+            while (
+                nearby := max((a, *(round(b, 4) for b in (a - spacing, a + spacing) if 0.01 < b <= 1)), key=total)
+            ) != a:
+                a = nearby
+        return a
+
+
+def groups_of(mask, n):
+    """What anatomy says of each pair, as groups for sparse.py. mask: (n, n) bool, False where there is no connection,
+    or numbers of connections, of which 0 need not rule one out. Returns: (n, n) int.
+
+    Raises: BadInput where it has another shape or values."""
+    if mask is None:
+        return np.ones((n, n), int)
+    mask = np.asarray(mask)
+    if mask.shape != (n, n):
+        raise BadInput(f"mask has shape {mask.shape}; expected ({n}, {n}), from row to column of the recorded neurons")
+    if mask.dtype == bool:
+        return mask.astype(int)
+    if mask.dtype.kind not in "iuf" or not np.isfinite(mask).all() or (mask < 0).any():
+        raise BadInput(f"mask has type {mask.dtype.str} and values that are no counts; expected bool, or counts >= 0")
+    some = mask > 0
+    edges = np.unique(np.quantile(mask[some], np.arange(1, COUNT_GROUPS) / COUNT_GROUPS)) if some.any() else []
+    return np.where(some, 2 + np.searchsorted(edges, mask), 1)
+
+
+def structure(fit, samples):
+    """Mean autocorrelation of the residuals at STRUCTURE_LAGS: noise that is new at every step has none."""
+    e, trial = fit.residuals, samples.trial
+    square, values = max(np.einsum("tn,tn->", e, e, dtype=np.float64) / len(e), 1e-30), []
+    for lag in STRUCTURE_LAGS:
+        same = np.flatnonzero(trial[lag:] == trial[:-lag])
+        if len(same):
+            values.append(np.einsum("tn,tn->", e[same + lag], e[same], dtype=np.float64) / len(same) / square)
+    return float(np.mean(values)) if values else np.inf
+
+
+def shared(fit):
+    """R.m.s. correlation of the residuals of different neurons, beyond chance: inputs that nobody recorded have one."""
+    e = fit.residuals[:, np.isfinite(fit.variance)]
+    e = e / np.sqrt(np.einsum("tn,tn->n", e, e, dtype=np.float64)).astype(np.float32)
+    correlation = (e.T @ e)[~np.eye(e.shape[1], dtype=bool)].astype(np.float64)
+    return float(np.sqrt(max(np.mean(correlation**2) - 1 / len(e), 0))) if e.shape[1] > 1 else 0.0
+
+
+def estimate_fields(rec, alpha=None, mask=None, seed=0):
+    """Estimate a circuit without geometry. rec: Recording; alpha: dt / tau where it is known; mask: `groups_of`; seed:
+    of the sampler. Returns: what an estimator.Estimate is made of, as a dict."""
+    n, known = rec.rates.shape[-1], alpha or (rec.dt / rec.tau if rec.tau else None)
+    groups = groups_of(mask, n)
+    response, alpha, alpha_se, verdict = Choice(rec).choose(known)
+    samples, centre = build_samples(rec, alpha, response, settled(alpha, rec.rates.shape[1]))
+    fit = censored.maximise_likelihood(samples)
+    fitted, q = np.isfinite(fit.variance), samples.x.shape[1]
+    possible = np.ones((q, n), bool)
+    possible[:n] = groups > 0
+    weights, covariance = censored.restrict(fit, possible)
+    W_se = censored.standard_errors(fit, samples, covariance)[:n]
+    W_se[:, ~fitted] = np.inf
+    J, W, probability = censored.marginal(fit.information[fitted], n), np.zeros((n, n)), np.zeros((n, n))
+    share = np.nan
+    if fitted.any():
+        posterior = sparse.sample_posterior(weights[:n, fitted], J, groups[:, fitted], seed)
+        W[:, fitted], probability[:, fitted], share = posterior.W, posterior.probability, posterior.share
+    fits = bool(fitted.any()) and structure(fit, samples) < MISFIT and shared(fit) < SHARED
+    if not fits:
+        W_se = np.full_like(W_se, np.inf)
+    unbiased = np.where(fitted, weights[:n], 0.0)
+    D, none = rec.velocity.shape[-1], NoGeometry()
+    verdicts = {"response": verdict, "mechanism": "direct drive" if fits else "cannot tell", "geometry": none.said,
+                "gate": "cannot tell", "description": "fits" if fits else "does not fit"}  # fmt: skip
+    arrays = {"": W, "_unbiased": unbiased, "_se": W_se}
+    gates = {"": 0.0, "_unbiased": 0.0, "_se": np.inf}
+    return {
+        **{name + part: a for name in ("W", "total") for part, a in arrays.items()},
+        **{f"gate{part}": np.full((D, n, n), value) for part, value in gates.items()},
+        "probability": probability,
+        "alpha": float(alpha),
+        "alpha_se": float(alpha_se),
+        "alpha_known": known is not None,
+        "scale": response.scale,
+        "noise": float(np.sqrt(np.nanmedian(fit.variance))) if fitted.any() else np.nan,
+        "verdicts": verdicts,
+        "gate_p": 1.0,
+        "prior": {"connected": share},
+        "calibration": {},
+        "network": _network(rec, response, alpha, W, weights, fit, centre) if fitted.all() else None,
+    }
+
+
+def _network(rec, response, alpha, W, weights, fit, centre):
+    """The circuit as a network that runs, where it has the networks' own response function. Inputs and thresholds are
+    the likeliest given W."""
+    if response.name != "tanh" or response.scale != 1:
+        return None
+    n = len(W)
+    rest = weights[n:] - np.stack([np.linalg.solve(J[n:, n:], J[n:, :n] @ (W[:, j] - fit.weights[:n, j]))
+                                   for j, J in enumerate(fit.information)], 1)  # fmt: skip
+    every = np.concatenate([W, rest])
+    W_in = every[n:-1] if not rec.decoded else np.zeros((rec.velocity.shape[-1], n))
+    return Network(W, W_in, every[-1] - centre[:-1] @ every[:-1], alpha, n)
