@@ -5,21 +5,21 @@
 
 W[i, j] is the weight from neuron i to neuron j. Compass neurons hold a bump of activity, whose place on the ring is
 the heading; shifter neurons, driven by the velocity v, push it around. Grid cells hold a bump on a torus, whose place
-is where the animal is, and shifters push it by a velocity of two components. nsi/circuits.py has the circuits,
-nsi/network.py the step, nsi/simulation.py the recording.
+is where the animal is, and shifters push it by a velocity of two components. nsi/simulation has the circuits and the
+recording, nsi/network.py the step.
 """
 
 from pathlib import Path
 
 import numpy as np
 
-from nsi import files, physiology, recordings, stimulation
-from nsi.circuits import CIRCUITS
-from nsi.record import record
+from nsi import files, recordings
 from nsi.recordings import paths
 from nsi.run import cli
-from nsi.simulation import simulate, simulate_recording
-from nsi.uneven import uneven
+from nsi.simulation import physiology, simulate, simulate_recording, stimulation
+from nsi.simulation.circuits import CIRCUITS
+from nsi.simulation.heterogeneity import vary_weights
+from nsi.simulation.observation import record_neurons
 
 
 def main():
@@ -61,10 +61,10 @@ def main():
         size = (args.trials, args.steps) if path is None else (len(path), path.shape[1] - 1)
         args.stimulus = stimulation.from_file(args.stimulus, (*size, circuit.network.n), circuit.dt)
     files.writable(args.out.parent)
-    circuit = uneven(circuit, rng, args.jitter, args.jitter_shifters, args.sparse, args.balance)
+    circuit = vary_weights(circuit, rng, args.jitter, args.jitter_shifters, args.sparse, args.balance)
     data = simulate_recording(circuit, args.seed, args.trials, args.steps, args.noise, args.stimulus,
                               args.stimulus_every, args.stimulus_share, path=path)  # fmt: skip
-    data = record(data, args.record, args.seed)
+    data = record_neurons(data, args.record, args.seed)
     recordings.save(args.out, **data)
     size = f"{len(data['rates'])} trials x {args.steps} steps of {circuit.dt * 1000:g} ms"
     print(f"{args.out}: {size}, {len(circuit.network.b)} neurons")

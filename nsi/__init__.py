@@ -17,7 +17,7 @@ def load(path):
 
 
 def simulate(circuit="ring", **settings):
-    """Simulate a circuit. circuit: a name in nsi.circuits.CIRCUITS; settings: of nsi.simulation.simulate_recording,
+    """Simulate a circuit. circuit: a name in nsi.simulation.circuits.CIRCUITS; settings: of simulate_recording,
     as trials, steps, seed, noise, amplitude (of pulses). Returns: nsi.recordings.Recording, without ground truth."""
     return import_module("nsi.simulation").simulate_by_name(circuit, **settings)
 

@@ -22,13 +22,14 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from nsi import direct, files, geometry, network, prediction, recordings, stimulation, uncertainty
-from nsi.circuits import CIRCUITS
+from nsi import direct, files, geometry, network, prediction, recordings, uncertainty
 from nsi.connectivity import hold
 from nsi.errors import BadInput
 from nsi.network import synaptic_state
 from nsi.recordings import Recording
 from nsi.run import checkpoint, cli
+from nsi.simulation import stimulation
+from nsi.simulation.circuits import CIRCUITS
 
 DEPTHS = 0.5, 0.65, 0.8, 0.95  # amplitudes, as multiples of how far below threshold the most silent neurons are
 RATES, SHARES = (0.1, 0.2), (0.35, 0.5)  # s between pulses, and share of the neurons

@@ -9,11 +9,11 @@ import torch
 import cann
 import train
 from model import RNN
-from nsi.circuits import ring
 from nsi.geometry import RING, TORUS
 from nsi.geometry.plane_waves import third
 from nsi.recordings import Recording
-from nsi.stimulation import random_walk
+from nsi.simulation.circuits import ring
+from nsi.simulation.stimulation import random_walk
 from nsi.windows import Windows
 
 

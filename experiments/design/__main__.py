@@ -19,12 +19,12 @@ import numpy as np
 import cann
 from experiments import runs
 from nsi import connectivity, design, figures, files, recordings, solve
-from nsi.circuits import ring
 from nsi.geometry import RING
 from nsi.network import Network
 from nsi.recordings import Recording
-from nsi.stimulation import random_velocity
-from nsi.uneven import uneven
+from nsi.simulation.circuits import ring
+from nsi.simulation.heterogeneity import vary_weights
+from nsi.simulation.stimulation import random_velocity
 
 FOLDER = runs.folder_of(__file__)
 CIRCUIT = "--jitter", 0.2, "--balance"
@@ -75,7 +75,7 @@ def finite(value):
 
 def thrown(seed, stimulus):
     """How far pulses throw the circuit's own bump in 5 s: rad, mean over 20 trials and the last half second."""
-    circuit = uneven(ring(), np.random.default_rng(1000 + seed), 0.2, 0.0, 0.0, True)
+    circuit = vary_weights(ring(), np.random.default_rng(1000 + seed), 0.2, 0.0, 0.0, True)
     some, rng = stimulus[:20], np.random.default_rng(seed + 7)
     steps, n = min(500, some.shape[1]), circuit.network.n
     start, velocity = rng.uniform(-np.pi, np.pi, (len(some), 1)), random_velocity(rng, len(some), steps, circuit.dt)

@@ -11,8 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 import cann
-from nsi import circuits, connectivity, recordings
-from nsi.uneven import uneven
+from nsi import connectivity, recordings
+from nsi.simulation import circuits
+from nsi.simulation.heterogeneity import vary_weights
 
 RING = partial(circuits.ring, 84, 42, cosine=0.115, displacement=1.6, amplitude=0.145, threshold=0.36, drive=0.045)
 SATURATED = partial(circuits.ring, 84, 42, cosine=0.13, displacement=1.4, amplitude=0.206, threshold=0.45, drive=0.05)
@@ -25,7 +26,7 @@ CIRCUIT_SEED, TEST_SEED, TEST_TRIALS = 1000, 50_000, 20  # added to the recordin
 
 class Case(NamedTuple):
     circuit: object  # called without arguments, gives a circuits.Circuit
-    changes: dict | None = None  # of uneven.uneven, balanced
+    changes: dict | None = None  # of heterogeneity.vary_weights, balanced
     amplitude: float = 0.0  # of pulses
     share: float = 1.0  # of the trials
     factor: float = 1.0  # that the rates are multiplied by
@@ -73,7 +74,7 @@ def simulate(case, seed, trials, steps, folder):
     """Simulate a case. folder: Path, which gets the recording as recording.npz, and its truth. Returns: Data."""
     circuit = case.circuit()
     if case.changes:
-        circuit = uneven(circuit, np.random.default_rng(CIRCUIT_SEED + seed), **case.changes, balance=True)
+        circuit = vary_weights(circuit, np.random.default_rng(CIRCUIT_SEED + seed), **case.changes, balance=True)
     path, test = folder / "recording.npz", folder / "test.npz"
     make = partial(cann.simulate_recording, circuit, steps=steps, amplitude=case.amplitude)
     data = make(seed, trials=max(2, round(case.share * trials)))

@@ -22,10 +22,10 @@ from scipy.optimize import nnls
 import cann
 from experiments import runs
 from nsi import connectivity, network, prediction, recordings, tuning
-from nsi.circuits import ring
 from nsi.geometry import RING
 from nsi.network import Network
 from nsi.run import checkpoint
+from nsi.simulation.circuits import ring
 from nsi.sums import sum_products
 
 NOISE = 0.02  # cann.py's default

@@ -20,11 +20,12 @@ import cann
 from experiments import runs
 from experiments.grid import figures as pictures
 from experiments.grid import shapes
-from nsi import circuits, connectivity, figures, files, geometry, prediction, recordings
+from nsi import connectivity, figures, files, geometry, prediction, recordings
 from nsi.geometry import rate_maps
 from nsi.network import Network
 from nsi.run import checkpoint
-from nsi.uneven import uneven
+from nsi.simulation import circuits
+from nsi.simulation.heterogeneity import vary_weights
 
 FOLDER = runs.folder_of(__file__)
 CASES = {  # jitter, amplitude of pulses, how many cells are recorded (None: all), whether as spikes
@@ -43,7 +44,7 @@ MEASURES = ("r_W", "r_W_near", "frobenius_W", "r_dev", "dev_slope", "coverage", 
 def recording(case, seed, side, trials, steps):
     """The arrays of a case's data file. Returns: dict, as `recordings.save` writes it."""
     jitter, amplitude, count, spikes = CASES[case]
-    circuit = uneven(circuits.grid(side), np.random.default_rng(1000 + seed), jitter)
+    circuit = vary_weights(circuits.grid(side), np.random.default_rng(1000 + seed), jitter)
     data = cann.simulate_recording(circuit, seed, trials, steps, amplitude=amplitude)
     if count is None:
         return {k: v for k, v in data.items() if k != "heading"}

@@ -3,10 +3,10 @@
 import numpy as np
 
 import cann
-from nsi import circuits, stimulation
 from nsi.geometry import TORUS
 from nsi.geometry.classify import classify_shape
 from nsi.recordings import Recording
+from nsi.simulation import circuits, stimulation
 
 TRIALS, STEPS = 40, 400
 

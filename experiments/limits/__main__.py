@@ -17,10 +17,11 @@ import numpy as np
 
 import cann
 from experiments import runs
-from nsi import figures, files, recordings, stimulation
-from nsi.circuits import ring as circuit_of
+from nsi import figures, files, recordings
 from nsi.geometry import RING
-from nsi.uneven import uneven
+from nsi.simulation import stimulation
+from nsi.simulation.circuits import ring as circuit_of
+from nsi.simulation.heterogeneity import vary_weights
 
 FOLDER = runs.folder_of(__file__)
 MEASURES = ("r_W_identifiable", "r_gate", "identifiable_fraction")
@@ -74,13 +75,13 @@ def simulated(path, seed, *, trials, steps, noise, observed, ring, strength, spe
 
     noise: s.d. of the input current per step; observed: share of the compass neurons that are in `rates`, chosen at
     random, the others being the first of the hidden ones; ring: compass neurons; strength: of the cosine of their W;
-    speed: s.d. of the velocity, rad/s; memory: its correlation time, s; jitter, sparse: as of nsi.uneven, balanced;
+    speed: s.d. of the velocity, rad/s; memory: its correlation time, s; jitter, sparse: as of vary_weights, balanced;
     measurement: s.d. of noise on the rates, which are then cut off at 0; amplitude: of pulses, which reach neurons that
     are not observed too, untold.
     """
     changes = np.random.default_rng(1000 + seed)
     circuit = circuit_of(ring, ring // 2, cosine=strength)
-    circuit = uneven(circuit, changes, jitter, sparse=sparse, balance=bool(jitter or sparse))
+    circuit = vary_weights(circuit, changes, jitter, sparse=sparse, balance=bool(jitter or sparse))
     data = cann.simulate_recording(circuit, seed, trials, steps, noise, amplitude, sd=speed, tau=memory)
     rng, size = np.random.default_rng(seed + 1), len(circuit.network.b)
     keep = np.sort(rng.permutation(ring)[: round(observed * ring)])

@@ -1,6 +1,6 @@
 """Relations of higher order between input and response: are they found, sized, and told from those that are not there?
 
-Circuits whose effective connectivity J(v) = W + v G1 + v^2 G2 + ... has orders beyond the first (nsi/circuits.py), a
+Circuits whose effective connectivity J(v) = W + v G1 + v^2 G2 + ... has orders beyond the first (nsi/simulation), a
 recording and a fit for each seed, and what nsi/relations.py reads off. For real flies see flies.py beside this file.
 Writes results.json, orders.png and the page's tables. Run it from the top folder, as `python -m experiments.orders`;
 with `--circuits`, the other circuits' results of the last run are kept.
@@ -16,10 +16,11 @@ import cann
 from experiments import runs
 from experiments.orders import flies
 from experiments.orders.figures import fly as draw_flies
-from nsi import circuits, figures, files, orders, recordings
+from nsi import figures, files, orders, recordings
 from nsi.geometry import RING
 from nsi.measures import valid_json
 from nsi.run import checkpoint
+from nsi.simulation import circuits
 
 FOLDER = runs.folder_of(__file__)
 CIRCUITS = "ring", "even", "saturating", "quadratic", "product"

@@ -21,10 +21,11 @@ import torch
 import cann
 from experiments import runs
 from model import RNN
-from nsi import figures, files, recordings, stimulation
-from nsi.circuits import ring
+from nsi import figures, files, recordings
 from nsi.gradient import Gradient
 from nsi.optimiser import Adam
+from nsi.simulation import stimulation
+from nsi.simulation.circuits import ring
 from nsi.windows import Windows
 
 HERE = "experiments.speed.__main__"

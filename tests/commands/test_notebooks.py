@@ -8,7 +8,8 @@ import pytest
 from nbclient import NotebookClient
 
 import cann
-from nsi import circuits, recordings
+from nsi import recordings
+from nsi.simulation import circuits
 from tests.tools import ROOT
 
 FLIES = "experiments/flies/fly.ipynb"

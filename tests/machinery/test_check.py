@@ -11,9 +11,10 @@ from scipy.ndimage import gaussian_filter1d
 
 import cann
 import train
-from nsi import check, circuits, recordings
+from nsi import check, recordings
 from nsi.recordings import mouse
-from nsi.uneven import uneven
+from nsi.simulation import circuits
+from nsi.simulation.heterogeneity import vary_weights
 from tests.tools import GOOD, ROOT, TINY, call
 
 LENGTH = 60  # steps of a window with its warm-up
@@ -264,7 +265,7 @@ CLEAN = {
 @pytest.mark.parametrize("name", ["gain", "holding", "quadratic", "even", *CLEAN])
 def test_nothing_is_said_of_a_clean_recording(name, said):
     circuit, (change, more) = circuits.CIRCUITS.get(name, circuits.ring)(), CLEAN.get(name, ({}, {}))
-    circuit = uneven(circuit, np.random.default_rng(0), **change)
+    circuit = vary_weights(circuit, np.random.default_rng(0), **change)
     data = cann.simulate_recording(circuit, **{"trials": 12, "steps": 400} | more)
     assert said(data) == []
     assert said(data | {"heading": None}) == []

@@ -15,9 +15,10 @@ import pytest
 
 import cann
 import train
-from nsi import circuits, files, recordings, report
+from nsi import files, recordings, report
 from nsi.errors import BadInput
 from nsi.run import checkpoint, connections, folder, interruption, owners, second
+from nsi.simulation import circuits
 from tests.tools import ROOT, TINY, call
 
 DRAWN = [option for option in TINY if option != "--no-report"]

@@ -16,10 +16,11 @@ from PIL import Image
 
 import cann
 import train
-from nsi import circuits, diagnostics, measures, portrait, recordings, report, units
+from nsi import diagnostics, measures, portrait, recordings, report, units
 from nsi.estimation import estimate
 from nsi.network import Network
 from nsi.run import connections
+from nsi.simulation import circuits
 from tests.tools import GOOD, TINY, call
 
 HEADINGS = ("What was found", "How far to trust it", "What speaks against this fit", "What is not determined",

@@ -9,8 +9,9 @@ import torch
 
 import cann
 import train
-from nsi import circuits, connectivity, measures
+from nsi import connectivity, measures
 from nsi.recordings import Recording
+from nsi.simulation import circuits
 from tests.tools import GOOD, TINY, call
 
 

@@ -7,7 +7,8 @@ import pytest
 
 import cann
 import train
-from nsi import circuits, recordings
+from nsi import recordings
+from nsi.simulation import circuits
 from tests.tools import TINY, call
 
 
@@ -78,7 +79,7 @@ def test_grid_cells_from_the_command_line(tmp_path, monkeypatch, capsys):
     t, path = np.arange(0, 8, 0.02), tmp_path / "path.csv"
     place = np.stack([t, np.sin(t), np.cos(t)], -1)
     np.savetxt(path, place, delimiter=",", header="t,x,y", comments="")
-    monkeypatch.setattr("nsi.physiology.report", lambda *_: [])  # tested elsewhere, and slow
+    monkeypatch.setattr("nsi.simulation.physiology.report", lambda *_: [])  # tested elsewhere, and slow
     out = tmp_path / "grid.npz"
     options = [
         "--circuit",

@@ -24,8 +24,9 @@ from PIL import Image
 
 import cann
 import train
-from nsi import circuits, files, gradient, measures, recordings, simulation
+from nsi import files, gradient, measures, recordings
 from nsi.run import checkpoint, connections, folder, session, tracking, watch
+from nsi.simulation import circuits, simulator
 from tests.tools import GOOD, ROOT, call
 
 SMALL = [
@@ -141,7 +142,7 @@ def test_killed_fit_goes_on_from_its_last_checkpoint_to_the_same_bytes(fitted, t
 
 
 def test_interrupted_simulation_leaves_nothing(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(simulation, "simulate", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(simulator, "simulate", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     status, error = call(cann, monkeypatch, capsys, "--out", tmp_path / "ring.npz")
     assert (status, error) == (143, "cann.py: stopped by SIGTERM\n")
     assert list(tmp_path.iterdir()) == []

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from experiments.grid import shapes
-from nsi import circuits, stimulation
 from nsi.geometry.classify import classify_shape
 from nsi.recordings import Recording
+from nsi.simulation import circuits, stimulation
 
 
 @pytest.mark.parametrize("name", shapes.CASES)

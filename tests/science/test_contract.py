@@ -8,10 +8,10 @@ import pytest
 
 import cann
 import nsi
-from nsi import circuits
 from nsi.errors import BadInput
 from nsi.estimation import intervals
 from nsi.recordings import Recording
+from nsi.simulation import circuits
 from tests.tools import ROOT
 
 SCRIPT = """

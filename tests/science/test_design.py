@@ -7,11 +7,12 @@ import pytest
 import torch
 
 import cann
-from nsi import circuits, design, recordings, stimulation
+from nsi import design, recordings
 from nsi.errors import BadInput
 from nsi.estimation import estimate
 from nsi.recordings import Recording
 from nsi.run import checkpoint
+from nsi.simulation import circuits, stimulation
 from tests.tools import GOOD, call
 
 OFF = ~np.eye(40, dtype=bool)

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 import cann
-from nsi import circuits, connectivity, estimation, record, response, stimulation
+from nsi import connectivity, estimation, response
 from nsi.estimation import gate
 from nsi.estimation.kinetics import Kinetics, Likelihood, choose_kinetics
 from nsi.estimation.signals import Copies
 from nsi.geometry import RING
 from nsi.network import Network, run
 from nsi.recordings import Recording, load
+from nsi.simulation import circuits, observation, stimulation
 from tests.tools import ROOT
 
 KEYS = "rates", "velocity", "dt", "heading", "tau", "stimulus", "driven"
@@ -336,7 +337,7 @@ def test_stimulus_is_taken_off_and_padding_ignored():
 
 def test_driven_neurons_that_were_recorded():
     """All but a few shifters are hidden; velocity's own weights onto those that are recorded are in the network."""
-    data = record.record(cann.simulate_recording(circuits.ring(24, 12), 3, 30, 300), 8)
+    data = observation.record_neurons(cann.simulate_recording(circuits.ring(24, 12), 3, 30, 300), 8)
     rec = Recording(**{k: data[k] for k in KEYS if k in data})
     found = estimation.estimate(rec, calibrated=False)
     check_shapes(found, 32, 1, claimed=False)
@@ -348,7 +349,7 @@ def test_driven_neurons_that_were_recorded():
 
 
 def test_shifters_alone():
-    data = record.record(cann.simulate_recording(circuits.ring(24, 12), 3, 30, 300), "shifters")
+    data = observation.record_neurons(cann.simulate_recording(circuits.ring(24, 12), 3, 30, 300), "shifters")
     rec = Recording(**{k: data[k] for k in KEYS if k in data})
     check_shapes(estimation.estimate(rec, calibrated=False), 24, 1, claimed=False)
 

@@ -9,10 +9,11 @@ import torch
 import cann
 import train
 from model import RNN
-from nsi import circuits, connectivity, gradient, prediction, recordings
+from nsi import connectivity, gradient, prediction, recordings
 from nsi.geometry import RING
 from nsi.recordings import Recording
 from nsi.run.watch import Watch
+from nsi.simulation import circuits
 from tests.tools import call
 
 

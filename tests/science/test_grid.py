@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 import cann
-from nsi import circuits, connectivity, network, physiology, stimulation
+from nsi import connectivity, network
 from nsi.errors import BadInput
 from nsi.geometry import TORUS, rate_maps
 from nsi.recordings import paths
-from nsi.uneven import uneven
+from nsi.simulation import circuits, physiology, stimulation
+from nsi.simulation.heterogeneity import vary_weights
 from tests.tools import call
 
 
@@ -97,7 +98,7 @@ def test_random_walk_stays_in_its_box():
 @pytest.mark.slow
 def test_uneven_torus_moves_alike_when_balanced(grid):
     rng = np.random.default_rng(0)
-    raw, balanced = (uneven(grid, np.random.default_rng(1), jitter=0.2, balance=b) for b in (False, True))
+    raw, balanced = (vary_weights(grid, np.random.default_rng(1), jitter=0.2, balance=b) for b in (False, True))
     assert np.std(raw.network.W[:144, :144] / grid.network.W[:144, :144]) == pytest.approx(0.2, rel=0.05)
     start, still = rng.uniform(-np.pi, np.pi, (20, 2)), np.zeros((20, 200, 2))
 

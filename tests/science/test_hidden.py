@@ -19,16 +19,16 @@ from nsi import (
     losses,
     matching,
     prediction,
-    record,
     recordings,
     units,
 )
-from nsi.circuits import CIRCUITS
 from nsi.errors import BadInput
 from nsi.geometry import RING
 from nsi.network import Network, run, synaptic_state
 from nsi.recordings import Recording
 from nsi.run import connections
+from nsi.simulation import observation
+from nsi.simulation.circuits import CIRCUITS
 
 DRIVEN = np.array([False, True, True])  # of three recorded units
 
@@ -219,7 +219,7 @@ def test_a_network_of_hidden_units_of_both_kinds_is_read_off(rec):
 
 @pytest.mark.parametrize("seen", ["shifters", "half", 7])
 def test_other_neurons_of_the_same_circuit_are_recorded(circuit, data, seen):
-    found = record.record(data, seen, seed=3)
+    found = observation.record_neurons(data, seen, seed=3)
     n = found["rates"].shape[-1]
     assert n == {"shifters": 40, "half": 40, 7: 47}[seen]
     assert found["driven"].sum() == {"shifters": 40, "half": 20, 7: 7}[seen]
@@ -239,18 +239,18 @@ def test_what_cannot_be_recorded_is_refused(data):
     gain = cann.simulate_recording(CIRCUITS["gain"](), trials=2, steps=20)
     for seen in ("shifters", "half", 3):
         with pytest.raises(BadInput, match="--record: expected compass"):
-            record.record(gain, seen)
+            observation.record_neurons(gain, seen)
     with pytest.raises(BadInput, match="--record"):
-        record.record(data, 1000)
+        observation.record_neurons(data, 1000)
     with pytest.raises(BadInput, match="pulses"):
-        record.record(data | {"stimulus": np.zeros_like(data["rates"])}, "half")
-    assert record.record(data, "compass") is data
+        observation.record_neurons(data | {"stimulus": np.zeros_like(data["rates"])}, "half")
+    assert observation.record_neurons(data, "compass") is data
 
 
 @pytest.mark.parametrize("seen", ["compass", "half", 7])
 def test_the_truth_matches_itself(data, seen):
     """One to one, whatever the order of its hidden units; its blocks too, whatever the scale of each."""
-    found = record.record(data, seen)
+    found = observation.record_neurons(data, seen)
     n, size = found["rates"].shape[-1], len(found["true_b"])
     rec = Recording(found["rates"], found["velocity"], found["dt"])
     order = np.r_[np.arange(n), n + np.random.default_rng(0).permutation(size - n)]
@@ -313,7 +313,7 @@ def test_who_is_driven_is_read_and_checked(data, save):
 def test_shifters_are_counted_among_driven_units(data):
     from nsi.tuning import shifter_measures
 
-    found = record.record(data, "half")
+    found = observation.record_neurons(data, "half")
     n = found["rates"].shape[-1]
     rec = Recording(found["rates"], found["velocity"], found["dt"])
     W, W_in, b = (found[f"true_{k}"].astype(np.float32) for k in ("W", "W_in", "b"))

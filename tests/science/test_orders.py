@@ -7,8 +7,9 @@ import pytest
 import torch
 
 import cann
-from nsi import circuits, connectivity, direct, network, orders, recordings, relations
+from nsi import connectivity, direct, network, orders, recordings, relations
 from nsi.geometry import RING
+from nsi.simulation import circuits
 
 N = 40
 SMALL = {"ring": {}, "even": {}, "saturating": {}, "holding": {}}

@@ -5,8 +5,9 @@ import pytest
 from scipy.integrate import solve_ivp
 
 import cann
-from nsi import circuits, connectivity, network, physiology, stimulation
+from nsi import connectivity, network
 from nsi.geometry import RING
+from nsi.simulation import circuits, physiology, stimulation
 from tests.tools import ROOT
 
 

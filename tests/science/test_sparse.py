@@ -3,16 +3,16 @@ conditional distribution of the sampler against numerical integration, and a ran
 
 import numpy as np
 import pytest
+from nsi.run.files import BadInput
 from scipy.integrate import quad
 from scipy.optimize import minimize
 from scipy.stats import norm
 
 import nsi
-from nsi.circuits import CIRCUITS
 from nsi.estimation import censored, exchangeable, sparse
 from nsi.recordings import Recording
-from nsi.run.files import BadInput
 from nsi.simulation import simulate_recording
+from nsi.simulation.circuits import CIRCUITS
 
 ALPHA, NOISE = 0.2, 0.05
 

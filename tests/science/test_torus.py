@@ -6,9 +6,10 @@ import re
 import numpy as np
 import pytest
 
-from nsi import connectivity, geometry, stimulation
+from nsi import connectivity, geometry
 from nsi.geometry import RING, SYMMETRIES, TORUS, Torus, plane_waves
 from nsi.recordings import Recording
+from nsi.simulation import stimulation
 
 SIDE = 14
 N, PERIOD = SIDE**2, 4 * np.pi / np.sqrt(3)

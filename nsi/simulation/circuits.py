@@ -20,7 +20,7 @@ import numpy as np
 from nsi.geometry import RING, TORUS, Ring, Torus
 from nsi.geometry.plane_waves import third
 from nsi.network import Network
-from nsi.stimulation import random_velocity
+from nsi.simulation.stimulation import random_velocity
 
 
 class Circuit(NamedTuple):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import cann
-from nsi import circuits, physiology
 from nsi.geometry import RING
-from nsi.uneven import travelling_states, uneven
+from nsi.simulation import circuits, physiology
+from nsi.simulation.heterogeneity import travelling_states, vary_weights
 
 N = 40
 
@@ -22,23 +22,23 @@ def rng():
 
 def test_weights_are_jittered_and_left_out_as_told(even):
     W = even.network.W
-    jittered = uneven(even, rng(), jitter=0.2).network.W
+    jittered = vary_weights(even, rng(), jitter=0.2).network.W
     ratio = jittered[:N, :N] / W[:N, :N] - 1
     assert ratio.std() == pytest.approx(0.2, rel=0.1)
     np.testing.assert_array_equal(jittered[N:], W[N:])
     np.testing.assert_array_equal(jittered[:, N:], W[:, N:])
-    sparse = uneven(even, rng(), sparse=0.5).network.W[:N, :N]
+    sparse = vary_weights(even, rng(), sparse=0.5).network.W[:N, :N]
     assert (sparse == 0).mean() == pytest.approx(0.5, abs=0.03)
     np.testing.assert_allclose(sparse[sparse != 0], 2 * W[:N, :N][sparse != 0])
-    hidden = uneven(even, rng(), jitter_hidden=0.1).network.W
+    hidden = vary_weights(even, rng(), jitter_hidden=0.1).network.W
     np.testing.assert_array_equal(hidden[:N, :N], W[:N, :N])
     assert np.std(hidden[N:, :N] / W[N:, :N] - 1) == pytest.approx(0.1, rel=0.1)
-    np.testing.assert_array_equal(uneven(even, rng()).network.W, W)
+    np.testing.assert_array_equal(vary_weights(even, rng()).network.W, W)
 
 
 @pytest.mark.parametrize("changes", [{"jitter": 0.2}, {"jitter": 0.2, "jitter_hidden": 0.2, "sparse": 0.5}])
 def test_balance_keeps_the_currents_of_the_travelling_bump_and_what_is_absent(even, changes):
-    raw, balanced = (uneven(even, rng(), **changes, balance=b).network.W for b in (False, True))
+    raw, balanced = (vary_weights(even, rng(), **changes, balance=b).network.W for b in (False, True))
     assert ((raw == 0) <= (balanced == 0)).all()
     u, v = travelling_states(even)
     net = even.network
@@ -53,7 +53,7 @@ def test_balanced_circuits_behave_alike(name):
     even = circuits.CIRCUITS[name]()
     drift = {}
     for balance in (False, True):
-        circuit = uneven(even, rng(), jitter=0.2, balance=balance)
+        circuit = vary_weights(even, rng(), jitter=0.2, balance=balance)
         still = np.zeros((36, round(2 / circuit.dt), 1))
         moved, _ = physiology.bump_movement(cann.simulate, circuit, still, RING.places(36))
         drift[balance] = np.abs(moved[:, -1] - moved[:, 0]).max()

@@ -1,11 +1,12 @@
-"""Simulate a circuit (nsi/circuits.py): its rates under a velocity, and a whole recording with its ground truth."""
+"""Simulate a circuit (circuits.py): its rates under a velocity, and a whole recording with its ground truth."""
 
 import numpy as np
 
-from nsi import connectivity, network, orders, stimulation
-from nsi.circuits import CIRCUITS
+import nsi.simulation.stimulation as stimulation
+from nsi import connectivity, network, orders
 from nsi.errors import BadInput
 from nsi.recordings import Recording
+from nsi.simulation.circuits import CIRCUITS
 
 SETTLE = 500  # steps at rest before a recording begins
 

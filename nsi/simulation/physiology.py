@@ -6,7 +6,7 @@ The functions take the simulator, cann.simulate, for an argument: nothing here k
 
 import numpy as np
 
-from nsi.stimulation import random_velocity
+from nsi.simulation.stimulation import random_velocity
 
 SPEEDS, DIRECTIONS = (0.5, 1.0, 2.0, 3.0), 24  # rad/s and their number, at which the bump on a torus is moved
 PRECISION = {True: np.float32, False: np.float64}  # with noise and without: rounding, too, can move a bump at rest

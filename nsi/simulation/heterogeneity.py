@@ -15,7 +15,7 @@ TRUST = 1e-3  # relative singular value below which a balance is not sought
 SILENT = 0.1  # weight of states in which a neuron is silent
 
 
-def uneven(circuit, rng, jitter=0.0, jitter_hidden=0.0, sparse=0.0, balance=False):
+def vary_weights(circuit, rng, jitter=0.0, jitter_hidden=0.0, sparse=0.0, balance=False):
     """A circuit with weights changed pair by pair.
 
     rng: numpy Generator; jitter: relative s.d. of the weights among recorded neurons; jitter_hidden: of those to and
