@@ -8,6 +8,7 @@ from scipy.optimize import minimize_scalar
 
 from nsi import geometry as shapes
 from nsi import recordings
+from nsi.errors import BadInput
 from nsi.estimation import exchangeable, regression
 from nsi.estimation.copies import fit_copies
 from nsi.estimation.gate import gate_test
@@ -25,7 +26,6 @@ from nsi.estimation.signals import (
 )
 from nsi.network import Network
 from nsi.response import slope as slope_of
-from nsi.run.files import BadInput
 
 NOISE_SD_ABOVE = 5.0  # predicted currents must be so many s.d. of the noise above the threshold for a sample to count
 FIRST_EVERY = 4  # steps, of which the first fit takes one

@@ -11,12 +11,12 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 from nsi import geometry as shapes
+from nsi.errors import BadInput
 from nsi.estimation import censored, sparse
 from nsi.estimation.kinetics import ALPHAS, NEAR_ONE, parabola, surely_better
 from nsi.estimation.signals import settled, state_of
 from nsi.network import Network
 from nsi.response import Response
-from nsi.run.files import BadInput
 
 FEWEST_NEURONS, LOOKED_AT = 8, 20_000  # of which a geometry may be denied; steps that are looked at
 RING_CORRELATION = 0.8  # share of the correlations' variance that distance on a ring explains: above, it is one

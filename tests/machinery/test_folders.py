@@ -17,7 +17,7 @@ import cann
 import train
 from nsi import files, recordings, report
 from nsi.errors import BadInput
-from nsi.run import checkpoint, connections, folder, interruption, owners, second
+from nsi.run import checkpoint, connections, folder, interruption, owners, session
 from nsi.simulation import circuits
 from tests.tools import ROOT, TINY, call
 
@@ -74,8 +74,9 @@ def test_a_finished_fit_says_so_and_leaves_all_its_files(out):
     ("module", "function", "left"),
     [
         (train, "fit", set()),
-        (second, "infer", {"model.pt"}),
-        (connections, "estimate", {"model.pt", "hidden.pt", "metrics.json"}),
+        (session, "estimate", {"model.pt", "metrics.json"}),
+        (train, "fit_hidden", {"model.pt", "metrics.json"}),
+        (connections, "score", RESULTS - {"report.html", "figures"} | {"model.pt"}),
     ],
 )
 def test_overwriting_leaves_nothing_of_the_earlier_fit(out, module, function, left, fitted, monkeypatch):
@@ -127,7 +128,7 @@ def test_what_is_refused_loses_nothing(out, fitted):
 
 def test_a_run_stopped_in_its_errors_is_not_finished(out, fitted, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(connections, "estimate", stop)
+        patch.setattr(session, "estimate", stop)
         assert fitted("--overwrite")[0] == 143
     status, error = fitted()
     assert json.loads((out / "metrics.json").read_text())["finished"] is False

@@ -3,12 +3,12 @@ conditional distribution of the sampler against numerical integration, and a ran
 
 import numpy as np
 import pytest
-from nsi.run.files import BadInput
 from scipy.integrate import quad
 from scipy.optimize import minimize
 from scipy.stats import norm
 
 import nsi
+from nsi.errors import BadInput
 from nsi.estimation import censored, exchangeable, sparse
 from nsi.recordings import Recording
 from nsi.simulation import simulate_recording
