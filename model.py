@@ -23,15 +23,16 @@ at each step the recorded units' state moves the fraction `forcing` of the way t
 biases W; a clamped one never learns to keep its bump in place. So the forcing fades to 0 over the updates, and the
 penalty, which makes the bump lag, with it.
 
-This file is the plain version, which autograd can follow; a fit runs the same equations through nsi/gradient.py, and
-tests hold the two equal.
+This file is the plain version, which autograd can follow; a fit runs the same equations through
+nsi/training/bptt.py, and tests hold the two equal.
 """
 
 import torch
 from torch import nn
 
-from nsi import constraints, losses, units
+from nsi import constraints, units
 from nsi.network import Network
+from nsi.training import losses
 
 
 class RNN(nn.Module):

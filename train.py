@@ -168,11 +168,11 @@ import torch
 
 from model import RNN
 from nsi import check, constraints, diagnostics, prediction, units
-from nsi.gradient import Gradient
-from nsi.optimiser import Adam
 from nsi.run import connections, interruption, session
 from nsi.run.watch import Watch
-from nsi.windows import Windows
+from nsi.training.adam import Adam
+from nsi.training.bptt import Gradient
+from nsi.training.windows import Windows
 
 if __name__ == "__main__":
     cli.run(lambda: main(PREPARED))

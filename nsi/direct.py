@@ -15,9 +15,10 @@ import numpy as np
 import torch
 from scipy.linalg import solve_triangular
 
-from nsi import losses, orders, uncertainty
+from nsi import orders, uncertainty
 from nsi.connectivity import Held
 from nsi.network import Network, synaptic_state
+from nsi.training import losses
 
 PRIORS = 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0  # s.d. of an order's weights, its monomial of unit size
 THRESHOLD_PRIOR = 0.1

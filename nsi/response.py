@@ -1,8 +1,9 @@
 """Response functions: the firing rate that an input current makes, and back.
 
-The networks that are simulated and trained have phi(x) = max(0, tanh(x)); nsi/losses.py has the same of tensors, apart,
-since torch is slow to import and a simulation does without. A recording's neurons may respond otherwise, and its rates
-may be scaled: `Response` is one of a family, among which nsi/estimation/kinetics.py chooses by likelihood.
+The networks that are simulated and trained have phi(x) = max(0, tanh(x)); nsi/training/losses.py has the same of
+tensors, apart, since torch is slow to import and a simulation does without. A recording's neurons may respond
+otherwise, and its rates may be scaled: `Response` is one of a family, among which nsi/estimation/kinetics.py chooses by
+likelihood.
 """
 
 from typing import NamedTuple

@@ -20,9 +20,9 @@ from scipy.linalg import cho_solve
 from scipy.linalg.blas import dsyrk
 from scipy.linalg.lapack import dpotri
 
-from nsi import losses
 from nsi.estimation.regression import factorise as factored
 from nsi.estimation.regression import neighbours, symmetric
+from nsi.training import losses
 
 LOW, HIGH = 0.1, 2.0  # predicted currents between which arctanh(r) is trusted
 CLUSTERS = 20  # at least; fewer trials are cut

@@ -14,7 +14,7 @@ from nsi.geometry.plane_waves import third
 from nsi.recordings import Recording
 from nsi.simulation.circuits import ring
 from nsi.simulation.stimulation import random_walk
-from nsi.windows import Windows
+from nsi.training.windows import Windows
 
 
 @pytest.fixture(scope="session")

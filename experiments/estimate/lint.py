@@ -15,8 +15,9 @@ not trained on. Its phi and filter are the circuit's, which helps it.
 import numpy as np
 import torch
 
-from nsi import losses, network
+from nsi import network
 from nsi.network import Network
+from nsi.training import losses
 
 RANKS = 2, 4, 8
 START, ACTIVE = 0.5, 0.1  # initial weights are small and thresholds low: a silent unit has no gradient

@@ -22,11 +22,11 @@ import cann
 from experiments import runs
 from model import RNN
 from nsi import figures, files, recordings
-from nsi.gradient import Gradient
-from nsi.optimiser import Adam
 from nsi.simulation import stimulation
 from nsi.simulation.circuits import ring
-from nsi.windows import Windows
+from nsi.training.adam import Adam
+from nsi.training.bptt import Gradient
+from nsi.training.windows import Windows
 
 HERE = "experiments.speed.__main__"
 DEFAULTS = {"units": 200, "window": 50, "batch": 50, "replicas": 1}

@@ -29,7 +29,7 @@ def imports(module):
 
 def test_imports_are_found():
     assert {"cann", "model", "train", "nsi", "nsi.network", "nsi.files"} <= MODULES.keys()
-    assert {"nsi.losses", "nsi.network"} <= imports("model")
+    assert {"nsi.training.losses", "nsi.units"} <= imports("model")
     assert "nsi.files" in imports("nsi.recordings")
 
 

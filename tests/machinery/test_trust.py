@@ -24,9 +24,10 @@ from PIL import Image
 
 import cann
 import train
-from nsi import files, gradient, measures, recordings
+from nsi import files, measures, recordings
 from nsi.run import checkpoint, connections, folder, session, tracking, watch
 from nsi.simulation import circuits, simulator
+from nsi.training import bptt
 from tests.tools import GOOD, ROOT, call
 
 SMALL = [
@@ -230,7 +231,7 @@ def test_second_run_in_a_folder_is_refused(fitted, tmp_path):
 
 @pytest.mark.parametrize("replicas", [1, 3])
 def test_divergence_is_told_at_its_update_and_the_last_good_checkpoint_stays(fitted, tmp_path, monkeypatch, replicas):
-    original, calls = gradient.gradient, []
+    original, calls = bptt.gradient, []
 
     def broken(*args, **settings):
         loss, found = original(*args, **settings)
@@ -239,7 +240,7 @@ def test_divergence_is_told_at_its_update_and_the_last_good_checkpoint_stays(fit
             found[0][..., -1, -1] = np.inf
         return loss, found
 
-    monkeypatch.setattr(gradient, "gradient", broken)
+    monkeypatch.setattr(bptt, "gradient", broken)
     monkeypatch.setattr(watch, "CHECKPOINT_EVERY", 3)
     status, error = fitted(tmp_path / "run", "--replicas", replicas)
     assert status == 2

@@ -9,11 +9,12 @@ import torch
 import cann
 import train
 from model import RNN
-from nsi import connectivity, gradient, prediction, recordings
+from nsi import connectivity, prediction, recordings
 from nsi.geometry import RING
 from nsi.recordings import Recording
 from nsi.run.watch import Watch
 from nsi.simulation import circuits
+from nsi.training import bptt
 from tests.tools import call
 
 
@@ -125,8 +126,8 @@ def test_updates_are_adam_on_the_gradient_of_the_plain_loop(rec, fit, windows):
 
 def test_replicas_at_once_have_the_gradients_of_each_alone(rec, fit, windows):
     model, some = fit(rec, updates=2, replicas=3), windows(rec, seeds=range(3))
-    one_by_one = gradient.Gradient(model.weights, 40, 0.2, some, model.driven)
-    at_once = gradient.Gradient(model.weights, 40, 0.2, some, model.driven)
+    one_by_one = bptt.Gradient(model.weights, 40, 0.2, some, model.driven)
+    at_once = bptt.Gradient(model.weights, 40, 0.2, some, model.driven)
     at_once.batched = True  # as on a GPU
     drawn = some.draw()
     for found, expected in zip(at_once(drawn, 0.1, 0.003), one_by_one(drawn, 0.1, 0.003), strict=True):
@@ -162,7 +163,7 @@ def test_published_estimator(rec, windows):
     assert model.W.std().item() == pytest.approx(np.sqrt(2 / 160), rel=0.02)
     some = windows(rec, warmup=0)
     v, u, r, _ = some.at(some.draw())
-    loss, found = gradient.gradient(model.weights, 40, 0.2, (v, u, r, None), model.driven, warmup=0, loss="mse")
+    loss, found = bptt.gradient(model.weights, 40, 0.2, (v, u, r, None), model.driven, warmup=0, loss="mse")
     state, expected = torch.cat([u[0], torch.zeros(1, 8, 40)], -1), 0.0
     for t in range(20):
         _, rate, state = model.step(state, v[t])

@@ -10,18 +10,7 @@ import torch
 import cann
 import train
 from model import RNN
-from nsi import (
-    clamped,
-    connectivity,
-    constraints,
-    diagnostics,
-    gradient,
-    losses,
-    matching,
-    prediction,
-    recordings,
-    units,
-)
+from nsi import connectivity, constraints, diagnostics, matching, prediction, recordings, units
 from nsi.errors import BadInput
 from nsi.geometry import RING
 from nsi.network import Network, run, synaptic_state
@@ -29,6 +18,7 @@ from nsi.recordings import Recording
 from nsi.run import connections
 from nsi.simulation import observation
 from nsi.simulation.circuits import CIRCUITS
+from nsi.training import bptt, clamped, losses
 
 DRIVEN = np.array([False, True, True])  # of three recorded units
 
@@ -91,7 +81,7 @@ def test_gradient_is_that_of_autograd_but_for_absent_weights(kinds, forcing):
     v, u, r = make(1) * 2 - 1, make(3), make(3)
     loss = model.loss(v, u, r, warmup=2, forcing=forcing, penalty=0.3)
     W, W_in, b = torch.autograd.grad(loss.sum(), model.weights)
-    found = gradient.gradient(
+    found = bptt.gradient(
         model.weights, 3, 0.3, (v, u, r, None), model.driven, warmup=2, forcing=forcing, penalty=0.3, free=model.free
     )
     torch.testing.assert_close(found[0], loss.detach())

@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from model import RNN
-from nsi import gradient, losses, prediction, response
+from nsi import prediction, response
 from nsi.network import run, synaptic_state
 from nsi.recordings import Recording
+from nsi.training import bptt, losses
 
 
 def network(replicas=1, n_input=3, n_velocity=1):
@@ -81,21 +82,21 @@ def test_forward_against_finite_differences(window, warmup, forcing, replicas):
 @pytest.mark.parametrize("forcing", [0.0, 0.25])
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_fast_loop_is_the_plain_one_and_its_gradient_that_of_autograd(window, warmup, forcing, replicas):
-    """gradient.unroll against RNN.forward, and unroll_backward for any loss of currents and states."""
+    """bptt.unroll against RNN.forward, and unroll_backward for any loss of currents and states."""
     rnn, window = network(replicas), stacked(window, replicas)
     a, u = rnn(**window, warmup=warmup, forcing=forcing)
     g = torch.Generator().manual_seed(7)
     to_a, to_u = (torch.randn(x.shape, generator=g, dtype=torch.float64) for x in (a, u))
     (expected,) = torch.autograd.grad((to_a * a).sum() + (to_u * u).sum(), rnn.W)
     with torch.no_grad():
-        W, twice = rnn.W, 2 * (window["v"] @ rnn.W_in + rnn.b.unsqueeze(-2))
-        twice[..., :4] += 2 * window["stimulus"]
-        along, buffers = (warmup, forcing, 0.3), gradient.Buffers()
-        s, states = gradient.unroll(W, twice, window["u_recorded"], *along, buffers)
-        torch.testing.assert_close(twice / 2, a.detach())
+        W, two_a = rnn.W, 2 * (window["v"] @ rnn.W_in + rnn.b.unsqueeze(-2))
+        two_a[..., :4] += 2 * window["stimulus"]
+        along, buffers = (warmup, forcing, 0.3), bptt.Buffers()
+        s, states = bptt.unroll(W, two_a, window["u_recorded"], *along, buffers)
+        torch.testing.assert_close(two_a / 2, a.detach())
         torch.testing.assert_close(2 * s - 1, losses.rate(a.detach()))
         torch.testing.assert_close(states, u.detach())
-        found = gradient.unroll_backward(to_a.clone(), to_u, W, s, states, 4, *along, buffers)
+        found = bptt.unroll_backward(to_a.clone(), to_u, W, s, states, 4, *along, buffers)
     torch.testing.assert_close(found, expected)
 
 
@@ -188,9 +189,9 @@ def test_training_gradient_against_autograd(rnn, window, loss, forcing):
     torch.testing.assert_close(rnn.loss(*batch, warmup=2, forcing=forcing, penalty=0.3, kind=loss)[0], expected)
     W, W_in, b = torch.autograd.grad(expected, rnn.weights)
     gradients = W, W_in * (torch.arange(7) >= 4), b
-    buffers, settings = gradient.Buffers(), {"warmup": 2, "penalty": 0.3, "loss": loss}
+    buffers, settings = bptt.Buffers(), {"warmup": 2, "penalty": 0.3, "loss": loss}
     for look in (True, False):  # the second time in the buffers that the first left
-        value, found = gradient.gradient(
+        value, found = bptt.gradient(
             rnn.weights, 4, 0.3, batch, rnn.driven.double(), forcing=forcing, look=look, buffers=buffers, **settings
         )
         assert look == (value is not None)
@@ -199,7 +200,7 @@ def test_training_gradient_against_autograd(rnn, window, loss, forcing):
         for mine, theirs in zip(found, gradients, strict=True):
             torch.testing.assert_close(mine, theirs)
     if forcing == 1:  # the same thing without a loop
-        value, found = gradient.gradient(rnn.weights, 4, 0.3, batch, rnn.driven.double(), held=True, **settings)
+        value, found = bptt.gradient(rnn.weights, 4, 0.3, batch, rnn.driven.double(), held=True, **settings)
         torch.testing.assert_close(value[0], expected.detach())
         for mine, theirs in zip(found, gradients, strict=True):
             torch.testing.assert_close(mine, theirs)
@@ -216,7 +217,7 @@ def test_training_gradient_in_single_precision_is_that_of_the_plain_loop(rec, wi
     plain = rnn.loss(*batch, warmup=some.warmup, forcing=forcing, penalty=penalty or 0.0)
     W, W_in, b = torch.autograd.grad(plain.sum(), rnn.weights)
     settings = {"warmup": some.warmup, "forcing": forcing, "penalty": penalty}
-    loss, found = gradient.gradient(rnn.weights, 40, 0.2, batch, rnn.driven, **settings)
+    loss, found = bptt.gradient(rnn.weights, 40, 0.2, batch, rnn.driven, **settings)
     torch.testing.assert_close(loss, plain.detach(), atol=1e-5, rtol=1e-5)
     for mine, theirs in zip(found, (W, W_in * rnn.driven, b), strict=True):
         torch.testing.assert_close(mine, theirs, atol=1e-5 * theirs.abs().max().item(), rtol=1e-5)
@@ -229,8 +230,8 @@ def test_training_gradient_against_finite_differences(rnn, window, loss, penalty
     """Central differences of the loss that `gradient` itself reports, weight by weight."""
     weights, batch = [p.detach().clone() for p in rnn.weights], batch_of(window)
     settings = {"warmup": 2, "forcing": forcing, "penalty": penalty, "loss": loss, "held": held}
-    value = lambda: gradient.gradient(weights, 4, 0.3, batch, **settings)[0].item()  # noqa: E731
-    _, found = gradient.gradient(weights, 4, 0.3, batch, **settings)
+    value = lambda: bptt.gradient(weights, 4, 0.3, batch, **settings)[0].item()  # noqa: E731
+    _, found = bptt.gradient(weights, 4, 0.3, batch, **settings)
     for p, mine in zip(weights, found, strict=True):
         numerical = torch.empty_like(p)
         for k in range(p.numel()):
@@ -244,7 +245,7 @@ def test_training_gradient_against_finite_differences(rnn, window, loss, penalty
 
 
 def test_gradient_leaves_alone_what_the_velocity_may_not_enter(rnn, window):
-    _, (_, W_in, _) = gradient.gradient(rnn.weights, 4, 0.3, batch_of(window), rnn.driven.double(), warmup=2)
+    _, (_, W_in, _) = bptt.gradient(rnn.weights, 4, 0.3, batch_of(window), rnn.driven.double(), warmup=2)
     assert (W_in[..., :4] == 0).all()
     assert (W_in[..., 4:] != 0).any()
 
@@ -252,10 +253,10 @@ def test_gradient_leaves_alone_what_the_velocity_may_not_enter(rnn, window):
 def test_training_gradient_of_replicas_is_that_of_each(window):
     rnn, batch = network(3), batch_of(window, 3)
     settings = {"warmup": 2, "forcing": 0.1, "penalty": 0.3}
-    losses, found = gradient.gradient(rnn.weights, 4, 0.3, batch, **settings)
+    losses, found = bptt.gradient(rnn.weights, 4, 0.3, batch, **settings)
     for k in range(3):
         one, its = [p[k] for p in rnn.weights], [x[:, k] for x in batch]  # without a replica axis
-        loss, alone = gradient.gradient(one, 4, 0.3, its, **settings)
+        loss, alone = bptt.gradient(one, 4, 0.3, its, **settings)
         torch.testing.assert_close(losses[k], loss)
         for mine, theirs in zip(found, alone, strict=True):
             torch.testing.assert_close(mine[k], theirs)
@@ -276,7 +277,7 @@ def test_response_function_and_its_twins():
     np.testing.assert_allclose(r, [max(0, np.tanh(a)) for a in x])
     t = torch.tensor(x, requires_grad=True)
     np.testing.assert_allclose(losses.rate(t).detach(), r)
-    np.testing.assert_allclose(2 * losses.lifted(2 * t.detach(), torch.empty_like(t)) - 1, r, atol=1e-15)
+    np.testing.assert_allclose(2 * losses.half_rate(2 * t.detach(), torch.empty_like(t)) - 1, r, atol=1e-15)
     active = np.abs(x) > 1e-9  # at 0 there is none
     numerical = (response.phi(x + 1e-6) - response.phi(x - 1e-6)) / 2e-6
     np.testing.assert_allclose(response.slope(r)[active], numerical[active], atol=1e-8)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nsi.optimiser import Adam
+from nsi.training.adam import Adam
 
 
 @pytest.mark.parametrize(("schedule", "updates"), [("onecycle", 40), ("onecycle", 2), ("onecycle", 1), ("constant", 9)])

@@ -10,9 +10,9 @@ def rate(x):
     return torch.tanh(x).clamp(min=0)
 
 
-def lifted(twice, out):
+def half_rate(two_a, out):
     """s = (1 + phi(a)) / 2 of 2a, as tanh a = 2 sigmoid 2a - 1; written to `out`. A tanh takes twice as long."""
-    return torch.sigmoid(twice, out=out).clamp_min_(0.5)
+    return torch.sigmoid(two_a, out=out).clamp_min_(0.5)
 
 
 def slope(s, out):

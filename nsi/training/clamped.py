@@ -4,13 +4,13 @@
     s = K @ h                                            K: the synapse, K[t, t'] = alpha (1 - alpha)^(t - 1 - t')
     a = u @ W + s @ B + b + stimulus                     current of the recorded units, phi(a) against their rates
 
-A third of the steps after the warm-up counts in the loss: neighbouring steps say nearly the same. nsi/gradient.py has
-the general case, to which a test holds this one equal.
+A third of the steps after the warm-up counts in the loss: neighbouring steps say nearly the same. A test holds
+this equal to autograd's gradient of model.py; bptt.py has the general case.
 """
 
 import torch
 
-from nsi import losses
+from nsi.training import losses
 
 EVERY = 3  # steps, of which one counts in the loss
 
@@ -32,9 +32,9 @@ def clamped_gradient(weights, n, K, batch, steps, free=None, log=True):
     W, W_in, b = (p.detach() for p in weights)
     v, u, r, stimulus = batch
     length, windows, _ = u.shape
-    twice = torch.matmul(u, 2 * W[:n, n:])
-    twice += torch.matmul(v, 2 * W_in[:, n:]) + 2 * b[n:]
-    s = losses.lifted(twice, twice)  # (1 + h) / 2
+    two_a = torch.matmul(u, 2 * W[:n, n:])
+    two_a += torch.matmul(v, 2 * W_in[:, n:]) + 2 * b[n:]
+    s = losses.half_rate(two_a, two_a)  # (1 + h) / 2
     states = (2 * torch.mm(K, s.view(length, -1)) - K.sum(1, keepdim=True)).view(-1, s.shape[-1])
     known = u[steps].view(-1, n)
     a = torch.addmm(b[:n], known, W[:n, :n]).addmm_(states, W[n:, :n])

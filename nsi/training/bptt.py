@@ -9,8 +9,8 @@ All arrays are time first, (T, ..., B, n); weights may carry a leading replica a
 
 import torch
 
-from nsi import losses
-from nsi.clamped import EVERY, clamped_gradient, synapse
+from nsi.training import losses
+from nsi.training.clamped import EVERY, clamped_gradient, synapse
 
 
 class Buffers(dict):
@@ -32,41 +32,41 @@ class Buffers(dict):
         return self[key]
 
 
-def unroll(W, twice, u_recorded, warmup, forcing, alpha, buffers, keep=True):
+def unroll(W, two_a, u_recorded, warmup, forcing, alpha, buffers, keep=True):
     """The loop over time, the first n units held at their recorded state up to and with step `warmup`, then pulled
     towards it by the fraction `forcing` at every step.
 
     It runs in s = (1 + r) / 2 and x = (1 + u) / 2, which follow the same equation, as s = max(sigmoid 2a, 1/2) takes
     two passes over an array where r takes five.
 
-    twice: (T, ..., B, units), 2a without its part that depends on the state, overwritten by the whole 2a, and this by s
+    two_a: (T, ..., B, units), 2a without its part that depends on the state, overwritten by the whole 2a, and this by s
     unless told to `keep` it; u_recorded: (T, ..., B, n). Returns: s and u, (T, ..., B, units).
 
     While the first units are held, their share of u @ W is one product for all these steps, and only the hidden units,
     which know nothing but their own past, need the loop.
     """
-    s, x = buffers.like("s", twice) if keep else twice, buffers.like("x", twice)
-    n, held = u_recorded.shape[-1], min(warmup + 1, len(twice))
+    s, x = buffers.like("s", two_a) if keep else two_a, buffers.like("x", two_a)
+    n, held = u_recorded.shape[-1], min(warmup + 1, len(two_a))
     x_recorded = torch.add(u_recorded, 1, out=buffers.like("x_recorded", u_recorded)).mul_(0.5)
     x[:held, ..., :n] = x_recorded[:held]
-    twice -= 2 * W.sum(-2, keepdim=True)
+    two_a -= 2 * W.sum(-2, keepdim=True)
     W = 4 * W
-    twice[:held] += x_recorded[:held] @ W[..., :n, :]
+    two_a[:held] += x_recorded[:held] @ W[..., :n, :]
     rate, among = torch.empty_like(x[0, ..., n:]), W[..., n:, n:].contiguous()
     x[0, ..., n:] = 0.5
-    steps = [buffers.steps(y[:held, ..., n:]) for y in (twice, x)]
+    steps = [buffers.steps(y[:held, ..., n:]) for y in (two_a, x)]
     for a_t, x_t, after in zip(*steps, [*steps[1][1:], None], strict=True):
-        losses.lifted(add_product(a_t, x_t, among), rate)
+        losses.half_rate(add_product(a_t, x_t, among), rate)
         if after is not None:
             torch.lerp(x_t, rate, alpha, out=after)
-    twice[:held, ..., :n] += x[:held, ..., n:] @ W[..., n:, :n]
-    losses.lifted(twice[:held], s[:held])
+    two_a[:held, ..., :n] += x[:held, ..., n:] @ W[..., n:, :n]
+    losses.half_rate(two_a[:held], s[:held])
     if held < len(x):
         torch.lerp(x[warmup], s[warmup], alpha, out=x[held])
-    steps = [buffers.steps(y[held:]) for y in (twice, s, x, x[..., :n], x_recorded)]
+    steps = [buffers.steps(y[held:]) for y in (two_a, s, x, x[..., :n], x_recorded)]
     for a_t, s_t, x_t, x_t_recorded, recorded, after in zip(*steps, [*steps[2][1:], None], strict=False):
         x_t_recorded.lerp_(recorded, forcing)
-        losses.lifted(add_product(a_t, x_t, W), s_t)
+        losses.half_rate(add_product(a_t, x_t, W), s_t)
         if after is not None:
             torch.lerp(x_t, s_t, alpha, out=after)
     return s, torch.add(x, x, out=x).sub_(1)
@@ -132,14 +132,14 @@ def gradient(weights, n, alpha, batch, driven=1.0, *, warmup, forcing=0.0, penal
     W, W_in, b = (p.detach() for p in weights)
     v, u, r, stimulus = batch
     buffers = Buffers() if buffers is None else buffers
-    twice = buffers.like("twice", v[..., :1].expand(*v.shape[:-1], b.shape[-1]))
-    torch.matmul(v, 2 * W_in, out=twice)
-    twice += 2 * b.unsqueeze(-2)
+    two_a = buffers.like("two_a", v[..., :1].expand(*v.shape[:-1], b.shape[-1]))
+    torch.matmul(v, 2 * W_in, out=two_a)
+    two_a += 2 * b.unsqueeze(-2)
     if stimulus is not None:
-        twice[..., :n].add_(stimulus, alpha=2)
+        two_a[..., :n].add_(stimulus, alpha=2)
     along = (len(v) if held else warmup), forcing, alpha
-    s, states = unroll(W, twice, u, *along, buffers, keep=look)
-    value = losses.LOSSES[loss](twice[warmup:, ..., :n] / 2, r[warmup:]).mean((0, -2, -1)) if look else None
+    s, states = unroll(W, two_a, u, *along, buffers, keep=look)
+    value = losses.LOSSES[loss](two_a[warmup:, ..., :n] / 2, r[warmup:]).mean((0, -2, -1)) if look else None
 
     g, count = buffers.like("g", s), (len(v) - warmup) * v.shape[-2] * n
     g.zero_()
