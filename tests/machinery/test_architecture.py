@@ -10,6 +10,13 @@ from tests.tools import ROOT
 SCRIPTS = {"cann", "model", "train", "experiments"}
 MODULES = {".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): p
            for p in [*ROOT.glob("*.py"), *ROOT.glob("nsi/**/*.py"), *ROOT.glob("experiments/**/*.py")]}  # fmt: skip
+FLOORS = (  # of nsi, from the bottom: a room imports its own floor and those below
+    "errors files sums response network geometry connectivity orders",
+    "recordings simulation",
+    "estimation training prediction tuning units assumed unrecorded doubts solve uncertainty direct relations",
+    "check consistency activity measures",
+    "figures sheets portrait report design run",
+)
 LINES = {"cann.py": 170, "model.py": 120, "train.py": 220}
 
 
@@ -36,6 +43,15 @@ def test_imports_are_found():
 @pytest.mark.parametrize("module", [name for name in MODULES if name.split(".")[0] == "nsi"])
 def test_nsi_imports_no_script(module):
     assert not {name for name in imports(module) if name.split(".")[0] in SCRIPTS}
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("nsi.")])
+def test_arrows_point_down(module):
+    floors = {room: height for height, rooms in enumerate(FLOORS) for room in rooms.split()}
+    room_of = lambda name: name.split(".")[1]  # noqa: E731
+    assert room_of(module) in floors, "a new room needs its place in FLOORS"
+    above = {name for name in imports(module) - {"nsi"} if floors[room_of(name)] > floors[room_of(module)]}
+    assert not above
 
 
 COMMANDS = {"nsi.design"}  # what `python -m` runs reads a run's folder
