@@ -52,7 +52,7 @@ kernels: .venv/dev
 torus: environment
 	$(BIN)/python cann.py --circuit grid --trials 50
 	$(BIN)/python train.py --data data/grid.npz --out runs/grid --overwrite
-	$(BIN)/jupyter execute --inplace torus.ipynb
+	$(BIN)/jupyter execute --inplace experiments/grid/torus.ipynb
 
 pages: all torus
 	$(BIN)/python -m experiments

@@ -13,7 +13,7 @@ from nsi.simulation import circuits
 from tests.tools import ROOT
 
 FLIES = "experiments/flies/fly.ipynb"
-TORUS = "torus.ipynb"
+TORUS = "experiments/grid/torus.ipynb"
 DRAWN = {"test.ipynb": 7, FLIES: 7, TORUS: 5}
 
 
@@ -37,8 +37,9 @@ def test_every_notebook_is_looked_at():
 @pytest.mark.slow
 def test_torus_notebook_runs_from_top_to_bottom(tmp_path, run, monkeypatch):
     """On a small sheet, fitted hardly at all."""
+    (tmp_path / TORUS).parent.mkdir(parents=True)
     for name in ("train.py", "model.py", TORUS):
-        shutil.copy(ROOT / name, tmp_path)
+        shutil.copy(ROOT / name, tmp_path / name)
     shutil.copytree(ROOT / "nsi", tmp_path / "nsi")
     (tmp_path / "data").mkdir()
     data = cann.simulate_recording(circuits.grid(10), trials=40, steps=400)
