@@ -7,13 +7,13 @@ import numpy as np
 import nsi.geometry.plane_waves as plane_waves
 from nsi.geometry.shapes import RING, SYMMETRIES, TORUS, Ring, Torus
 
-PAIRS = 1.2  # the sixth principal component has so many times the variance of the seventh
-ALIKE = 1.3  # the longest wave vector is at most so many times the shortest
-CLOSED = 0.25  # and their sum, relative to their length, at most this
-MIN_EXPLAINED = 0.1  # of the leading components' change the velocity explains so much
-FOLLOWS = 0.5  # mean resultant of decoded activity and recorded heading, from which the heading is of use
+MIN_PAIR_RATIO = 1.2  # variance of the sixth principal component relative to the seventh's
+MAX_LENGTH_RATIO = 1.3  # longest wave vector relative to the shortest
+MAX_GAP = 0.25  # length of k3 - k2 + k1, relative to the wave vectors' mean length
+MIN_EXPLAINED = 0.1  # R^2 of the velocity, of the leading components' change
+MIN_FOLLOWING = 0.5  # mean resultant of decoded and recorded heading, from which the heading places neurons
 SPAN = 0.5  # s, over which movements are compared
-MAX_HEADING_ERROR = 0.8  # rad, error of the heading that neurons tell, below which they tell their places
+MAX_HEADING_ERROR = 0.8  # rad, of the heading decoded by preferred headings, below which these are the places
 
 
 def places_of(rec, shape):
@@ -75,15 +75,15 @@ class Evidence:
     @cached_property
     def against(self):
         """Why it is no torus, in words, or "" where nothing speaks against one."""
-        if self.ratio < PAIRS:
+        if self.ratio < MIN_PAIR_RATIO:
             return f"the sixth principal component has {self.ratio:.2g} times the variance of the seventh"
         if self.movement.explained < MIN_EXPLAINED:
             return f"the velocity explains {max(0, self.movement.explained):.1%} of how the activity changes"
         k = self.vectors
         length = np.linalg.norm(k, axis=1)
-        if length.max() > ALIKE * length.min():
+        if length.max() > MAX_LENGTH_RATIO * length.min():
             return f"its waves are {' : '.join(f'{x / length.max():.2f}' for x in length)} in length"
-        if np.linalg.norm(k[2] - k[1] + k[0]) > CLOSED * length.mean():
+        if np.linalg.norm(k[2] - k[1] + k[0]) > MAX_GAP * length.mean():
             return "its waves are not 60 degrees apart"
         return ""
 
@@ -110,7 +110,7 @@ class Evidence:
         heading = heading[self.rec.valid]
         places = plane_waves.phases(plane_waves.mean_phases(self.rates, np.exp(1j * plane_waves.third(heading))))[0]
         follows = np.exp(1j * (TORUS.decode(self.rates, places) - heading)).mean(0)
-        return TORUS.on_sheet(places, anchored=True) if np.abs(follows).min() > FOLLOWS else None
+        return TORUS.on_sheet(places, anchored=True) if np.abs(follows).min() > MIN_FOLLOWING else None
 
     def _clear(self, places):
         """How well the three waves of each moment agree. Returns: at most 1."""
