@@ -124,7 +124,7 @@ def main(prepared=None):
     sizes = settings.warmup, settings.window
     print(f"{args.data}: {units.describe_units(make_units(data.rec, settings), settings.constraints)}")
     with session.open_run(args, settings, data) as run:
-        run.warn(check.told(data.recording, args.data, alpha, sum(sizes), settings.bootstrap), of_fit=False)
+        run.warn(check.report_warnings(data.recording, args.data, alpha, sum(sizes), settings.bootstrap), of_fit=False)
 
         # train
         with run.training_hook() as hook:

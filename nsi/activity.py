@@ -11,15 +11,24 @@ from dataclasses import replace
 import numpy as np
 
 from nsi import geometry
-from nsi.consistency import FEWEST, apart, change, differing, ratio, some
+from nsi.consistency import (
+    MIN_ACTIVE_S,
+    by_difference,
+    by_ratio,
+    find_change,
+    find_difference,
+    interpolate_peak,
+    list_some,
+)
 
-LOUD = 0.15  # s.d. of what neurons share, as a share of their peak, beyond which it hides what else they do
-MIN_GROUP = 0.2  # share of the neurons that each of two groups must have for one to be called late
-ALIGNMENTS = 5  # how often late neurons are moved earlier, at most
-DRIVEN = 0.15  # correlation of a neuron's deviation with the velocity, from which it receives it
-MOST = 100_000  # samples of the activity that are compared
-LARGEST = 4_000_000  # values of the rates in which delays are looked for
-WELL = 0.35  # share of the rates' variance that the place explains, from which parts are compared by it
+MAX_SHARED_SD = 0.15  # s.d. of what neurons share, as a share of their peak, beyond which it hides what else they do
+MIN_NEURONS = 6  # of which something shared, or two groups, can be found
+MIN_GROUP_SHARE = 0.2  # share of the neurons that each of two groups must have for one to be called late
+MAX_ALIGNMENTS = 5  # how often late neurons are moved earlier, at most
+MIN_DRIVEN_R = 0.15  # correlation of a neuron's deviation with the velocity, from which it receives it
+MAX_SAMPLES = 100_000  # samples of the activity that are compared
+MAX_DELAY_VALUES = 4_000_000  # values of the rates in which delays are looked for
+MIN_EXPLAINED = 0.35  # share of the rates' variance that the place explains, from which parts are compared by it
 
 
 class Activity:
@@ -34,13 +43,13 @@ class Activity:
         (n, d), self.rec, self.alpha = (rec.rates.shape[-1], decoded.shape[-1]), rec, alpha
         self.known = rec.valid & np.isfinite(decoded).all(-1)
         if rec.stimulus is not None:
-            self.known &= ~after(rec.stimulus, round(0.1 / rec.dt))
+            self.known &= ~follows_stimulus(rec.stimulus, round(0.1 / rec.dt))
         count = self.known.sum()
         side = int(np.clip(count / 40, 8, 36) if d == 1 else np.clip(np.sqrt(count / 20), 4, 12))
         place = np.nan_to_num(decoded % (2 * np.pi) / (2 * np.pi) * side).astype(int) % side
         self.bins = place @ side ** np.arange(d)  # (trials, steps)
         self.use = self.known.copy()
-        self.use[:, np.arange(self.use.shape[1]) % max(1, count // MOST) > 0] = False
+        self.use[:, np.arange(self.use.shape[1]) % max(1, count // MAX_SAMPLES) > 0] = False
         bins, rates = self.bins[self.use], rec.rates[self.use]
         high = np.quantile(rates, 0.99, axis=0)
         rates = np.minimum(rates, np.where(high > 0, 3 * high, np.inf))  # outliers are spoken of elsewhere
@@ -55,7 +64,7 @@ class Activity:
         away = rank < max(2, n // 3)  # the neurons furthest from where the activity points
         self.away, self.halves = away[bins], [(away & (rank % 2 == k))[bins] for k in (0, 1)]
 
-    def sums(self, segments, values):
+    def sum_by_segment(self, segments, values):
         """The sums of values (samples,) or (samples, any) in each segment."""
         label = segments.label[self.use]
         use = label >= 0
@@ -63,16 +72,15 @@ class Activity:
             return np.bincount(label[use], values[use], segments.count)
         return np.stack([np.bincount(label[use], x, segments.count) for x in values[use].T], 1)
 
-    def together(self):
+    def measure_shared_noise(self):
         """What the neurons away from the bump do together beyond what is expected, as a share of a neuron's peak.
 
         Returns: s.d., correlation between two halves of these neurons.
         """
         a, b = ((self.left * half).sum(1) / np.maximum(half.sum(1), 1) for half in self.halves)
-        shared = np.mean(a * b)
-        return np.sqrt(max(shared, 0)), shared / np.sqrt(max(np.mean(a * a) * np.mean(b * b), 1e-12))
+        return _measure_shared(a, b)
 
-    def gain(self):
+    def measure_shared_gain(self):
         """How much the neurons at the bump fluctuate together, as a share of what is expected, as `together`."""
         odd = np.arange(self.rates.shape[1]) % 2
         each = []
@@ -81,10 +89,9 @@ class Activity:
             with np.errstate(invalid="ignore", divide="ignore"):
                 each.append((self.rates * E).sum(1) / (E * E).sum(1) - 1)
         a, b = (one[np.isfinite(each[0] + each[1])] for one in each)
-        shared = np.mean(a * b) if len(a) else 0.0
-        return np.sqrt(max(shared, 0)), shared / np.sqrt(max(np.mean(a * a) * np.mean(b * b), 1e-12)) if len(a) else 0.0
+        return _measure_shared(a, b) if len(a) else (0.0, 0.0)
 
-    def reordered(self, segments):
+    def find_reordered(self, segments):
         """Neurons whose correlations with the others are of one kind before some segment, and of another after it.
 
         Returns: (indices of neurons, index of the first segment after), or None.
@@ -125,7 +132,7 @@ class Activity:
                     best = score, changed, k
         return best and best[1:]
 
-    def scaled_by_trial(self):
+    def find_scaling_by_trial(self):
         """Whether each neuron was scaled in each trial by itself, and silent ones with it.
 
         Returns: None, or which value is the same in all trials, and the share of silent pairs of trial and neuron.
@@ -153,14 +160,14 @@ class Activity:
             return None
         return f"{'largest value' if level == 1 else f'{100 * level:g}th percentile'}, {usual:.3g},", np.mean(silent)
 
-    def delays(self):
+    def measure_delays(self):
         """When each neuron does what is expected of it. Returns: (2, n) s, of two halves of the recording, NaN where
         it cannot be told."""
         rec, dt = self.rec, self.rec.dt
         n, furthest = rec.rates.shape[-1], min(round(0.5 / dt), rec.rates.shape[1] // 4)
         every = max(1, int(np.ceil(self.known.sum() * n * (2 * furthest + 1) / 5e7)))
         lags = np.arange(-furthest, furthest + 1)
-        part = np.arange(len(rec.rates))[:: max(1, rec.rates.size // LARGEST)]
+        part = np.arange(len(rec.rates))[:: max(1, rec.rates.size // MAX_DELAY_VALUES)]
         halves = (part[::2], part[1::2]) if len(part) > 1 else (part, part)
         found = np.full((2, n), np.nan)
         for half, delay in zip(halves, found, strict=True):
@@ -177,8 +184,7 @@ class Activity:
             for k, column in enumerate(score.T):
                 top = int(column.argmax())
                 if 0 < top < len(lags) - 1 and column[top] > 0.5:
-                    a, b, c = column[top - 1 : top + 2]
-                    delay[k] = (lags[top] + 0.5 * (a - c) / min(a - 2 * b + c, -1e-12)) * dt
+                    delay[k] = (lags[top] + interpolate_peak(column, top)) * dt
         return found
 
     def shift_neurons_earlier(self, late, steps):
@@ -195,27 +201,27 @@ class Activity:
     def find_late_group(self):
         """`two_groups` of the delays, refined: the decoded place lags, too, where half of the neurons are late, so that
         these are moved earlier and the activity is decoded anew, as long as the place then explains more."""
-        found, explained = two_groups(self.delays()), self.explained
-        for _ in range(ALIGNMENTS):
+        found, explained = split_by_delay(self.measure_delays()), self.explained
+        for _ in range(MAX_ALIGNMENTS):
             steps = 0 if found is None else round(found[0] / self.rec.dt)
             if steps < 2 or steps > self.rec.valid.sum(1).min() // 4:
                 break
             aligned = self.shift_neurons_earlier(found[-1], steps)
             if aligned.explained <= explained:
                 break
-            refined = two_groups(aligned.delays() + np.where(found[-1], steps * self.rec.dt, 0.0))
+            refined = split_by_delay(aligned.measure_delays() + np.where(found[-1], steps * self.rec.dt, 0.0))
             if refined is None:
                 break
             found, explained = refined, aligned.explained
         return found
 
 
-def two_groups(delays):
+def split_by_delay(delays):
     """Neurons in two groups by their delay. delays: (2, n) s. Returns: s between the groups, the spread within them,
     the least of it in either half of the recording, and which neurons are late (n,) bool; or None."""
     mean = delays.mean(0)
     known = np.flatnonzero(np.isfinite(mean))
-    if len(known) < 6:
+    if len(known) < MIN_NEURONS:
         return None
     order = known[np.argsort(mean[known])]
     least = max(2, len(order) // 10)
@@ -233,18 +239,24 @@ def two_groups(delays):
     return between[0], within, min(between[1:]), which
 
 
-def after(stimulus, steps):
+def _measure_shared(a, b):
+    """The s.d. of what two signals of mean 0 share, and their correlation. a, b: (samples,)."""
+    shared = np.mean(a * b)
+    return np.sqrt(max(shared, 0)), shared / np.sqrt(max(np.mean(a * a) * np.mean(b * b), 1e-12))
+
+
+def follows_stimulus(stimulus, steps):
     """Steps with a stimulus, or so many after one. (trials, steps) bool."""
     on = np.cumsum(np.pad(stimulus.any(-1), ((0, 0), (steps + 1, 0))), 1)
     return on[:, steps + 1 :] > on[:, : -steps - 1]
 
 
-def of_activity(activity, divided):
+def check_activity(activity, divided):
     """What is wrong with the rates in parts of a recording, or in all neurons together.
 
     Yields: at most one sentence, with whether it makes what the activity's turning says of the velocity unsure.
     """
-    if (found := activity.scaled_by_trial()) is not None:
+    if (found := activity.find_scaling_by_trial()) is not None:
         level, silent = found
         yield (
             (
@@ -256,56 +268,63 @@ def of_activity(activity, divided):
             True,
         )
         return
-    enough = activity.known.sum() * activity.rec.dt > FEWEST and activity.explained > WELL
-    kinds = (_order, _lost, _late, _amplitude) if enough else ()
-    loud = activity.rates.shape[1] >= 6 and activity.together()[0] > LOUD
-    kinds = (*kinds[:3], *((_together,) if loud else ()), *kinds[3:], _together, *((_brightness,) if enough else ()))
+    enough = activity.known.sum() * activity.rec.dt > MIN_ACTIVE_S and activity.explained > MIN_EXPLAINED
+    kinds = (_check_order, _check_lost, _check_late, _check_amplitude) if enough else ()
+    loud = activity.rates.shape[1] >= MIN_NEURONS and activity.measure_shared_noise()[0] > MAX_SHARED_SD
+    kinds = (
+        *kinds[:3],
+        *((_check_shared_noise,) if loud else ()),
+        *kinds[3:],
+        _check_shared_noise,
+        *((_check_brightness,) if enough else ()),
+    )
     for kind in kinds:
         for sentence in kind(activity, divided):
-            yield sentence, kind in (_order, _lost, _late) or loud or activity.explained < WELL
+            unsure = kind in (_check_order, _check_lost, _check_late) or loud
+            yield sentence, unsure or activity.explained < MIN_EXPLAINED
             return
 
 
-def _order(activity, divided):
+def _check_order(activity, divided):
     """Neurons that change places."""
     for segments in divided:
         coarse = segments.coarser(8)
-        if not segments.joint and (found := activity.reordered(coarse)):
+        if not segments.joint and (found := activity.find_reordered(coarse)):
             which, first = found
             if segments.gain > 1.2 and len(which) < 0.5 * activity.rates.shape[1]:
                 continue  # in one session pieces differ in what is visited
             yield (
-                f"rates: {len(which)} of {activity.rates.shape[1]} neurons (neuron {some(which)}) fire together with "
-                f"other neurons from {coarse.where([first])} on than before, as if their order in rates were another; "
-                "give each neuron one place in rates throughout"
+                f"rates: {len(which)} of {activity.rates.shape[1]} neurons (neuron {list_some(which)}) fire together "
+                f"with other neurons from {coarse.where([first])} on than before, as if their order in rates were "
+                "another; give each neuron one place in rates throughout"
             )
             return
 
 
-def _lost(activity, divided):
+def _check_lost(activity, divided):
     """Neurons that are seen in a part of the recording only."""
     n, product, square = activity.rates.shape[1], activity.rates * activity.expected, activity.expected**2
     for segments in divided:
         coarse = segments.coarser(12)
-        total, weights = activity.sums(coarse, product), activity.sums(coarse, square)
+        total, weights = activity.sum_by_segment(coarse, product), activity.sum_by_segment(coarse, square)
         weights = np.where(weights > 0.2 * np.median(weights, 0), weights, 0)
-        each = [change(t, w, ratio(5), 2) for t, w in zip(total.T, weights.T, strict=True)]
+        each = [find_change(t, w, by_ratio(5), 2) for t, w in zip(total.T, weights.T, strict=True)]
         step = activity.known.sum() * activity.rec.dt / len(activity.rates)
         lost = [k for k, part in enumerate(each)
-                if part and _parted(total[:, k], weights[:, k] * step, part.which)]  # fmt: skip
+                if part and _is_parted(total[:, k], weights[:, k] * step, part.which)]  # fmt: skip
         if lost and len(lost) < 0.8 * n:
             first = each[lost[0]]
             low = first.which if abs(first.here) < abs(first.elsewhere) else (
                 np.setdiff1d(np.arange(coarse.count), first.which))  # fmt: skip
             yield (
-                f"rates: {len(lost)} of {n} neurons (neuron {some(lost)}) fire where the others' activity says so in "
-                f"one part of the recording and hardly in another (neuron {lost[0]}: {coarse.where(low)}), as if they "
-                "were not seen there; leave out these neurons, or that part"
+                f"rates: {len(lost)} of {n} neurons (neuron {list_some(lost)}) fire where the others' activity says so "
+                f"in one part of the recording and hardly in another (neuron {lost[0]}: {coarse.where(low)}), as if "
+                "they were not seen there; leave out these neurons, or that part"
             )
             return
 
 
-def _parted(total, weights, which):
+def _is_parted(total, weights, which):
     """Whether nearly all segments of one part lie beyond those of the other, and enough is known of both.
 
     total: (segments,); weights: (segments,) s.
@@ -317,7 +336,7 @@ def _parted(total, weights, which):
     return np.quantile(low, 0.8) < 0.5 * np.quantile(high, 0.2)
 
 
-def _late(activity, divided):
+def _check_late(activity, divided):
     """Two groups of neurons of which one is late, by more than a synapse where velocity reaches it."""
     found = activity.find_late_group()
     if found is None:
@@ -325,34 +344,36 @@ def _late(activity, divided):
     between, within, least, late = found
     dt = activity.rec.dt
     v, left = activity.rec.velocity[activity.use][:, :1], activity.left[:, late]
-    driven = [np.abs(_correlations(left, activity.expected[:, late] * x)) for x in (v, np.abs(v))]
-    synapse = 1.5 * dt / activity.alpha if np.median(np.max(driven, 0)) > DRIVEN else 0.0
-    shared = MIN_GROUP <= late.mean() <= 1 - MIN_GROUP  # of a few neurons delays are found with too large errors
+    driven = [np.abs(_correlate(left, activity.expected[:, late] * x)) for x in (v, np.abs(v))]
+    synapse = 1.5 * dt / activity.alpha if np.median(np.max(driven, 0)) > MIN_DRIVEN_R else 0.0
+    shared = MIN_GROUP_SHARE <= late.mean() <= 1 - MIN_GROUP_SHARE  # the delays of few neurons have too large errors
     if shared and least > max(0.025, 2.5 * dt, synapse) and between > 4 * within:
         count, where = late.sum(), np.flatnonzero(late)
         yield (
-            f"rates: {count} of {len(late)} neurons (neuron {some(where)}) come {between:.2g} s after the others; "
+            f"rates: {count} of {len(late)} neurons (neuron {list_some(where)}) come {between:.2g} s after the others; "
             "unless neurons do, the two groups' clocks are apart"
         )
 
 
-def _correlations(x, y):
+def _correlate(x, y):
     """The correlation of each column of x with that of y, 0 where either is constant."""
     x, y = x - x.mean(0), y - y.mean(0)
     return (x * y).sum(0) / np.sqrt(np.maximum((x * x).sum(0) * (y * y).sum(0), 1e-12))
 
 
-def _amplitude(activity, divided):
+def _check_amplitude(activity, divided):
     """Rates that all neurons reach, or that they have in silence, and that change."""
     expected, rates = activity.expected, activity.rates
     large = (
-        (ratio(1.2), ratio(1.5)) if activity.rec.stimulus is None else (ratio(1.6), ratio(3))
+        (by_ratio(1.2), by_ratio(1.5)) if activity.rec.stimulus is None else (by_ratio(1.6), by_ratio(3))
     )  # pulses change it, too
     for segments in divided:
-        n = np.maximum(activity.sums(segments, np.ones(len(rates))), 1) * rates.shape[1]
-        r, e, re, ee = (activity.sums(segments, x.sum(1)) for x in (rates, expected, rates * expected, expected**2))
+        n = np.maximum(activity.sum_by_segment(segments, np.ones(len(rates))), 1) * rates.shape[1]
+        r, e, re, ee = (
+            activity.sum_by_segment(segments, x.sum(1)) for x in (rates, expected, rates * expected, expected**2)
+        )
         total, weights = re - r * e / n, ee - e * e / n
-        found = differing(total, np.where(n > 20 * rates.shape[1], weights, 0), *large)
+        found = find_difference(total, np.where(n > 20 * rates.shape[1], weights, 0), *large)
         if found:
             yield (
                 f"rates: all neurons together reach {found.here / found.elsewhere:.2g} times as high in "
@@ -360,25 +381,24 @@ def _amplitude(activity, divided):
                 "focus or threshold, does: scale these parts alike"
             )
             return
-        away = activity.sums(segments, activity.away.sum(1) * 1.0)
-        total = activity.sums(segments, (activity.left * activity.away).sum(1))
-        found = change(total, away, apart(0.05))
+        away = activity.sum_by_segment(segments, activity.away.sum(1) * 1.0)
+        total = activity.sum_by_segment(segments, (activity.left * activity.away).sum(1))
+        found = find_change(total, away, by_difference(0.05))
         if found:
+            change = found.here - found.elsewhere
             yield (
-                f"rates: neurons away from the activity rise by {found.here - found.elsewhere:.2g} of their peak in "
-                f"{segments.where(found.which)}, as a baseline that changes does; subtract it part by part"
-                if found.here > found.elsewhere else
-                f"rates: neurons away from the activity fall by {found.elsewhere - found.here:.2g} of their peak in "
-                f"{segments.where(found.which)}, as a baseline that changes does; subtract it part by part"
-            )  # fmt: skip
+                f"rates: neurons away from the activity {'rise' if change > 0 else 'fall'} by {abs(change):.2g} of "
+                f"their peak in {segments.where(found.which)}, as a baseline that changes does; subtract it part by "
+                "part"
+            )
             return
 
 
-def _together(activity, divided):
+def _check_shared_noise(activity, divided):
     """An artefact or noise that all neurons share."""
-    if activity.rates.shape[1] < 6:
+    if activity.rates.shape[1] < MIN_NEURONS:
         return
-    sd, r = activity.together()
+    sd, r = activity.measure_shared_noise()
     if sd > 0.03 and r > 0.75:
         yield (
             f"rates: neurons far from where the activity points rise and fall together (s.d. {sd:.2g} of their peak, "
@@ -387,9 +407,9 @@ def _together(activity, divided):
         )
 
 
-def _brightness(activity, divided):
+def _check_brightness(activity, divided):
     """A gain that all active neurons share, and that no velocity or stimulus explains."""
-    sd, r = activity.gain()
+    sd, r = activity.measure_shared_gain()
     if sd > 0.2 and r > 0.95 and activity.rec.stimulus is None:
         yield (
             f"rates: all active neurons rise and fall together (s.d. {sd:.2g} of what is expected where the activity "
@@ -400,7 +420,7 @@ def _brightness(activity, divided):
 # ---- trials that are there twice -------------------------------------------------------------------------------------
 
 
-def repeated(rec):
+def check_repeats(rec):
     """Stretches of the rates that are in several trials. Yields: at most one sentence."""
     rates, valid = rec.rates, rec.valid
     trials, steps, n = rates.shape
@@ -436,7 +456,7 @@ def repeated(rec):
     share = twice[held_out].mean() if held_out.any() else 0.0
     names = sorted({(first[w], last[w]) for w in which[twice]})
     kind = "tenth" if trials == 1 else "trial"
-    pairs = some([f"{b} as of {a}" for a, b in names], 3)
+    pairs = list_some([f"{b} as of {a}" for a, b in names], 3)
     held = f"; so {share:.0%} of the held-out trials is in the training set too, and their scores are no test"
     yield (
         f"rates has the same stretches in several {kind}s ({twice.mean():.0%} of all steps; {kind} {pairs})"

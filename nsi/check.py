@@ -12,39 +12,37 @@ import numpy as np
 
 from nsi import activity as rates_of
 from nsi import consistency, geometry, prediction, recordings
-from nsi.consistency import some
+from nsi.consistency import list_some
 from nsi.recordings import OUTLYING
 
-SHORTEST = 5.0  # s of activity, below which nothing is said of its turning
-ROUNDS = 2.0  # turns around the ring, a quarter for each trial's start, below which many places were hardly visited
-UNRELATED = 0.12  # correlation of turning below which there is none, in a long recording; 3 / sqrt(s) in a shorter one
-GAIN, NOISY_GAIN = (0.55, 1.6), (0.5, 2.0)  # turning per velocity that may be a circuit's own, and at r below 0.9
-FOLLOWED = 0.5  # correlation with the turning from which on another component is named as the velocity
-SURE = 0.9  # correlation of turning from which a factor or a shift is named
-LATE = 0.035, 1.5  # s, and steps, beyond which clocks are apart
-GAINED = 0.02  # of the variance that is not explained: what a lag must explain beyond none
-MISFIT = 0.02, 6.0  # by how much more a synapse may leave unexplained than a lag does, and that times s of recording
-JUMP = (
-    0.3,
-    12.0,
-    2.0,
-)  # rad, robust s.d., and 98th percentiles of the rates' changes, beyond which single steps are jumps
-SCALE = 0.2, 1.05  # 99th percentile of a neuron's rates that the network can have
-UNEQUAL = 5.0, 20.0  # ratio of the neurons' 99th percentiles, of most neurons, and of the largest rates of any two
-BASELINE = 0.15  # 5th percentile of a neuron's rates over its 99th
-SATURATED = 0.05  # share of a neuron's samples at its largest value
-SLOW, COARSE = 0.01, 1.0  # alpha, and dt in s, that are mistakes more often than not
-WASTED = 0.05  # share of the recorded steps that no window reaches
+MIN_ACTIVE_S = 5.0  # s of activity, below which nothing is said of its turning
+MIN_ROUNDS = 2.0  # turns around the ring, a quarter for each trial's start, below which many places were hardly visited
+MIN_R = 0.12  # correlation of turning below which there is none, in a long recording; 3 / sqrt(s) in a shorter one
+GAIN_RANGE = 0.55, 1.6  # turning per velocity that may be a circuit's own
+NOISY_GAIN_RANGE = 0.5, 2.0  # the same where r is below REMEDY_R
+OTHER_COMPONENT_R = 0.5  # correlation with the turning from which on another component is named as the velocity
+REMEDY_R = 0.9  # correlation of turning from which a factor or a shift is named
+MIN_LAG = 0.035, 1.5  # s, and steps, beyond which clocks are apart
+MIN_LAG_SHARE = 0.02  # of the variance that is not explained: what a lag must explain beyond none
+SYNAPSE_TOLERANCE = 0.02, 6.0  # share by which a synapse may explain less than a lag does, and s that add to it
+MIN_JUMP = 0.3, 12.0, 2.0  # rad, robust s.d., and 98th percentiles of the rates' changes, of a jump in one step
+SCALE_RANGE = 0.2, 1.05  # 99th percentile of a neuron's rates that the network can have
+MAX_SCALE_RATIO = 5.0, 20.0  # of the 99th percentiles of most neurons, and of the largest rates of any two
+MAX_BASELINE_SHARE = 0.15  # 5th percentile of a neuron's rates over its 99th
+MAX_SATURATED_SHARE = 0.05  # share of a neuron's samples at its largest value
+MIN_ALPHA, MAX_DT_S = 0.01, 1.0  # alpha, and dt in s, that are mistakes more often than not
+MAX_UNUSED_SHARE = 0.05  # share of the recorded steps that no window reaches
 
 
-class Seen(NamedTuple):
+class Turning(NamedTuple):
     """Where the activity points, and how it turns."""
 
     angle: np.ndarray  # (trials, steps) rad, NaN in silence; of the first component
-    turning: dict  # prediction.turning's, of the first component
+    fit: dict  # prediction.turning's, of the first component
     places: np.ndarray  # (trials, steps, D) rad, NaN in silence
     course: np.ndarray | None = None  # (trials, steps) rad, the given heading, as `angle`
     by_product: bool = False  # whether it turns with the product of two velocities, and not with either
+    rounds: float = np.inf  # how often it goes around the ring, all trials together; each one's start counts a quarter
 
     @classmethod
     def of(cls, rec):
@@ -55,18 +53,12 @@ class Seen(NamedTuple):
         courses = [where, rec.heading if given else None]
         if shape.dimensions > 1:
             courses = [None if one is None else prediction.course_of(shape, one) for one in courses]
-            turning = of_first(turning)
+            turning = first_component(turning)
         angle = courses[0][..., 0]
         product = shape.dimensions == 1 and _turns_by_product(rec, angle, turning["r"])
-        return cls(angle, turning, where, courses[1][..., 0] if given else None, product)
-
-    def rounds(self):
-        """How often the activity went around the ring, all trials together; the start of each counts a quarter."""
-        far = 0.0
-        for row in self.angle:
-            way = np.unwrap(row[np.isfinite(row)])
-            far += np.ptp(way) if len(way) else 0.0
-        return far / (2 * np.pi) + len(self.angle) / 4
+        ways = [np.unwrap(row[np.isfinite(row)]) for row in angle]
+        rounds = sum(np.ptp(way) for way in ways if len(way)) / (2 * np.pi) + len(angle) / 4
+        return cls(angle, turning, where, courses[1][..., 0] if given else None, product, rounds)
 
 
 def _turns_by_product(rec, angle, r):
@@ -78,43 +70,43 @@ def _turns_by_product(rec, angle, r):
         return False
     second, both = (prediction.turns(angle, v, rec.valid, rec.dt)["r"] or 0.0
                     for v in (rec.velocity[..., 1], rec.velocity.prod(-1)))  # fmt: skip
-    return not unrelated(both, seconds(rec)) and 1 - both**2 < 0.5 * (1 - max((r or 0.0) ** 2, second**2))
+    return not is_unrelated(both, active_seconds(rec)) and 1 - both**2 < 0.5 * (1 - max((r or 0.0) ** 2, second**2))
 
 
-def of_first(turning):
+def first_component(turning):
     """The first component of what prediction.turning says of several."""
-    parts = {k: of_first(v) if isinstance(v, dict) else v for k, v in turning.items()}
+    parts = {k: first_component(v) if isinstance(v, dict) else v for k, v in turning.items()}
     return {k: v[0] if isinstance(v, list) else v for k, v in parts.items()}
 
 
-def told(rec, path, alpha, length, bootstrap=False):
+def report_warnings(rec, path, alpha, length, bootstrap=False):
     """Print what `before` finds on stderr, and what the fit takes for granted on stdout. Returns: list of sentences."""
-    seen = Seen.of(rec)
-    found = list(before(rec, path, alpha, length, bootstrap, seen))
+    turning = Turning.of(rec)
+    found = list(find_warnings(rec, path, alpha, length, bootstrap, turning))
     for sentence in found:
         print(sentence, file=sys.stderr)
-    print(f"{path.name}: alpha {alpha:.3g} ({reason(rec, alpha)}); {turning_told(seen.turning)}")
+    print(f"{path.name}: alpha {alpha:.3g} ({describe_alpha(rec, alpha)}); {describe_turning(turning.fit)}")
     return found
 
 
-def before(rec, path, alpha, length, bootstrap=False, seen=None):
+def find_warnings(rec, path, alpha, length, bootstrap=False, turning=None):
     """All findings. rec: Recording; path: of its file; alpha: dt / tau; length: steps of a window with its warm-up;
-    seen: Seen, where it is known already.
+    turning: Turning, where it is known already.
 
     Yields: sentences, which begin with the file's name.
     """
-    seen = seen or Seen.of(rec)
-    parts = Parts.of(rec, seen, alpha)
+    turning = turning or Turning.of(rec)
+    parts = PartWarnings.of(rec, turning, alpha)
     kinds = (
-        recordings.outliers(rec), silence(rec), scale(rec, seen), neurons(rec), time(rec, alpha),
-        trials(rec, length, bootstrap), parts.repeated, parts.activity, turning(rec, seen, parts, alpha),
-        () if parts.unsure or parts.velocity else jumps(rec, seen),
+        recordings.outliers(rec), check_silence(rec), check_scale(rec, turning), check_neurons(rec),
+        check_time(rec, alpha), check_trials(rec, length, bootstrap), parts.repeated, parts.activity,
+        check_turning(rec, turning, parts, alpha), () if parts.unsure or parts.velocity else check_jumps(rec, turning),
     )  # fmt: skip
     for kind in kinds:
         yield from (f"{path.name}: {sentence}" for sentence in kind)
 
 
-class Parts(NamedTuple):
+class PartWarnings(NamedTuple):
     """Sentences on parts of a recording that differ from each other (nsi/consistency.py), by what they are of."""
 
     repeated: list
@@ -124,36 +116,42 @@ class Parts(NamedTuple):
     unsure: bool  # whether what is wrong with the activity makes its turning unsure
 
     @classmethod
-    def of(cls, rec, seen, alpha):
-        repeated, divided = list(rates_of.repeated(rec)), consistency.divisions(rec)
-        length, velocity, heading = seconds(rec), [], []
-        if seen.rounds() < ROUNDS:
+    def of(cls, rec, turning, alpha):
+        repeated, divided = list(rates_of.check_repeats(rec)), consistency.divide_recording(rec)
+        length, velocity, heading = active_seconds(rec), [], []
+        if turning.rounds < MIN_ROUNDS:
             return cls(repeated, [], [], [], False)
-        found = list(rates_of.of_activity(rates_of.Activity(rec, seen.places, alpha), divided))
+        found = list(rates_of.check_activity(rates_of.Activity(rec, turning.places, alpha), divided))
         activity, unsure = [sentence for sentence, _ in found], any(sure for _, sure in found)
-        found = consistency.related(rec, seen.angle, seen.turning)
-        if length > consistency.FEWEST and not (unsure or seen.by_product) and not unrelated(found["r"], length):
-            jumped = jumps_of(rec, seen.angle, seen)
+        found = consistency.find_related_part(rec, turning.angle, turning.fit)
+        if (
+            length > consistency.MIN_ACTIVE_S
+            and not (unsure or turning.by_product)
+            and not is_unrelated(found["r"], length)
+        ):
+            jumped = find_jumps(rec, turning.angle, turning)
             jumped = False if jumped is None else jumped[0]
-            one = consistency.Turning(rec, seen.angle, found, divided, jumped)
-            velocity = list(consistency.of_velocity(one))
-            given = seen.turning.get("heading")
-            if seen.course is not None and not velocity and not activity:
-                activity += consistency.of_place(seen.places, rec.heading, divided)
+            one = consistency.SegmentTurning(rec, turning.angle, found, divided, jumped)
+            velocity = list(consistency.check_velocity(one))
+            given = turning.fit.get("heading")
+            if turning.course is not None and not velocity and not activity:
+                activity += consistency.check_place(turning.places, rec.heading, divided)
             if given and not velocity and not activity:
-                given = consistency.related(rec, seen.course, given)
-                heading = list(consistency.of_heading(consistency.Turning(rec, seen.course, given, divided)))
+                given = consistency.find_related_part(rec, turning.course, given)
+                heading = list(
+                    consistency.check_heading(consistency.SegmentTurning(rec, turning.course, given, divided))
+                )
         return cls(repeated, activity, velocity, heading, unsure)
 
 
-def reason(rec, alpha):
+def describe_alpha(rec, alpha):
     """Where alpha comes from, in a clause."""
     if rec.tau and np.isclose(alpha, rec.dt / rec.tau):
         return f"dt {rec.dt:g} s / tau {rec.tau:g} s"
     return "as given" if rec.tau or not np.isclose(alpha, 0.2) else "the file has no tau"
 
 
-def turning_told(turning):
+def describe_turning(turning):
     """How the activity turns with the velocity, in a clause. turning: prediction.turning's."""
     if turning["r"] is None:
         return "activity or velocity never turns"
@@ -166,7 +164,7 @@ def turning_told(turning):
 # ---- values -----------------------------------------------------------------------------------------------------
 
 
-def silence(rec):
+def check_silence(rec):
     """Steps at which no neuron fires: padding without `lengths`, or gaps."""
     silent, total = rec.valid & ~rec.rates.any(-1), rec.rates.sum(-1)
     usual = np.median(total[rec.valid & ~silent])
@@ -180,13 +178,13 @@ def silence(rec):
     padded = np.flatnonzero(long & (abrupt if (long & abrupt).mean() > 0.2 else still))
     if len(padded):
         yield (
-            f"rates is 0 in all neurons at the end of {len(padded)} of {len(ends)} trials (trial {some(padded)}), "
+            f"rates is 0 in all neurons at the end of {len(padded)} of {len(ends)} trials (trial {list_some(padded)}), "
             f"for up to {at_end.max()} steps, as padding is; give `lengths`, the steps that each trial really has"
         )
     share = (silent.sum() - at_end[padded].sum()) / max(1, rec.valid.sum() - at_end[padded].sum())
     onsets = (silent[:, 1:] & ~silent[:, :-1]).sum()
     if rec.stimulus is not None:  # after strong pulses neurons may all be silent
-        share = (silent & ~rates_of.after(rec.stimulus, round(0.25 / rec.dt))).sum() / rec.valid.sum()
+        share = (silent & ~rates_of.follows_stimulus(rec.stimulus, round(0.25 / rec.dt))).sum() / rec.valid.sum()
     if share > 0.01 and (share > 0.5 or onset.sum() > 0.5 * onsets):
         where = np.argwhere(silent)[0]
         yield (
@@ -195,7 +193,7 @@ def silence(rec):
         )
 
 
-def scale(rec, seen):
+def check_scale(rec, turning):
     """Rates in other units than the network's, which lie between 0 and 1."""
     x = rec.rates[rec.valid]
     low, high = np.quantile(x[:: max(1, len(x) // 20000)], [0.05, 0.99], axis=0)
@@ -209,61 +207,64 @@ def scale(rec, seen):
         yield (
             f"rates holds whole numbers up to {x.max():g}, as counts of spikes are; smooth them over time and {remedy}"
         )
-    elif np.any(high > SCALE[1]) or usual < SCALE[0]:
+    elif np.any(high > SCALE_RANGE[1]) or usual < SCALE_RANGE[0]:
         where = (
             f"reaches {usual:.3g} in the median neuron (99th percentile; {high[fires].min():.3g} to {high.max():.3g})"
         )
         yield f"rates {where}, as in spikes/s or other units, while the network's lie between 0 and 1; {remedy}"
-    elif seen.rounds() > ROUNDS and _unequal(rec, high[fires], np.minimum(x.max(0), OUTLYING * high)[fires]):
+    elif turning.rounds > MIN_ROUNDS and _has_unequal_scales(
+        rec, high[fires], np.minimum(x.max(0), OUTLYING * high)[fires]
+    ):
         yield (
             f"rates reaches from {high[fires].min():.3g} to {high.max():.3g} in different neurons (99th percentile); "
             f"{remedy}"
         )
     share = float(np.median(low[fires] / high[fires]))
-    if share > BASELINE and rec.valid.sum() * rec.dt > SHORTEST:
+    if share > MAX_BASELINE_SHARE and rec.valid.sum() * rec.dt > MIN_ACTIVE_S:
         yield (
             f"rates never falls far: its 5th percentile is {share:.0%} of its 99th in the median neuron, as with a "
             f"constant baseline; subtract it, neuron by neuron (np.quantile(rates, 0.05, (0, 1)))"
         )
 
 
-def _unequal(rec, high, largest):
+def _has_unequal_scales(rec, high, largest):
     """Whether neurons differ in scale: many of them by their high rates, or any by the largest.
 
     Neurons whose places were hardly visited have few high rates, whatever their scale.
     """
     low, top = np.quantile(high, [0.1, 0.9])
-    one = seconds(rec) > consistency.FEWEST and largest.max() > UNEQUAL[1] * largest.min()
-    return one or top > UNEQUAL[0] * low
+    one = active_seconds(rec) > consistency.MIN_ACTIVE_S and largest.max() > MAX_SCALE_RATIO[1] * largest.min()
+    return one or top > MAX_SCALE_RATIO[0] * low
 
 
-def neurons(rec):
+def check_neurons(rec):
     """Neurons that never fire, that say what another says, or that saturate."""
     x = rec.rates[rec.valid]
     dead = np.flatnonzero(~x.any(0))
     if len(dead):
-        yield f"rates of neuron {some(dead)} is 0 throughout; leave {'it' if len(dead) == 1 else 'them'} out"
+        yield f"rates of neuron {list_some(dead)} is 0 throughout; leave {'it' if len(dead) == 1 else 'them'} out"
     alive = np.flatnonzero(x.any(0))
     _, first, which = np.unique(x[:: max(1, len(x) // 2000), alive], axis=1, return_index=True, return_inverse=True)
     pairs = [(alive[first[g]], alive[j]) for j, g in enumerate(np.ravel(which)) if first[g] != j]
     pairs = [(i, j) for i, j in pairs if np.array_equal(x[:, i], x[:, j])]
     if pairs:
-        words = some(f"{j} as of {i}" for i, j in pairs)
+        words = list_some(f"{j} as of {i}" for i, j in pairs)
         yield f"rates has the same values of neuron {words}; leave {'it' if len(pairs) == 1 else 'them'} out"
     if not np.array_equal(x, np.round(x)):
         top = (x == x.max(0)).mean(0) * x.any(0)
-        if top.max() > SATURATED:
+        if top.max() > MAX_SATURATED_SHARE:
+            which = list_some(np.flatnonzero(top > MAX_SATURATED_SHARE))
             yield (
-                f"rates of neuron {some(np.flatnonzero(top > SATURATED))} is at its largest value in up to "
-                f"{top.max():.0%} of the steps, as if cut off there; scale before clipping, and clip higher"
+                f"rates of neuron {which} is at its largest value in up to {top.max():.0%} of the steps, as if cut "
+                "off there; scale before clipping, and clip higher"
             )
 
 
-def time(rec, alpha):
+def check_time(rec, alpha):
     """Time steps and time constants in other units than seconds."""
-    if rec.dt > COARSE:
+    if rec.dt > MAX_DT_S:
         yield f"dt is {rec.dt:g} s; expected seconds, a fraction of one: divide it by 1000 if it is in ms"
-    if alpha < SLOW:
+    if alpha < MIN_ALPHA:
         given = f"tau is {rec.tau:g} s and " if rec.tau else ""
         yield (
             f"{given}dt is {rec.dt:g} s, so that alpha = dt / tau is {alpha:.2g} and the activity can hardly change "
@@ -271,12 +272,12 @@ def time(rec, alpha):
         )
 
 
-def trials(rec, length, bootstrap=False):
+def check_trials(rec, length, bootstrap=False):
     """Trials that no window fits into, and animals that cannot be drawn."""
     lengths = rec.valid.sum(1)
     holds = lengths >= length
     lost = lengths[~holds].sum() / lengths.sum()
-    if len(lengths) > 1 and (lost > WASTED or holds.mean() < 0.5):
+    if len(lengths) > 1 and (lost > MAX_UNUSED_SHARE or holds.mean() < 0.5):
         yield (
             f"lengths leaves {holds.sum()} of {len(holds)} trials that hold a window of {length} steps; the others are "
             f"not used, {lost:.0%} of what is recorded: cut longer trials, or give a shorter --window or --warmup"
@@ -291,20 +292,20 @@ def trials(rec, length, bootstrap=False):
 # ---- movement ---------------------------------------------------------------------------------------------------
 
 
-def seconds(rec):
+def active_seconds(rec):
     """How long the neurons were active, s."""
     return float((rec.valid & rec.rates.any(-1)).sum() * rec.dt)
 
 
-def unrelated(r, time):
+def is_unrelated(r, time):
     """Whether a correlation of turning, the largest over lags, is no more than chance gives in so many seconds."""
-    return r is None or abs(r) < min(0.5, max(UNRELATED, 3 / np.sqrt(time)))
+    return r is None or abs(r) < min(0.5, max(MIN_R, 3 / np.sqrt(time)))
 
 
-def turning(rec, seen, parts, alpha):
+def check_turning(rec, turning, parts, alpha):
     """Velocity in other units, of another clock or of other trials, or no velocity at all; heading likewise."""
-    length = seconds(rec)
-    if length < SHORTEST:
+    length = active_seconds(rec)
+    if length < MIN_ACTIVE_S:
         return
     v, unit = rec.velocity[rec.valid][:, 0], "expected the turning velocity in rad/s, signed"
     if np.ptp(v) == 0:
@@ -313,63 +314,64 @@ def turning(rec, seen, parts, alpha):
     if parts.velocity:
         yield from parts.velocity
         return
-    found = seen.turning
+    found = turning.fit
     given = found.get("heading", {"r": None})
-    if seen.by_product:
+    if turning.by_product:
         return
-    if unrelated(found["r"], length):
+    if is_unrelated(found["r"], length):
         if parts.unsure:
             return
         at = "" if found["r"] is None else f" (slope {found['slope']:.2g}, r {found['r']:.2f})"
-        yield f"velocity: the recorded activity does not turn with it{at}{_why(rec, seen, length)}; {unit}"
+        reason = _explain_no_turning(rec, turning, length)
+        yield f"velocity: the recorded activity does not turn with it{at}{reason}; {unit}"
         return
-    sure = abs(found["r"]) > SURE and length > consistency.FEWEST
-    by_heading, (low, high) = not unrelated(given["r"], length), GAIN if sure else NOISY_GAIN
-    slope = given["slope"] if by_heading and not GAIN[0] < abs(given["slope"]) < GAIN[1] else found["slope"]
+    sure = abs(found["r"]) > REMEDY_R and length > consistency.MIN_ACTIVE_S
+    by_heading, (low, high) = not is_unrelated(given["r"], length), GAIN_RANGE if sure else NOISY_GAIN_RANGE
+    slope = given["slope"] if by_heading and not GAIN_RANGE[0] < abs(given["slope"]) < GAIN_RANGE[1] else found["slope"]
     if parts.unsure:  # what is wrong with the rates changes how fast they turn
-        low, high = (low / 2, high * 2) if abs(found["r"]) > SURE else (0, np.inf)
-    part = seen.rounds() < ROUNDS and by_heading and GAIN[0] < abs(given["slope"]) < GAIN[1]
+        low, high = (low / 2, high * 2) if abs(found["r"]) > REMEDY_R else (0, np.inf)
+    part = turning.rounds < MIN_ROUNDS and by_heading and GAIN_RANGE[0] < abs(given["slope"]) < GAIN_RANGE[1]
     if not low < abs(found["slope"]) < high and not part:  # evenly spaced places are wrong where few were visited
-        yield _units(rec, v, found, slope, by_heading and GAIN[0] < abs(given["slope"]) < GAIN[1])
+        yield _describe_units(rec, v, found, slope, by_heading and GAIN_RANGE[0] < abs(given["slope"]) < GAIN_RANGE[1])
     else:
-        yield from _heading(rec, seen, parts, length)
-    late = _lag(rec, seen.angle, found)
-    if late and not parts.unsure and not _synapse(rec, seen, alpha):
+        yield from _check_heading(rec, turning, parts, length)
+    late = _count_lag_steps(rec, turning.angle, found)
+    if late and not parts.unsure and not _is_synaptic_lag(rec, turning, alpha):
         early = found["lag"] < 0
         remedy = f": move velocity {abs(found['lag']):.3g} s {'earlier' if early else 'later'}, {late} steps"
-        remedy = remedy if abs(found["r"]) >= SURE else ""
+        remedy = remedy if abs(found["r"]) >= REMEDY_R else ""
         yield (
             f"velocity: the recorded activity turns {abs(found['lag']):.3g} s {'before' if early else 'after'} it "
             f"(r {found['r']:.2f}); unless neurons do, their clocks are apart{remedy}"
         )
 
 
-def _lag(rec, angle, found):
+def _count_lag_steps(rec, angle, found):
     """By how many steps an angle turns before or after the velocity, 0 where they turn together."""
     at_once = prediction.turns(angle, rec.velocity[..., 0], rec.valid, rec.dt, 0.0)["r"] or 0.0
     gained = (found["r"] ** 2 - at_once**2) / max(1 - found["r"] ** 2, 1e-9)
-    apart = abs(found["lag"]) > max(LATE[0], LATE[1] * rec.dt) and gained > GAINED
+    apart = abs(found["lag"]) > max(MIN_LAG[0], MIN_LAG[1] * rec.dt) and gained > MIN_LAG_SHARE
     return round(abs(found["lag"]) / rec.dt) if apart else 0
 
 
-def _synapse(rec, seen, alpha):
+def _is_synaptic_lag(rec, turning, alpha):
     """Whether the activity's lag is that of a synapse or two, and not of a clock.
 
     A synapse filters: the activity that it leads to follows an exponential mean of the velocity; where the velocity
     acts on the rates themselves, these also follow its changes. A clock's lag is explained by neither.
     """
-    v, best = rec.velocity[..., 0].astype(float), abs(seen.turning["r"])
-    once, before = _smoothed(v, alpha), np.diff(v, axis=1, prepend=v[:, :1]) / alpha
-    if abs(seen.turning["lag"]) > 2 * rec.dt / alpha + LATE[1] * rec.dt:
+    v, best = rec.velocity[..., 0].astype(float), abs(turning.fit["r"])
+    once, before = _smooth(v, alpha), np.diff(v, axis=1, prepend=v[:, :1]) / alpha
+    if abs(turning.fit["lag"]) > 2 * rec.dt / alpha + MIN_LAG[1] * rec.dt:
         return False
-    models = (v + before,) if seen.turning["lag"] < 0 else (once, _smoothed(once, alpha))
-    each = [prediction.turns(seen.angle, model, rec.valid, rec.dt, by)["r"]
+    models = (v + before,) if turning.fit["lag"] < 0 else (once, _smooth(once, alpha))
+    each = [prediction.turns(turning.angle, model, rec.valid, rec.dt, by)["r"]
             for model in models for by in (0.0, rec.dt)]  # fmt: skip
-    tolerance = MISFIT[0] + MISFIT[1] / seconds(rec)
+    tolerance = SYNAPSE_TOLERANCE[0] + SYNAPSE_TOLERANCE[1] / active_seconds(rec)
     return 1 - max(abs(r or 0) for r in each) <= (1 + tolerance) * (1 - best)
 
 
-def _smoothed(x, alpha):
+def _smooth(x, alpha):
     """An exponential mean over time, as a synapse has. x: (trials, steps)."""
     y = np.empty_like(x)
     y[:, 0] = x[:, 0]
@@ -378,45 +380,47 @@ def _smoothed(x, alpha):
     return y
 
 
-def _heading(rec, seen, parts, length):
+def _check_heading(rec, turning, parts, length):
     """A heading that does not turn with the velocity, as the activity does. Yields: at most one sentence."""
-    if seen.course is None:
+    if turning.course is None:
         return
-    given, others = seen.turning.get("heading", {"r": None}), f"the recorded activity does (r {seen.turning['r']:.2f})"
+    given, others = turning.fit.get("heading", {"r": None}), f"the recorded activity does (r {turning.fit['r']:.2f})"
     if parts.heading:
         yield from parts.heading
-    elif unrelated(given["r"], length):
-        if _in_degrees(rec, length):
+    elif is_unrelated(given["r"], length):
+        if _is_in_degrees(rec, length):
             largest = np.abs(rec.heading).max()
             yield f"heading reaches {largest:.3g} and turns as if it were in degrees; expected heading in rad"
         else:
             how = "does not change" if given["r"] is None else f"does not turn with velocity (r {given['r']:.2f})"
             yield f"heading {how}, though {others}: it is of other trials or times, or was not tracked; leave it out"
-    elif not GAIN[0] < abs(given["slope"]) < GAIN[1]:
+    elif not GAIN_RANGE[0] < abs(given["slope"]) < GAIN_RANGE[1]:
         yield (
             f"heading turns {abs(given['slope']):.3g} times as fast as velocity, and the activity "
-            f"{abs(seen.turning['slope']):.3g} times; expected the heading of the same animal, in rad"
+            f"{abs(turning.fit['slope']):.3g} times; expected the heading of the same animal, in rad"
         )
     elif given["slope"] < 0:
         yield f"heading turns against velocity (slope {given['slope']:.2f}); give both the same sign"
-    elif _lag(rec, seen.course, given) and abs(given["lag"] - seen.turning["lag"]) > LATE[0]:
-        early, lag = given["lag"] < 0, seen.turning["lag"]
+    elif _count_lag_steps(rec, turning.course, given) and abs(given["lag"] - turning.fit["lag"]) > MIN_LAG[0]:
+        early, lag = given["lag"] < 0, turning.fit["lag"]
         activity = f"{abs(lag):.3g} s {'before' if lag < 0 else 'after'} it" if lag else "with it"
-        remedy = f"; move heading {_lag(rec, seen.course, given)} steps {'later' if early else 'earlier'}"
+        remedy = (
+            f"; move heading {_count_lag_steps(rec, turning.course, given)} steps {'later' if early else 'earlier'}"
+        )
         yield (
             f"heading turns {abs(given['lag']):.3g} s {'before' if early else 'after'} velocity, and the recorded "
-            f"activity {activity} (r {seen.turning['r']:.2f}): heading's clock is apart"
-            f"{remedy if min(abs(given['r']), abs(seen.turning['r'])) >= SURE else ''}"
+            f"activity {activity} (r {turning.fit['r']:.2f}): heading's clock is apart"
+            f"{remedy if min(abs(given['r']), abs(turning.fit['r'])) >= REMEDY_R else ''}"
         )
 
 
-def _in_degrees(rec, length):
+def _is_in_degrees(rec, length):
     """Whether the given heading turns with the velocity once it is taken for degrees."""
     angle = np.deg2rad(rec.heading[..., 0])
-    return not unrelated(prediction.turns(angle, rec.velocity[..., 0], rec.valid, rec.dt)["r"], length)
+    return not is_unrelated(prediction.turns(angle, rec.velocity[..., 0], rec.valid, rec.dt)["r"], length)
 
 
-def _units(rec, v, found, slope, by_heading):
+def _describe_units(rec, v, found, slope, by_heading):
     """The sentence on a velocity, or an activity, that turns at another rate."""
     size, deg = abs(slope), np.pi / 180
     units = {"deg/s": deg, "rad per step": 1 / rec.dt, "deg per step": deg / rec.dt, "turns per s": 2 * np.pi}
@@ -428,7 +432,7 @@ def _units(rec, v, found, slope, by_heading):
     known = abs(np.log(size / factor)) < np.log(1.6)
     guess = f", as if it were in {unit}" if known else ""
     true = factor if known else size
-    if abs(found["r"]) < SURE:
+    if abs(found["r"]) < REMEDY_R:
         return f"velocity: {says}{guess}; expected the turning velocity in rad/s, of the same circuit"
     return (
         f"velocity: {says}{guess}; its s.d. of {v.std():.3g} would be {v.std() * true:.3g} rad/s: "
@@ -436,13 +440,13 @@ def _units(rec, v, found, slope, by_heading):
     )
 
 
-def _why(rec, seen, length):
+def _explain_no_turning(rec, turning, length):
     """A likely reason why the activity does not turn with the velocity, in a clause, or nothing."""
     v, step = rec.velocity[..., 0], rec.valid[:, 1:] & rec.valid[:, :-1]
     wraps = np.abs(np.abs(np.diff(v, axis=1)[step]) - 2 * np.pi) < 0.5
     for d in range(1, rec.velocity.shape[-1]):
-        r = prediction.turns(seen.angle, rec.velocity[..., d], rec.valid, rec.dt)["r"]
-        if abs(r) > FOLLOWED and not unrelated(r, length):
+        r = prediction.turns(turning.angle, rec.velocity[..., d], rec.valid, rec.dt)["r"]
+        if abs(r) > OTHER_COMPONENT_R and not is_unrelated(r, length):
             return f", but with component {d} of velocity (r {r:.2f}): put this one first"
     if v[rec.valid].min() >= 0 or v[rec.valid].max() <= 0:
         return ", and it never changes its sign, as a speed without direction"
@@ -453,43 +457,43 @@ def _why(rec, seen, length):
     fast = np.abs(v[rec.valid]) * rec.dt > 2.0
     if fast.sum() > 3:
         return f", and it is beyond 2 rad in a single step {fast.sum()} times: unwrap the heading before deriving it"
-    if not unrelated(seen.turning.get("heading", {"r": None})["r"], length):
+    if not is_unrelated(turning.fit.get("heading", {"r": None})["r"], length):
         return ", though the given heading does: the neurons' trials or times are not those of velocity"
     return ": is it another quantity, of other trials, or of another time"
 
 
-def jumps_of(rec, angle, seen, key="rates"):
+def find_jumps(rec, angle, turning, key="rates"):
     """Where an angle jumps from one step to the next as no velocity explains. angle: (trials, steps) rad.
 
     A step counts if what velocity leaves of it is beyond JUMP, so that a bump which wanders or is pushed has none.
     Returns: (trials, steps) bool, the sizes of the jumps (trials, steps) rad; or None.
     """
-    known = rec.valid & np.isfinite(angle + seen.angle)
+    known = rec.valid & np.isfinite(angle + turning.angle)
     use = known[:, 1:] & known[:, :-1]
     if rec.stimulus is not None and key == "rates":
-        use &= ~rates_of.after(rec.stimulus, round(0.15 / rec.dt))[:, 1:]
+        use &= ~rates_of.follows_stimulus(rec.stimulus, round(0.15 / rec.dt))[:, 1:]
     x = rec.dt * (rec.velocity[:, 1:, 0] + rec.velocity[:, :-1, 0]) / 2
     moved = np.angle(np.exp(1j * np.diff(np.where(known, angle, 0), axis=1)))
     slope = (x * moved)[use].sum() / max((x * x)[use].sum(), 1e-12)
-    if use.sum() < 100 or not NOISY_GAIN[0] < abs(slope) < NOISY_GAIN[1]:
+    if use.sum() < 100 or not NOISY_GAIN_RANGE[0] < abs(slope) < NOISY_GAIN_RANGE[1]:
         return None
     left = np.angle(np.exp(1j * (moved - slope * x))) * use
     stays = np.abs(left + np.roll(left, 1, 1) + np.roll(left, -1, 1))  # an outlier comes and goes
     left = np.abs(left)
-    limit = max(JUMP[0], JUMP[1] * 1.4826 * np.median(left[use]))
+    limit = max(MIN_JUMP[0], MIN_JUMP[1] * 1.4826 * np.median(left[use]))
     jump = (left > limit) & (stays > limit)
     if key == "rates":  # the angle of few cells jumps where they hardly fire, and no rate does
         size = np.linalg.norm(np.diff(rec.rates, axis=1), axis=-1)
-        jump &= size > JUMP[2] * np.quantile(size[use], 0.98)
+        jump &= size > MIN_JUMP[2] * np.quantile(size[use], 0.98)
     if not jump.any():
         return None
     return np.pad(jump, ((0, 0), (1, 0))), np.pad(left, ((0, 0), (1, 0)))
 
 
-def jumps(rec, seen):
+def check_jumps(rec, turning):
     """Jumps of the activity, or of the heading. Yields: at most one sentence."""
-    for key, angle in (("rates", seen.angle), ("heading", rec.heading)):
-        found = None if angle is None else jumps_of(rec, angle if key == "rates" else angle[..., 0], seen, key)
+    for key, angle in (("rates", turning.angle), ("heading", rec.heading)):
+        found = None if angle is None else find_jumps(rec, angle if key == "rates" else angle[..., 0], turning, key)
         if found is not None:
             jump, size = found
             trial, step = np.argwhere(jump)[0]

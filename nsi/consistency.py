@@ -14,14 +14,14 @@ import numpy as np
 
 from nsi import prediction
 
-SEGMENTS = 60  # at most, of a session
-SHORTEST = 2.0  # s, of a segment of a session
-BEYOND = 6.0  # standard errors
-FEWEST = 25.0  # s of activity, below which parts are not compared
-GAINED = 0.3  # of the variance that is not explained: what a part's own lag must explain beyond the others'
-SURE = 0.9  # correlation of turning from which a factor is named
-PATIENCE = 0.3  # s, over which a missing velocity may be interpolated
-ALIGNED = 0.85  # resultant length of the activity's direction relative to the heading, from which it has one
+MAX_SEGMENTS = 60  # at most, of a session
+MIN_SEGMENT_S = 2.0  # s, of a segment of a session
+MIN_STANDARD_ERRORS = 6.0  # standard errors
+MIN_ACTIVE_S = 25.0  # s of activity, below which parts are not compared
+MIN_LAG_SHARE = 0.3  # of the variance that is not explained: what a part's own lag must explain beyond the others'
+REMEDY_R = 0.9  # correlation of turning from which a factor is named
+MAX_GAP_S = 0.3  # s, over which a missing velocity may be interpolated
+MIN_RESULTANT = 0.85  # resultant length of the activity's direction relative to the heading, from which it has one
 
 
 # ---- one test for all ------------------------------------------------------------------------------------------
@@ -58,25 +58,25 @@ class Segments(NamedTuple):
             first, last = parts[0].split("-")[0], parts[-1].split("-")[-1]
             text = f"{unit}s {first} to {last}" if first != last else f"{unit} {first}"
         elif any("-" in part for part in parts):
-            text = f"{unit}s {some(part.replace('-', ' to ') for part in parts)}"
+            text = f"{unit}s {list_some(part.replace('-', ' to ') for part in parts)}"
         else:
-            text = f"{unit} {some(parts)}"
+            text = f"{unit} {list_some(parts)}"
         return text + (" of each trial" if self.joint else "")
 
 
-def divisions(rec):
+def divide_recording(rec):
     """The divisions in which a recording's parts are compared. Returns: list of Segments, of several segments each."""
     valid, (trials, steps) = rec.valid, rec.rates.shape[:2]
     found, label = [], np.full((trials, steps), -1)
     seconds = valid.sum() * rec.dt
     if trials >= 8:
-        size = max(1, int(np.ceil(trials / SEGMENTS)), int(np.ceil(SHORTEST * trials / seconds)))
+        size = max(1, int(np.ceil(trials / MAX_SEGMENTS)), int(np.ceil(MIN_SEGMENT_S * trials / seconds)))
         label[:] = (np.arange(trials) // size)[:, None]
         stops = [min(trials, start + size) - 1 for start in range(0, trials, size)]
         names = [f"trials {start}-{stop}" if stop > start else f"trial {start}"
                  for start, stop in zip(range(0, trials, size), stops, strict=True)]  # fmt: skip
     else:
-        size = max(1, int(np.ceil(valid.sum() / min(SEGMENTS, max(1, seconds // SHORTEST)))))
+        size = max(1, int(np.ceil(valid.sum() / min(MAX_SEGMENTS, max(1, seconds // MIN_SEGMENT_S)))))
         order = np.cumsum(valid.ravel()).reshape(valid.shape) - 1
         label = order // size
         edges = [f"{k * size * rec.dt:.3g}-{(k + 1) * size * rec.dt:.3g}" for k in range(label[valid].max() + 1)]
@@ -102,7 +102,7 @@ class Part(NamedTuple):
     steady: bool = True  # whether it is alike within either part, so that it steps and does not drift
 
 
-def noise(values, weights):
+def estimate_noise(values, weights):
     """The s.d. of values of weight 1, from the differences between neighbours.
 
     A steady drift is taken out, and the largest differences, which may be changes, are left out.
@@ -113,7 +113,7 @@ def noise(values, weights):
     return np.sqrt(kept.mean()) / 0.66  # of a normal distribution without its largest fifth
 
 
-def change(total, weights, size, least=1):
+def find_change(total, weights, size, least=1):
     """Where a mean per segment changes. total, weights: (segments,), whose ratio it is; size: called with the means
     before and after, how large their difference is, 1 being what counts; least: segments on either side.
 
@@ -123,7 +123,7 @@ def change(total, weights, size, least=1):
     if len(known) < 6:
         return None
     w, x = weights[known], total[known] / weights[known]
-    sd = max(noise(x, w), 1e-12)
+    sd = max(estimate_noise(x, w), 1e-12)
     best = None
     least = max(least, len(x) // 10)
     for k in range(least, len(x) - least + 1):
@@ -132,7 +132,7 @@ def change(total, weights, size, least=1):
         if best is None or t > best[0]:
             best = t, k, before, after
     t, k, before, after = best
-    if t < BEYOND or size(before, after) < 1:
+    if t < MIN_STANDARD_ERRORS or size(before, after) < 1:
         return None
     ends = [np.average(one[: len(one) // 2 + 1], weights=weight[: len(one) // 2 + 1])
             - np.average(one[len(one) // 2 :], weights=weight[len(one) // 2 :])
@@ -143,7 +143,7 @@ def change(total, weights, size, least=1):
     return Part(known[:k], before, after, steady)
 
 
-def outlying(total, weights, size):
+def find_outlying(total, weights, size):
     """Single segments whose mean differs from the others', as `change`. Returns: Part or None."""
     known = np.flatnonzero(weights > 0.05 * np.median(weights))
     if len(known) < 6:
@@ -152,26 +152,28 @@ def outlying(total, weights, size):
     middle = np.median(x)
     z = (x - middle) * np.sqrt(w)
     sd = max(1.4826 * np.median(np.abs(z)), 1e-12)
-    out = np.array([abs(one) > BEYOND * sd and size(middle, value) >= 1 for one, value in zip(z, x, strict=True)])
+    out = np.array(
+        [abs(one) > MIN_STANDARD_ERRORS * sd and size(middle, value) >= 1 for one, value in zip(z, x, strict=True)]
+    )
     if not out.any() or out.mean() > 0.4:
         return None
     return Part(known[out], float(np.average(x[out], weights=w[out])), float(middle))
 
 
-def differing(total, weights, size, single=None):
+def find_difference(total, weights, size, single=None):
     """Single segments that differ from all others, or else where the mean changes; as `change`. Returns: Part or None.
 
     single: how large the difference of single segments is, where it is to be larger.
     """
-    out = outlying(total, weights, single or size)
+    out = find_outlying(total, weights, single or size)
     if out is None:
-        return change(total, weights, size)
+        return find_change(total, weights, size)
     rest = weights.copy()
     rest[out.which] = 0
-    return change(total, weights, size) if change(total, rest, size) else out
+    return find_change(total, weights, size) if find_change(total, rest, size) else out
 
 
-def ratio(most):
+def by_ratio(most):
     """How large the ratio of two means is, relative to `most`. Returns: a function, `change`'s size."""
 
     def size(a, b):
@@ -181,7 +183,7 @@ def ratio(most):
     return size
 
 
-def apart(most):
+def by_difference(most):
     """How large the difference of two means is, relative to `most`. Returns: a function, `change`'s size."""
     return lambda a, b: abs(a - b) / most
 
@@ -189,7 +191,7 @@ def apart(most):
 # ---- how the activity turns with the velocity ------------------------------------------------------------------
 
 
-def related(rec, angle, found):
+def find_related_part(rec, angle, found):
     """How the activity turns with the velocity in the part of the recording where it does most, if it does so in none
     other. found: prediction.turns' of the whole. Returns: the same of that part, or `found`."""
     if found["r"] is not None and abs(found["r"]) > 0.5:
@@ -203,7 +205,7 @@ def related(rec, angle, found):
     return best if abs(best["r"] or 0) > 0.8 else found
 
 
-class Turning:
+class SegmentTurning:
     """The turning of an angle on the velocity, window by window, and its regression by segments."""
 
     def __init__(self, rec, angle, found, divided, jumps=False):
@@ -220,7 +222,7 @@ class Turning:
         self.x, self.y, self.use, self.middle = self.pairs.at(self.by)
         if np.any(jumps):
             size = self.pairs.apart + self.pairs.width
-            self.use = self.use & (_mean_over(jumps, size)[:, self.middle - size // 2] == 0)
+            self.use = self.use & (_average_over(jumps, size)[:, self.middle - size // 2] == 0)
 
     @staticmethod
     def _r(pairs, by, of=slice(None)):
@@ -228,33 +230,33 @@ class Turning:
         x, y = x[of][use[of]], y[of][use[of]]
         return np.corrcoef(x, y)[0, 1] if len(x) > 2 and np.ptp(x) > 1e-9 and np.ptp(y) > 1e-9 else 0.0
 
-    def moments(self, segments):
+    def sum_moments(self, segments):
         """Count (at least 1), sums of x, y, x x, y y and x y in each segment."""
-        label = self.segment(segments)
+        label = self.label_windows(segments)
         use = self.use & (label >= 0)
         n, *sums = _moments(self.x[use], self.y[use], label[use], segments.count)
         return np.maximum(n, 1), *sums
 
-    def segment(self, segments, by=None):
+    def label_windows(self, segments, by=None):
         """The segment of each window, -1 where it belongs to none. Returns: (trials, windows) int."""
         middle = self.middle if by is None else self.pairs.at(by)[3]
         return segments.label[:, np.minimum(middle, segments.label.shape[1] - 1)]
 
-    def correlation(self, segments, which, lag):
+    def correlate(self, segments, which, lag):
         """The correlation of turns in some segments at a lag (s)."""
         by = round(lag / self.dt)
         x, y, use, _ = self.pairs.at(by)
-        use = use & np.isin(self.segment(segments, by), which)
+        use = use & np.isin(self.label_windows(segments, by), which)
         return np.corrcoef(x[use], y[use])[0, 1]
 
-    def lags(self, segments):
+    def measure_lags(self, segments):
         """The lag (s) of each segment, NaN where it cannot be told. segments: Segments."""
         furthest = min(round(prediction.LAG / self.dt), self.pairs.moved.shape[1] // 3)
         every = np.arange(-furthest, furthest + 1)
         r = np.full((len(every), segments.count), 0.0)
         for row, by in zip(r, every, strict=True):
             x, y, use, _ = self.pairs.at(by)
-            label = self.segment(segments, by)
+            label = self.label_windows(segments, by)
             use = use & (label >= 0)
             n, sx, sy, xx, yy, xy = _moments(x[use], y[use], label[use], segments.count)
             deep = n > max(10, 0.3 * np.median(n))
@@ -267,16 +269,21 @@ class Turning:
             top = int(column.argmax())
             if column[top] < 0.6 or not 0 < top < len(every) - 1:
                 continue
-            a, b, c = column[top - 1 : top + 2]
-            lag[k] = (every[top] + 0.5 * (a - c) / min(a - 2 * b + c, -1e-9)) * self.dt
+            lag[k] = (every[top] + interpolate_peak(column, top)) * self.dt
         return lag
+
+
+def interpolate_peak(values, top):
+    """Where a parabola through the largest of some values and its neighbours has its peak, from `top` on, in steps."""
+    a, b, c = values[top - 1 : top + 2]
+    return 0.5 * (a - c) / min(a - 2 * b + c, -1e-12)
 
 
 def _moments(x, y, label, count):
     return [np.bincount(label, one, count) for one in (np.ones_like(x), x, y, x * x, y * y, x * y)]
 
 
-def still(rec):
+def find_still_steps(rec):
     """Steps at which the velocity is exactly 0, or stays exactly what it is for a while. (trials, steps) bool."""
     v = rec.velocity
     zero = ~v.any(-1)
@@ -292,16 +299,16 @@ def still(rec):
     return zero & rec.valid
 
 
-def missing(turning):
+def check_lost_tracking(turning):
     """A velocity that is 0 or constant where the activity turns on: lost tracking. Yields: sentences."""
     rec, valid = turning.rec, turning.rec.valid
-    lost = still(rec)
+    lost = find_still_steps(rec)
     share = lost.sum() / valid.sum()
     if share < 0.002 or share > 0.9:
         return
     pairs, (x, y, use, _) = turning.pairs, (turning.x, turning.y, turning.use, None)
     size = turning.pairs.apart + turning.pairs.width
-    within = pairs.at(turning.by, _mean_over(lost, size))[0]  # share of each window
+    within = pairs.at(turning.by, _average_over(lost, size))[0]  # share of each window
     clear = use & (within == 0)
     if clear.sum() < 0.02 * use.sum():
         clear = use & (within < np.quantile(within[use], 0.1) + 1e-9)
@@ -314,17 +321,17 @@ def missing(turning):
         blind = left[inside].mean() > max(3 * out, 0.1 * y[clear].var()) and np.median(left[inside]) > 2 * out
     scattered = False
     if not blind:
-        filled = _filled(rec.velocity[..., 0], lost, valid, round(PATIENCE / rec.dt))
+        filled = _fill_gaps(rec.velocity[..., 0], lost, valid, round(MAX_GAP_S / rec.dt))
         z = pairs.at(turning.by, pairs.turn_of(filled - rec.velocity[..., 0], rec.dt))[0]
         part = use & (np.abs(z) > 0)
         if part.sum() > 50:
             A = np.stack([x[part], z[part]])
             (b, c), inverse = np.linalg.solve(A @ A.T + 1e-12 * np.eye(2), A @ y[part]), np.linalg.pinv(A @ A.T)
             noise = np.sqrt(np.mean((y[part] - b * x[part] - c * z[part]) ** 2) * inverse[1, 1] * 5)
-            scattered = c / b > 0.5 and abs(c) > BEYOND * noise
+            scattered = c / b > 0.5 and abs(c) > MIN_STANDARD_ERRORS * noise
     if blind or scattered:
         constant = "is exactly 0" if not rec.velocity[lost].any() else "is exactly 0 or does not change"
-        where = _where(lost, valid)
+        where = _describe_steps(lost, valid)
         remedy = (
             "leave these steps out, with `lengths` or as trials of their own"
             if blind else "interpolate it where gaps are short, and cut the trials at longer ones"
@@ -335,13 +342,13 @@ def missing(turning):
         )
 
 
-def _mean_over(mask, size):
+def _average_over(mask, size):
     """The share of a mask in windows of `size` steps. (trials, windows)."""
     sums = np.pad(np.cumsum(mask, 1, dtype=float), ((0, 0), (1, 0)))
     return (sums[:, size:] - sums[:, :-size]) / size
 
 
-def _filled(v, lost, valid, most):
+def _fill_gaps(v, lost, valid, most):
     """The velocity interpolated over gaps of at most so many steps. v: (trials, steps)."""
     filled = v.astype(float)
     for row, gone, there in zip(filled, lost, valid, strict=True):
@@ -357,12 +364,12 @@ def _filled(v, lost, valid, most):
     return filled
 
 
-def _where(mask, valid):
+def _describe_steps(mask, valid):
     """Where most of a mask lies, in words."""
     by_trial = mask.sum(1) / np.maximum(valid.sum(1), 1)
     most = by_trial > 0.9
     if mask[most].sum() > 0.9 * mask.sum():
-        return f"trial {some(np.flatnonzero(most))}"
+        return f"trial {list_some(np.flatnonzero(most))}"
     by_step = mask.sum(0) / np.maximum(valid.sum(0), 1)
     often = np.flatnonzero((by_step > 0.9) & (valid.sum(0) > 0.5 * len(valid)))
     if len(mask) > 2 and mask[:, often].sum() > 0.8 * mask.sum():
@@ -371,21 +378,21 @@ def _where(mask, valid):
     return f"first at trial {trial}, step {step}"
 
 
-def some(items, most=5):
+def list_some(items, most=5):
     """A few of many numbers, in words."""
     items = list(map(str, items))
     return ", ".join(items[:most]) + (f" and {len(items) - most} more" if len(items) > most else "")
 
 
-def relations(turning):
+def find_slope_change(turning):
     """Where the activity's turning on the velocity is another than elsewhere.
 
     Returns: None, or its Segments, Part of slopes, and the correlations there and elsewhere.
     """
     for segments in turning.divided:
-        n, sx, sy, xx, yy, xy = turning.moments(segments)
+        n, sx, sy, xx, yy, xy = turning.sum_moments(segments)
         cxy, cxx, cyy = xy - sx * sy / n, xx - sx * sx / n, yy - sy * sy / n
-        found = differing(cxy, np.where(n > 5, cxx, 0), ratio(segments.gain), ratio(1.8))
+        found = find_difference(cxy, np.where(n > 5, cxx, 0), by_ratio(segments.gain), by_ratio(1.8))
         if found:
             each = np.where((n > 5) & (cxx > 0), np.abs(cxy) / np.sqrt(np.maximum(cxx * cyy, 1e-12)), np.nan)
             if len(found.which) < 0.4 * segments.count and np.nanmedian(each) > 0.95:  # and others like these
@@ -394,30 +401,30 @@ def relations(turning):
                     found = found._replace(which=np.union1d(found.which, strange))
             others = np.setdiff1d(np.arange(segments.count), found.which)
             r = [cxy[k].sum() / np.sqrt(max(cxx[k].sum() * cyy[k].sum(), 1e-12)) for k in (found.which, others)]
-            if abs(r[1]) < SURE and len(found.which) < 0.1 * segments.count:
+            if abs(r[1]) < REMEDY_R and len(found.which) < 0.1 * segments.count:
                 continue  # of animals that hardly turn single trials are no evidence
             return segments, found, *r
     return None
 
 
-def drift(turning):
+def find_lag_change(turning):
     """Where the lag between activity and velocity changes. Returns: None, or Segments and Part (s)."""
     for segments in turning.divided:
         if segments.joint and segments.label.shape[1] < 10 * turning.pairs.apart:
             continue  # windows are longer than the segments
         coarse = segments.coarser(10)
-        lag = turning.lags(coarse)
+        lag = turning.measure_lags(coarse)
         known = np.isfinite(lag)
         tolerance = max(0.03, 2.5 * turning.dt)
-        found = change(np.where(known, lag, 0), known * 1.0, apart(tolerance))
+        found = find_change(np.where(known, lag, 0), known * 1.0, by_difference(tolerance))
         if found and min(len(found.which), known.sum() - len(found.which)) > 1:
-            own, other = (turning.correlation(coarse, found.which, at) for at in (found.here, found.elsewhere))
-            if (own**2 - other**2) / max(1 - own**2, 1e-6) > GAINED:
+            own, other = (turning.correlate(coarse, found.which, at) for at in (found.here, found.elsewhere))
+            if (own**2 - other**2) / max(1 - own**2, 1e-6) > MIN_LAG_SHARE:
                 return coarse, found
     return None
 
 
-def offset(turning):
+def find_offset(turning):
     """What is added to the velocity, rad/s, by the activity's turning where the velocity is 0.
 
     Returns: None, or the offset everywhere; or Segments and Part where it changes.
@@ -426,10 +433,10 @@ def offset(turning):
     sd, span = turning.v[turning.valid].std(), turning.pairs.apart * turning.dt
     total, count = 0.0, 0.0
     for segments in turning.divided:
-        n, sx, sy, xx, _, xy = turning.moments(segments)
+        n, sx, sy, xx, _, xy = turning.sum_moments(segments)
         slope = (xy - sx * sy / n).sum() / max((xx - sx * sx / n).sum(), 1e-12)
         total, count = (sx - sy / slope) / span, n
-        found = change(total, np.where(n > 5, n, 0), apart(0.2 * sd))
+        found = find_change(total, np.where(n > 5, n, 0), by_difference(0.2 * sd))
         if found and abs(turning.r) > 0.9:
             return segments, found
     if np.ndim(total) == 0 or abs(turning.r) < 0.8:
@@ -443,26 +450,26 @@ def offset(turning):
     error = each.std() / np.sqrt(len(each))
     alike = min(ends) * max(ends) > 0 and min(map(abs, ends)) > 0.5 * abs(value)
     alike = alike and np.quantile(x[use], 0.02) < value * span < np.quantile(x[use], 0.98)
-    return value if abs(value) > max(0.2 * sd, BEYOND * error) and alike else None
+    return value if abs(value) > max(0.2 * sd, MIN_STANDARD_ERRORS * error) and alike else None
 
 
-def of_velocity(turning):
+def check_velocity(turning):
     """What is wrong with the velocity in parts of a recording, or as a constant. Yields: at most one sentence."""
-    for sentence in missing(turning):
+    for sentence in check_lost_tracking(turning):
         yield sentence
         return
     if turning.rec.stimulus is not None and abs(turning.r) < 0.95:
         return  # pulses move the bump, too
-    if found := drift(turning):
+    if found := find_lag_change(turning):
         segments, part = found
         yield (
-            f"velocity: its clock drifts from the neurons': the recorded activity turns {in_time(part.elsewhere)} in "
-            f"most of the recording and {in_time(part.here)} in {segments.where(part.which)}; no single shift mends "
-            "this: align the two clocks by their common events, at both ends"
+            f"velocity: its clock drifts from the neurons': the recorded activity turns {describe_lag(part.elsewhere)} "
+            f"in most of the recording and {describe_lag(part.here)} in {segments.where(part.which)}; no single shift "
+            "mends this: align the two clocks by their common events, at both ends"
         )
-    elif found := relations(turning):
-        yield _said_of(found)
-    elif (found := offset(turning)) is not None:
+    elif found := find_slope_change(turning):
+        yield _describe_slope_change(found)
+    elif (found := find_offset(turning)) is not None:
         if isinstance(found, tuple):
             segments, part = found
             yield (
@@ -470,30 +477,35 @@ def of_velocity(turning):
                 f"{segments.where(part.which)} and as at {-part.elsewhere:.3g} rad/s elsewhere: its zero has moved"
             )
         else:
-            remedy = f"; subtract {found:.3g} from velocity" if abs(turning.r) >= SURE else ""
+            remedy = f"; subtract {found:.3g} from velocity" if abs(turning.r) >= REMEDY_R else ""
             yield (
                 f"velocity has a constant offset: where it is {found:.3g} rad/s the recorded activity stands still "
                 f"(r {turning.r:.2f}){remedy}"
             )
 
 
-def in_time(lag):
+def describe_lag(lag):
     """A lag in words."""
     return f"{abs(lag):.2g} s {'before' if lag < 0 else 'after'} it"
 
 
-def _said_of(found):
+def _find_unrelated_side(found):
+    """Where the correlation is the smaller one, in words, and both. found: `find_slope_change`'s."""
+    segments, part, here, elsewhere = found
+    others = np.setdiff1d(np.arange(segments.count), part.which)
+    return (segments.where(part.which if abs(here) < abs(elsewhere) else others), *sorted((here, elsewhere), key=abs))
+
+
+def _describe_slope_change(found):
     """The sentence on `relations`' finding."""
     segments, part, here, elsewhere = found
-    where = segments.where(part.which)
-    if min(abs(here), abs(elsewhere)) < 0.6 * max(abs(here), abs(elsewhere)):
-        others = np.setdiff1d(np.arange(segments.count), part.which)
-        where = segments.where(part.which if abs(here) < abs(elsewhere) else others)
-        low, high = sorted((here, elsewhere), key=abs)
+    where, low, high = _find_unrelated_side(found)
+    if abs(low) < 0.6 * abs(high):
         return (
             f"velocity: the recorded activity of {where} does not turn with it (r {low:.2f}, in the others "
             f"{high:.2f}); is the velocity there that of other trials or times"
         )
+    where = segments.where(part.which)
     if part.here * part.elsewhere < 0:
         return (
             f"velocity: the recorded activity turns with it in one part of the recording and against it in the other "
@@ -502,7 +514,7 @@ def _said_of(found):
     times = part.here / part.elsewhere
     if not part.steady:
         remedy = "; it changes little by little, as no single factor mends"
-    elif min(abs(here), abs(elsewhere)) >= SURE:
+    elif min(abs(here), abs(elsewhere)) >= REMEDY_R:
         remedy = f": multiply velocity by {times:.3g} there, unless the animal's gain changed"
     else:
         remedy = ""
@@ -512,24 +524,21 @@ def _said_of(found):
     )
 
 
-def of_heading(turning):
+def check_heading(turning):
     """Where the given heading does not turn with the velocity. turning: of the heading.
 
     Yields: at most one sentence.
     """
-    found = relations(turning)
-    if found and min(abs(found[2]), abs(found[3])) < 0.8 * max(abs(found[2]), abs(found[3])):
-        segments, part, here, elsewhere = found
-        others = np.setdiff1d(np.arange(segments.count), part.which)
-        where = segments.where(part.which if abs(here) < abs(elsewhere) else others)
-        low, high = sorted((here, elsewhere), key=abs)
+    found = find_slope_change(turning)
+    where, low, high = _find_unrelated_side(found) if found else ("", 0.0, 0.0)
+    if abs(low) < 0.8 * abs(high):
         yield (
             f"heading of {where} does not turn with velocity (r {low:.2f}, in the others {high:.2f}), though the "
             "recorded activity does: it is of other trials or times, or the tracker was lost; leave heading out"
         )
 
 
-def of_place(places, heading, divided):
+def check_place(places, heading, divided):
     """Where the place that the activity points to, relative to the heading, changes once. Yields: at most one sentence.
 
     places, heading: (trials, steps, D) rad. Where it differs from trial to trial anyway, or moves little by little,
@@ -546,7 +555,7 @@ def of_place(places, heading, divided):
             each = (sums[0] + 1j * sums[1]) / np.maximum(sums[2], 1)
             sides = [(k, each[:k].mean(), each[k:].mean()) for k in range(count // 6 + 2, count - count // 6 - 1)]
             k, before, after = max(sides, key=lambda one: abs(one[1]) + abs(one[2]), default=(0, 0, 0))
-            if min(abs(before), abs(after)) < ALIGNED:
+            if min(abs(before), abs(after)) < MIN_RESULTANT:
                 continue
             near = max(2, count // 6)
             turned, at_once = np.angle(after / before), np.angle(each[k : k + near].sum() / each[k - near : k].sum())

@@ -304,7 +304,7 @@ def scores(metrics):
 
 def trust(rec, metrics):
     """Whether the recording is one that such a fit can explain."""
-    turning = check.of_first(measures.tables_of(metrics, "turning")[0])
+    turning = check.first_component(measures.tables_of(metrics, "turning")[0])
     if turning["r"] is None:
         yield "The activity or the velocity never turns, so that the recording does not say how one moves the other."
     else:

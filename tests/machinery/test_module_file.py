@@ -30,7 +30,7 @@ def test_reader_counts_cuts_and_finds_the_spacing(path, module_session, tmp_path
     assert "80 cells" in said
     assert "spacing 0.5" in said
     rec = recordings.load(out)
-    assert list(check.before(rec, out, 0.2, 60)) == []
+    assert list(check.find_warnings(rec, out, 0.2, 60)) == []
     assert rec.dt == pytest.approx(0.02)
     assert rec.heading is None
     assert rec.valid.sum() * rec.dt == pytest.approx(490, abs=12)  # 10 s without a rat, and what is cut beside them
