@@ -212,7 +212,10 @@ class Activity:
             refined = split_by_delay(aligned.measure_delays() + np.where(found[-1], steps * self.rec.dt, 0.0))
             if refined is None:
                 break
+            settled = round(refined[0] / self.rec.dt) == steps
             found, explained = refined, aligned.explained
+            if settled:
+                break
         return found
 
 
