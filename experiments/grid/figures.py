@@ -11,9 +11,11 @@ def figure(results):
     drawn, axes = plt.subplots(2, 4, figsize=(14, 6))
     arrays, even = {k: np.array(v) for k, v in results["drawn"].items()}, results["cases"]["uniform"]
     shown = lambda x: np.where(np.asarray(x) == -9, np.nan, x).T  # noqa: E731
-    axes[0, 0].imshow(shown(arrays["map"]), origin="lower", cmap="viridis", vmin=0)
+    image = axes[0, 0].imshow(shown(arrays["map"]), origin="lower", cmap="viridis", vmin=0)
+    drawn.colorbar(image, ax=axes[0, 0], fraction=0.046, pad=0.03, label="mean rate")
     axes[0, 0].set(title="(a) rate map of a cell, box of 1.5 m", xticks=[], yticks=[])
-    axes[0, 1].imshow(shown(arrays["repeats"]), origin="lower", cmap=figures.DIVERGING, vmin=-1, vmax=1)
+    image = axes[0, 1].imshow(shown(arrays["repeats"]), origin="lower", cmap=figures.DIVERGING, vmin=-1, vmax=1)
+    drawn.colorbar(image, ax=axes[0, 1], fraction=0.046, pad=0.03, label="correlation")
     axes[0, 1].set(title="(b) its autocorrelogram", xticks=[], yticks=[])
     sheets.sheet(axes[0, 2], arrays["bump"], "(c) the bump on the sheet", vmin=0)
     true, fitted = arrays["gate"]
