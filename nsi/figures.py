@@ -394,11 +394,11 @@ def animate_sheet(data, path, geometry, trial=0, every=15, frames=60):
         line.set_data(*position[trial, : t + 1].T)
         now.set_data(*position[trial, t : t + 1].T)
         some = before[: round(len(before) * t / max(1, moments[-1]))]
-        seen = [
+        visited = [
             (position[trial, : t + 1], rates[trial, : t + 1, cell]),
             *((position[k], rates[k, :, cell]) for k in some),
         ]
-        where, fired = (np.concatenate(parts) for parts in zip(*seen, strict=True))
+        where, fired = (np.concatenate(parts) for parts in zip(*visited, strict=True))
         visits, *edges = np.histogram2d(*where.T, side + 14, (limits["xlim"], limits["ylim"]))
         sums, *_ = np.histogram2d(*where.T, edges, weights=fired)
         with np.errstate(invalid="ignore"):

@@ -48,20 +48,20 @@ def draw(held_out, geometry, places, networks, found, metrics, warmup):
     # a layout that is computed takes as long as all else
     plt.rcParams.update({"figure.constrained_layout.use": False, **MARGINS})
     net, order = networks[0], geometry.order(places)
-    seen = dict.fromkeys(SEE)
-    seen["recording"] = recording(held_out, geometry, places, order)
-    seen["prediction"] = predicted(held_out, net, geometry, places, order, warmup)
-    seen["error"] = error(metrics["heading_error"])
-    seen["connectivity"] = weights(net, found, order)
+    drawn = dict.fromkeys(SEE)
+    drawn["recording"] = recording(held_out, geometry, places, order)
+    drawn["prediction"] = predicted(held_out, net, geometry, places, order, warmup)
+    drawn["error"] = error(metrics["heading_error"])
+    drawn["connectivity"] = weights(net, found, order)
     if found is not None:
-        seen["profiles"] = profiles(found, geometry, places, order)
+        drawn["profiles"] = profiles(found, geometry, places, order)
     if len(net.b) > net.n:
-        seen["inputs"] = inputs(net, held_out, geometry, places)
+        drawn["inputs"] = inputs(net, held_out, geometry, places)
     first = f". Drawn is the first of {len(networks)} replicas" if len(networks) > 1 else ""
     see = SEE | {name: SEE[name] + first for name in ("prediction", "inputs")}
     if found is not None and "W_replicas_se" in found:
         see["connectivity"] += ". On the right, the s.d. of each weight over the replicas"
-    return [(name, see[name], figure) for name, figure in seen.items() if figure is not None]
+    return [(name, see[name], figure) for name, figure in drawn.items() if figure is not None]
 
 
 def recording(rec, geometry, places, order):
