@@ -6,12 +6,13 @@
 The steps, each a module: kinetics (response function, scale, alpha, mechanism, by likelihood), signals (what the
 currents are a linear combination of), copies (hidden neurons that copy the recorded activity), regression (the unbiased
 estimate and its standard errors), prior (the best estimate), intervals (calibration by a recording simulated from the
-estimate itself), gate (is there one at all); estimator has them in order. docs/method.md has the equations.
+estimate itself), gate (is there one at all); estimator has them in order. Recordings with measurement noise are
+smoothed first (smoothing, observations). docs/method.md has the equations.
 """
 
 from importlib import import_module
 
 
 def __getattr__(name):
-    """`estimate`, `Estimate`, `Fit` and whatever else estimator has, which is imported when it is first asked for."""
-    return getattr(import_module("nsi.estimation.estimator"), name)
+    """`estimate`, and `Estimate`, `Fit` and whatever else estimator has, which is imported when it is first asked for."""
+    return getattr(import_module(f"nsi.estimation.{'observations' if name == 'estimate' else 'estimator'}"), name)

@@ -74,6 +74,7 @@ class Estimate:
     calibration: dict  # what a recording simulated from the estimate needed (intervals.py), {} if none was made
     network: Network | None  # recorded neurons and copies, as a network to run; None where it cannot be one
     probability: np.ndarray | None = None  # (N, N), that there is a connection; None where geometry sets the prior
+    measurement_noise: float = 0.0  # s.d. of noise of the rates that does not enter currents, 0 without
 
     def arrays(self):
         """What connectivity.npz holds. Returns: dict."""

@@ -11,6 +11,7 @@ A recording is an `.npz` file of plain arrays (no pickles):
     lengths    (trials,)            optional, the steps that each trial really has; what follows them is padding
     animal     (trials,)            optional, names or numbers of the animals, which a bootstrap draws whole (or `fly`)
     driven     (N,)                 optional, which of the observed neurons receive the velocity themselves; else none
+    spikes     (trials, steps, N)   counts of spikes, in the place of rates
 
 A simulation adds its ground truth (`true_W`, `true_W_in`, `true_b`, `true_gate`, `true_orders`, `hidden_rates`), and a
 recording may hold other neurons back for a test (`held_out_rates`). `load` never reads these, so that no fit can;
@@ -21,6 +22,7 @@ import hashlib
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 
 from nsi import files
 from nsi.errors import BadInput
@@ -29,6 +31,7 @@ from nsi.geometry import RING
 
 TRUTH = ("true_W", "true_W_in", "true_b", "true_gate", "true_orders", "hidden_rates")
 OUTLYING = 10
+SPIKE_WINDOW, HIGH_RATE = 3, 0.8  # steps, s.d. of the smoothing; what a neuron's 99th percentile is scaled to
 
 
 @dataclass
@@ -45,6 +48,7 @@ class Recording:
     animal: np.ndarray | None = None  # (trials,) int, which one
     driven: np.ndarray | None = None  # (N,) bool, None where no neuron is
     decoded: bool = False  # whether the velocity is the activity's own turning
+    spikes: np.ndarray | None = None  # (trials, steps, N) float32, counts, of which `rates` are a smoothed version
 
     @property
     def valid(self):
@@ -59,7 +63,9 @@ class Recording:
 
     def arrays(self):
         """The arrays with a trial axis, by name; absent ones are None."""
-        return {k: getattr(self, k) for k in ("rates", "velocity", "heading", "stimulus", "lengths", "animal")}
+        return {
+            k: getattr(self, k) for k in ("rates", "velocity", "heading", "stimulus", "lengths", "animal", "spikes")
+        }
 
 
 def load(path):
@@ -70,14 +76,19 @@ def load(path):
     """
     with files.Archive(path) as file:
         lengths = _lengths(path, file) if "lengths" in file else None
-        rates = _array(path, file, "rates", 3, lengths=lengths)
+        spikes = _counts(path, file, lengths) if "spikes" in file and "rates" not in file else None
+        rates = _array(path, file, "rates", 3, lengths=lengths) if spikes is None else rates_of_counts(spikes, lengths)
         trials, steps, _ = rates.shape
         if min(rates.shape) == 0:
             raise BadInput(f"{path}: rates is empty, shape {rates.shape}; expected (trials, steps, N)")
-        if rates.min() < 0:
-            raise BadInput(f"{path}: rates has negative values (down to {rates.min():.3g}); expected firing rates >= 0")
+        if rates.min() < 0 and not _may_be_noise(rates):
+            raise BadInput(
+                f"{path}: rates has negative values (down to {rates.min():.3g}); expected firing rates >= 0, but for "
+                "measurement noise about 0"
+            )
         if rates.max() == 0:
-            raise BadInput(f"{path}: rates is 0 everywhere; expected neurons that fire")
+            key = "rates" if spikes is None else "spikes"
+            raise BadInput(f"{path}: {key} is 0 everywhere; expected neurons that fire")
         dt = _positive(path, file, "dt")
         decoded = "velocity" not in file
         velocity = own_turning(rates, dt, lengths) if decoded else None
@@ -93,7 +104,40 @@ def load(path):
         driven = _driven(path, file, rates.shape[-1]) if "driven" in file else None
     if tau is not None and tau < dt:
         raise BadInput(f"{path}: tau is {tau:g} s, shorter than dt = {dt:g} s; expected tau >= dt")
-    return Recording(rates, velocity, dt, heading, tau, stimulus, lengths, animal, driven, decoded)
+    return Recording(rates, velocity, dt, heading, tau, stimulus, lengths, animal, driven, decoded, spikes)
+
+
+def rates_of_counts(counts, lengths=None):
+    """Counts of spikes smoothed over SPIKE_WINDOW steps, each neuron scaled so that its high rates come to HIGH_RATE,
+    for what takes rates; the estimate itself reads the counts. counts: (trials, steps, N); lengths: (trials,) or None.
+    Returns: float32 of the same shape."""
+    rates = gaussian_filter1d(counts.astype(np.float32), SPIKE_WINDOW, axis=1)
+    recorded = (
+        np.arange(counts.shape[1]) < (np.full(len(counts), counts.shape[1]) if lengths is None else lengths)[:, None]
+    )
+    if not rates[recorded].size:
+        return rates
+    high = np.quantile(rates[recorded], 0.99, axis=0)
+    rates *= np.float32(HIGH_RATE) / np.where(high > 0, high, np.inf).astype(np.float32)
+    rates[~recorded] = 0
+    return rates
+
+
+def _counts(path, file, lengths):
+    spikes = _array(path, file, "spikes", 3, lengths=lengths)
+    if spikes.size and (spikes.min() < 0 or (spikes != np.round(spikes)).any()):
+        raise BadInput(
+            f"{path}: spikes has values that are no counts; expected whole numbers >= 0, the spikes of each step: give "
+            "firing rates as `rates`"
+        )
+    return spikes
+
+
+def _may_be_noise(rates):
+    """Whether negative rates are few and small enough to be noise about 0."""
+    some = rates[:: max(1, rates.shape[0] // 20)]
+    low, high = np.quantile(some, [0.01, 0.99])
+    return rates.min() >= -high and low >= -high / 2
 
 
 def own_turning(rates, dt, lengths=None):

@@ -1,0 +1,350 @@
+"""The estimate from observations with noise of their own: rates with measurement noise, or counts of spikes.
+
+The recording is smoothed (smoothing.py), and the states u are those of the smoothed rates: their error is what the
+smoothing left out, hence uncorrelated with them (Berkson 1950), so that it does not bias a regression on them. The
+observations y, not the smoothed rates, are what is explained. With m and V the mean and variance of an observation,
+linearised at the smoothed current x,
+
+    y = m(phi(x)) + m' phi'(x) (X w - x) + noise,      weight (m' phi')^2 / V
+
+so that each neuron's regression is a weighted one of x + (y - m) / m' phi'. States and weights are estimated in turn,
+ALTERNATIONS times: the weights predict currents, whose rates make the next states.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+from scipy.linalg import cho_solve
+from scipy.linalg.blas import dsyrk
+
+from nsi import geometry as shapes
+from nsi import response
+from nsi.estimation import estimator, regression
+from nsi.estimation.copies import fit_copies
+from nsi.estimation.estimator import (
+    ALPHA_TRIALS,
+    COARSE_ALPHAS,
+    Fit,
+    assemble,
+    compare_residuals,
+    find_places,
+    read_certainty,
+)
+from nsi.estimation.gate import gate_test
+from nsi.estimation.intervals import Simulated, calibrate
+from nsi.estimation.kinetics import MECHANISMS, Kinetics, parabola, surely_better
+from nsi.estimation.signals import LEADING, hidden_signals, leading_directions, multiplied_signals, settled, state_of
+from nsi.estimation.smoothing import Noise, guess_phase, smooth, smoothed_rate, track
+
+MIN_NOISE, MIN_SILENT = 0.04, 0.1  # s.d. relative to the highest rates; that of silent neurons relative to it
+CLIPPED_ZEROS = 0.2  # share of exact zeros from which on noise was cut off at 0
+WHITE = 0.1  # largest autocorrelation at lag 1 of what is measurement noise
+LOWEST_CURRENT, HIGHEST_CURRENT = 0.06, 1.8  # of samples; above the second the copies are not fitted
+HIGHEST_SILENT = -0.05  # smoothed current below which a neuron surely is silent
+ALTERNATIONS = 3  # of weights given the states and states given the weights
+MAX_SAMPLES = 60_000  # steps of all trials, evenly thinned
+NOISE_ROUNDS = 2  # of smoothing with the noise that the last round left
+PHASE_BINS = 40
+PEAK_RATES = 0.97, 0.92, 0.85, 0.75, 0.6  # rates that the highest counts may stand for; the first one is a first guess
+TRIAL_PROCESS_NOISE = 0.02  # s.d. of the currents in a first simulation, from whose diffusion it is scaled
+MISFIT = 1.25  # mean square of weighted residuals above which the description does not fit
+
+
+class Observed(Fit):
+    """One noisy recording's regression. `rec` has the smoothed rates."""
+
+    def __init__(self, rec, observed, smoothed, noise, kinetics, geometry, places, with_copies=True):
+        """rec: Recording; observed: (trials, steps, n); smoothed: Smoothed; noise: Noise."""
+        alpha, v = kinetics.alpha, rec.velocity
+        self.rec, self.kinetics, self.geometry, self.places = (
+            replace(rec, rates=smoothed.rates),
+            kinetics,
+            geometry,
+            places,
+        )
+        u, x = state_of(smoothed.rates, alpha), smoothed.current
+        first = settled(alpha, u.shape[1])
+        usable = (x > LOWEST_CURRENT) & rec.valid[..., None]
+        usable[:, :first] = False
+        self.directions, self.copies = leading_directions(u, rec.valid, LEADING), None
+        if kinetics.mechanism == "hidden neurons":
+            if with_copies:
+                used = usable & (x < HIGHEST_CURRENT)
+                self.copies = fit_copies(u, v, x, used, alpha, geometry, places, None)
+            signals = hidden_signals(u, v, alpha, self.directions, self.copies, geometry, places)
+        else:
+            signals = multiplied_signals(u, v, alpha, self.directions)
+        self.signals, self.u = signals, u[:, first:]
+        self.maps = self._maps(v[:, first:], rec.valid[:, first:])
+        self.first, self.predictors = first, signals.x
+        thin = max(1, round(rec.valid.sum() / MAX_SAMPLES))
+        late = slice(first, None, thin)
+        x, r, y, usable = x[:, late], smoothed.rates[:, late], observed[:, late], usable[:, late]
+        slope = response.slope(r) * noise.slope(r)
+        weight = np.where(usable, slope**2 / noise.variance(r), 0.0).astype(np.float32)
+        target = np.where(usable, x + (y - noise.mean(r)) / np.maximum(slope, 1e-6), 0.0).astype(np.float32)
+        self.signals = signals._replace(x=np.ascontiguousarray(signals.x[:, ::thin]))
+        flat = lambda a: np.ascontiguousarray(a.reshape(-1, a.shape[-1]))  # noqa: E731
+        trials, steps = weight.shape[:2]
+        pieces = max(1, -(-regression.CLUSTERS // trials))
+        starts = np.arange(trials)[:, None] * steps + np.arange(pieces) * steps // pieces
+        self.weight = flat(weight)
+        self.samples = regression.Samples(flat(self.signals.x), self.weight > 0, flat(target), starts.ravel())
+        self.sums = self._moments()
+
+    def _moments(self):
+        """Weighted sums. Returns: regression.Moments."""
+        x, y, weight = self.samples.x, self.samples.y, self.weight
+        xy, xx = np.zeros((x.shape[1], y.shape[1])), {}
+        for k in range(0, len(x), 8192):
+            part = slice(k, k + 8192)
+            xy += x[part].T.astype(np.float64) @ (weight[part] * y[part]).astype(np.float64)
+        for j in np.flatnonzero(self.samples.known()):
+            at = np.flatnonzero(weight[:, j])
+            scaled = (x[at] * np.sqrt(weight[at, j])[:, None]).astype(np.float64)
+            xx[j] = regression.symmetric(dsyrk(1.0, scaled.T, lower=True))
+        yy = np.einsum("sn,sn,sn->n", y, y, weight, dtype=np.float64)
+        return regression.Moments(xx, xy, yy, self.samples.counts)
+
+    def unbiased(self):
+        """regression.LeastSquares, weighted; standard errors as there."""
+        samples, sums = self.samples, self.sums
+        q, n = sums.xy.shape
+        weights, variance = np.full((q, n), np.nan), np.full(n, np.nan)
+        errors = [np.full((len(L), n), np.inf) for L in self.maps]
+        factors = {j: regression.factorise(G) for j, G in sums.xx.items()}
+        for j, factor in factors.items():
+            weights[:, j] = cho_solve(factor, sums.xy[:, j], check_finite=False)
+            variance[j] = max(0.0, sums.yy[j] - weights[:, j] @ sums.xy[:, j]) / max(1, sums.counts[j] - q)
+        left = samples.residuals(np.nan_to_num(weights)) * self.weight
+        pieces = np.split(np.arange(len(samples.x)), samples.starts[1:])
+        scores = np.stack([left[piece].T @ samples.x[piece] for piece in pieces]).astype(np.float64)
+        larger = len(pieces) / max(1, len(pieces) - 1)
+        for j, factor in factors.items():
+            B = regression.inverse(factor)
+            clustered = scores[:, j] @ B
+            for L, se in zip(self.maps, errors, strict=True):
+                classical = variance[j] * np.einsum("mq,mq->m", L @ B, L)
+                se[:, j] = np.sqrt(np.maximum(classical, larger * ((clustered @ L.T) ** 2).sum(0)))
+        return regression.LeastSquares(weights, variance, errors)
+
+    def smoothed_by(self, weights, smoothed):
+        """The currents and rates that the estimate predicts from the states so far, in the place of the smoothed ones.
+        Silent neurons keep theirs: their currents do not show. weights: (q, n). Returns: Smoothed."""
+        x, first = smoothed.current.copy(), self.first
+        predicted = self.predictors @ weights.astype(np.float32)
+        x[:, first:] = np.where(x[:, first:] > HIGHEST_SILENT, predicted, x[:, first:])
+        rates = smoothed_rate(x).astype(np.float32)
+        rates[~self.rec.valid] = 0
+        return smoothed._replace(current=x, rates=rates)
+
+    def residuals(self):
+        """Weighted residuals under the best weights without copies' prior, as `Fit.residuals`."""
+        e, used, first = super().residuals()
+        return e * np.sqrt(self.weight).reshape(e.shape), used, first
+
+
+def find_noise(rec):
+    """The measurement noise of a recording, or None where there is none to speak of.
+
+    A sample less the mean of its two neighbours has 1.5 times the noise's variance, in silent neurons (of which exact
+    rates are 0) as in the most active ones (whose rates are saturated). Returns: Noise or None."""
+    if rec.spikes is not None:
+        return Noise("poisson", scale=0.0)
+    y = rec.rates
+    if y.shape[1] < 3:
+        return None
+    around = (y[:, :-2] + y[:, 2:]) / 2
+    apart = y[:, 1:-1] - around
+    valid = rec.valid[:, 2:]
+    around, apart = around[valid], apart[valid]
+    thin = max(1, len(around) // 20_000)
+    around, apart, y = around[::thin], apart[::thin], y[rec.valid][::thin]
+    low, high, top = *np.quantile(around, [0.3, 0.95]), np.quantile(y, 0.99)
+    active = 1.4826 * np.median(np.abs(apart[around >= high])) / np.sqrt(1.5)
+    silent = np.median(np.abs(apart[around <= low])) / np.sqrt(1.5)
+    if active < MIN_NOISE * top or silent < MIN_SILENT * active:
+        return None
+    clipped = y.min() == 0 and np.mean(y == 0) > CLIPPED_ZEROS
+    return Noise("clipped" if clipped else "gaussian", sd=float(active))
+
+
+def peak_counts(rec, places):
+    """Mean counts of a step at the top of the tuning curve over the bump's phase, as a first guess has it."""
+    counts = rec.spikes[rec.valid]
+    phase = guess_phase(rec.spikes, places, rec.dt)[rec.valid]
+    angle = (phase[:, None] - places[:, 0]) % (2 * np.pi)
+    bins = (angle * (PHASE_BINS / (2 * np.pi))).astype(int).ravel() % PHASE_BINS
+    total, number = np.bincount(bins, counts.ravel(), PHASE_BINS), np.bincount(bins, minlength=PHASE_BINS)
+    return float((total / np.maximum(number, 1)).max())
+
+
+class Smoother:
+    """Smooths a recording, and recordings simulated from its estimate, in the same way."""
+
+    def __init__(self, rec, alpha, places, noise):
+        self.rec, self.alpha, self.places, self.noise = rec, alpha, places, noise
+        if rec.spikes is not None:
+            self.noise = noise._replace(scale=peak_counts(rec, places) / PEAK_RATES[0])
+            self.observed = rec.spikes / np.float32(self.noise.scale)
+            self.smoothed = self(self.observed)
+            return
+        self.observed = rec.rates
+        for _ in range(NOISE_ROUNDS):
+            self.smoothed = self(self.observed)
+            self.noise = noise._replace(sd=self._left(self.observed))
+
+    def rescale(self, peak):
+        """Take the highest counts for a rate of `peak` in the place of the first of PEAK_RATES, in place; smoothed
+        rates become those of the same counts."""
+        ratio = np.float32(peak / PEAK_RATES[0])
+        rates = np.minimum(self.smoothed.rates * ratio, np.float32(0.995))
+        current = np.where(rates > LOWEST_CURRENT / 2, np.arctanh(rates), self.smoothed.current)
+        self.smoothed = self.smoothed._replace(rates=rates, current=current.astype(np.float32))
+        self.noise = self.noise._replace(scale=self.noise.scale / float(ratio))
+        self.observed = self.observed * ratio
+
+    def __call__(self, observed):
+        return smooth(observed, self.rec.velocity, self.places, self.alpha, self.rec.dt, self.noise, self.rec.valid)
+
+    def _left(self, observed):
+        """S.d. of what smoothing leaves of samples that noise did not cut off."""
+        clear = self.smoothed.rates[self.rec.valid] > 3 * self.noise.sd
+        return float(np.std((observed - self.smoothed.rates)[self.rec.valid][clear]))
+
+    def autocorrelation(self):
+        """Of what smoothing leaves, at lag 1: that of measurement noise is 0."""
+        e = np.where(self.rec.valid[..., None], self.observed - self.noise.mean(self.smoothed.rates), 0.0)
+        return float((e[:, 1:] * e[:, :-1]).sum() / max((e**2).sum(), 1e-30))
+
+    def alternate(self, observed, smoothed, kinetics, geometry):
+        """States and weights in turn: weights given the smoothed states, states as the weights predict them from the
+        states before. Returns: Observed, regression.LeastSquares, prior.Posterior, of the last states."""
+        for left in reversed(range(ALTERNATIONS + 1)):
+            fit = self.refit(observed, smoothed, kinetics, geometry)
+            plain = fit.unbiased()
+            best = fit.best(plain.variance)
+            if left:
+                smoothed = fit.smoothed_by(best.weights, smoothed)
+        return fit, plain, best
+
+    def refit(self, observed, smoothed, kinetics, geometry, some=slice(None), **more):
+        """The regression of some trials. Returns: Observed."""
+        part = smoothed._replace(current=smoothed.current[some], rates=smoothed.rates[some], phase=smoothed.phase[some])
+        rec, places = self.rec.trials(some), self.places
+        return Observed(rec, observed[some], part, self.noise, kinetics, geometry, places, **more)
+
+
+def choose(smoother, given, geometry):
+    """Mechanism, and alpha where it is not given, by the likelihood of the observations on some trials, without
+    copies. Returns: Kinetics."""
+    some = slice(None, None, max(1, len(smoother.rec.rates) // ALPHA_TRIALS))
+    kinetics, fits = Kinetics(response.TANH, given or 0.2, 0.0, MECHANISMS[0], {"response": "cannot tell"}), {}
+    for a in COARSE_ALPHAS if given is None else (given,):
+        for mechanism in MECHANISMS:
+            asked = kinetics._replace(alpha=a, mechanism=mechanism)
+            fit = smoother.refit(smoother.observed, smoother.smoothed, asked, geometry, some, with_copies=False)
+            fits[a, mechanism] = fit.residuals()
+    likelihoods = compare_residuals(fits)
+    a, mechanism = max(likelihoods, key=lambda key: likelihoods[key].sum())
+    other = max((key for key in likelihoods if key[1] != mechanism), key=lambda key: likelihoods[key].sum())
+    clear = surely_better(likelihoods[a, mechanism], likelihoods[other])
+    se = 0.0
+    if given is None:
+        a, se = parabola({k: v for (k, m), v in likelihoods.items() if m == mechanism}, a, a / 2)
+    verdicts = kinetics.verdicts | {"mechanism": mechanism if clear else "cannot tell"}
+    return kinetics._replace(alpha=a, alpha_se=se, mechanism=mechanism, verdicts=verdicts)
+
+
+def choose_peak(smoother, kinetics, geometry):
+    """Choose the rate that the highest counts stand for, by the likelihood of the counts on some trials, and rescale
+    the smoother by it. Returns: whether it is another than the first guess."""
+    some = slice(None, None, max(1, len(smoother.rec.rates) // ALPHA_TRIALS))
+    first, fits = (smoother.smoothed, smoother.noise, smoother.observed), {}
+    for peak in PEAK_RATES:
+        smoother.smoothed, smoother.noise, smoother.observed = first
+        smoother.rescale(peak)
+        fit = smoother.refit(smoother.observed, smoother.smoothed, kinetics, geometry, some, with_copies=False)
+        fits[peak] = fit.residuals()
+    likelihoods = compare_residuals(fits)
+    best = max(PEAK_RATES, key=lambda peak: likelihoods[peak].sum())
+    if not surely_better(likelihoods[best], likelihoods[PEAK_RATES[0]]):
+        best = PEAK_RATES[0]
+    smoother.smoothed, smoother.noise, smoother.observed = first
+    smoother.rescale(best)
+    return best != PEAK_RATES[0]
+
+
+def estimate(rec, alpha=None, geometry=None, places=None, calibrated=True, seed=0):
+    """Estimate the connections that made a recording, whether or not its rates have measurement noise. Arguments and
+    Returns: as `estimator.estimate`, for which noisy recordings of a ring are no case."""
+    noise = find_noise(rec)
+    if noise is not None:
+        geometry = shapes.of(rec) if geometry is None else geometry
+        if geometry.dimensions == 1 and rec.stimulus is None and rec.driven is None:
+            given = alpha or (rec.dt / rec.tau if rec.tau else None)
+            found = estimate_observed(rec, noise, given, geometry, places, calibrated, seed)
+            if found is not None:
+                return found
+    return estimator.estimate(rec, alpha, geometry, places, calibrated, seed)
+
+
+def estimate_observed(rec, noise, given, geometry, places, calibrated=True, seed=0):
+    """Estimate from noisy observations of a ring. noise: Noise, a first guess; given: alpha or None; the rest as
+    `estimate`. Returns: Estimate, or None where what smoothing leaves is no measurement noise."""
+    if places is None:
+        places = find_places(rec, geometry)
+    smoother = Smoother(rec, given or 0.2, places, noise)
+    if smoother.autocorrelation() > WHITE:
+        return None
+    kinetics = choose(smoother, given, geometry)
+    if rec.spikes is not None and choose_peak(smoother, kinetics, geometry):
+        smoother.smoothed = smoother(smoother.observed)
+    fit, plain, best = smoother.alternate(smoother.observed, smoother.smoothed, kinetics, geometry)
+    found = assemble(fit, plain, best, given is not None)
+    found.measurement_noise = smoother.noise.sd
+    cleaned = replace(rec, rates=smoother.smoothed.rates)
+    found.verdicts["gate"], found.gate_p = gate_test(cleaned, kinetics.alpha, kinetics.response, seed)
+    dispersion = float(np.nanmedian(plain.variance)) if fit.sums.xx else np.inf
+    if calibrated and fit.sums.xx:
+        found.calibrate(_calibrate(fit, smoother, best, seed))
+    fits = dispersion < MISFIT and all(np.isfinite(f) for f in found.calibration.get("factors", {}).values())
+    found.verdicts["description"] = "fits" if fits else "does not fit"
+    if not fits:
+        for name in ("W_se", "total_se", "gate_se"):
+            setattr(found, name, np.full_like(getattr(found, name), np.inf))
+    found.identifiable, found.resolved = read_certainty(found.W, found.W_unbiased, found.W_se, geometry, places)
+    return found
+
+
+def _calibrate(fit, smoother, best, seed):
+    """`intervals.calibrate` with recordings that are observed and smoothed as this one was."""
+    n, rng = len(fit.places), np.random.default_rng(seed + 1)
+
+    def refit(simulated):
+        observed = smoother.noise.draw(np.clip(simulated.rates, 0, None), rng)
+        return smoother.alternate(observed, smoother(observed), fit.kinetics, fit.geometry)[0]
+
+    variance = np.full(n, process_noise(fit, best, smoother, seed) ** 2)
+    calibration = calibrate(fit, refit, best, variance, seed)
+    # the simulated recording knows of no misfit of the smoothing: it only ever widens intervals
+    return calibration | {"factors": {k: max(1.0, f) for k, f in calibration["factors"].items()}}
+
+
+def process_noise(fit, best, smoother, seed):
+    """S.d. of the currents' noise under which a bump simulated from the fit diffuses as the recorded one does."""
+    some = slice(None, None, max(1, len(smoother.rec.rates) // ALPHA_TRIALS))
+    rec = fit.rec
+    fit.rec = rec.trials(some)
+    with np.errstate(all="ignore"):
+        rates = Simulated(fit, best.weights, TRIAL_PROCESS_NOISE, seed).recording.rates
+    fit.rec = rec
+    if not np.isfinite(rates).all():
+        return TRIAL_PROCESS_NOISE
+    part = smoother.rec.trials(some)
+    phase = np.unwrap(np.angle(rates @ np.exp(1j * smoother.places[:, 0])), axis=1)
+    alpha, v = smoother.alpha, part.velocity
+    moved = np.concatenate([v, state_of(v, alpha), state_of(state_of(v, alpha), alpha)], -1)
+    exact = lambda theta, t: phase[:, t] - theta  # noqa: E731
+    diffusion = track(phase, exact, np.full(phase.shape, 1e-6), moved, part.dt, part.valid)[2]
+    return TRIAL_PROCESS_NOISE * float(np.clip(np.sqrt(smoother.smoothed.diffusion / diffusion), 0.1, 3.0))

@@ -1,0 +1,268 @@
+"""Smooth a noisy recording of a ring: the bump's phase, and each neuron's current as a function of phase and velocity.
+
+    phase:    theta[t+1] = theta[t] + dt c @ (v, F v, F F v)[t] + N(0, q)         Kalman smoother (Rauch et al. 1965)
+    tuning:   r_j[t] = phi(x_j[t]),   x_j[t] = sum_k (a_k @ h[t]) f_k(theta[t] - place_j)
+    h:        polynomials of v, F v and F F v, the velocity filtered by one synapse and by two
+
+Measurement noise of single samples averages out over neurons and time, since the activity has one degree of freedom
+besides the velocity. The coefficients a are shared by all neurons, in the likelihood of the samples (Gauss-Newton);
+each neuron's deviations from them have a Gaussian prior whose variance is estimated by the method of moments.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+from scipy.special import ndtr
+
+from nsi.estimation.signals import state_of
+
+HARMONICS, OWN_HARMONICS = 5, 4  # Fourier terms of the current over phase, shared by all neurons and of each one
+SOFTNESS = 0.03  # of the threshold, in units of the current: noise of the current blurs it
+POOLED_SAMPLES, MAX_POOLED_SAMPLES = 300_000, 600_000  # of all neurons, for noise of s.d. 0.1; for more, at most
+STEPS, HALVINGS, FIRST_STEPS = 20, 6, 4  # of Gauss-Newton; the first ones fit constant and cosine alone
+DAMPING, CONVERGED = 1e-4, 1e-6  # of the mean eigenvalue; relative improvement
+OWN_EVERY = 3  # steps, of which one is used for each neuron's deviations
+PHASE_WINDOW, INCREMENT = 0.04, 0.25  # s, of the first guess at the phase, and of increments that velocity explains
+DIFFUSIONS = 10.0 ** np.arange(-7, -2.9, 0.5)  # rad^2 a step, among which the likeliest is chosen
+FLOOR = 0.03  # rate below which a Poisson variance is not taken to fall
+
+
+class Noise(NamedTuple):
+    """What is observed of a rate r: kind "gaussian": r + sd e; "clipped": max(0, r + sd e); "poisson": counts / scale,
+    counts ~ Poisson(scale r)."""
+
+    kind: str
+    sd: float = 0.0
+    scale: float = 1.0
+
+    def mean(self, r):
+        """Expected observation."""
+        if self.kind != "clipped":
+            return r
+        z = r / self.sd
+        return r * ndtr(z) + self.sd * np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi)
+
+    def slope(self, r):
+        """Its derivative by r."""
+        return ndtr(r / self.sd) if self.kind == "clipped" else np.ones_like(r)
+
+    def variance(self, r):
+        """Of the observation."""
+        if self.kind == "poisson":
+            return np.maximum(r, FLOOR) / self.scale
+        if self.kind == "gaussian":
+            return np.full_like(r, self.sd**2)
+        z, m = r / self.sd, self.mean(r)
+        square = (r * r + self.sd**2) * ndtr(z) + r * self.sd * np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi)
+        return np.maximum(square - m * m, 0.1 * self.sd**2)
+
+    def draw(self, rates, rng):
+        """A noisy observation of rates."""
+        if self.kind == "poisson":
+            return (rng.poisson(self.scale * rates) / self.scale).astype(np.float32)
+        y = rates + np.float32(self.sd) * rng.standard_normal(rates.shape, np.float32)
+        return np.maximum(y, 0) if self.kind == "clipped" else y
+
+
+class Smoothed(NamedTuple):
+    """A smoothed recording."""
+
+    current: np.ndarray  # (trials, steps, n)
+    rates: np.ndarray  # (trials, steps, n), phi of it
+    phase: np.ndarray  # (trials, steps) rad
+    phase_sd: float  # rad, its posterior s.d.
+    diffusion: float  # rad^2 a step
+
+
+def smooth(observed, velocity, places, alpha, dt, noise, valid):
+    """Smooth noisy rates of a ring. observed: (trials, steps, n); velocity: (trials, steps, D), of which the first
+    component moves the bump; places: (n, 1) rad; valid: (trials, steps) bool. Returns: Smoothed."""
+    moved = np.concatenate([velocity, state_of(velocity, alpha), state_of(state_of(velocity, alpha), alpha)], -1)
+    z = observed @ np.exp(1j * places[:, 0]).astype(np.complex64)
+    phase = guess_phase(observed, places, dt)
+    turned = z * np.exp(-1j * phase)
+    amplitude = turned.real[valid].mean()
+    innovation = lambda theta, t: (z[:, t] * np.exp(-1j * theta)).imag / amplitude  # noqa: E731
+    error = np.full(phase.shape, max(float(np.var(turned.imag[valid])) / amplitude**2, 1e-9))
+    phase, _, _ = track(phase, innovation, error, moved, dt, valid)
+    h = features(velocity, alpha)
+    shared = tune(observed, phase, h, places, noise, valid)
+    # once more, each neuron weighted by what it says of the phase
+    shift = 1e-3
+    ahead, behind = (currents(shared, phase + s, h, places) for s in (shift, -shift))
+    r = smoothed_rate((ahead + behind) / 2)
+    by_phase = noise.slope(r) * (smoothed_rate(ahead) - smoothed_rate(behind)) / (2 * shift)
+    weight = by_phase / noise.variance(r)
+    information = np.maximum((weight * by_phase).sum(-1), 1e-9)
+    correction = (weight * (observed - noise.mean(r))).sum(-1) / information
+    target = phase + correction
+    again = lambda theta, t: target[:, t] - theta  # noqa: E731
+    phase, variance, diffusion = track(phase, again, 1 / information, moved, dt, valid)
+    del ahead, behind, r, by_phase, weight
+    shared = tune(observed, phase, h, places, noise, valid, shared)
+    x = currents(shared, phase, h, places)
+    x += deviations(observed, x, phase, h, places, noise, valid)
+    rates = smoothed_rate(x).astype(np.float32)
+    rates[~valid] = 0
+    return Smoothed(x, rates, phase, float(np.sqrt(variance[valid].mean())), diffusion)
+
+
+def guess_phase(observed, places, dt):
+    """Population-vector angle of the observations, blurred over time. Returns: (trials, steps) rad, unwrapped."""
+    z = observed @ np.exp(1j * places[:, 0]).astype(np.complex64)
+    window = max(1.0, PHASE_WINDOW / dt)
+    blurred = gaussian_filter1d(z.real, window, axis=1) + 1j * gaussian_filter1d(z.imag, window, axis=1)
+    return np.unwrap(np.angle(blurred), axis=1)
+
+
+def track(guess, innovation, error, moved, dt, valid):
+    """Kalman smoother of the phase. guess: (trials, steps), a first one, unwrapped; innovation: called with a predicted
+    phase (trials,) and the step, gives the observed one less it; error: (trials, steps), its variance; moved: (trials,
+    steps, k), what moves the bump.
+
+    The weights of `moved` are least squares on increments of the guess, the diffusion is the likeliest of DIFFUSIONS.
+    Returns: phase, variance (trials, steps), diffusion in rad^2 a step."""
+    path = dt * (np.cumsum(moved, 1, dtype=np.float64) - moved)
+    span = max(1, min(round(INCREMENT / dt), guess.shape[1] // 4))
+    both = valid[:, span:]
+    by = np.linalg.lstsq((path[:, span:] - path[:, :-span])[both], (guess[:, span:] - guess[:, :-span])[both])[0]
+    path = path @ by
+    runs = [_kalman(path, innovation, guess[:, 0], error, q, valid) for q in DIFFUSIONS]
+    k = int(np.argmax([run[-1] for run in runs]))
+    x, variance, _ = runs[k]
+    return path + x, variance, float(DIFFUSIONS[k])
+
+
+def _kalman(path, innovation, start, error, q, valid):
+    trials, steps = path.shape
+    x, P, before, prior = (np.zeros((trials, steps)) for _ in range(4))
+    m, p, likelihood = start - path[:, 0], np.full(trials, 0.1), 0.0
+    for t in range(steps):
+        p = p + q
+        before[:, t], prior[:, t] = m, p
+        o, total = innovation(path[:, t] + m, t), p + error[:, t]
+        k = np.where(valid[:, t], p / total, 0.0)
+        likelihood -= 0.5 * np.sum(np.where(valid[:, t], o * o / total + np.log(total), 0.0))
+        m, p = m + k * o, (1 - k) * p
+        x[:, t], P[:, t] = m, p
+    for t in range(steps - 2, -1, -1):
+        C = P[:, t] / prior[:, t + 1]
+        x[:, t] += C * (x[:, t + 1] - before[:, t + 1])
+        P[:, t] += C**2 * (P[:, t + 1] - prior[:, t + 1])
+    return x, P, likelihood
+
+
+def features(velocity, alpha):
+    """Polynomials of the velocity and of its filtered versions, for each component. Returns: (trials, steps, m)."""
+    scale = np.maximum(velocity.std((0, 1)), 1e-9).astype(np.float32)
+    v = velocity / scale
+    a = state_of(v, alpha)
+    b = state_of(a, alpha)
+    return np.concatenate([np.ones_like(v[..., :1]), v, a, b, a * a, a * b, b * b], -1).astype(np.float32)
+
+
+def basis(apart, harmonics):
+    """Fourier terms of a phase. apart: (...) rad. Returns: (..., 1 + 2 harmonics) float32."""
+    angle = np.asarray(apart, np.float32)[..., None] * np.arange(1, harmonics + 1, dtype=np.float32)
+    return np.concatenate([np.ones_like(angle[..., :1]), np.cos(angle), np.sin(angle)], -1)
+
+
+def smoothed_rate(x):
+    """phi of a current whose noise blurs the threshold."""
+    return np.tanh(np.logaddexp(0, x / np.float32(SOFTNESS)) * np.float32(SOFTNESS))
+
+
+def _with_slope(x):
+    r = smoothed_rate(x)
+    return r, (1 - r * r) / (1 + np.exp(-np.clip(x / np.float32(SOFTNESS), -50, 50)))
+
+
+def currents(shared, phase, h, places):
+    """Tuned currents (trials, steps, n). shared: (1 + 2 HARMONICS, m); phase: (trials, steps); h: of `features`."""
+    by_phase = h @ shared.T.astype(np.float32)
+    x = np.empty((*phase.shape, len(places)), np.float32)
+    for j, place in enumerate(places[:, 0]):
+        x[..., j] = np.einsum("ktb,ktb->kt", basis(phase - place, HARMONICS), by_phase)
+    return x
+
+
+def tune(observed, phase, h, places, noise, valid, start=None):
+    """Coefficients of the currents that all neurons share, by damped Gauss-Newton on the weighted squares of samples
+    drawn at random. start: where to begin. Returns: (1 + 2 HARMONICS, m)."""
+    rng, n = np.random.default_rng(0), len(places)
+    size = noise.variance(np.full(1, 0.5))[0] / 0.01  # noise variance relative to an s.d. of 0.1
+    count = int(min(valid.sum() * n, MAX_POOLED_SAMPLES, POOLED_SAMPLES * max(1.0, size)))
+    trial, step = (at[rng.integers(0, valid.sum(), count)] for at in np.nonzero(valid))
+    neuron = rng.integers(0, n, count)
+    by_phase = basis(phase[trial, step] - places[neuron, 0], HARMONICS)
+    m = h.shape[-1]
+    X = (by_phase[:, :, None] * h[trial, step][:, None, :]).reshape(count, -1)
+    y = observed[trial, step, neuron].astype(np.float32)
+    w = np.zeros(X.shape[1]) if start is None else start.ravel().copy()
+    few = np.array([0, m])  # the constant, and the cosine
+    if start is None:
+        w[few] = -0.3, 1.0
+
+    def value(w):
+        r, slope = _with_slope(X @ w.astype(np.float32))
+        weight = (1 / noise.variance(r)).astype(np.float32)
+        return r, (slope * noise.slope(r)).astype(np.float32), weight
+
+    r, slope, weight = value(w)
+    for k in range(STEPS):
+        on = few if start is None and k < FIRST_STEPS else np.arange(len(w))
+        e = y - noise.mean(r).astype(np.float32)
+        old = float(np.mean(weight * e * e))
+        D = X[:, on] * (slope * np.sqrt(weight))[:, None]
+        A = (D.T @ D).astype(np.float64)
+        A[np.diag_indices(len(on))] += DAMPING * np.trace(A) / len(on)
+        step = np.zeros(len(w))
+        step[on] = np.linalg.solve(A, D.T @ (np.sqrt(weight) * e))
+        for halving in range(HALVINGS):
+            tried = value(w + 0.5**halving * step)
+            new = float(np.mean(weight * (y - noise.mean(tried[0])) ** 2))
+            if new < old:
+                break
+        else:
+            if len(on) == len(w):
+                break
+            continue
+        w = w + 0.5**halving * step
+        r, slope, weight = tried
+        if len(on) == len(w) and old - new < CONVERGED * old:
+            break
+    return w.reshape(-1, m)
+
+
+def deviations(observed, x, phase, h, places, noise, valid):
+    """What each neuron's current adds to the shared one: a Fourier series of the phase, constant and linear in the
+    filtered velocity, by one Gauss-Newton step with a Gaussian prior. Its variance, one for all coefficients, is
+    estimated by moments, 0 where neurons do not differ by more than noise. Returns: (trials, steps, n)."""
+    own = h[..., [0, 2 if h.shape[-1] > 2 else 0]]
+    scores, informations = [], []
+    thin = slice(None, None, OWN_EVERY)
+    some = valid[:, thin]
+    for j, place in enumerate(places[:, 0]):
+        B = basis(phase[:, thin] - place, OWN_HARMONICS)[some]
+        X = (B[:, :, None] * own[:, thin][some][:, None, :]).reshape(len(B), -1)
+        r, slope = _with_slope(x[:, thin, j][some])
+        weight = 1 / noise.variance(r)
+        slope = slope * noise.slope(r)
+        scores.append(X.T @ (slope * weight * (observed[:, thin, j][some] - noise.mean(r))).astype(np.float32))
+        D = X * (slope * np.sqrt(weight)).astype(np.float32)[:, None]
+        informations.append((D.T @ D).astype(np.float64))
+    G, g = np.array(informations), np.array(scores, np.float64)
+    size = np.einsum("jkk->j", G) / G.shape[-1]
+    G += DAMPING * size[:, None, None] * np.eye(G.shape[-1])
+    # E g' g = tr G + variance tr G^2 about the shared coefficients
+    excess = (g**2).sum(1) - np.einsum("jkk->j", G)
+    variance = excess.sum() / np.einsum("jkl,jkl->", G, G)
+    spread = excess.std() * np.sqrt(len(excess)) / np.einsum("jkl,jkl->", G, G)
+    added = np.zeros_like(x)
+    if variance <= 2 * spread:
+        return added
+    for j, place in enumerate(places[:, 0]):
+        c = np.linalg.solve(G[j] + np.eye(G.shape[-1]) / variance, g[j]).reshape(-1, own.shape[-1]).astype(np.float32)
+        added[..., j] = np.einsum("ktb,ktb->kt", basis(phase - place, OWN_HARMONICS), own @ c.T)
+    return added

@@ -1,0 +1,54 @@
+"""The estimate of recordings with measurement noise, of which the circuit is known."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from nsi import circuits, connectivity, estimate, load, recordings
+from nsi.estimation.observations import find_noise
+from nsi.estimation.smoothing import Noise
+from nsi.recordings import Recording
+from nsi.simulation import simulate_recording
+
+KEYS = "rates", "velocity", "dt", "tau"
+
+
+@pytest.fixture(scope="module")
+def ring():
+    """A ring of 24 neurons. Returns: Recording, true W, true gate."""
+    data = simulate_recording(circuits.ring(24, 24), 3, 12, 500)
+    rec = Recording(**{key: data[key] for key in KEYS})
+    truth = {"W": data["true_W"], "W_in": data["true_W_in"], "gate": data["true_gate"]}
+    truth |= {"hidden_rates": data["hidden_rates"]}
+    return rec, data["true_W"][:24, :24], connectivity.true_effective_gate(truth, rec)
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "clipped"])
+def test_noise_is_found(ring, kind):
+    rec, _, _ = ring
+    noisy = Noise(kind, sd=0.1).draw(rec.rates, np.random.default_rng(0))
+    assert find_noise(rec) is None
+    found = find_noise(replace(rec, rates=noisy))
+    assert found.kind == kind
+    assert 0.07 < found.sd < 0.14
+
+
+def test_estimate_from_noisy_rates(ring):
+    """Noise of a tenth of the highest rates leaves W and gate, and its size is estimated."""
+    rec, W, gate = ring
+    noisy = replace(rec, rates=Noise("gaussian", sd=0.1).draw(rec.rates, np.random.default_rng(0)))
+    e = estimate(noisy, calibrated=False)
+    assert abs(e.measurement_noise - 0.1) < 0.005
+    assert e.verdicts["gate"] == "found"
+    assert e.verdicts["mechanism"] != "multiplied connections"
+    assert connectivity.correlation(e.W, W) > 0.98
+    assert connectivity.correlation(e.gate, gate) > 0.95
+    assert np.mean(np.abs(e.W_unbiased - W) < 1.96 * e.W_se) > 0.9
+
+
+def test_negative_rates_of_noise_are_read(ring, tmp_path):
+    rec, _, _ = ring
+    noisy = Noise("gaussian", sd=0.1).draw(rec.rates, np.random.default_rng(0))
+    recordings.save(tmp_path / "noisy.npz", rates=noisy, velocity=rec.velocity, dt=rec.dt)
+    assert load(tmp_path / "noisy.npz").rates.min() < 0
