@@ -14,5 +14,5 @@ from importlib import import_module
 
 
 def __getattr__(name):
-    """`estimate`, and `Estimate`, `Fit` and whatever else estimator has, which is imported when it is first asked for."""
+    """`estimate`, and whatever else estimator has (`Estimate`, `Fit`), imported when it is first asked for."""
     return getattr(import_module(f"nsi.estimation.{'observations' if name == 'estimate' else 'estimator'}"), name)

@@ -19,6 +19,7 @@ from scipy.linalg.blas import dsyrk
 
 from nsi import geometry as shapes
 from nsi import response
+from nsi.connectivity import correlation
 from nsi.estimation import estimator, regression
 from nsi.estimation.copies import fit_copies
 from nsi.estimation.estimator import (
@@ -41,9 +42,10 @@ CLIPPED_ZEROS = 0.2  # share of exact zeros from which on noise was cut off at 0
 WHITE = 0.1  # largest autocorrelation at lag 1 of what is measurement noise
 LOWEST_CURRENT, HIGHEST_CURRENT = 0.06, 1.8  # of samples; above the second the copies are not fitted
 HIGHEST_SILENT = -0.05  # smoothed current below which a neuron surely is silent
-ALTERNATIONS = 3  # of weights given the states and states given the weights
+ALTERNATIONS, COPY_ROUNDS = 8, (0, 2)  # of weights given the states, and in which copies are fitted
+TEMPERATURES = 64.0, 16.0, 4.0  # of the likelihood in the first of them, so that fine profiles come last
+SETTLED, CONVERGED = 0.998, 0.98  # correlation of the last two estimates of W: enough, and below which nothing is told
 MAX_SAMPLES = 60_000  # steps of all trials, evenly thinned
-NOISE_ROUNDS = 2  # of smoothing with the noise that the last round left
 PHASE_BINS = 40
 PEAK_RATES = 0.97, 0.92, 0.85, 0.75, 0.6  # rates that the highest counts may stand for; the first one is a first guess
 TRIAL_PROCESS_NOISE = 0.02  # s.d. of the currents in a first simulation, from whose diffusion it is scaled
@@ -53,8 +55,9 @@ MISFIT = 1.25  # mean square of weighted residuals above which the description d
 class Observed(Fit):
     """One noisy recording's regression. `rec` has the smoothed rates."""
 
-    def __init__(self, rec, observed, smoothed, noise, kinetics, geometry, places, with_copies=True):
-        """rec: Recording; observed: (trials, steps, n); smoothed: Smoothed; noise: Noise."""
+    def __init__(self, rec, observed, smoothed, noise, kinetics, geometry, places, copies="fit"):
+        """rec: Recording; observed: (trials, steps, n); smoothed: Smoothed; noise: Noise; copies: Copies, None
+        for none, or "fit"."""
         alpha, v = kinetics.alpha, rec.velocity
         self.rec, self.kinetics, self.geometry, self.places = (
             replace(rec, rates=smoothed.rates),
@@ -68,9 +71,8 @@ class Observed(Fit):
         usable[:, :first] = False
         self.directions, self.copies = leading_directions(u, rec.valid, LEADING), None
         if kinetics.mechanism == "hidden neurons":
-            if with_copies:
-                used = usable & (x < HIGHEST_CURRENT)
-                self.copies = fit_copies(u, v, x, used, alpha, geometry, places, None)
+            used = usable & (x < HIGHEST_CURRENT)
+            self.copies = fit_copies(u, v, x, used, alpha, geometry, places, None) if copies == "fit" else copies
             signals = hidden_signals(u, v, alpha, self.directions, self.copies, geometry, places)
         else:
             signals = multiplied_signals(u, v, alpha, self.directions)
@@ -190,9 +192,8 @@ class Smoother:
             self.smoothed = self(self.observed)
             return
         self.observed = rec.rates
-        for _ in range(NOISE_ROUNDS):
-            self.smoothed = self(self.observed)
-            self.noise = noise._replace(sd=self._left(self.observed))
+        self.smoothed = self(self.observed)
+        self.noise = noise._replace(sd=self._left(self.observed))
 
     def rescale(self, peak):
         """Take the highest counts for a rate of `peak` in the place of the first of PEAK_RATES, in place; smoothed
@@ -217,16 +218,23 @@ class Smoother:
         e = np.where(self.rec.valid[..., None], self.observed - self.noise.mean(self.smoothed.rates), 0.0)
         return float((e[:, 1:] * e[:, :-1]).sum() / max((e**2).sum(), 1e-30))
 
-    def alternate(self, observed, smoothed, kinetics, geometry):
+    def alternate(self, observed, smoothed, kinetics, geometry, copies="fit"):
         """States and weights in turn: weights given the smoothed states, states as the weights predict them from the
-        states before. Returns: Observed, regression.LeastSquares, prior.Posterior, of the last states."""
-        for left in reversed(range(ALTERNATIONS + 1)):
-            fit = self.refit(observed, smoothed, kinetics, geometry)
+        states before, until W settles. Copies, which take the most time, are fitted in COPY_ROUNDS, unless given.
+        Returns: Observed, regression.LeastSquares, prior.Posterior, of the last states, and the correlation of the last
+        two estimates of W."""
+        before, n, given = None, len(self.places), copies
+        for k in range(ALTERNATIONS):
+            copies = "fit" if k in COPY_ROUNDS and given == "fit" else copies
+            fit = self.refit(observed, smoothed, kinetics, geometry, copies=copies)
             plain = fit.unbiased()
-            best = fit.best(plain.variance)
-            if left:
-                smoothed = fit.smoothed_by(best.weights, smoothed)
-        return fit, plain, best
+            best = fit.best(plain.variance * (TEMPERATURES[k] if k < len(TEMPERATURES) else 1.0))
+            copies, W = fit.copies, best.weights[:n]
+            agreement = 0.0 if before is None else correlation(before, W)
+            if agreement > SETTLED and k >= len(TEMPERATURES):
+                break
+            smoothed, before = fit.smoothed_by(best.weights, smoothed), W
+        return fit, plain, best, agreement
 
     def refit(self, observed, smoothed, kinetics, geometry, some=slice(None), **more):
         """The regression of some trials. Returns: Observed."""
@@ -243,7 +251,7 @@ def choose(smoother, given, geometry):
     for a in COARSE_ALPHAS if given is None else (given,):
         for mechanism in MECHANISMS:
             asked = kinetics._replace(alpha=a, mechanism=mechanism)
-            fit = smoother.refit(smoother.observed, smoother.smoothed, asked, geometry, some, with_copies=False)
+            fit = smoother.refit(smoother.observed, smoother.smoothed, asked, geometry, some, copies=None)
             fits[a, mechanism] = fit.residuals()
     likelihoods = compare_residuals(fits)
     a, mechanism = max(likelihoods, key=lambda key: likelihoods[key].sum())
@@ -264,7 +272,7 @@ def choose_peak(smoother, kinetics, geometry):
     for peak in PEAK_RATES:
         smoother.smoothed, smoother.noise, smoother.observed = first
         smoother.rescale(peak)
-        fit = smoother.refit(smoother.observed, smoother.smoothed, kinetics, geometry, some, with_copies=False)
+        fit = smoother.refit(smoother.observed, smoother.smoothed, kinetics, geometry, some, copies=None)
         fits[peak] = fit.residuals()
     likelihoods = compare_residuals(fits)
     best = max(PEAK_RATES, key=lambda peak: likelihoods[peak].sum())
@@ -300,9 +308,9 @@ def estimate_observed(rec, noise, given, geometry, places, calibrated=True, seed
     kinetics = choose(smoother, given, geometry)
     if rec.spikes is not None and choose_peak(smoother, kinetics, geometry):
         smoother.smoothed = smoother(smoother.observed)
-    fit, plain, best = smoother.alternate(smoother.observed, smoother.smoothed, kinetics, geometry)
+    fit, plain, best, agreement = smoother.alternate(smoother.observed, smoother.smoothed, kinetics, geometry)
     found = assemble(fit, plain, best, given is not None)
-    found.measurement_noise = smoother.noise.sd
+    found.measurement_noise = float(np.sqrt(smoother.noise.variance(np.ones(1))[0]))  # of counts, at rate 1
     cleaned = replace(rec, rates=smoother.smoothed.rates)
     found.verdicts["gate"], found.gate_p = gate_test(cleaned, kinetics.alpha, kinetics.response, seed)
     dispersion = float(np.nanmedian(plain.variance)) if fit.sums.xx else np.inf
@@ -310,6 +318,8 @@ def estimate_observed(rec, noise, given, geometry, places, calibrated=True, seed
         found.calibrate(_calibrate(fit, smoother, best, seed))
     fits = dispersion < MISFIT and all(np.isfinite(f) for f in found.calibration.get("factors", {}).values())
     found.verdicts["description"] = "fits" if fits else "does not fit"
+    if fits and not agreement > CONVERGED:  # NaN where nothing is estimated
+        found.verdicts["description"] = "cannot tell"
     if not fits:
         for name in ("W_se", "total_se", "gate_se"):
             setattr(found, name, np.full_like(getattr(found, name), np.inf))
@@ -323,7 +333,7 @@ def _calibrate(fit, smoother, best, seed):
 
     def refit(simulated):
         observed = smoother.noise.draw(np.clip(simulated.rates, 0, None), rng)
-        return smoother.alternate(observed, smoother(observed), fit.kinetics, fit.geometry)[0]
+        return smoother.alternate(observed, smoother(observed), fit.kinetics, fit.geometry, fit.copies)[0]
 
     variance = np.full(n, process_noise(fit, best, smoother, seed) ** 2)
     calibration = calibrate(fit, refit, best, variance, seed)

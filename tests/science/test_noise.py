@@ -9,6 +9,7 @@ from nsi import circuits, connectivity, estimate, load, recordings
 from nsi.estimation.observations import find_noise
 from nsi.estimation.smoothing import Noise
 from nsi.recordings import Recording
+from nsi.run.files import BadInput
 from nsi.simulation import simulate_recording
 
 KEYS = "rates", "velocity", "dt", "tau"
@@ -34,17 +35,33 @@ def test_noise_is_found(ring, kind):
     assert 0.07 < found.sd < 0.14
 
 
-def test_estimate_from_noisy_rates(ring):
+@pytest.mark.parametrize("noise", [Noise("gaussian", sd=0.1), Noise("poisson", scale=40.0)], ids=["rates", "spikes"])
+def test_estimate_from_noisy_observations(ring, noise):
     """Noise of a tenth of the highest rates leaves W and gate, and its size is estimated."""
     rec, W, gate = ring
-    noisy = replace(rec, rates=Noise("gaussian", sd=0.1).draw(rec.rates, np.random.default_rng(0)))
-    e = estimate(noisy, calibrated=False)
-    assert abs(e.measurement_noise - 0.1) < 0.005
+    y = noise.draw(rec.rates, np.random.default_rng(0))
+    spikes = (40 * y).round() if noise.kind == "poisson" else None
+    e = estimate(replace(rec, rates=y, spikes=spikes), calibrated=False)
+    assert abs(e.measurement_noise / noise.variance(np.ones(1))[0] ** 0.5 - 1) < 0.05
     assert e.verdicts["gate"] == "found"
     assert e.verdicts["mechanism"] != "multiplied connections"
+    assert e.verdicts["description"] == "fits"
     assert connectivity.correlation(e.W, W) > 0.98
     assert connectivity.correlation(e.gate, gate) > 0.95
     assert np.mean(np.abs(e.W_unbiased - W) < 1.96 * e.W_se) > 0.9
+
+
+def test_spikes_are_read(ring, tmp_path):
+    """Counts in the place of rates; other values are refused."""
+    rec, _, _ = ring
+    counts = np.random.default_rng(0).poisson(0.4 * rec.rates)
+    recordings.save(tmp_path / "spikes.npz", spikes=counts, velocity=rec.velocity, dt=rec.dt)
+    loaded = load(tmp_path / "spikes.npz")
+    assert np.array_equal(loaded.spikes, counts)
+    assert np.quantile(loaded.rates, 0.99, axis=(0, 1)) == pytest.approx(0.8, rel=1e-3)
+    recordings.save(tmp_path / "rates.npz", spikes=rec.rates, velocity=rec.velocity, dt=rec.dt)
+    with pytest.raises(BadInput, match="spikes has values that are no counts"):
+        load(tmp_path / "rates.npz")
 
 
 def test_negative_rates_of_noise_are_read(ring, tmp_path):
