@@ -31,6 +31,7 @@ from nsi.estimation.estimator import (
     find_places,
     read_certainty,
 )
+from nsi.estimation.exchangeable import lacks_geometry
 from nsi.estimation.gate import gate_test
 from nsi.estimation.intervals import Simulated, calibrate
 from nsi.estimation.kinetics import MECHANISMS, Kinetics, parabola, surely_better
@@ -283,10 +284,10 @@ def choose_peak(smoother, kinetics, geometry):
     return best != PEAK_RATES[0]
 
 
-def estimate(rec, alpha=None, geometry=None, places=None, calibrated=True, seed=0):
+def estimate(rec, alpha=None, geometry=None, places=None, calibrated=True, seed=0, mask=None):
     """Estimate the connections that made a recording, whether or not its rates have measurement noise. Arguments and
     Returns: as `estimator.estimate`, for which noisy recordings of a ring are no case."""
-    noise = find_noise(rec)
+    noise = None if mask is not None or (geometry is None and lacks_geometry(rec)) else find_noise(rec)
     if noise is not None:
         geometry = shapes.of(rec) if geometry is None else geometry
         if geometry.dimensions == 1 and rec.stimulus is None and rec.driven is None:
@@ -294,7 +295,7 @@ def estimate(rec, alpha=None, geometry=None, places=None, calibrated=True, seed=
             found = estimate_observed(rec, noise, given, geometry, places, calibrated, seed)
             if found is not None:
                 return found
-    return estimator.estimate(rec, alpha, geometry, places, calibrated, seed)
+    return estimator.estimate(rec, alpha, geometry, places, calibrated, seed, mask)
 
 
 def estimate_observed(rec, noise, given, geometry, places, calibrated=True, seed=0):

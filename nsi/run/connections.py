@@ -38,9 +38,12 @@ def score(arrays, rec, shape, places, truth):
 
 def describe(found):
     """What metrics.json says of an estimate besides its scores. found: Estimate. Returns: dict."""
-    names = "verdicts", "gate_p", "alpha", "alpha_se", "alpha_known", "scale", "noise", "calibration", "prior"
+    names = (
+        "verdicts", "gate_p", "alpha", "alpha_se", "alpha_known", "scale", "noise", "measurement_noise", "calibration",
+        "prior",
+    )  # fmt: skip
     return {name: getattr(found, name) for name in names} | {
-        "heterogeneity": found.prior["heterogeneity"].get("direct")
+        "heterogeneity": found.prior.get("heterogeneity", {}).get("direct")
     }
 
 
@@ -58,10 +61,21 @@ def find_doubts(found, net):
             "comes back steps later), or a recording simulated from them is unlike this one; no interval is claimed, "
             "and the weights may be wrong by any amount"
         )
-    if description == "cannot tell":
+    if description == "cannot tell" and found.measurement_noise:
+        yield (
+            "the recording is too noisy, or too short, to tell the best estimate: the weights still change with the "
+            "states that they predict; trust the intervals alone, or record longer"
+        )
+    elif description == "cannot tell":
         yield (
             "neurons that the velocity drives were recorded, and hidden neurons that it does not drive may act on "
             "them, which the estimate does not describe: no interval is claimed"
+        )
+    if found.measurement_noise:
+        yield (
+            f"rates have noise of their own, at the highest rates of s.d. {found.measurement_noise:.2g}, which the "
+            "estimate takes into account; the trained network takes the rates, or smoothed counts, as they are, and "
+            "its own weights are biased"
         )
     if silent.any():
         yield (

@@ -14,6 +14,7 @@ from nsi import files, matching, measures, recordings
 from nsi.connectivity import scores
 from nsi.errors import BadInput
 from nsi.estimation import estimate
+from nsi.estimation.exchangeable import lacks_geometry
 from nsi.run import checkpoint, connections, folder, interruption, tracking
 from nsi.run.watch import Stage, TrainingHook
 
@@ -137,8 +138,9 @@ class Run:
     def estimate(self):
         """Estimate the connections, without a network. Returns: Estimate."""
         data, started = self.data, time.perf_counter()
+        geometry = None if lacks_geometry(data.train) else data.geometry
         with self.stage("estimate"):
-            found = estimate(data.train, data.alpha, data.geometry, calibrated=self.settings.calibrated)
+            found = estimate(data.train, data.alpha, geometry, calibrated=self.settings.calibrated)
         self.metrics |= connections.describe(found) | {"estimate_seconds": time.perf_counter() - started}
         return found
 

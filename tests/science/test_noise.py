@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from nsi.run.files import BadInput
 
 from nsi import circuits, connectivity, estimate, load, recordings
 from nsi.estimation.observations import find_noise
 from nsi.estimation.smoothing import Noise
 from nsi.recordings import Recording
-from nsi.run.files import BadInput
 from nsi.simulation import simulate_recording
 
 KEYS = "rates", "velocity", "dt", "tau"
