@@ -17,8 +17,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from experiments import runs
-from nsi import figures, geometry, prediction, recordings
-from nsi.run import checkpoint, files
+from nsi import figures, files, geometry, prediction, recordings
+from nsi.run import checkpoint
 
 FOLDER = runs.folder_of(__file__)
 RECORDED = {

@@ -13,7 +13,7 @@ MODULES = {".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__
 FLOORS = (  # of nsi, from the bottom: a room imports its own floor and those below
     "errors files sums response network geometry connectivity orders",
     "recordings simulation",
-    "estimation training prediction tuning units assumed unrecorded doubts solve uncertainty direct relations",
+    "estimation training prediction tuning units constraints matching diagnostics uncertainty direct relations",
     "check consistency activity measures",
     "figures sheets portrait report design run",
 )
