@@ -48,6 +48,7 @@ TEMPERATURES = 64.0, 16.0, 4.0  # of the likelihood in the first of them, so tha
 SETTLED, CONVERGED = 0.998, 0.98  # correlation of the last two estimates of W: enough, and below which nothing is told
 MAX_SAMPLES = 60_000  # steps of all trials, evenly thinned
 PHASE_BINS = 40
+MAX_UNEVENNESS = 0.15  # s.d. of neurons' numbers of spikes over their mean: one scale of the counts is taken for all
 PEAK_RATES = 0.97, 0.92, 0.85, 0.75, 0.6  # rates that the highest counts may stand for; the first one is a first guess
 TRIAL_PROCESS_NOISE = 0.02  # s.d. of the currents in a first simulation, from whose diffusion it is scaled
 MISFIT = 1.25  # mean square of weighted residuals above which the description does not fit
@@ -319,6 +320,9 @@ def estimate_observed(rec, noise, given, geometry, places, calibrated=True, seed
         found.calibrate(_calibrate(fit, smoother, best, seed))
     fits = dispersion < MISFIT and all(np.isfinite(f) for f in found.calibration.get("factors", {}).values())
     found.verdicts["description"] = "fits" if fits else "does not fit"
+    counts = None if rec.spikes is None else rec.spikes[rec.valid].sum(0, dtype=np.float64)
+    if counts is not None and counts.std() > MAX_UNEVENNESS * counts.mean():
+        fits, found.verdicts["description"] = False, "cannot tell"
     if fits and not agreement > CONVERGED:  # NaN where nothing is estimated
         found.verdicts["description"] = "cannot tell"
     if not fits:

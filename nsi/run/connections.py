@@ -63,8 +63,8 @@ def find_doubts(found, net):
         )
     if description == "cannot tell" and found.measurement_noise:
         yield (
-            "the recording is too noisy, or too short, to tell the best estimate: the weights still change with the "
-            "states that they predict; trust the intervals alone, or record longer"
+            "the recording is too noisy, or too short, to tell the best estimate, or its neurons differ in their "
+            "numbers of spikes, which the estimate takes to be alike; trust the intervals alone, where there are any"
         )
     elif description == "cannot tell":
         yield (
