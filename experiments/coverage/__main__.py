@@ -18,8 +18,8 @@ import numpy as np
 from experiments import runs
 from experiments.estimate.cases import JITTER, PULSES, SPARSE, Case, simulate
 from experiments.estimate.methods import score
-from nsi import estimation, figures, files
-from nsi.simulation import circuits
+from nsi import circuits, estimation, figures
+from nsi.run import files
 
 FOLDER = runs.folder_of(__file__)
 BAND = 0.92, 0.98  # where coverage should be
