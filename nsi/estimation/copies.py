@@ -1,4 +1,5 @@
-"""Fit the few numbers that describe hidden neurons which copy the recorded activity: gain, width, threshold, drive.
+"""Fit the numbers that describe hidden neurons which copy the recorded activity: gain, width, threshold, drive and its
+saturation.
 
 Given these the copies' signals are known, and all weights onto recorded neurons follow by least squares; so they alone
 are looked for, by Gauss-Newton steps on the residual after that regression (variable projection: Golub and Pereyra
@@ -14,8 +15,9 @@ GUESS, REFINED = (10, 20), (30, 28)  # trials and neurons that are looked at fir
 STEPS = 1500  # of a trial that are looked at
 ITERATIONS, HALVINGS, EVERY = 7, 3, 2  # of Gauss-Newton and of a step at most; steps of a trial, of which one is taken
 DIRECTIONS = 16  # of the recorded states in which the copies' signals are regressed on
+SATURATION_EVIDENCE = 10.0  # log likelihood gained, from which on the drive is taken to level off
 ENOUGH = 2e-5  # relative improvement of the residual below which the fit has converged
-STEP = 0.02  # relative, of the width's numerical derivative
+STEP = 0.02  # of the numerical derivatives: by the width, relative, and by the saturation, over the velocity's variance
 
 
 class Problem:
@@ -29,6 +31,7 @@ class Problem:
         self.u, self.v = u[some, :STEPS], v[some, :STEPS]
         currents, used = currents[some, :STEPS], used[some, :STEPS]
         self.alpha, self.geometry, self.places = alpha, geometry, places
+        self.variance = max(float(v.var()), 1e-18)
         self.first = settled(alpha, self.u.shape[1])
         later = slice(self.first, None, EVERY)
         self.directions = leading_directions(self.u, np.ones(self.u.shape[:2], bool), DIRECTIONS)
@@ -45,19 +48,22 @@ class Problem:
             inverse = np.linalg.inv(G)
             self.data.append((at, x, y, inverse, inverse @ (x.T @ y)))
 
-    def signals(self, copies, derivatives=True):
-        """The copies' signals, and their derivatives by gain, width, threshold and drive, filtered.
-
-        Returns: signals (samples, columns), and a list of four of the same shape, or an empty one.
+    def signals(self, copies, derivatives=4):
+        """The copies' signals, and their derivatives by the first so many of gain, width, threshold, drive and
+        saturation, filtered. Returns: signals (samples, columns), and a list of derivatives of the same shape.
         """
         kernel = copies.kernel(self.geometry, self.places)
         wider = copies._replace(width=copies.width * (1 + STEP)).kernel(self.geometry, self.places)
         received, change = self.u @ kernel, self.u @ (wider - kernel) / np.float32(STEP)
-        values, slopes = [], [[] for _ in range(4)]
+        values, slopes = [], [[] for _ in range(derivatives)]
+        further = copies._replace(saturation=copies.saturation + STEP / self.variance)
+        driving = copies.saturated(self.v)
+        bend = (further.saturated(self.v) - driving) / np.float32(STEP)
         for d in range(self.v.shape[-1]):
-            v = self.v[..., d : d + 1]
+            v, bent = driving[..., d : d + 1], bend[..., d : d + 1]
             for sign in (1, -1):
-                driven = np.float32(sign * copies.drive) * v
+                signed = np.float32(sign * copies.drive)
+                driven = signed * v
                 r = response.phi(received + driven - np.float32(copies.threshold))
                 if copies.centres is not None:
                     r = r * copies.centres
@@ -65,8 +71,9 @@ class Problem:
                 values.append(self._filter(r))
                 if not derivatives:
                     continue
-                for k, inner in enumerate((received / np.float32(copies.gain), change, -1, driven)):
-                    slopes[k].append(self._filter(slope * inner))
+                inner = received / np.float32(copies.gain), change, -1, driven, signed * bent
+                for k in range(derivatives):
+                    slopes[k].append(self._filter(slope * inner[k]))
         return np.concatenate(values, -1), [np.concatenate(s, -1) for s in slopes if s]
 
     def _filter(self, a):
@@ -75,26 +82,28 @@ class Problem:
 
     def residual(self, copies):
         """Sum of squares that is left with these copies."""
-        values, _ = self.signals(copies, derivatives=False)
+        values, _ = self.signals(copies, 0)
         return sum(solution[-1] for solution in self._solutions(values))
 
-    def step(self, copies):
-        """The Gauss-Newton step of (log gain, log width, threshold, log drive)."""
-        values, slopes = self.signals(copies)
-        normal, right = np.zeros((4, 4)), np.zeros(4)
+    def step(self, copies, count=4):
+        """The Gauss-Newton step of the first `count` of (log gain, log width, threshold, log drive, saturation times
+        the velocity's variance), and the fall of the residual that it promises."""
+        values, slopes = self.signals(copies, count)
+        normal, right = np.zeros((count, count)), np.zeros(count)
         for (at, x, y, inverse, plain), z, across, weights, reduced, _ in self._solutions(values):
-            T = np.stack([s[at] @ weights for s in slopes], -1)  # (samples, 4)
+            T = np.stack([s[at] @ weights for s in slopes], -1)  # (samples, count)
             xT, zT = x.T @ T, z.T @ T
             zT_left = zT - across.T @ xT
             direct = inverse @ xT
             normal += T.T @ T - xT.T @ direct - zT_left.T @ (reduced @ zT_left)
             e = y - x @ (plain - across @ weights) - z @ weights
             right += T.T @ e
-        scale = np.array([copies.gain, 1.0, 1.0, 1.0])  # by the gain's logarithm, the width's derivative is one already
+        scale = np.append(copies.gain, np.ones(count - 1))  # by the gain's logarithm; the width's is one already
         normal, right = normal * scale[:, None] * scale, right * scale
-        normal[np.diag_indices(4)] *= 1.01
-        normal[np.diag_indices(4)] += 1e-9 * np.trace(normal) + 1e-30
-        return np.linalg.solve(normal, right).clip(-0.7, 0.7)
+        normal[np.diag_indices(count)] *= 1.01
+        normal[np.diag_indices(count)] += 1e-9 * np.trace(normal) + 1e-30
+        step = np.linalg.solve(normal, right)
+        return step.clip(-0.7, 0.7), right @ step
 
     def _solutions(self, values):
         """Each neuron's regression on [u, 1] and the copies' signals z, by the sums alone. Yields: its data; z; the map
@@ -136,17 +145,23 @@ def fit_copies(u, v, currents, used, alpha, geometry, places, noise, centres=Non
     if len(first.data) < 2:
         return None
     last = problem(REFINED)
-    found = [descend(first, start)[0] for start in starts(first.u, first.v, geometry, places, centres)]
-    return descend(last, min(found, key=last.residual))[0]
+    each = list(starts(first.u, first.v, geometry, places, centres))
+    best = lambda count: min((descend(first, start, count)[0] for start in each), key=last.residual)  # noqa: E731
+    copies, value = descend(last, best(4))
+    samples = sum(len(y) for _, _, y, *_ in last.data)
+    if samples * last.step(copies, 5)[1] < 2 * SATURATION_EVIDENCE * value:
+        return copies
+    saturated, less = min((descend(last, one, 5) for one in (copies, best(5))), key=lambda pair: pair[1])
+    return saturated if samples * np.log(value / less) > 2 * SATURATION_EVIDENCE else copies
 
 
-def descend(problem, copies):
-    """Gauss-Newton steps, halved until the residual falls. Returns: Copies, residual."""
+def descend(problem, copies, count=4):
+    """Gauss-Newton steps of the first `count` numbers, halved until the residual falls. Returns: Copies, residual."""
     value = problem.residual(copies)
     for _ in range(ITERATIONS):
-        step = problem.step(copies)
+        step, _ = problem.step(copies, count)
         for halving in range(HALVINGS):
-            moved = moved_by(copies, 0.5**halving * step)
+            moved = moved_by(copies, 0.5**halving * step, problem.variance)
             after = problem.residual(moved)
             if after < value:
                 break
@@ -158,8 +173,9 @@ def descend(problem, copies):
     return copies, value
 
 
-def moved_by(copies, step):
-    """Copies after a step of (log gain, log width, threshold, log drive)."""
-    gain, width, threshold, drive = step
+def moved_by(copies, step, variance):
+    """Copies after a step of `Problem.step`. variance: of the velocity."""
+    gain, width, threshold, drive, saturation = np.append(step, 0.0)[:5]
     return Copies(float(copies.gain * np.exp(gain)), float(copies.width * np.exp(width)),
-                  float(copies.threshold + threshold), float(copies.drive * np.exp(drive)), copies.centres)  # fmt: skip
+                  float(copies.threshold + threshold), float(copies.drive * np.exp(drive)), copies.centres,
+                  max(0.0, float(copies.saturation + saturation / variance)))  # fmt: skip

@@ -473,4 +473,5 @@ def build_network(fit, weights):
         part = slice(k * n, (k + 1) * n)
         whole[:n, part], whole[part, :n] = kernel, V @ w
         drive[d, part], thresholds[part] = sign * fit.copies.drive, -fit.copies.threshold
-    return Network(whole, drive, thresholds, fit.kinetics.alpha, n)
+    saturation = fit.copies.saturation**-0.5 if sheets and fit.copies.saturation else None
+    return Network(whole, drive, thresholds, fit.kinetics.alpha, n, saturation=saturation)

@@ -73,9 +73,9 @@ class Simulated:
                     x += (v[:, d, None] * v[:, e, None] * z) @ w
             if self.sheets:
                 x += s @ sent
-                received = u @ kernels - np.float32(fit.copies.threshold)
+                received, driving = u @ kernels - np.float32(fit.copies.threshold), fit.copies.saturated(v)
                 for k, ((d, sign), _) in enumerate(self.sheets):
-                    received[:, k * n : (k + 1) * n] += np.float32(sign * fit.copies.drive) * v[:, d, None]
+                    received[:, k * n : (k + 1) * n] += np.float32(sign * fit.copies.drive) * driving[:, d, None]
                 h = response.phi(received + noise * rng.standard_normal(received.shape, np.float32)).astype(np.float32)
                 if fit.copies.centres is not None:
                     h *= np.tile(fit.copies.centres, len(self.sheets))

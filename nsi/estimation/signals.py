@@ -6,11 +6,11 @@ u is the recorded synaptic state. What reaches neuron j through hidden neurons, 
 signals that one more synapse F has filtered: *copies*, hidden neurons that each receive the recorded activity around
 one place, have a threshold, and are driven or inhibited by the velocity,
 
-    F(phi(gain * u @ K(width) - threshold +- drive * v_d)) @ V @ C
+    F(phi(gain * u @ K(width) - threshold +- drive * s(v_d))) @ V @ C,      s(v) = tanh(v sqrt(c)) / sqrt(c)
 
-and, for what copies leave, the first terms of any smooth path, F(u V) and F(v_d u V), and where the recording surely
-needs them F(v_d v_e u V). V has the leading directions of the recorded states. Where the velocity multiplies
-connections there is no synapse between: v_d u V and v_d v_e u V.
+(c is 0 where the drive does not level off), and, for what copies leave, the first terms of any smooth path, F(u V) and
+F(v_d u V), and where the recording surely needs them F(v_d v_e u V). V has the leading directions of the recorded
+states. Where the velocity multiplies connections there is no synapse between: v_d u V and v_d v_e u V.
 The last block, F(e) V with the residuals e so far, is what hidden neurons' own noise still does to the current: their
 synapses filter it, so that it is predictable from the residuals before (extended least squares).
 """
@@ -43,6 +43,14 @@ class Copies(NamedTuple):
     threshold: float
     drive: float  # per rad/s
     centres: np.ndarray | None = None  # (n,) bool, recorded neurons that copies stand beside and hear (None: all)
+    saturation: float = 0.0  # c, (s/rad)^2: the drive levels off at drive / sqrt(c)
+
+    def saturated(self, v):
+        """The velocity as it drives them, s(v). v: any shape. Returns: the same."""
+        if self.saturation * np.max(np.square(v), initial=0.0) < NEGLIGIBLE:
+            return v
+        root = np.sqrt(self.saturation).astype(v.dtype)
+        return np.tanh(root * v) / root
 
     def kernel(self, geometry, places):
         """Weights from recorded neurons to copies, which sum to the gain. places: (n, D) rad. Returns: (n, n)."""
@@ -59,7 +67,7 @@ class Copies(NamedTuple):
 
         u: (..., n); v: (..., D). Yields: sign * component + 1 as (component, sign), rates (..., n).
         """
-        received = u @ self.kernel(geometry, places) - np.float32(self.threshold)
+        received, v = u @ self.kernel(geometry, places) - np.float32(self.threshold), self.saturated(v)
         for d in range(v.shape[-1]):
             for sign in (1, -1):
                 rates = response.phi(received + np.float32(sign * self.drive) * v[..., d : d + 1])
