@@ -45,7 +45,7 @@ class Likelihood:
     def candidates(self):
         """Response functions and scales to try."""
         highest = float(self.rec.rates.max())
-        scales = [1.0] if highest < 1 else []
+        scales = [1.0] if highest <= 1 else []  # single precision rounds the highest rates to 1
         for scale in [*scales, *(s / self.top for s in SCALES)]:
             if scale * highest < 1.05:
                 yield response.Response("tanh", float(scale))
