@@ -7,10 +7,10 @@ import pytest
 from scipy.linalg import block_diag
 from scipy.optimize import approx_fprime
 
-from nsi import response
+from nsi import recordings, response
 from nsi.estimation import plain, prior, regression, signals
 from nsi.estimation.copies import Problem
-from nsi.estimation.kinetics import parabola, surely_better
+from nsi.estimation.kinetics import Likelihood, parabola, surely_better
 from nsi.geometry import RING, TORUS
 from nsi.network import synaptic_state
 
@@ -214,16 +214,17 @@ def test_blocks_are_the_signals_of_the_equation():
 
 
 def test_derivatives_of_copies_signals():
-    """By the gain, the width's logarithm, the threshold and the drive's logarithm, against finite differences."""
+    """By gain, log width, threshold, log drive and saturation, against finite differences."""
     rng, n = np.random.default_rng(0), 12
     u, v = rng.random((4, 80, n)), rng.normal(size=(4, 80, 1))
     currents, used = rng.random((4, 80, n)), np.ones((4, 80, n), bool)
     problem = Problem(u, v, currents, used, 0.3, RING, RING.places(n), (4, n))
-    copies = signals.Copies(1.2, 0.6, 0.1, 0.2)
-    values, slopes = problem.signals(copies)
-    moved = lambda **change: problem.signals(copies._replace(**change), derivatives=False)[0]  # noqa: E731
-    change = {"gain": 1e-3, "width": 0.6e-3, "threshold": 1e-3, "drive": 1e-3}
-    unit = {"gain": 1.0, "width": 0.6, "threshold": 1.0, "drive": 0.2}  # steps of the logarithm are relative
+    copies = signals.Copies(1.2, 0.6, 0.1, 0.2, saturation=0.3)
+    values, slopes = problem.signals(copies, 5)
+    moved = lambda **change: problem.signals(copies._replace(**change), derivatives=0)[0]  # noqa: E731
+    change = {"gain": 1e-3, "width": 0.6e-3, "threshold": 1e-3, "drive": 1e-3, "saturation": 1e-3}
+    # steps of a logarithm are relative
+    unit = {"gain": 1.0, "width": 0.6, "threshold": 1.0, "drive": 0.2, "saturation": 1 / problem.variance}
     for (name, by), slope in zip(change.items(), slopes, strict=True):
         at = getattr(copies, name)
         numerical = (moved(**{name: at + by}) - moved(**{name: at - by})) / (2 * by) * unit[name]
@@ -259,3 +260,10 @@ def test_surely_better_is_three_standard_errors():
     assert surely_better(difference + 3.2 * se, 0.0)
     assert not surely_better(difference + 2.8 * se, 0.0)
     assert not surely_better(np.ones(2), np.zeros(2))
+
+
+def test_highest_rates_rounded_to_1_leave_1_among_the_scales():
+    rates = np.random.default_rng(0).random((4, 60, 3), np.float32)
+    rates[0, 0, 0] = 1.0
+    rec = recordings.Recording(rates, np.zeros((4, 60, 1), np.float32), 0.01)
+    assert 1.0 in {chosen.scale for chosen in Likelihood(rec).candidates() if chosen.name == "tanh"}
