@@ -152,7 +152,7 @@ def main(prepared=None):
         run.measure(trained, networks, hidden, names, arrays, time.perf_counter() - started)
         if not args.no_report:
             run.write_report(networks, arrays)
-    print(*(f"{args.out}: {line}" for line in session.summary(run.metrics)), sep="\n")
+    print(*(f"{args.out}: {line}" for line in [*session.summary(run.metrics), *orders.describe(run.metrics)]), sep="\n")
 
 
 def prepare_options(arguments=None):
@@ -167,7 +167,7 @@ import numpy as np
 import torch
 
 from model import RNN
-from nsi import check, constraints, diagnostics, prediction, units
+from nsi import check, constraints, diagnostics, orders, prediction, units
 from nsi.run import connections, interruption, session
 from nsi.run.watch import Watch
 from nsi.training.adam import Adam

@@ -205,28 +205,26 @@ def recovered(true, estimated):
     return figure
 
 
-def orders(axes, profile, se, true, powers, scale, chosen, names):
+def orders(axes, profiles, powers, scale, chosen, names):
     """The orders of effective connectivity, by signed distance around the ring.
 
-    axes: one for J at several inputs, and one for each order that is `chosen`, by index; profile, se, true (K + 1, n):
-    mean of each order at each distance, its standard error, and the truth or None; powers: (K + 1, D) int; scale:
-    (K + 1,), each monomial's r.m.s., so that an order that is hardly there is drawn as small as it is; names: of each.
+    axes: one for J at several inputs, and one for each order that is `chosen`, by index; profiles: dict of `profile`,
+    `centre`, `se`, `true`, (K + 1, n) each: mean of each order's best estimate at each distance, of the unbiased one,
+    that one's standard error, and the truth; powers: (K + 1, D) int; scale: (K + 1,), each monomial's r.m.s., so that
+    an order that is hardly there is drawn as small as it is; names: of each.
     """
+    profile, true, half = profiles["profile"], profiles["true"], 1.96 * profiles["se"]
     degrees = np.degrees(np.arange(len(profile[0])) - len(profile[0]) // 2) * 2 * np.pi / len(profile[0])
     for v, colour in zip((-4, -2, 0, 2, 4), plt.get_cmap("coolwarm")(np.linspace(0, 1, 5)), strict=True):
         terms = np.prod(float(v) ** powers[:, :1], 1)  # further inputs at 1
         axes[0].plot(degrees, terms @ profile, color=colour, label=f"v = {v}")
-        if true is not None:
-            axes[0].plot(degrees, terms @ true, color=TRUE, ls="--", lw=0.7)
+        axes[0].plot(degrees, terms @ true, color=TRUE, ls="--", lw=0.7)
     axes[0].set_title("J(v)" if powers.shape[1] == 1 else "J(v, g = 1)")
     for ax, k in zip(axes[1:], chosen, strict=True):
-        ax.plot(degrees, profile[k], color=FITTED, label="fitted")
-        ax.fill_between(
-            degrees, profile[k] - 1.96 * se[k], profile[k] + 1.96 * se[k], color=FITTED, alpha=0.2, lw=0,
-            label="95 % interval",
-        )  # fmt: skip
-        if true is not None:
-            ax.plot(degrees, true[k], color=TRUE, ls="--", label="true")
+        ax.plot(degrees, profile[k], color=FITTED, label="estimate")
+        low, high = profiles["centre"][k] - half[k], profiles["centre"][k] + half[k]
+        ax.fill_between(degrees, low, high, color=FITTED, alpha=0.2, lw=0, label="± 1.96 s.e. of the data alone")
+        ax.plot(degrees, true[k], color=TRUE, ls="--", label="true")
         least = 0.04 * np.abs(profile[0]).max() / scale[k]
         low, high = ax.get_ylim()
         ax.set(title=f"order {names[k]}", ylim=(min(low, -least), max(high, least)))

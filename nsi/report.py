@@ -211,11 +211,6 @@ def poor(metrics):
     larger = [s for s, each in stay.items() if all(interval and interval[0] > 0 for interval in each)]
     if larger:
         yield f"It predicts the heading {enumerated(larger)} s ahead worse than a bump that stays where it is."
-    if metrics.get("orders_description") == "neither" and metrics.get("orders_noise") is not None:
-        yield (
-            "Neither hidden units nor connections that the velocity multiplies explain the neurons' input currents up "
-            "to the recording's own noise."
-        )
 
 
 def gates(metrics, arrays):

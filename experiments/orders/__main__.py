@@ -1,12 +1,13 @@
-"""Relations of higher order between input and response: are they found, sized, and told from those that are not there?
+"""Orders of effective connectivity: are they estimated, and distinguished from those that are not there?
 
 Circuits whose effective connectivity J(v) = W + v G1 + v^2 G2 + ... has orders beyond the first (nsi/simulation), a
-recording and a fit for each seed, and what nsi/relations.py reads off. For real flies see flies.py beside this file.
-Writes results.json, orders.png and the page's tables. Run it from the top folder, as `python -m experiments.orders`;
-with `--circuits`, the other circuits' results of the last run are kept.
+recording for each seed, and nsi.estimation.estimate with orders, to which nothing else is given. For real flies see
+flies.py beside this file. Writes results.json, orders.png and the page's tables. Run it from the top folder, as
+`python -m experiments.orders`; with `--circuits`, the other circuits' results of the last run are kept.
 """
 
 import tempfile
+import time
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -16,49 +17,46 @@ import cann
 from experiments import runs
 from experiments.orders import flies
 from experiments.orders.figures import fly as draw_flies
-from nsi import figures, files, orders, recordings
-from nsi.geometry import RING
+from nsi import figures, files, geometry, orders, recordings
+from nsi.estimation import estimate
+from nsi.estimation.estimator import find_places
+from nsi.estimation.orders import profiles, sizes
 from nsi.measures import valid_json
-from nsi.run import checkpoint
 from nsi.simulation import circuits
 
 FOLDER = runs.folder_of(__file__)
 CIRCUITS = "ring", "even", "saturating", "quadratic", "product"
-MEASURES = "r_orders", "orders_slope", "orders_coverage", "orders_size", "orders_shown"
-WHOLE = "orders_description", "orders_residual", "orders_noise", "orders_powers"
+FIRST_SEED = 100  # below it the estimate was developed
 
 
-def measured(name, seed, folder, sizes, updates):
-    """Simulate one circuit and fit it. Returns: {measure: value}, with profiles for the figure."""
-    data, out = folder / f"{name}-{seed}.npz", folder / f"{name}-{seed}"
-    recordings.save(data, **cann.simulate_recording(circuits.CIRCUITS[name](), seed, *sizes))
-    metrics = runs.fit(data, out, "--seed", seed, *updates)
-    with np.load(out / "connectivity.npz") as file:
-        found = collected(data, metrics, dict(file), checkpoint.networks(out / "model.pt")[0][0])
+def measured(name, seed, folder, sizes_of):
+    """Simulate one circuit and estimate its orders. sizes_of: trials, steps. Returns: {measure: value}, with profiles
+    for the figure."""
+    data = folder / f"{name}-{seed}.npz"
+    recordings.save(data, **cann.simulate_recording(circuits.CIRCUITS[name](), seed, *sizes_of))
+    rec = recordings.load(data)
+    truth = recordings.load_truth(data, rec)
     data.unlink()
-    return found
-
-
-def collected(data, metrics, read, net):
-    """What the page says of one fit. data: the recording's file; metrics, read: the fit's metrics.json and
-    connectivity.npz; net: the network that runs. Returns: {measure: value}."""
-    found, rec = {m: metrics[m] for m in (*MEASURES, *WHOLE)}, recordings.load(data)
-    true = recordings.load_truth(data, rec)["orders"]
-    everywhere = orders.expansion(net, orders.measure_of(rec.rates, rec.velocity, net.alpha))
-    found["slope_everywhere"] = [
-        float(np.sum(G * T) / np.sum(T * T)) if s is not None else None
-        for G, T, s in zip(everywhere, true, found["orders_slope"], strict=True)
-    ]
-    found["scale"] = read["orders_scale"].tolist()
-    kept = {"profile": read["orders_profile"], "se": read["orders_profile_se"], "true": true}
-    profiles = {k: np.array([RING.profile(G)[1] for G in v]) for k, v in kept.items()}
-    rms = {k: np.sqrt(np.mean(v**2, 1)) for k, v in profiles.items()}
-    found["width"] = [
-        float(1.96 * se / size) if s is not None else None
-        for se, size, s in zip(rms["se"], rms["true"], found["orders_slope"], strict=True)
-    ]
-    found["profiles"] = {k: np.round(v, 7) for k, v in profiles.items()}
-    return valid_json(found)  # an interval may be infinite
+    began, shape = time.perf_counter(), geometry.of(rec)
+    estimated = estimate(rec, geometry=shape, orders=True)
+    seconds, arrays, places = time.perf_counter() - began, estimated.arrays(), find_places(rec, shape)
+    size, shown = sizes(arrays, shape, places)
+    rms = lambda a: np.sqrt(np.mean(a**2, (1, 2)))  # noqa: E731
+    with np.errstate(divide="ignore"):
+        width = 1.96 * rms(arrays["orders_se"]) / rms(truth["orders"])
+    result = {
+        "seconds": seconds, "description": estimated.verdicts["description"], "powers": arrays["orders_powers"],
+        "scale": arrays["orders_scale"], "size": size, "shown": shown, "width": width,
+    } | orders.scores(arrays, truth)  # fmt: skip
+    best, centre, se = profiles(arrays, shape, places)
+    every = np.ones(best.shape[1:], bool)
+    true = np.stack([shape.mean_profile(G.astype(np.float64), places, every) for G in truth["orders"]])
+    kept = {"profile": best, "centre": centre, "se": se, "true": true}
+    order = np.argsort(places[:, 0])
+    result["profiles"] = {
+        k: np.round([shape.profile(G[np.ix_(order, order)])[1] for G in v], 7) for k, v in kept.items()
+    }
+    return valid_json(result)  # an interval may be infinite
 
 
 def called(powers, names=("v", "g")):
@@ -68,8 +66,8 @@ def called(powers, names=("v", "g")):
 
 
 def there(rows):
-    """The orders beyond 0 that a circuit has. rows: its results, one per seed. Returns: list of int."""
-    return [k for k, slope in enumerate(rows[0]["orders_slope"]) if k and slope is not None]
+    """The orders that a circuit has. rows: its results, one per seed. Returns: list of int."""
+    return [k for k, slope in enumerate(rows[0]["orders_slope"]) if slope is not None]
 
 
 def spread(values, digits=3):
@@ -78,40 +76,53 @@ def spread(values, digits=3):
     return runs.spread(known, digits) if known else "–"
 
 
-def found(results):
-    """How the orders that are there are found, as Markdown. results: {circuit: [measured's, one per seed]}."""
+def share(rows, orders_of):
+    """How many of some orders are shown, in words. rows: a circuit's results; orders_of: list of int."""
+    return f"{sum(row['shown'][k] for row in rows for k in orders_of)} of {len(orders_of) * len(rows)}"
+
+
+def present(results):
+    """How the orders that are there are estimated, as Markdown. results: {circuit: [measured's, one per seed]}."""
     lines = []
     for name, rows in simulated(results):
-        for k in (0, *there(rows)):
-            cells = [spread([row[m][k] for row in rows]) for m in (*MEASURES[:3], "width", "slope_everywhere")]
-            told = f"{sum(row['orders_shown'][k] for row in rows)} of {len(rows)}"
-            lines.append([f"{name}, {called(rows[0]['orders_powers'][k])}", *cells, told])
-    names = ["circuit, order", "r", "slope", "coverage", "± of the interval", "slope, read at all states", "shown"]
-    return runs.markdown(names, lines)
+        for k in there(rows):
+            cells = [spread([row[m][k] for row in rows]) for m in ("r_orders", "orders_slope", "orders_coverage")]
+            lines.append([f"{name}, {called(rows[0]['powers'][k])}", *cells, share(rows, [k])])
+    return runs.markdown(["circuit, order", "r", "slope", "coverage", "shown"], lines)
 
 
 def absent(results):
-    """The orders that are not there, and which description fits, as Markdown. results: as for `found`."""
+    """The orders that are not there, the description and the seconds, as Markdown. results: as for `present`."""
     lines = []
     for name, rows in simulated(results):
-        gone = [k for k in range(1, len(rows[0]["r_orders"])) if k not in there(rows)]
-        largest = max((row["orders_size"][k] for row in rows for k in gone), default=0.0)
-        shown = sum(row["orders_shown"][k] for row in rows for k in gone)
-        said = sorted({row["orders_description"] for row in rows})
-        left = [spread([row["orders_residual"][k] for row in rows], 4) for k in (0, 1)]
-        own = spread([row["orders_noise"] for row in rows], 4)
-        share = f"{100 * largest:.1f} % ({shown} of {len(gone) * len(rows)})"
-        lines.append([name, share, " or ".join(said), *left, own])
-    names = ["circuit", "largest absent order (shown)", "fits", "left by hidden units", "by velocity times connections"]
-    return runs.markdown([*names, "own noise, estimated"], lines)
+        gone = [k for k in range(len(rows[0]["size"])) if k not in there(rows)]
+        largest = max(row["size"][k] for row in rows for k in gone)
+        said = sorted({row["description"] for row in rows})
+        seconds = spread([row["seconds"] for row in rows], 0)
+        lines.append([name, f"{100 * largest:.1f} %", share(rows, gone), " or ".join(said), seconds])
+    return runs.markdown(["circuit", "largest absent order", "shown", "description", "seconds"], lines)
+
+
+def widths(results):
+    """How far intervals of single pairs reach to either side, relative to the r.m.s. of the true order."""
+    lines = [
+        [f"{name}, {called(rows[0]['powers'][k])}", spread([row["width"][k] for row in rows], 2)]
+        for name, rows in simulated(results)
+        for k in there(rows)
+    ]
+    return runs.markdown(["circuit, order", "± of the interval"], lines)
 
 
 made = runs.made
 
 
-def flies_table(results):
-    """The flies' tables as Markdown. results: with "flies" in it."""
-    return flies.table(results)
+def tables(results):
+    """All further tables: tables.md. results: as for `present`."""
+    parts = ["# Orders: further tables", "How far 95 % intervals of single pairs reach to either side, relative to the "
+             "r.m.s. of the true order:", widths(results)]  # fmt: skip
+    if "flies" in results:
+        parts += ["Real flies, 95 % intervals over flies (of fitted input units over networks):", flies.table(results)]
+    return "\n\n".join(parts) + "\n"
 
 
 def simulated(results):
@@ -125,12 +136,11 @@ def figure(results):
     size = 13, 1.9 * len(rows) + 0.4
     drawn, axes = plt.subplots(len(rows), 5, figsize=size, squeeze=False, sharex=True, layout="constrained")
     for line, (name, row) in zip(axes, rows, strict=True):
-        powers = np.array(row["orders_powers"])
+        powers = np.array(row["powers"])
         chosen = [0, 1, 2, 3] if powers.shape[1] == 1 else [0, 1, 3, 4]
-        profiles = {k: np.array(v, float) for k, v in row["profiles"].items()}
+        profiles_of = {k: np.array(v, float) for k, v in row["profiles"].items()}
         names = [called(p).removeprefix("order ") for p in powers]
-        of = profiles["profile"], profiles["se"], profiles["true"], powers, np.array(row["scale"])
-        figures.orders(line, *of, chosen, names)
+        figures.orders(line, profiles_of, powers, np.array(row["scale"]), chosen, names)
         line[0].set_ylabel(f"{name}\nweight")
     for ax in axes[-1]:
         ax.set_xlabel("to minus from (deg)")
@@ -140,14 +150,13 @@ def figure(results):
 
 
 def main():
-    p = runs.options(__doc__, 3, CIRCUITS)
+    p = runs.options(__doc__, 5, CIRCUITS)
     p.add_argument("--flies", type=Path, default="data/fly.npz", help="left out where there is no such file")
     p.add_argument("--bridge", type=Path, default=flies.BRIDGE, help="the authors' files of the bridge, likewise")
     args = p.parse_args()
-    sizes = args.trials, args.steps
-    items = [(name, seed) for name in args.circuits for seed in range(1, args.seeds + 1)]  # 0 was tuned on
+    items = [(name, FIRST_SEED + seed) for name in args.circuits for seed in range(args.seeds)]
     with tempfile.TemporaryDirectory() as folder:
-        each = runs.each(lambda item: measured(*item, Path(folder), sizes, runs.updates(args)), items)
+        each = runs.each(lambda item: measured(*item, Path(folder), (args.trials, args.steps)), items, 1)
     results = runs.read(FOLDER)
     for name in args.circuits:
         results[name] = [row for row, (of, _) in zip(each, items, strict=True) if of == name]
@@ -165,11 +174,11 @@ def write(results):
     figures.style()
     with files.whole(FOLDER / "orders.png") as path:
         figure(results).savefig(path)
-    if {"curves", "direct"} <= results.get("flies", {}).keys() and len(results["flies"]["curves"]) > 1:
+    if len(results.get("flies", {}).get("curves", ())) > 1:
         with files.whole(FOLDER / "flies.png") as path:
             draw_flies(results["flies"]).savefig(path)
-    tables = {"made": made(results), "found": found(results), "absent": absent(results)}
-    runs.page(FOLDER, **tables, **({"flies": flies_table(results)} if "flies" in results else {}))
+    runs.page(FOLDER, made=made(results), present=present(results), absent=absent(results))
+    (FOLDER / "tables.md").write_text(tables(results), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ over flies. *Prediction*: A at a later moment by least squares on A now, with th
 one), or also with its square (order two); fitted on all flies but one, and scored by the correlation on that one. Null
 models have the velocity of half a trial later, or of another trial. *Tuning* (neurons.py): how the rates of P-EN1, left
 and right apart in the bridge, and of fitted input units change with turning to either side; a V rises to both.
-*Orders*: what nsi/relations.py reads of flies, by velocity times connections, and by networks with hidden units.
 """
 
 from pathlib import Path
@@ -17,9 +16,8 @@ from scipy import stats
 from experiments import runs
 from experiments.flies.prediction import BEFORE, HORIZONS, ahead, pieces, vector
 from experiments.orders.neurons import FILTER, STEP, arms_of_units, both_arms, bridge, curves, filtered
-from nsi import orders, recordings, relations
+from nsi import recordings
 from nsi.connectivity import correlation
-from nsi.geometry import RING
 from nsi.measures import valid_json
 from nsi.run import checkpoint
 
@@ -80,22 +78,6 @@ def predicted(size, velocity, valid, animal, dt, null="recording"):
     return {name: value.tolist() for name, value in found.items()}
 
 
-def waves(found, sd):
-    """How much of order 0's first wave the velocity adds at one s.d. of it: turned aside by v, in place by v²."""
-    angle, rest = RING.profile(found["orders_profile"][0])[:2]
-    along = lambda k, wave: float(RING.profile(found["orders_profile"][k])[1] @ wave(angle))  # noqa: E731
-    whole = rest @ np.cos(angle)
-    return sd * along(1, np.sin) / whole, sd**2 * along(2, np.cos) / whole
-
-
-def directly(net, rec):
-    """`waves` of the direct description: of all flies, then leaving each out. Returns: {"aside", "raised": list}."""
-    sd, flies = orders.spread_of(rec.velocity[rec.valid])[0], np.unique(rec.animal)
-    some = [rec, *(rec.trials(rec.animal != fly) for fly in flies)]
-    aside, raised = zip(*(waves(relations.read_off(net, one, RING, by="direct"), sd) for one in some), strict=True)
-    return {"aside": list(aside), "raised": list(raised)}
-
-
 def measured(path, folder=BRIDGE, run=RUN):
     """All that the page says of flies. path: data/fly.npz; folder: of the bridge's files, left out where it is not;
     run: of networks fitted by experiments/flies/fit.sh, likewise."""
@@ -125,12 +107,6 @@ def measured(path, folder=BRIDGE, run=RUN):
         nets = checkpoint.networks(Path(run) / "model.pt")[0]
         name = "input units, fitted to E-PG"
         results["arms"][name], results["curves"][name] = arms_of_units(nets, rec)
-        found = [relations.read_off(net, rec, RING, by="hidden") for net in nets]
-        results["described"] = [str(f["orders_description"]) for f in found]
-        results["shown"] = [f["orders_shown"].tolist() for f in found]
-        results["left"] = np.mean([f["orders_residual"] for f in found], 0).tolist()
-        other = recordings.Recording(**vars(rec) | {"velocity": np.roll(rec.velocity, 1, 0)})
-        results["direct"] = {"recording": directly(nets[0], rec), "another trial": directly(nets[0], other)}
     return valid_json(results)
 
 
@@ -163,28 +139,4 @@ def table(results):
     parts.append(
         runs.markdown(["mean rate, relative, per rad/s", "turning to the preferred side", "to the other"], rows)
     )
-    if "direct" in found:
-        rows = [
-            [null, *(jackknife(each[name]) for name in ("aside", "raised"))] for null, each in found["direct"].items()
-        ]
-        head = ["at one s.d. of v, % of order 0's first wave", "by v, turned a quarter aside", "by v², in place"]
-        parts.append(runs.markdown(head, rows))
-        named, shown = found["described"], np.array(found["shown"])[:, 2].sum()
-        said = ", ".join(f"*{name}* {named.count(name)}" for name in sorted(set(named)))
-        hidden, other = found["left"]
-        parts.append(
-            f"Which description fits the {len(named)} networks: {said} (s.d. of the current left: {hidden:.4f} by "
-            f"hidden units, {other:.4f} by velocity times connections). Read by hidden units, v² is shown in {shown} "
-            f"of {len(named)}."
-        )
     return "\n\n".join(parts)
-
-
-def jackknife(values):
-    """'estimate (low to high)' in per cent, 95 % over flies. values: of all flies, and leaving each out."""
-    whole, each = 100 * values[0], 100 * np.array(values[1:])
-    if not any(values):
-        return "not shown"
-    n = len(each)
-    half = stats.t.ppf(0.975, n - 1) * np.sqrt((n - 1) / n * np.sum((each - each.mean()) ** 2))
-    return f"{whole:.1f} ({whole - half:.1f} to {whole + half:.1f})"

@@ -14,6 +14,7 @@ from nsi.estimation.copies import fit_copies
 from nsi.estimation.gate import gate_test
 from nsi.estimation.intervals import NORMAL, calibrate
 from nsi.estimation.kinetics import NEAR_ONE, choose_kinetics, parabola, surely_better
+from nsi.estimation.orders import extend, read_orders, simulated_errors
 from nsi.estimation.prior import Evidence, Model
 from nsi.estimation.signals import (
     LEADING,
@@ -75,6 +76,12 @@ class Estimate:
     network: Network | None  # recorded neurons and copies, as a network to run; None where it cannot be one
     probability: np.ndarray | None = None  # (N, N), that there is a connection; None where geometry sets the prior
     measurement_noise: float = 0.0  # s.d. of noise of the rates that does not enter currents, 0 without
+    # orders.read_orders's, where they were asked for
+    orders: np.ndarray | None = None
+    orders_unbiased: np.ndarray | None = None
+    orders_se: np.ndarray | None = None
+    orders_powers: np.ndarray | None = None
+    orders_scale: np.ndarray | None = None
 
     def arrays(self):
         """What connectivity.npz holds. Returns: dict."""
@@ -84,6 +91,10 @@ class Estimate:
     def save(self, path):
         """Write connectivity.npz, whole or not at all."""
         recordings.save(path, **self.arrays())
+
+    def set(self, **values):
+        """Set attributes, in place."""
+        vars(self).update(values)
 
     def calibrate(self, calibration):
         """Widen the intervals by the factors of `intervals.calibrate`, in place."""
@@ -313,14 +324,14 @@ def _ordinary(samples):
     return weights, float(np.sqrt(max(np.median(variance), 1e-12))) if variance else np.nan
 
 
-def estimate(rec, alpha=None, geometry=None, places=None, calibrated=True, seed=0, mask=None):
+def estimate(rec, alpha=None, geometry=None, calibrated=True, seed=0, mask=None, orders=False):
     """Estimate the connections that made a recording.
 
     rec: Recording; alpha: dt / tau (default: the recording's, else estimated); geometry: of nsi.geometry (default:
-    found from the activity); places: (N, D) rad, the neurons' (default: likewise); calibrated: widen intervals by what
+    found from the activity); calibrated: widen intervals by what
     a recording simulated from the estimate needs, which takes as long as the estimate; seed: of that simulation and of
     the gate's test; mask: (N, N) bool, which connections are possible, or how many anatomy counts, used where no
-    geometry is found (exchangeable.py). Returns: Estimate.
+    geometry is found (exchangeable.py); orders: read the orders of effective connectivity as well. Returns: Estimate.
 
     Raises: BadInput where there is a mask, and a geometry.
     """
@@ -331,7 +342,7 @@ def estimate(rec, alpha=None, geometry=None, places=None, calibrated=True, seed=
             "mask is given, and the activity has a ring's or a torus' geometry; expected none: leave mask out"
         )
     geometry = shapes.of(rec) if geometry is None else geometry
-    places = find_places(rec, geometry) if places is None else places
+    places = find_places(rec, geometry)
     given = alpha or (rec.dt / rec.tau if rec.tau else None)
     kinetics = choose_kinetics(rec, given)
     if given is None:
@@ -344,11 +355,15 @@ def estimate(rec, alpha=None, geometry=None, places=None, calibrated=True, seed=
         fit = Fit(rec, kinetics._replace(response=kinetics.response._replace(scale=scale)), geometry, places)
     plain = fit.unbiased()
     best = fit.best(plain.variance)
-    found = assemble(fit, plain, best, given is not None)
+    found, more = assemble(fit, plain, best, given is not None), None
+    if orders:
+        extended = extend(fit)
+        found.set(**read_orders(extended, best))
+        more = lambda simulated, again: simulated_errors(extended, simulated, again, best)  # noqa: E731
     found.verdicts["gate"], found.gate_p = gate_test(rec, fit.kinetics.alpha, fit.kinetics.response, seed)
     if calibrated and fit.sums.xx:
         refit = lambda simulated: Fit(simulated, fit.kinetics, geometry, places)  # noqa: E731
-        found.calibrate(calibrate(fit, refit, best, plain.variance, seed))
+        found.calibrate(calibrate(fit, refit, best, plain.variance, seed, more))
     structure = residual_structure(fit) if fit.sums.xx else np.inf
     fits = structure < MISFIT and all(np.isfinite(f) for f in found.calibration.get("factors", {}).values())
     found.verdicts["description"] = "fits" if fits else "does not fit"
@@ -356,8 +371,8 @@ def estimate(rec, alpha=None, geometry=None, places=None, calibrated=True, seed=
     if rec.driven is not None or not fit.sums.xx:
         fits, found.verdicts["description"] = False, "cannot tell"
     if not fits:  # what noise does not explain, and no simulation repeats, biases weights by nobody knows how much
-        for name in ("W_se", "total_se", "gate_se"):
-            setattr(found, name, np.full_like(getattr(found, name), np.inf))
+        found.set(**{name: np.full_like(value, np.inf) for name, value in found.arrays().items() if name.endswith("_se")
+                     and name != "alpha_se"})  # fmt: skip
     found.identifiable, found.resolved = read_certainty(found.W, found.W_unbiased, found.W_se, geometry, places)
     return found
 

@@ -35,11 +35,12 @@ class Simulated:
         blocks = {(b.name, b.component): weights[b.columns].astype(np.float32) for b in fit.signals.blocks}
         V, self.fit, self.blocks = fit.directions, fit, blocks
         self.sheets = [(c, V @ w) for (name, c), w in blocks.items() if name == "copies"]
-        kernels = None
+        kernels = self.kernels = None
         if self.sheets:
             kernel = fit.copies.kernel(fit.geometry, fit.places)
             varied = lambda: kernel * (1 + jitter * rng.standard_normal(kernel.shape)) if jitter else kernel  # noqa: E731
-            kernels = np.concatenate([varied() for _ in self.sheets], 1).astype(np.float32)
+            self.kernels = [varied().astype(np.float32) for _ in self.sheets]
+            kernels = np.concatenate(self.kernels, 1)
             sent = np.concatenate([out for _, out in self.sheets])
         W, b = blocks["direct", ()], weights[-1].astype(np.float32)
         path, gates = blocks.get(("path", ())), {c: w for (name, c), w in blocks.items() if name == "gate"}
@@ -111,13 +112,14 @@ class Simulated:
         return [self.W, total, *gates]
 
 
-def calibrate(fit, refit, best, variance, seed=0):
+def calibrate(fit, refit, best, variance, seed=0, more=None):
     """The factors of the standard errors of W, total and gate.
 
     fit: Fit of the recording; refit: called with a Recording, gives its Fit; best: prior.Posterior; variance: (n,), of
-    the residual. Returns: dict of `factors`, `coverage` of the intervals as they were, in the simulated recording,
-    `jitter` of the copies' incoming weights, and the s.d. of both recordings' `residuals`. Factors are infinite where
-    the simulated circuit does not stay active, or too active, for its currents to show."""
+    the residual; more: called with `Simulated` and the Fit of it, gives errors over standard errors of what else is
+    calibrated, by name. Returns: dict of `factors`, `coverage` of the intervals as they were, in the simulated
+    recording, `jitter` of the copies' incoming weights, and the s.d. of both recordings' `residuals`. Factors are
+    infinite where the simulated circuit does not stay active, or too active, for its currents to show."""
     noise = float(np.sqrt(np.nanmedian(variance)))
     jitter = best.heterogeneity.get("copies", 0.0) / np.sqrt(2)
     with np.errstate(all="ignore"):  # what the estimate makes of a real recording need not stay bounded
@@ -131,6 +133,7 @@ def calibrate(fit, refit, best, variance, seed=0):
     off = ~np.eye(len(true[0]), dtype=bool)
     z = [np.abs(L @ plain.weights - b) / se for L, b, se in zip(again.maps, true, plain.se, strict=True)]
     kinds = {"W": z[0][off], "total": z[1][off], "gate": np.concatenate([one.ravel() for one in z[2:]])}
+    kinds |= {} if more is None else more(simulated, again)
     kinds = {name: values[np.isfinite(values)] for name, values in kinds.items()}
     return {
         "factors": {k: float(np.percentile(v, PERCENTILE) / NORMAL) if len(v) else np.inf for k, v in kinds.items()},

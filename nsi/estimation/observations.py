@@ -285,7 +285,7 @@ def choose_peak(smoother, kinetics, geometry):
     return best != PEAK_RATES[0]
 
 
-def estimate(rec, alpha=None, geometry=None, places=None, calibrated=True, seed=0, mask=None):
+def estimate(rec, alpha=None, geometry=None, calibrated=True, seed=0, mask=None, orders=False):
     """Estimate the connections that made a recording, whether or not its rates have measurement noise. Arguments and
     Returns: as `estimator.estimate`, for which noisy recordings of a ring are no case."""
     noise = None if mask is not None or (geometry is None and lacks_geometry(rec)) else find_noise(rec)
@@ -293,17 +293,16 @@ def estimate(rec, alpha=None, geometry=None, places=None, calibrated=True, seed=
         geometry = shapes.of(rec) if geometry is None else geometry
         if geometry.dimensions == 1 and rec.stimulus is None and rec.driven is None:
             given = alpha or (rec.dt / rec.tau if rec.tau else None)
-            found = estimate_observed(rec, noise, given, geometry, places, calibrated, seed)
+            found = estimate_observed(rec, noise, given, geometry, calibrated, seed)
             if found is not None:
                 return found
-    return estimator.estimate(rec, alpha, geometry, places, calibrated, seed, mask)
+    return estimator.estimate(rec, alpha, geometry, calibrated, seed, mask, orders)
 
 
-def estimate_observed(rec, noise, given, geometry, places, calibrated=True, seed=0):
+def estimate_observed(rec, noise, given, geometry, calibrated=True, seed=0):
     """Estimate from noisy observations of a ring. noise: Noise, a first guess; given: alpha or None; the rest as
     `estimate`. Returns: Estimate, or None where what smoothing leaves is no measurement noise."""
-    if places is None:
-        places = find_places(rec, geometry)
+    places = find_places(rec, geometry)
     smoother = Smoother(rec, given or 0.2, places, noise)
     if smoother.autocorrelation() > WHITE:
         return None

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from nsi import measures
+from nsi import measures, orders
 from nsi.connectivity import gate
+from nsi.estimation.orders import sizes
 
 SCALE_TOLERANCE = 0.02  # relative difference from 1 beyond which the estimated scale of the rates is worth a warning
 ALPHA_TOLERANCE = 0.1  # relative difference between alphas beyond which weights of one do not suit the other
@@ -33,7 +34,12 @@ def collect_arrays(found, networks):
 def score(arrays, rec, shape, places, truth):
     """What metrics.json says of connectivity.npz's arrays. rec: all trials; places: (n, D) rad, of the training trials;
     truth: recordings.load_truth's. Returns: dict, valid JSON."""
-    return measures.valid_json(measures.of_connections(arrays, rec, shape, truth))
+    scores = measures.of_connections(arrays, rec, shape, truth)
+    if "orders" in arrays:
+        scores["orders_powers"] = arrays["orders_powers"]
+        scores["orders_size"], scores["orders_shown"] = sizes(arrays, shape, places)
+        scores |= orders.scores(arrays, truth)
+    return measures.valid_json(scores)
 
 
 def describe(found):

@@ -140,7 +140,7 @@ class Run:
         data, started = self.data, time.perf_counter()
         geometry = None if lacks_geometry(data.train) else data.geometry
         with self.stage("estimate"):
-            found = estimate(data.train, data.alpha, geometry, calibrated=self.settings.calibrated)
+            found = estimate(data.train, data.alpha, geometry, self.settings.calibrated, orders=True)
         self.metrics |= connections.describe(found) | {"estimate_seconds": time.perf_counter() - started}
         return found
 

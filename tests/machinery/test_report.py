@@ -425,10 +425,6 @@ def test_a_poor_fit_is_said_to_be_one():
     assert "less than half" in next(report.poor(good | {"loss": 0.15}))
     bad = predicted(("1", 0.5, 90), ("2", 0.5, 90), interval={"1": (below, above), "2": (below, below)})
     assert [*report.poor(bad)] == ["It predicts the heading 1 s ahead worse than a bump that stays where it is."]
-    assert "Neither hidden units nor" in next(
-        report.poor(good | {"orders_description": "neither", "orders_noise": 0.1})
-    )
-    assert [*report.poor(good | {"orders_description": "neither", "orders_noise": None})] == []  # noise is not known
 
 
 def test_doubts_about_a_fit_are_among_the_warnings(data, fitted, monkeypatch):

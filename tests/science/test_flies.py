@@ -113,13 +113,6 @@ def test_arms_of_a_v_are_those_it_has():
     np.testing.assert_allclose(arms * rates.mean(1, keepdims=True), [[0.5, 0.2], [0, 0.3]], atol=1e-9)
 
 
-def test_interval_over_flies_is_that_of_the_mean_where_the_estimate_is_one():
-    each = np.array([1.0, 2.0, 4.0, 7.0]) / 100
-    left_out = [np.delete(each, k).mean() for k in range(4)]
-    mean, half = 3.5, 3.182446 * np.sqrt(np.var(100 * each, ddof=1) / 4)
-    assert orders.jackknife([each.mean(), *left_out]) == f"{mean:.1f} ({mean - half:.1f} to {mean + half:.1f})"
-
-
 def test_curve_is_the_mean_rate_by_velocity():
     v = np.tile(np.linspace(-2.9, 2.9, 59), 20)
     found = np.array(recorded.curve(1 + np.abs(v), v))

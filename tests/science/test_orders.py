@@ -1,13 +1,15 @@
 """Orders of the input-response relation: circuits whose orders are known, and what is read off."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
-import torch
 
 import cann
-from nsi import connectivity, direct, network, orders, recordings, relations
+from nsi import network, orders, recordings
+from nsi.estimation import estimate
+from nsi.estimation.copies import fit_copies
+from nsi.estimation.estimator import Fit, build_network, choose_kinetics
+from nsi.estimation.orders import extend, maps, sizes
+from nsi.estimation.signals import Copies, state_of
 from nsi.geometry import RING
 from nsi.simulation import circuits
 
@@ -30,7 +32,7 @@ def recorded():
     return make
 
 
-def sizes(circuit, data):
+def true_sizes(circuit, data):
     """Each order's size relative to order 0, its monomial's r.m.s. included."""
     measure = orders.measure_of(data["rates"], data["velocity"], circuit.network.alpha)
     each = np.linalg.norm(data["true_orders"], axis=(1, 2)) * measure.size
@@ -48,7 +50,7 @@ def test_powers_are_those_of_one_input_and_the_products_of_two():
     ("ring", [1]), ("even", [1, 2]), ("saturating", [1, 3]), ("quadratic", [1, 2]), ("product", [4])
 ])  # fmt: skip
 def test_each_circuit_has_its_orders_and_no_others(recorded, name, there):
-    size = sizes(*recorded(name))
+    size = true_sizes(*recorded(name))
     absent = np.setdiff1d(np.arange(1, len(size)), there)
     assert (size[there] > 0.02).all()
     assert (size[absent] < 0.006).all()
@@ -113,7 +115,7 @@ def test_file_of_two_inputs_has_one_heading_and_loads(recorded, tmp_path):
     assert recordings.load_truth(tmp_path / "product.npz", rec)["orders"].shape == (6, N, N)
 
 
-# ---- reading them off -------------------------------------------------------------------------------------------
+# ---- estimating them -------------------------------------------------------------------------------------------
 
 
 def recording(data):
@@ -121,111 +123,92 @@ def recording(data):
 
 
 @pytest.fixture(scope="module")
-def read(recorded):
-    """Orders read off a circuit's own network, or off a net given, with their scores."""
+def estimated(recorded):
+    """Orders of a small recording, with their scores. Returns: a function of a circuit's name."""
+    made = {}
 
-    def once(name, net=None, trials=30, steps=300):
-        circuit, data = recorded(name, trials, steps)
-        rec, places = recording(data), RING.places(N)
-        found = relations.read_off(net or circuit.network, rec, RING)
-        return found, relations.scores(found, {"orders": data["true_orders"]}, RING, places)
+    def once(name, trials=40, steps=300):
+        if name not in made:
+            _, data = recorded(name, trials, steps)
+            found = estimate(recording(data), geometry=RING, orders=True)
+            arrays = found.arrays()
+            size, shown = sizes(arrays, RING, RING.find(data["rates"]))
+            said = {"verdicts": found.verdicts, "orders_powers": arrays["orders_powers"].tolist(), "orders_size": size,
+                    "orders_shown": shown}  # fmt: skip
+            made[name] = found, said | orders.scores(arrays, {"orders": data["true_orders"]})
+        return made[name]
 
     return once
 
 
-def test_direct_description_finds_what_the_velocity_multiplies(recorded):
-    circuit, data = recorded("quadratic", 30, 300)
-    found = direct.fit(recording(data), circuit.network.alpha, orders.powers_of(1))
-    measure = orders.measure_of(data["rates"], data["velocity"], circuit.network.alpha)
-    fitted = orders.expansion(found.net, measure)
-    for k in (0, 1, 2):
-        assert connectivity.correlation(fitted[k], data["true_orders"][k]) > 0.9
-    assert np.linalg.norm(fitted[3]) * measure.size[3] < 0.01 * np.linalg.norm(fitted[0])
-    assert found.left.sd == pytest.approx(0.02, rel=0.1)
-    assert found.left.noise == pytest.approx(0.02, rel=0.1)
+@pytest.mark.parametrize(("name", "there"), [("quadratic", [1, 2]), ("product", [4]), ("ring", [1])])
+def test_orders_are_estimated_and_absent_ones_are_not_shown(estimated, name, there):
+    found, said = estimated(name)
+    assert found.verdicts["description"] == "fits"
+    assert np.flatnonzero(said["orders_shown"]).tolist() == [0, *there]
+    for k in (0, *there):
+        assert said["r_orders"][k] > 0.95
+        assert said["orders_slope"][k] == pytest.approx(1, abs=0.1)
+    for k in set(range(1, len(said["orders_size"]))) - set(there):
+        assert np.isnan(said["r_orders"][k])
+        assert said["orders_size"][k] < 0.01
+    assert np.mean(said["orders_coverage"]) == pytest.approx(0.95, abs=0.05)
 
 
-@pytest.mark.parametrize(("name", "there"), [("even", [1, 2]), ("saturating", [1, 3])])
-def test_orders_of_a_circuit_are_read_off_its_own_network(read, name, there):
-    found, scores = read(name)
-    assert str(found["orders_description"]) == "hidden"
-    assert float(found["orders_noise"]) == pytest.approx(0.02, rel=0.05)
-    assert found["orders_shown"].tolist() == [k in (0, *there) for k in range(4)]
-    for k in there:
-        assert scores["r_orders"][k] > 0.9
-        assert scores["orders_slope"][k] == pytest.approx(1, abs=0.03)
-        assert scores["orders_coverage"][k] >= 0.9
-        size, se = (np.sqrt(np.mean(found[name][k] ** 2)) for name in ("orders_profile", "orders_profile_se"))
-        assert se < 0.35 * size
-    for k in set(range(1, 4)) - set(there):
-        assert np.isnan(scores["r_orders"][k])
-        assert found["orders_size"][k] < 0.01
+def test_shown_orders_are_said_and_none_where_no_interval_is_claimed(estimated):
+    _, said = estimated("quadratic")
+    (sentence,) = orders.describe(said)
+    assert "velocity (" in sentence
+    assert "velocity^2 (" in sentence
+    assert "velocity^3" not in sentence
+    (sentence,) = orders.describe(said | {"verdicts": {"description": "does not fit"}})
+    assert "cannot tell" in sentence
+    assert [*orders.describe({})] == []
 
 
-@pytest.mark.parametrize(("name", "there"), [("quadratic", [1, 2]), ("product", [4])])
-def test_orders_of_what_the_velocity_multiplies_are_read_off_without_hidden_units(read, recorded, name, there):
-    """Offered a network that lacks the product, the test chooses the direct description."""
-    net = recorded(name, 30, 300)[0].network._replace(products=(), W_gain=None)
-    found, scores = read(name, net)
-    assert str(found["orders_description"]) == "direct"
-    assert float(found["orders_noise"]) == pytest.approx(0.02, rel=0.05)
-    assert np.flatnonzero(found["orders_shown"]).tolist() == [0, *there]
-    for k in there:
-        assert scores["r_orders"][k] > 0.95
-        assert scores["orders_slope"][k] == pytest.approx(1, abs=0.1)
-        assert scores["orders_coverage"][k] >= 0.9
-
-
-def test_a_second_wave_of_the_weights_is_within_the_interval():
-    """The prior that continues currents to silent neurons' states shrinks it, and the interval knows."""
-    circuit, places = circuits.ring(N, 20, cosine=0.11), RING.places(N)[:, 0]
-    W = circuit.network.W.copy()
-    W[:N, :N] += 0.02 * np.cos(2 * (places - places[:, None])) * 100 / N
-    circuit = circuit._replace(network=circuit.network._replace(W=W))
-    data = cann.simulate_recording(circuit, seed=1, trials=30, steps=300)
-    found = relations.read_off(circuit.network, recording(data), RING)
-    wrong = np.abs(found["orders_profile"] - data["true_orders"])
-    assert (wrong <= 1.96 * found["orders_profile_se"])[:2].mean() > 0.9
-
-
-def test_a_network_without_the_order_is_told_apart_from_one_with_it(recorded, read):
-    """Speed's own neurons taken away from the network, hidden units no longer fit, and this is said."""
-    net = recorded("even", 30, 300)[0].network
-    W = net.W.copy()
-    W[N + 40 :, :N] = 0
-    found, _ = read("even", net._replace(W=W))
-    assert str(found["orders_description"]) == "neither"
-    assert any("trust no order" in line for line in relations.told(found))
-
-
-def test_what_changes_slowly_is_told_apart_from_noise():
+def test_maps_of_the_orders_are_those_of_the_network_that_the_weights_are(recorded):
+    """Recorded neurons and copies as a network, whose orders nsi/orders.py measures by itself."""
+    _, data = recorded("ring", 40, 300)
+    rec = recording(data)
+    fit = Fit(rec, choose_kinetics(rec, 0.2), RING, RING.places(N))
+    fit.copies = Copies(1.2, 0.3, 0.3, 0.08, saturation=0.2)
+    extended = extend(fit)
     rng = np.random.default_rng(0)
-    noise, slow = 0.02 * rng.standard_normal((40, 500, 5)), np.zeros((40, 500, 5))
-    for t in range(1, 500):
-        slow[:, t] = 0.9 * slow[:, t - 1] + 0.01 * np.sqrt(1 - 0.81) * rng.standard_normal((40, 5))
-    used = torch.ones(40 * 500, 5, dtype=torch.bool)
-    data = lambda e: SimpleNamespace(e=torch.as_tensor(e.reshape(-1, 5)), used=used)  # noqa: E731
-    alone, both = (direct.residual(data(e), (40, 500)) for e in (noise, noise + slow))
-    assert alone.sd == pytest.approx(0.02, rel=0.01)
-    assert alone.noise == pytest.approx(0.02, rel=0.02)
-    assert both.sd == pytest.approx(np.hypot(0.02, 0.01), rel=0.02)
-    assert both.noise == pytest.approx(0.02, rel=0.03)
-    assert np.isnan(direct.residual(data(0.2 * noise + 4 * slow), (40, 500)).noise)  # mostly slow: cannot tell
+    weights = 0.1 * rng.standard_normal((extended.signals.x.shape[-1], N))
+    for block in extended.signals.blocks:
+        if block.name not in ("direct", "copies"):
+            weights[block.columns] = 0
+    net = build_network(extended, weights)
+    true = orders.expansion(net, extended.measure)
+    for L, G in zip(maps(extended, extended.measure), true, strict=True):
+        np.testing.assert_allclose(L @ weights, G, atol=2e-5)
 
 
 def test_too_little_data_claim_no_order(recorded):
-    circuit, data = recorded("ring", 2, 40)
-    found = relations.read_off(circuit.network, recording(data), RING)
-    assert not found["orders_shown"][1:].any()
-    assert not found["orders"][1:].any()
-    assert np.isinf(found["orders_profile_se"][1:]).all()
+    _, data = recorded("ring", 2, 40)
+    arrays = estimate(recording(data), geometry=RING, calibrated=False, orders=True).arrays()
+    assert np.isinf(arrays["orders_se"]).all()
+    assert not sizes(arrays, RING, RING.places(N))[1].any()
 
 
-def test_descriptions_that_leave_the_same_are_not_told_apart(recorded, monkeypatch):
-    circuit, data = recorded("even", 30, 300)
-    direct_fit = direct.fit
-    same = lambda *a: direct_fit(*a)._replace(left=direct.Residual(0.0212, 0.02))  # noqa: E731
-    monkeypatch.setattr(direct, "fit", same)
-    found = relations.read_off(circuit.network, recording(data), RING)
-    assert str(found["orders_description"]) == "either"
-    assert any("cannot tell which" in line for line in relations.told(found))
+def test_orders_are_read_only_when_asked_for(recorded):
+    found = estimate(recording(recorded("ring", 2, 40)[1]), geometry=RING, calibrated=False)
+    assert not any("orders" in name for name in found.arrays())
+
+
+@pytest.mark.parametrize("saturation", [0.0, 0.5])
+def test_saturation_of_the_copies_drive_is_estimated(saturation):
+    """From currents that copies with a drive that levels off, or does not, send."""
+    rng, n, alpha = np.random.default_rng(1), 20, 0.2
+    places, heading = RING.places(n), np.cumsum(0.05 * rng.standard_normal((12, 400)), 1)
+    u = state_of(np.maximum(0, np.cos(heading[..., None] - places[:, 0])).astype(np.float32), alpha)
+    v = (1.5 * state_of(rng.standard_normal((12, 400, 1)).astype(np.float32), 0.05) / 0.16).astype(np.float32)
+    true = Copies(1.0, 0.5, 0.4, 0.1, saturation=saturation)
+    sent = sum(state_of(r, alpha) @ (0.3 * sign * np.sin(places - places.T)).astype(np.float32)
+               for (_, sign), r in true.rates(u, v, RING, places))  # fmt: skip
+    currents = sent + u @ (0.1 * np.cos(places - places.T)).astype(np.float32)
+    currents += np.float32(0.002) * rng.standard_normal(u.shape, np.float32)
+    noise = np.zeros((*u.shape[:2], 0), np.float32)
+    found = fit_copies(u, v, currents, np.ones(u.shape, bool), alpha, RING, places, noise)
+    assert found.saturation == pytest.approx(saturation, abs=0.15)
+    np.testing.assert_allclose(true.saturated(v), np.tanh(v * saturation**0.5) / saturation**0.5 if saturation else v)
