@@ -2,13 +2,14 @@
 
     python -m nsi.design runs/pilot --trials 20
 
-A weight from i to j is seen only where i's state varies on its own while j is active, so that far pairs need both to be
+A weight from i to j shows only where i's state varies on its own while j is active, so that far pairs need both to be
 driven. But pulses also throw the bump. Here the network that was fitted to a pilot recording, passive or weakly
 stimulated, is run under candidate pulses on random velocities, with the pilot's time step and noise, and beside each
-run one without pulses. The regression of nsi/uncertainty.py gives the standard errors to expect before any datum is
-there, since its information matrix depends on the states alone; the two runs' headings give how far the bump is thrown.
-Of the candidates that throw it no further than asked, and not much further if the pulses were stronger than meant, the
-one with the least standard errors is recommended, and written as the `stimulus` that `cann.py --stimulus FILE` plays.
+run one without pulses. The regression of nsi/estimation, with the pilot's copies and noise, gives the standard errors
+to expect before any datum is there, since its information matrix depends on the states alone; the two runs' headings
+give how far the bump is thrown. Of the candidates that throw it no further than asked, and not much further if the
+pulses were stronger than meant, the one with the least standard errors is recommended, and written as the `stimulus`
+that `cann.py --stimulus FILE` plays.
 
 Candidates differ in amplitude, rate and share. Which neurons: those of one pulse are *spread*, one of each few
 neighbours, so that to every side of the bump there are as many, and what they do to its place cancels; and none of them
@@ -22,11 +23,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from nsi import direct, files, geometry, network, prediction, recordings, uncertainty
-from nsi.connectivity import hold
+from nsi import files, geometry, network, prediction, recordings
 from nsi.errors import BadInput
+from nsi.estimation import regression
+from nsi.estimation.estimator import NOISE_SD_ABOVE, Fit
+from nsi.estimation.kinetics import choose_kinetics
+from nsi.estimation.signals import LEADING, hidden_signals, leading_directions, multiplied_signals, state_of
 from nsi.network import synaptic_state
-from nsi.recordings import Recording
 from nsi.run import checkpoint, cli
 from nsi.simulation import stimulation
 from nsi.simulation.circuits import CIRCUITS
@@ -37,7 +40,7 @@ WEAKEST = 0.8  # pulses that are too weak to be seen throw the bump without tell
 STRONGER, GRACE = 1.2, 2.0  # were the pulses so many times as strong, they may throw the bump so many times as far
 SETTLE, AFTER = 100, 5.0  # steps at rest before a run, and s after which the bump's displacement counts
 POOR = 0.7, 0.3  # share of the error of a bump that stays, and rad, beyond both of which a fit's error is too large
-RUNS, SEEN = 40, 20  # trials, at least, by which displacements are measured, and at most, that information is taken of
+RUNS, MAX_TRIALS = 40, 20  # trials: at least, for displacements, and at most, for the information matrix
 
 
 class Plan(NamedTuple):
@@ -57,7 +60,7 @@ class Plan(NamedTuple):
             weakest=self.weakest, choose=chosen,
         ).astype(np.float32)  # fmt: skip
 
-    def told(self):
+    def describe(self):
         """The plan as cells of a table."""
         kind = "spread" if self.spread else "random"
         return f"{self.amplitude:9.2f} {self.every:7.2f} {self.share:6.2f}  {kind}"
@@ -93,7 +96,8 @@ class Pilot:
         self.shape = geometry.of(rec)
         self.places = geometry.places_of(rec, self.shape)
         self.order = self.shape.order(self.places)
-        self.noise, self.depth = residual_noise(net, rec), silence(net, rec)
+        self.fit = Fit(rec, choose_kinetics(rec, net.alpha), self.shape, self.places)
+        self.noise, self.depth, self.rms = describe_currents(self.fit)
         rng = np.random.default_rng(seed)
         self.seeds = rng.integers(2**32, size=2)
         runs = max(trials, RUNS)
@@ -155,42 +159,50 @@ class Pilot:
 
     def standard_errors(self, rates, stimulus):
         """Standard errors to expect of the weights, from the experiment's `trials` trials, without any prior. (N, N)"""
-        some = slice(min(self.trials, SEEN))
-        rec = Recording(rates[some], self.velocity[some], self.dt, stimulus=stimulus[some])
-        return expected_errors(self.net, rec, self.noise) * np.sqrt(min(1, SEEN / self.trials))
+        some = slice(min(self.trials, MAX_TRIALS))
+        expected = expected_errors(self.fit, rates[some], self.velocity[some], self.noise)
+        return expected * np.sqrt(min(1, MAX_TRIALS / self.trials))
 
 
-def expected_errors(net, rec, noise):
+def expected_errors(fit, rates, velocity, noise):
     """Standard errors of the weights by the information matrix alone. Returns: (n, n), inf where too few samples are.
 
-    net: Network; rec: Recording, simulated; noise: s.d. of the current's noise.
+    fit: estimation.Fit of the pilot; rates: (trials, steps, n), velocity: (trials, steps, D), simulated; noise: s.d. of
+    the current's noise.
     """
-    n, held = net.n, hold(net, rec)
-    data = uncertainty.regress(np.concatenate([net.W[:, :n], net.b[None, :n]]), held.x, held)
-    count, se = data.used.sum(0), np.full((n, n), np.inf)
-    for j, G in data.lowers():
-        if count[j] > held.x.shape[-1]:
-            variance = uncertainty.inverse(uncertainty.factored(G)).diagonal()[:n]
-            se[:, j] = noise * variance.clamp(min=0).sqrt().numpy()
+    chosen, alpha = fit.kinetics.response, fit.kinetics.alpha
+    rates = np.float32(chosen.scale) * rates
+    u = state_of(rates, alpha)
+    arguments = u, velocity, alpha, leading_directions(u, np.ones(u.shape[:2], bool), LEADING)
+    driven = fit.rec.driven is not None
+    if fit.kinetics.mechanism == "hidden neurons":
+        products = any(block.name == "products" for block in fit.signals.blocks)
+        signals = hidden_signals(*arguments, fit.copies, fit.geometry, fit.places, driven, products)
+    else:
+        signals = multiplied_signals(*arguments, driven)
+    current = chosen.current(rates[:, signals.first :])
+    known = np.zeros_like(current)
+    samples = regression.select(signals.x, current, known, chosen.usable(rates[:, signals.first :]), current,
+                                NOISE_SD_ABOVE * noise, chosen.highest)  # fmt: skip
+    known, se = samples.known(), np.full((rates.shape[-1],) * 2, np.inf)
+    for j, G in regression.information(samples, regression.neighbours(samples.used)):
+        if known[j]:
+            variance = np.diag(regression.inverse(regression.factorise(regression.symmetric(G))))
+            se[:, j] = noise * np.sqrt(np.maximum(variance[: len(se)], 0))
     return se
 
 
-def residual_noise(net, rec):
-    """S.d. of the input current's noise, by the network's residuals along the record."""
-    held = hold(net, rec)
-    data = uncertainty.regress(np.concatenate([net.W[:, : net.n], net.b[None, : net.n]]), held.x, held)
-    count = data.used.sum(0)
-    if not (count > 0).any():
-        raise BadInput("the fitted network finds no recorded neuron active; expected one that follows its recording")
-    left = direct.residual(data, held.rates.shape[:2])  # what changes slowly of it is the network's misfit
-    return left.noise if np.isfinite(left.noise) else left.sd
-
-
-def silence(net, rec):
-    """How far below threshold the most silent neurons are: the current that all but a twentieth of samples exceed."""
-    held = hold(net, rec)
-    x = held.x[:, :: max(1, held.x.shape[1] // 50)].reshape(-1, held.x.shape[-1])
-    return float(max(0.1, -np.quantile(x[:, : len(net.b)] @ net.W[:, : net.n] + net.b[: net.n], 0.05)))
+def describe_currents(fit):
+    """The pilot's currents. fit: estimation.Fit. Returns: s.d. of their noise; how far below threshold the most silent
+    neurons are, by what all but a twentieth of the currents exceed; the r.m.s. weight."""
+    if not fit.sums.xx:
+        raise BadInput("no recorded neuron is active in enough samples; expected a pilot of more or longer trials")
+    variance = fit.unbiased().variance
+    best = fit.best(variance)
+    x = fit.samples.x[:: max(1, len(fit.samples.x) // 5000)]
+    depth = -np.quantile(x @ best.weights[:, list(fit.sums.xx)], 0.05)
+    rms = np.sqrt(np.mean((fit.maps[0] @ best.weights) ** 2))
+    return float(np.sqrt(np.nanmedian(variance))), float(max(0.1, depth)), float(rms)
 
 
 def candidates(depth):
@@ -305,7 +317,7 @@ def main():
         )
         print(f"design: {args.run} {said}thrown otherwise than expected; a few weak pulses tell", file=sys.stderr)
     pilot = Pilot(net, rec, args.trials, args.steps, args.seed)
-    rms = np.sqrt(np.mean(net.W[: net.n, : net.n] ** 2))
+    rms = pilot.rms
     print(f"{args.run}: noise {pilot.noise:.3g}, most silent neurons {pilot.depth:.2g} below threshold, "
           f"r.m.s. weight {rms:.3g}; {args.trials} trials x {args.steps} steps")  # fmt: skip
     print("amplitude every,s  share  which   s.e. of W  / r.m.s.  thrown, rad  if stronger")
@@ -315,14 +327,14 @@ def main():
         errors = (
             "        –         –" if expected.se is None else f"{expected.median:9.4f} {expected.median / rms:9.2f}"
         )
-        print(f"{plan.told()}   {errors} {expected.disturbance:12.3f} {expected.stronger:12.3f}", flush=True)
+        print(f"{plan.describe()}   {errors} {expected.disturbance:12.3f} {expected.stronger:12.3f}", flush=True)
     limit = seen[0][1].disturbance if args.disturbance is None else args.disturbance
     plan, expected = best(seen, limit)
     stimulus = pilot.draw(plan)
     stimulus = stimulus[: args.trials]
     recordings.save(args.out, stimulus=stimulus, dt=pilot.dt)
     print(
-        f"{args.out}: {len(stimulus)} trials x {args.steps} steps of {plan.told().strip()}, "
+        f"{args.out}: {len(stimulus)} trials x {args.steps} steps of {plan.describe().strip()}, "
         f"none below {plan.weakest:.0%} of that amplitude; standard errors of W at least {expected.median:.2g}"
     )
     print(f"random pulses of amplitude 4 every 0.25 s: {seen[0][1].median / expected.median:.1f} times these errors")
