@@ -67,7 +67,7 @@ def test_named_modules_and_files_are_there(page):
 
 TABLES = {
     "coverage": {"answer": "answer", "made": "made", "table": "table"},
-    "design": {"kinds": "kinds", "trials": "trials", "errors": "errors"},
+    "design": {"kinds": "kinds", "trials": "trials"},
     "estimate": {"answer": "answer", "made": "made", "main_table": "main_table", "nulls": "nulls", "need": "need"},
     "estimator": {"made": "made", "table": "table"},
     "findings": {"made": "made", "table": "table"},
@@ -76,7 +76,7 @@ TABLES = {
     "machines": {"made": "made", "machines": "table"},
     "limits": {"made": "made", "table": "table"},
     "mouse": {"made": "made", "table": "table"},
-    "orders": {"made": "made", "found": "found", "absent": "absent", "flies": "flies_table"},
+    "orders": {"made": "made", "present": "present", "absent": "absent"},
     "reproduction": {"made": "made", "table": "table"},
     "unrecorded": {"made": "made", "table": "table"},
     "speed": {"made": "made", "table": "table"},
