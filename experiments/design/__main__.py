@@ -1,10 +1,9 @@
-"""Which experiment next? Pulses proposed by a pilot's fit against random ones, by the trials that they need.
+"""Which experiment next? Pulses proposed from a pilot against random ones, by the trials that they need.
 
 A circuit whose weights differ from pair to pair is recorded under weak random pulses and fitted; `python -m nsi.design`
 proposes pulses from the fit, and the circuit is recorded under these and under random pulses of amplitude 4 every
-0.25 s. Of growing numbers of trials the weights are solved for (nsi/solve.py) with the hidden neurons' tuning told, and
-found by train.py, which is told nothing. How far the circuit's own bump is thrown is measured on runs with the same
-velocity and noise, with and without pulses.
+0.25 s. From growing numbers of trials nsi.estimate estimates the connections. How far the circuit's own bump is thrown
+is measured on runs with the same velocity and noise, with and without pulses.
 
 Writes results.json, design.png and the page's tables. Run it from the top folder, as `python -m experiments.design`.
 """
@@ -15,57 +14,33 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from nsi.simulation.circuits import ring
+from nsi.simulation.stimulation import random_velocity
+from nsi.simulation.heterogeneity import vary_weights
 
 import cann
 from experiments import runs
-from nsi import connectivity, design, figures, files, recordings, solve
+from nsi import connectivity, design, figures, files, recordings
+from nsi.estimation import estimate
 from nsi.geometry import RING
-from nsi.network import Network
-from nsi.recordings import Recording
-from nsi.simulation.circuits import ring
-from nsi.simulation.heterogeneity import vary_weights
-from nsi.simulation.stimulation import random_velocity
 
 FOLDER = runs.folder_of(__file__)
 CIRCUIT = "--jitter", 0.2, "--balance"
-RANDOM, PROPOSED = "random, amplitude 4", "proposed"
-TRIALS = 3, 5, 7, 10, 14, 20, 28, 40
-FITTED = 7, 14, 28, 40
+KINDS = RANDOM, PROPOSED = "random, amplitude 4", "proposed"
+TRIALS = 5, 7, 10, 14, 20, 28, 40
 ENOUGH = 0.9  # r_dev
-PER_TRIAL = "rates", "velocity", "heading", "stimulus", "hidden_rates"
+FIRST_SEED = 100  # below it the estimate was developed
 
 
-def told(data, trials):
-    """r_dev of weights solved for from the first trials of a recording, the hidden neurons' tuning told."""
+def estimated(data, trials):
+    """r_dev over all pairs of different neurons, and the median standard error of the weights, by the first trials of a
+    recording. data: its path."""
     rec = recordings.load(data)
-    truth = recordings.load_truth(data, rec)
-    n, alpha = rec.rates.shape[-1], rec.dt / rec.tau
-    true = Network(*(np.float32(truth[k]) for k in ("W", "W_in", "b")), alpha, n)
-    W = true.W[:n, :n]
-    found = solve.solve(true, rec.trials(slice(trials)), RING).net.W[:n, :n]
-    profile = RING.mean_profile(W, RING.places(n), np.ones(W.shape, bool))
-    kept = (found == W).all(0)  # neurons with too few samples keep what they had, here the truth
-    return deviation(np.where(kept, profile, found), W)
-
-
-def deviation(W, true):
-    """r_dev over all pairs of different neurons."""
-    everyone = np.ones(true.shape, bool)
-    return finite(connectivity.deviation(W, true, everyone, RING, RING.places(len(true)))[0])
-
-
-def fitted(data, out, seed, options):
-    """r_dev of train.py's weights, and the median standard error of its intervals."""
-    runs.fit(data, out, "--seed", seed, *options)
-    with np.load(out / "connectivity.npz") as found, np.load(data) as file:
-        n = len(found["W"])
-        return deviation(found["W"], file["true_W"][:n, :n]), design.median_error(found["W_se"])
-
-
-def cut(data, part, trials):
-    """Write a recording's first trials. data, part: paths."""
-    with np.load(data) as file:
-        recordings.save(part, **{k: a[:trials] if k in PER_TRIAL else a for k, a in file.items()})
+    true = recordings.load_truth(data, rec)["W"]
+    n = rec.rates.shape[-1]
+    found = estimate(rec.trials(slice(trials)), calibrated=False)
+    r = connectivity.deviation(found.W, true[:n, :n], np.ones((n, n), bool), RING, RING.places(n))[0]
+    return finite(r), finite(design.median_error(found.W_se))
 
 
 def finite(value):
@@ -90,34 +65,29 @@ def thrown(seed, stimulus):
 def measured(seed, folder, args):
     """One circuit: its pilot, the proposal, and both kinds of pulses.
 
-    Returns: {kind: {"plan", "thrown", "expected" (thrown), "told" and "fitted" {trials: r_dev}, "errors" {trials:
-    [expected, reached] median standard error of intervals}}}.
+    Returns: {kind: {"plan", "thrown", "expected" (thrown), "r_dev" {trials: r}, "errors" {trials: [expected, reached]
+    median standard error of the weights}}}.
     """
     options = ["--updates", args.updates] if args.updates else []
     pilot, sizes = folder / "pilot.npz", ["--seed", seed, *CIRCUIT, "--steps", args.steps]
     runs.simulate(pilot, *sizes, "--trials", args.trials, "--stimulus", args.pilot)
-    runs.fit(pilot, folder / "pilot", "--seed", seed, *options)
-    counts, fits = [t for t in TRIALS if t <= args.most], [t for t in FITTED if t <= args.most]
-    planner, results = design.Pilot(*design.read(folder / "pilot", pilot), args.most, args.steps, seed), {}
-    seen = list(design.choose(planner, args.disturbance))
-    proposed = design.best(seen, args.disturbance or seen[0][1].disturbance)
-    for name, (plan, expected) in {RANDOM: seen[0], PROPOSED: proposed}.items():
+    runs.fit_network(pilot, folder / "pilot", "--seed", seed, *options)
+    counts, results = [t for t in TRIALS if t <= args.most], {}
+    planner = design.Pilot(*design.read(folder / "pilot", pilot), args.most, args.steps, seed)
+    plans = list(design.choose(planner, args.disturbance))
+    proposed = design.best(plans, args.disturbance or plans[0][1].disturbance)
+    for name, (plan, expected) in {RANDOM: plans[0], PROPOSED: proposed}.items():
         stimulus, played, data = planner.draw(plan), folder / "stimulus.npz", folder / "recording.npz"
         recordings.save(played, stimulus=stimulus[: args.most])
         runs.simulate(data, *sizes, "--trials", args.most, "--stimulus", played)
-        results[name] = row = {"plan": plan.told(), "thrown": thrown(seed, stimulus), "expected": expected.disturbance}
-        row["told"] = {str(trials): told(data, trials) for trials in counts}
-        row |= {"fitted": {}, "errors": {}}
-        rates, part = planner.run(stimulus), folder / "part.npz"
-        for trials in fits:
-            cut(data, part, trials)
-            found = fitted(part, folder / f"{name.split(',')[0]}-{trials}", seed, options)
-            row["fitted"][str(trials)] = found[0]
-            some = slice(trials - max(1, trials // 10))  # the others are held out
-            rec = Recording(rates[some], planner.velocity[some], planner.dt, stimulus=stimulus[some])
-            expects = design.expected_errors(planner.net, rec, planner.noise)
-            row["errors"][str(trials)] = [finite(design.median_error(expects)), finite(found[1])]
-            print(f"  {name}, {trials} trials: {row}", flush=True)
+        rates, row = planner.run(stimulus), {"r_dev": {}, "errors": {}}
+        for trials in counts:
+            row["r_dev"][str(trials)], reached = estimated(data, trials)
+            arguments = planner.fit, rates[:trials], planner.velocity[:trials], planner.noise
+            row["errors"][str(trials)] = [finite(design.median_error(design.expected_errors(*arguments))), reached]
+        row |= {"plan": plan.describe(), "thrown": thrown(seed, stimulus), "expected": expected.disturbance}
+        results[name] = row
+        print(f"  {name}: {row}", flush=True)
     return results
 
 
@@ -138,64 +108,54 @@ def cell(values, digits=3):
 
 def trials(results):
     """r_dev by the number of trials, as Markdown. results: list of `measured`'s, one for each circuit."""
-    columns = {
-        f"{name}, {how}": [cell([one[name][how].get(str(t)) for one in results]) for t in TRIALS]
-        for how in ("told", "fitted")
-        for name in (RANDOM, PROPOSED)
-    }
+    columns = {name: [cell([one[name]["r_dev"].get(str(t)) for one in results]) for t in TRIALS] for name in KINDS}
     return runs.turned(TRIALS, columns)
 
 
 def kinds(results):
     """What the two kinds of pulses cost, as Markdown. results: as for `trials`."""
     rows = []
-    for name in (RANDOM, PROPOSED):
+    for name in KINDS:
         each = [one[name] for one in results]
-        rows.append(
-            [
-                name,
-                "; ".join(dict.fromkeys(" ".join(row["plan"].split()) for row in each)),
-                *(cell([needed(row[how]) for row in each], 1) for how in ("told", "fitted")),
-                *(cell([row[key] for row in each]) for key in ("thrown", "expected")),
-            ]
-        )
-    head = ["", "pulses", f"trials to {ENOUGH:g}, told", "fitted", "thrown, rad", "expected"]
-    return runs.markdown(head, rows)
+        needs = cell([needed(row["r_dev"]) for row in each], 1)
+        rows.append([name, needs, *(cell([row[key] for row in each]) for key in ("thrown", "expected"))])
+    return runs.markdown(["", f"trials to r {ENOUGH:g}", "thrown, rad", "expected"], rows)
 
 
-def errors(results):
-    """Standard errors of intervals, expected and reached, as Markdown. results: as for `trials`."""
+def tables(results):
+    """Pulses, and standard errors, expected and reached: tables.md. results: as for `trials`."""
+    plans = [[name, " ".join(one[name]["plan"].split())] for one in results for name in KINDS]
     columns = {
         f"{name}, {what}": [
-            cell([one[name]["errors"].get(str(t), (None, None))[k] for one in results], 4) for t in FITTED
+            cell([one[name]["errors"].get(str(t), (None, None))[k] for one in results], 4) for t in TRIALS
         ]
-        for name in (RANDOM, PROPOSED)
+        for name in KINDS
         for k, what in enumerate(("expected", "reached"))
     }
-    return runs.turned(FITTED, columns)
+    parts = (
+        "# Which experiment next: further tables",
+        "Pulses: largest amplitude, s between pulses, share of the neurons, and which.",
+        runs.markdown(["", "pulses"], plans),
+        "Median standard errors of the weights over all pairs, expected from the pilot and reached, by trials:",
+        runs.turned(TRIALS, columns),
+    )
+    return "\n\n".join(parts) + "\n"
 
 
 def figure(results):
     """r_dev against trials, both kinds of pulses."""
-    drawn, axes = plt.subplots(1, 2, figsize=(8, 3), sharey=True)
-    for ax, how, title in zip(axes, ("told", "fitted"), ("hidden tuning told", "train.py"), strict=True):
-        for name, colour in ((RANDOM, figures.SIMPLE), (PROPOSED, figures.FITTED)):
-            for k, one in enumerate(results):
-                counts = one[name][how]
-                ax.plot(
-                    [int(t) for t in counts],
-                    np.array([*counts.values()], float),
-                    "o-",
-                    color=colour,
-                    label="" if k else name,
-                )
-        ax.axhline(ENOUGH, color=figures.TRUE, lw=0.6)
-        ax.set_xscale("log")
-        ax.set_xticks(TRIALS, TRIALS)
-        ax.minorticks_off()
-        ax.set(title=title, xlabel="trials of 10 s", ylim=(0, 1.02))
-    axes[0].set_ylabel("r of single weights'\ndeviations")
-    axes[0].legend(loc="lower right")
+    drawn, ax = plt.subplots(figsize=(4.5, 3))
+    for name, colour in zip(KINDS, (figures.SIMPLE, figures.FITTED), strict=True):
+        for k, one in enumerate(results):
+            counts = one[name]["r_dev"]
+            values = np.array([*counts.values()], float)
+            ax.plot([int(t) for t in counts], values, "o-", color=colour, label="" if k else name)
+    ax.axhline(ENOUGH, color=figures.TRUE, lw=0.6)
+    ax.set_xscale("log")
+    ax.set_xticks(TRIALS, TRIALS)
+    ax.minorticks_off()
+    ax.set(xlabel="trials of 10 s", ylabel="r of single weights'\ndeviations", ylim=(0, 1.02))
+    ax.legend(loc="lower right")
     return drawn
 
 
@@ -212,7 +172,7 @@ def main():
     args = p.parse_args()
     if not args.draw:
         results = []
-        for seed in range(args.seeds):
+        for seed in range(FIRST_SEED, FIRST_SEED + args.seeds):
             with tempfile.TemporaryDirectory() as folder:
                 results.append(measured(seed, Path(folder), args))
         runs.write(FOLDER, results)
@@ -220,8 +180,9 @@ def main():
     figures.style()
     with files.whole(FOLDER / "design.png") as temporary:
         figure(results).savefig(temporary)
-    runs.page(FOLDER, kinds=kinds(results), trials=trials(results), errors=errors(results))
-    print("\n\n".join(table(results) for table in (kinds, trials, errors)))
+    runs.page(FOLDER, kinds=kinds(results), trials=trials(results))
+    (FOLDER / "tables.md").write_text(tables(results), encoding="utf-8")
+    print("\n\n".join(table(results) for table in (kinds, trials, tables)))
 
 
 if __name__ == "__main__":

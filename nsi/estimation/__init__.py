@@ -13,6 +13,11 @@ smoothed first (smoothing, observations). docs/method.md has the equations.
 from importlib import import_module
 
 
+NAMES = {"estimate": "observations", "Estimate": "estimator", "Fit": "estimator"}
+
+
 def __getattr__(name):
-    """`estimate`, and whatever else estimator has (`Estimate`, `Fit`), imported when it is first asked for."""
-    return getattr(import_module(f"nsi.estimation.{'observations' if name == 'estimate' else 'estimator'}"), name)
+    """The three names, imported when they are first asked for."""
+    if name not in NAMES:
+        raise AttributeError(name)
+    return getattr(import_module(f"nsi.estimation.{NAMES[name]}"), name)
