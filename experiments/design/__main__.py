@@ -14,15 +14,15 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-from nsi.simulation.circuits import ring
-from nsi.simulation.stimulation import random_velocity
-from nsi.simulation.heterogeneity import vary_weights
 
 import cann
 from experiments import runs
 from nsi import connectivity, design, figures, files, recordings
 from nsi.estimation import estimate
 from nsi.geometry import RING
+from nsi.simulation.circuits import ring
+from nsi.simulation.heterogeneity import vary_weights
+from nsi.simulation.stimulation import random_velocity
 
 FOLDER = runs.folder_of(__file__)
 CIRCUIT = "--jitter", 0.2, "--balance"

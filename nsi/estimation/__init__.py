@@ -12,7 +12,6 @@ smoothed first (smoothing, observations). docs/method.md has the equations.
 
 from importlib import import_module
 
-
 NAMES = {"estimate": "observations", "Estimate": "estimator", "Fit": "estimator"}
 
 

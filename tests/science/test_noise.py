@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from nsi.run.files import BadInput
 
 from nsi import circuits, connectivity, estimate, load, recordings
+from nsi.errors import BadInput
 from nsi.estimation.observations import find_noise
 from nsi.estimation.smoothing import Noise
 from nsi.recordings import Recording
