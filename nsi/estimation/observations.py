@@ -12,13 +12,14 @@ ALTERNATIONS times: the weights predict currents, whose rates make the next stat
 """
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import cho_solve
 from scipy.linalg.blas import dsyrk
 
 from nsi import geometry as shapes
-from nsi import response
+from nsi import recordings, response
 from nsi.connectivity import correlation
 from nsi.estimation import estimator, regression
 from nsi.estimation.copies import fit_copies
@@ -36,7 +37,7 @@ from nsi.estimation.gate import gate_test
 from nsi.estimation.intervals import Simulated, calibrate
 from nsi.estimation.kinetics import MECHANISMS, Kinetics, parabola, surely_better
 from nsi.estimation.signals import LEADING, hidden_signals, leading_directions, multiplied_signals, settled, state_of
-from nsi.estimation.smoothing import Noise, guess_phase, smooth, smoothed_rate, track
+from nsi.estimation.smoothing import Noise, Smoothed, guess_phase, smooth, smoothed_rate, track
 
 MIN_NOISE, MIN_SILENT = 0.04, 0.1  # s.d. relative to the highest rates; that of silent neurons relative to it
 CLIPPED_ZEROS = 0.2  # share of exact zeros from which on noise was cut off at 0
@@ -46,7 +47,7 @@ HIGHEST_SILENT = -0.05  # smoothed current below which a neuron surely is silent
 ALTERNATIONS, COPY_ROUNDS = 8, (0, 2)  # of weights given the states, and in which copies are fitted
 TEMPERATURES = 64.0, 16.0, 4.0  # of the likelihood in the first of them, so that fine profiles come last
 SETTLED, CONVERGED = 0.998, 0.98  # correlation of the last two estimates of W: enough, and below which nothing is told
-MAX_SAMPLES = 60_000  # steps of all trials, evenly thinned
+MAX_SAMPLES, MAX_HOT_SAMPLES = 60_000, 20_000  # steps of all trials, evenly thinned; at the higher temperatures
 PHASE_BINS = 40
 MAX_UNEVENNESS = 0.15  # s.d. of neurons' numbers of spikes over their mean: one scale of the counts is taken for all
 PEAK_RATES = 0.97, 0.92, 0.85, 0.75, 0.6  # rates that the highest counts may stand for; the first one is a first guess
@@ -54,12 +55,28 @@ TRIAL_PROCESS_NOISE = 0.02  # s.d. of the currents in a first simulation, from w
 MISFIT = 1.25  # mean square of weighted residuals above which the description does not fit
 
 
+class Observations(NamedTuple):
+    """A recording, what was observed of its rates, and the smoothed rates."""
+
+    rec: recordings.Recording
+    values: np.ndarray  # (trials, steps, n)
+    smoothed: Smoothed
+    noise: Noise
+
+    def trials(self, some):
+        """The same of some trials. some: slice or index array."""
+        s = self.smoothed
+        s = s._replace(current=s.current[some], rates=s.rates[some], phase=s.phase[some])
+        return self._replace(rec=self.rec.trials(some), values=self.values[some], smoothed=s)
+
+
 class Observed(Fit):
     """One noisy recording's regression. `rec` has the smoothed rates."""
 
-    def __init__(self, rec, observed, smoothed, noise, kinetics, geometry, places, copies="fit"):
-        """rec: Recording; observed: (trials, steps, n); smoothed: Smoothed; noise: Noise; copies: Copies, None
-        for none, or "fit"."""
+    def __init__(self, observations, kinetics, geometry, places, copies="fit", samples=None):
+        """observations: Observations; copies: Copies, None for none, or "fit"; samples: steps of all trials to use, at
+        most (default: MAX_SAMPLES); the rest as `Fit`."""
+        rec, observed, smoothed, noise = observations
         alpha, v = kinetics.alpha, rec.velocity
         self.rec, self.kinetics, self.geometry, self.places = (
             replace(rec, rates=smoothed.rates),
@@ -81,7 +98,7 @@ class Observed(Fit):
         self.signals, self.u = signals, u[:, first:]
         self.maps = self._maps(v[:, first:], rec.valid[:, first:])
         self.first, self.predictors = first, signals.x
-        thin = max(1, round(rec.valid.sum() / MAX_SAMPLES))
+        thin = max(1, round(rec.valid.sum() / (samples or MAX_SAMPLES)))
         late = slice(first, None, thin)
         x, r, y, usable = x[:, late], smoothed.rates[:, late], observed[:, late], usable[:, late]
         slope = response.slope(r) * noise.slope(r)
@@ -132,7 +149,7 @@ class Observed(Fit):
                 se[:, j] = np.sqrt(np.maximum(classical, larger * ((clustered @ L.T) ** 2).sum(0)))
         return regression.LeastSquares(weights, variance, errors)
 
-    def smoothed_by(self, weights, smoothed):
+    def predict_states(self, weights, smoothed):
         """The currents and rates that the estimate predicts from the states so far, in the place of the smoothed ones.
         Silent neurons keep theirs: their currents do not show. weights: (q, n). Returns: Smoothed."""
         x, first = smoothed.current.copy(), self.first
@@ -173,23 +190,27 @@ def find_noise(rec):
     return Noise("clipped" if clipped else "gaussian", sd=float(active))
 
 
-def peak_counts(rec, places):
-    """Mean counts of a step at the top of the tuning curve over the bump's phase, as a first guess has it."""
+def count_tuning(rec, places):
+    """Mean counts of a step at the top of the tuning curve that all neurons share, over a first guess of the bump's
+    phase, and the s.d. over neurons of their numbers of spikes relative to what this curve expects."""
     counts = rec.spikes[rec.valid]
     phase = guess_phase(rec.spikes, places, rec.dt)[rec.valid]
     angle = (phase[:, None] - places[:, 0]) % (2 * np.pi)
-    bins = (angle * (PHASE_BINS / (2 * np.pi))).astype(int).ravel() % PHASE_BINS
-    total, number = np.bincount(bins, counts.ravel(), PHASE_BINS), np.bincount(bins, minlength=PHASE_BINS)
-    return float((total / np.maximum(number, 1)).max())
+    bins = (angle * (PHASE_BINS / (2 * np.pi))).astype(int) % PHASE_BINS
+    total = np.bincount(bins.ravel(), counts.ravel(), PHASE_BINS)
+    curve = total / np.maximum(np.bincount(bins.ravel(), minlength=PHASE_BINS), 1)
+    relative = counts.sum(0, dtype=np.float64) / np.maximum(curve[bins].sum(0), 1e-9)
+    return float(curve.max()), float(relative.std())
 
 
 class Smoother:
     """Smooths a recording, and recordings simulated from its estimate, in the same way."""
 
     def __init__(self, rec, alpha, places, noise):
-        self.rec, self.alpha, self.places, self.noise = rec, alpha, places, noise
+        self.rec, self.alpha, self.places, self.noise, self.unevenness = rec, alpha, places, noise, 0.0
         if rec.spikes is not None:
-            self.noise = noise._replace(scale=peak_counts(rec, places) / PEAK_RATES[0])
+            peak, self.unevenness = count_tuning(rec, places)
+            self.noise = noise._replace(scale=peak / PEAK_RATES[0])
             self.observed = rec.spikes / np.float32(self.noise.scale)
             self.smoothed = self(self.observed)
             return
@@ -220,7 +241,11 @@ class Smoother:
         e = np.where(self.rec.valid[..., None], self.observed - self.noise.mean(self.smoothed.rates), 0.0)
         return float((e[:, 1:] * e[:, :-1]).sum() / max((e**2).sum(), 1e-30))
 
-    def alternate(self, observed, smoothed, kinetics, geometry, copies="fit"):
+    def observations(self):
+        """Observations of the recording itself."""
+        return Observations(self.rec, self.observed, self.smoothed, self.noise)
+
+    def alternate(self, observations, kinetics, geometry, copies="fit"):
         """States and weights in turn: weights given the smoothed states, states as the weights predict them from the
         states before, until W settles. Copies, which take the most time, are fitted in COPY_ROUNDS, unless given.
         Returns: Observed, regression.LeastSquares, prior.Posterior, of the last states, and the correlation of the last
@@ -228,21 +253,18 @@ class Smoother:
         before, n, given = None, len(self.places), copies
         for k in range(ALTERNATIONS):
             copies = "fit" if k in COPY_ROUNDS and given == "fit" else copies
-            fit = self.refit(observed, smoothed, kinetics, geometry, copies=copies)
+            hot = k < len(TEMPERATURES)
+            samples = MAX_HOT_SAMPLES if hot else MAX_SAMPLES
+            fit = Observed(observations, kinetics, geometry, self.places, copies, samples)
             plain = fit.unbiased()
-            best = fit.best(plain.variance * (TEMPERATURES[k] if k < len(TEMPERATURES) else 1.0))
+            best = fit.best(plain.variance * (TEMPERATURES[k] if hot else 1.0))
             copies, W = fit.copies, best.weights[:n]
             agreement = 0.0 if before is None else correlation(before, W)
-            if agreement > SETTLED and k >= len(TEMPERATURES):
+            if agreement > SETTLED and not hot:
                 break
-            smoothed, before = fit.smoothed_by(best.weights, smoothed), W
+            predicted = fit.predict_states(best.weights, observations.smoothed)
+            observations, before = observations._replace(smoothed=predicted), W
         return fit, plain, best, agreement
-
-    def refit(self, observed, smoothed, kinetics, geometry, some=slice(None), **more):
-        """The regression of some trials. Returns: Observed."""
-        part = smoothed._replace(current=smoothed.current[some], rates=smoothed.rates[some], phase=smoothed.phase[some])
-        rec, places = self.rec.trials(some), self.places
-        return Observed(rec, observed[some], part, self.noise, kinetics, geometry, places, **more)
 
 
 def choose(smoother, given, geometry):
@@ -253,7 +275,7 @@ def choose(smoother, given, geometry):
     for a in COARSE_ALPHAS if given is None else (given,):
         for mechanism in MECHANISMS:
             asked = kinetics._replace(alpha=a, mechanism=mechanism)
-            fit = smoother.refit(smoother.observed, smoother.smoothed, asked, geometry, some, copies=None)
+            fit = Observed(smoother.observations().trials(some), asked, geometry, smoother.places, None)
             fits[a, mechanism] = fit.residuals()
     likelihoods = compare_residuals(fits)
     a, mechanism = max(likelihoods, key=lambda key: likelihoods[key].sum())
@@ -274,7 +296,7 @@ def choose_peak(smoother, kinetics, geometry):
     for peak in PEAK_RATES:
         smoother.smoothed, smoother.noise, smoother.observed = first
         smoother.rescale(peak)
-        fit = smoother.refit(smoother.observed, smoother.smoothed, kinetics, geometry, some, copies=None)
+        fit = Observed(smoother.observations().trials(some), kinetics, geometry, smoother.places, None)
         fits[peak] = fit.residuals()
     likelihoods = compare_residuals(fits)
     best = max(PEAK_RATES, key=lambda peak: likelihoods[peak].sum())
@@ -309,7 +331,7 @@ def estimate_observed(rec, noise, given, geometry, calibrated=True, seed=0):
     kinetics = choose(smoother, given, geometry)
     if rec.spikes is not None and choose_peak(smoother, kinetics, geometry):
         smoother.smoothed = smoother(smoother.observed)
-    fit, plain, best, agreement = smoother.alternate(smoother.observed, smoother.smoothed, kinetics, geometry)
+    fit, plain, best, agreement = smoother.alternate(smoother.observations(), kinetics, geometry)
     found = assemble(fit, plain, best, given is not None)
     found.measurement_noise = float(np.sqrt(smoother.noise.variance(np.ones(1))[0]))  # of counts, at rate 1
     cleaned = replace(rec, rates=smoother.smoothed.rates)
@@ -319,8 +341,7 @@ def estimate_observed(rec, noise, given, geometry, calibrated=True, seed=0):
         found.calibrate(_calibrate(fit, smoother, best, seed))
     fits = dispersion < MISFIT and all(np.isfinite(f) for f in found.calibration.get("factors", {}).values())
     found.verdicts["description"] = "fits" if fits else "does not fit"
-    counts = None if rec.spikes is None else rec.spikes[rec.valid].sum(0, dtype=np.float64)
-    if counts is not None and counts.std() > MAX_UNEVENNESS * counts.mean():
+    if smoother.unevenness > MAX_UNEVENNESS:
         fits, found.verdicts["description"] = False, "cannot tell"
     if fits and not agreement > CONVERGED:  # NaN where nothing is estimated
         found.verdicts["description"] = "cannot tell"
@@ -337,7 +358,8 @@ def _calibrate(fit, smoother, best, seed):
 
     def refit(simulated):
         observed = smoother.noise.draw(np.clip(simulated.rates, 0, None), rng)
-        return smoother.alternate(observed, smoother(observed), fit.kinetics, fit.geometry, fit.copies)[0]
+        again = smoother.observations()._replace(values=observed, smoothed=smoother(observed))
+        return smoother.alternate(again, fit.kinetics, fit.geometry, fit.copies)[0]
 
     variance = np.full(n, process_noise(fit, best, smoother, seed) ** 2)
     calibration = calibrate(fit, refit, best, variance, seed)

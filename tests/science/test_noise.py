@@ -5,12 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from nsi import circuits, connectivity, estimate, load, recordings
+from nsi import connectivity, estimate, load, recordings
 from nsi.errors import BadInput
-from nsi.estimation.observations import find_noise
+from nsi.estimation.observations import MAX_UNEVENNESS, count_tuning, find_noise
 from nsi.estimation.smoothing import Noise
+from nsi.geometry import RING
 from nsi.recordings import Recording
-from nsi.simulation import simulate_recording
+from nsi.simulation import circuits, simulate_recording
 
 KEYS = "rates", "velocity", "dt", "tau"
 
@@ -49,6 +50,15 @@ def test_estimate_from_noisy_observations(ring, noise):
     assert connectivity.correlation(e.W, W) > 0.98
     assert connectivity.correlation(e.gate, gate) > 0.95
     assert np.mean(np.abs(e.W_unbiased - W) < 1.96 * e.W_se) > 0.9
+
+
+def test_neurons_that_differ_in_spikes_are_no_case(ring):
+    rec, _, _ = ring
+    peak = np.linspace(10, 80, 24)
+    counts = np.random.default_rng(0).poisson(peak * rec.rates).astype(np.float32)
+    assert count_tuning(replace(rec, spikes=counts), RING.places(24))[1] > MAX_UNEVENNESS
+    alike = np.random.default_rng(0).poisson(40 * rec.rates).astype(np.float32)
+    assert count_tuning(replace(rec, spikes=alike), RING.places(24))[1] < 0.5 * MAX_UNEVENNESS
 
 
 def test_spikes_are_read(ring, tmp_path):
