@@ -92,18 +92,15 @@ def make_units(rec, settings):
     return units.make_units(n, settings.response_units, settings.input_units, driven)
 
 
-def fit_hidden(trained, W, b, rec, settings, hook=None):
+def fit_hidden(W, b, rec, settings, hook=None):
     """Train networks with given weights among recorded units, recorded units clamped, under constraints.
 
-    trained: list of Network, one per replica, which have the weights that are not given; W (n, n), b (n,): the given
-    ones, NaN where they are not, of which b is where training starts; rec: the training trials.
-    Returns: list of Network."""
+    W (n, n), b (n,): the given weights and thresholds, NaN where there are none; training starts from b, and changes
+    it; rec: the training trials. Returns: list of Network, one per replica."""
     n, names = len(W), settings.constraints.split(",")
     which = units.make_units(n, settings.response_units, settings.input_units, rec.driven, names, W)
     model, windows = start_network(rec, which, settings)
-    for k, net in enumerate(trained):
-        model.W.data[k, :n, :n] = torch.as_tensor(np.where(np.isfinite(W), W, net.W[:n, :n]))
-        model.b.data[k, :n] = torch.as_tensor(np.where(np.isfinite(b), b, net.b[:n]))
+    model.b.data[:, :n] = torch.as_tensor(np.nan_to_num(b))
     constraints.project(model)
     loop = {"beta2": settings.beta2, "schedule": settings.schedule, "loss": settings.loss}
     fit(model, windows, hidden_updates(settings), settings.lr, **loop, penalty=0.0, clamped=True, hook=hook)
@@ -124,7 +121,8 @@ def main(prepared=None):
     sizes = settings.warmup, settings.window
     print(f"{args.data}: {units.describe_units(make_units(data.rec, settings), settings.constraints)}")
     with session.open_run(args, settings, data) as run:
-        run.warn(check.report_warnings(data.recording, args.data, alpha, sum(sizes), settings.bootstrap), of_fit=False)
+        warnings = check.report_warnings(data.recording, args.data, alpha, sum(sizes), settings.bootstrap)
+        run.metrics["warnings"] += warnings
 
         # train
         with run.training_hook() as hook:
@@ -141,7 +139,7 @@ def main(prepared=None):
         if found:
             with run.stage("hidden units", hidden_updates(settings)) as hook:
                 weights = connections.weights_for_networks(found, alpha)
-                hidden = fit_hidden(trained, *weights, data.train, settings, hook)
+                hidden = fit_hidden(*weights, data.train, settings, hook)
             candidates["hidden"] = hidden
         networks, names, errors = prediction.select_networks(candidates, data.train, *sizes)
         run.keep_networks(trained, networks, hidden if found else None)

@@ -91,12 +91,12 @@ class Run:
         """A bar for what follows the training, a hook of `train.fit` as well. count: of updates."""
         return Stage(f"{self.out.name}, {name}", *count)
 
-    def warn(self, sentences, of_fit=True):
-        """Print sentences, and keep them for metrics.json. of_fit: of the fit, not of the recording."""
+    def warn(self, sentences):
+        """Print warnings about the fit, and keep them for metrics.json."""
         for sentence in sentences:
             print(sentence, file=sys.stderr)
             self.metrics["warnings"].append(sentence)
-            self.metrics["fit_warnings"] += [sentence] if of_fit else []
+            self.metrics["fit_warnings"].append(sentence)
 
     @contextlib.contextmanager
     def training_hook(self):

@@ -110,18 +110,17 @@ def test_hidden_units_follow_from_which_neurons_were_recorded(options, driven, d
 
 
 def test_hidden_units_are_trained_with_the_given_weights_under_the_constraints(rec, net):
-    """Given weights stay to the bit; those that are not given start from the trained network's."""
-    trained = RNN(40, 20, generators=[torch.Generator().manual_seed(k) for k in (0, 1)]).networks()
+    """Given weights stay to the bit; the others are trained, from small random ones."""
     W, b = net.W[:40, :40].astype(float), net.b[:40].astype(float)
     W[:, 7], b[7] = np.nan, np.nan
     settings = train.parse(["--updates", "10", "--replicas", "2", "--alpha", "0.2", "--set", "lr=1e-4", "--set",
                             "window=20"])[1]  # fmt: skip
     chosen = {"response_units": 0, "input_units": 20, "constraints": units.USUAL}
-    found = train.fit_hidden(trained, W, b, rec, replace(settings, **chosen))
-    for one, old in zip(found, trained, strict=True):
+    found = train.fit_hidden(W, b, rec, replace(settings, **chosen))
+    for one in found:
         given = np.isfinite(W)
         assert np.array_equal(one.W[:40, :40][given], W.astype(np.float32)[given])
-        assert 0 < np.abs(one.W[:40, 7] - old.W[:40, 7]).max() < 0.01
+        assert 0 < np.abs(one.W[:40, 7]).max() < 0.1
         assert (one.W[:40, 40:] >= 0).all()
         assert (one.W[40:, 40:] == 0).all()
         assert np.ptp(one.b[40:]) < 1e-6
