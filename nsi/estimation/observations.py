@@ -50,7 +50,7 @@ SETTLED, CONVERGED = 0.998, 0.98  # correlation of the last two estimates of W: 
 MAX_SAMPLES, MAX_HOT_SAMPLES = 60_000, 20_000  # steps of all trials, evenly thinned; at the higher temperatures
 PHASE_BINS = 40
 MAX_UNEVENNESS = 0.15  # s.d. of neurons' numbers of spikes over their mean: one scale of the counts is taken for all
-PEAK_RATES = 0.97, 0.92, 0.85, 0.75, 0.6  # rates that the highest counts may stand for; the first one is a first guess
+PEAK_RATE = 0.97  # that the mean counts at the top of the tuning curve are taken for: near saturation
 TRIAL_PROCESS_NOISE = 0.02  # s.d. of the currents in a first simulation, from whose diffusion it is scaled
 MISFIT = 1.25  # mean square of weighted residuals above which the description does not fit
 
@@ -210,23 +210,13 @@ class Smoother:
         self.rec, self.alpha, self.places, self.noise, self.unevenness = rec, alpha, places, noise, 0.0
         if rec.spikes is not None:
             peak, self.unevenness = count_tuning(rec, places)
-            self.noise = noise._replace(scale=peak / PEAK_RATES[0])
+            self.noise = noise._replace(scale=peak / PEAK_RATE)
             self.observed = rec.spikes / np.float32(self.noise.scale)
             self.smoothed = self(self.observed)
             return
         self.observed = rec.rates
         self.smoothed = self(self.observed)
         self.noise = noise._replace(sd=self._left(self.observed))
-
-    def rescale(self, peak):
-        """Take the highest counts for a rate of `peak` in the place of the first of PEAK_RATES, in place; smoothed
-        rates become those of the same counts."""
-        ratio = np.float32(peak / PEAK_RATES[0])
-        rates = np.minimum(self.smoothed.rates * ratio, np.float32(0.995))
-        current = np.where(rates > LOWEST_CURRENT / 2, np.arctanh(rates), self.smoothed.current)
-        self.smoothed = self.smoothed._replace(rates=rates, current=current.astype(np.float32))
-        self.noise = self.noise._replace(scale=self.noise.scale / float(ratio))
-        self.observed = self.observed * ratio
 
     def __call__(self, observed):
         return smooth(observed, self.rec.velocity, self.places, self.alpha, self.rec.dt, self.noise, self.rec.valid)
@@ -288,25 +278,6 @@ def choose(smoother, given, geometry):
     return kinetics._replace(alpha=a, alpha_se=se, mechanism=mechanism, verdicts=verdicts)
 
 
-def choose_peak(smoother, kinetics, geometry):
-    """Choose the rate that the highest counts stand for, by the likelihood of the counts on some trials, and rescale
-    the smoother by it. Returns: whether it is another than the first guess."""
-    some = slice(None, None, max(1, len(smoother.rec.rates) // ALPHA_TRIALS))
-    first, fits = (smoother.smoothed, smoother.noise, smoother.observed), {}
-    for peak in PEAK_RATES:
-        smoother.smoothed, smoother.noise, smoother.observed = first
-        smoother.rescale(peak)
-        fit = Observed(smoother.observations().trials(some), kinetics, geometry, smoother.places, None)
-        fits[peak] = fit.residuals()
-    likelihoods = compare_residuals(fits)
-    best = max(PEAK_RATES, key=lambda peak: likelihoods[peak].sum())
-    if not surely_better(likelihoods[best], likelihoods[PEAK_RATES[0]]):
-        best = PEAK_RATES[0]
-    smoother.smoothed, smoother.noise, smoother.observed = first
-    smoother.rescale(best)
-    return best != PEAK_RATES[0]
-
-
 def estimate(rec, alpha=None, geometry=None, calibrated=True, seed=0, mask=None, orders=False):
     """Estimate the connections that made a recording, whether or not its rates have measurement noise. Arguments and
     Returns: as `estimator.estimate`, for which noisy recordings of a ring are no case."""
@@ -329,8 +300,6 @@ def estimate_observed(rec, noise, given, geometry, calibrated=True, seed=0):
     if smoother.autocorrelation() > WHITE:
         return None
     kinetics = choose(smoother, given, geometry)
-    if rec.spikes is not None and choose_peak(smoother, kinetics, geometry):
-        smoother.smoothed = smoother(smoother.observed)
     fit, plain, best, agreement = smoother.alternate(smoother.observations(), kinetics, geometry)
     found = assemble(fit, plain, best, given is not None)
     found.measurement_noise = float(np.sqrt(smoother.noise.variance(np.ones(1))[0]))  # of counts, at rate 1

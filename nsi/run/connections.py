@@ -80,8 +80,9 @@ def find_doubts(found, net):
     if found.measurement_noise:
         yield (
             f"rates have noise of their own, at the highest rates of s.d. {found.measurement_noise:.2g}, which the "
-            "estimate takes into account; the trained network takes the rates, or smoothed counts, as they are, and "
-            "its own weights are biased"
+            "estimate takes into account (the highest mean counts of spikes for a rate near saturation, .97: where "
+            "neurons do not saturate, the weights are wrong); the trained network takes the rates, or smoothed counts, "
+            "as they are, and its own weights are biased"
         )
     if silent.any():
         yield (
