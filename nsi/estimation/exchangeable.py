@@ -7,6 +7,9 @@ threshold (censored.py); the weights' prior knows that most connections do not e
 in short.
 """
 
+from dataclasses import replace
+from typing import NamedTuple
+
 import numpy as np
 from scipy.optimize import minimize_scalar
 
@@ -22,7 +25,7 @@ FEWEST_NEURONS, LOOKED_AT = 8, 20_000  # of which a geometry may be denied; step
 RING_CORRELATION = 0.8  # share of the correlations' variance that distance on a ring explains: above, it is one
 RING_MOMENT = 1.5  # E[d^4] / E[d^2]^2, d the distance from the centre of the leading plane: circle 1, normal 2
 RING_TURNING, TURNING_SPAN = 0.2, 0.5  # correlation of velocity and turning above which there is a ring; s
-CHOICE_TRIALS, CHOICE_NEURONS, CHOICE_SAMPLES = 40, 8, 10_000  # that response and alpha are chosen on
+CHOICE_TRIALS, CHOICE_NEURONS, CHOICE_SAMPLES = 50, 8, 20_000  # that response and alpha are chosen on
 SATURATED = 0.9999  # scaled rate of a tanh from which on the current is only known to be above
 SCALES = np.linspace(0.4, 1.0, 7)  # of the rates' 99.9th percentile, at which a tanh is tried first
 SHAPES = 2.0, 4.0, 8.0  # of a softplus, over the same percentile
@@ -30,7 +33,20 @@ STRAIGHT = 0.8  # smallest over largest slope, above which a response is as good
 ALPHA_SPACINGS = 0.05, 0.02
 STRUCTURE_LAGS, MISFIT = range(5, 20, 2), 0.02  # as in estimator.py: steps; autocorrelation of what is not explained
 SHARED = 0.05  # r.m.s. correlation of residuals of different neurons, beyond chance, from which on something is missing
+WEAKEST = 1e-4  # of the mean information, that is added so that directions that nothing is known of do no harm
 COUNT_GROUPS = 3  # that positive counts of connections are divided into, by size
+
+
+class Moments(NamedTuple):
+    """What the recorded currents say of the weights."""
+
+    J: np.ndarray  # (n, n, n), information about each neuron's weights, inputs and threshold being unknown
+    weights: np.ndarray  # (n or more, n), the likeliest
+    se: np.ndarray  # (n, n)
+    variance: np.ndarray  # (n,), of the noise, NaN for neurons of which nothing is known
+    fits: bool  # whether residuals are noise
+    fit: censored.CensoredFit | None
+    centre: np.ndarray | None  # means of the regressors
 
 
 class NoGeometry:
@@ -179,10 +195,12 @@ class Choice:
         return chosen, *parabola(by_alpha, a, ALPHA_SPACINGS[-1]), verdict
 
     def _simplest(self, alpha, families):
-        """The likeliest response, or the linear one where that is not surely worse. families: of `families`."""
-        best = max(families.values(), key=lambda r: self.evaluate(alpha, r).sum())
-        worse = surely_better(self.evaluate(alpha, best), self.evaluate(alpha, families["linear"]))
-        return best if worse else families["linear"]
+        """The likeliest response, or, where that is not surely better, the likeliest of those without a parameter.
+        families: of `families`."""
+        total = lambda r: self.evaluate(alpha, r).sum()  # noqa: E731
+        best = max(families.values(), key=total)
+        plain = max((r for r in families.values() if r.name != "power" and r.scale == r.shape == 1), key=total)
+        return best if surely_better(self.evaluate(alpha, best), self.evaluate(alpha, plain)) else plain
 
     def _straight(self, response):
         """Whether a response is nearly linear over the recorded rates."""
@@ -240,26 +258,70 @@ def shared(fit):
     return float(np.sqrt(max(np.mean(correlation**2) - 1 / len(e), 0))) if e.shape[1] > 1 else 0.0
 
 
-def estimate_fields(rec, alpha=None, mask=None, seed=0):
-    """Estimate a circuit without geometry. rec: Recording; alpha: dt / tau where it is known; mask: `groups_of`; seed:
-    of the sampler. Returns: what an estimator.Estimate is made of, as a dict."""
-    n, known = rec.rates.shape[-1], alpha or (rec.dt / rec.tau if rec.tau else None)
-    groups = groups_of(mask, n)
-    response, alpha, alpha_se, verdict = Choice(rec).choose(known)
-    samples, centre = build_samples(rec, alpha, response, settled(alpha, rec.rates.shape[1]))
+def fit_whole(rec, alpha, response, possible):
+    """Fit neurons that were recorded throughout. possible: (n, n) bool. Returns: `Moments`."""
+    n, first = rec.rates.shape[-1], settled(alpha, rec.rates.shape[1])
+    samples, centre = build_samples(rec, alpha, response, first)
     fit = censored.maximise_likelihood(samples)
-    fitted, q = np.isfinite(fit.variance), samples.x.shape[1]
-    possible = np.ones((q, n), bool)
-    possible[:n] = groups > 0
-    weights, covariance = censored.restrict(fit, possible)
-    W_se = censored.standard_errors(fit, samples, covariance)[:n]
+    on = np.ones(fit.weights.shape, bool)
+    on[:n] = possible
+    weights, covariance = censored.restrict(fit, on)
+    se = censored.standard_errors(fit, samples, covariance)[:n]
+    fits = structure(fit, samples) < MISFIT and shared(fit) < SHARED
+    return Moments(censored.marginal(fit.information, n), weights, se, fit.variance, fits, fit, centre)
+
+
+def fit_sessions(rec, alpha, response, possible):
+    """Fit each set of neurons that were recorded together alone, as if there were no others, and add what all say of a
+    weight by information: J = sum of J_s, J w = sum of J_s w_s. Returns: `Moments`; weights of pairs that were never
+    recorded together have infinite standard errors."""
+    n, recorded = rec.rates.shape[-1], np.isfinite(rec.rates).all(1)
+    patterns, own = np.unique(recorded, axis=0, return_inverse=True)
+    fits = []
+    J, Jw, variance, count = np.zeros((n, n, n)), np.zeros((n, n)), np.zeros(n), np.zeros(n)
+    for k, pattern in enumerate(patterns):
+        at, some = np.flatnonzero(pattern), rec.trials(np.flatnonzero(own.ravel() == k))
+        stimulus = None if some.stimulus is None else some.stimulus[..., at]
+        part = fit_whole(replace(some, rates=some.rates[..., at], stimulus=stimulus), alpha, response,
+                         np.ones((len(at), len(at)), bool))  # fmt: skip
+        fits.append(part.fits)
+        for here, j in enumerate(at):
+            if np.isfinite(part.variance[here]):
+                J[j][np.ix_(at, at)] += part.J[here]
+                Jw[at, j] += part.J[here] @ part.weights[: len(at), here]
+                variance[j] += part.variance[here] * len(some.rates)
+                count[j] += len(some.rates)
+    together = np.einsum("jii->ij", J) > 0
+    weights, se = np.zeros((n, n)), np.full((n, n), np.inf)
+    for j in range(n):
+        on = np.flatnonzero(possible[:, j] & together[:, j])
+        inverse = np.linalg.pinv(J[j][np.ix_(on, on)], rcond=1e-8, hermitian=True)
+        weights[on, j], se[on, j] = inverse @ Jw[on, j], np.sqrt(np.maximum(np.diag(inverse), 0))
+    se[~possible] = 0.0
+    with np.errstate(invalid="ignore", divide="ignore"):
+        variance = np.where(count > 0, variance / count, np.nan)
+    return Moments(J, weights, se, variance, all(fits), None, None)
+
+
+def estimate_fields(rec, alpha=None, mask=None, seed=0):
+    """Estimate a circuit without geometry. rec: Recording, whose rates are NaN in trials that a neuron was not recorded
+    in; alpha: dt / tau where it is known; mask: `groups_of`; seed: of the sampler.
+
+    Returns: what an estimator.Estimate is made of, as a dict."""
+    n, known = rec.rates.shape[-1], alpha or (rec.dt / rec.tau if rec.tau else None)
+    groups, partial = groups_of(mask, n), not np.isfinite(rec.rates).all()
+    response, alpha, alpha_se, verdict = Choice(_one_session(rec) if partial else rec).choose(known)
+    moments = (fit_sessions if partial else fit_whole)(rec, alpha, response, groups > 0)
+    weights, W_se = moments.weights, moments.se
+    fitted = np.isfinite(moments.variance)
     W_se[:, ~fitted] = np.inf
-    J, W, probability = censored.marginal(fit.information[fitted], n), np.zeros((n, n)), np.zeros((n, n))
-    share = np.nan
+    W, probability, share = np.zeros((n, n)), np.zeros((n, n)), np.nan
     if fitted.any():
-        posterior = sparse.sample_posterior(weights[:n, fitted], J, groups[:, fitted], seed)
+        J, usable = moments.J[fitted], np.where(np.isfinite(W_se), groups, 0)[:, fitted]
+        J = J + WEAKEST * np.einsum("jii->j", J)[:, None, None] / n * np.eye(n)
+        posterior = sparse.sample_posterior(weights[:n, fitted], J, usable, seed)
         W[:, fitted], probability[:, fitted], share = posterior.W, posterior.probability, posterior.share
-    fits = bool(fitted.any()) and structure(fit, samples) < MISFIT and shared(fit) < SHARED
+    fits = bool(fitted.any()) and moments.fits
     if not fits:
         W_se = np.full_like(W_se, np.inf)
     unbiased = np.where(fitted, weights[:n], 0.0)
@@ -276,23 +338,33 @@ def estimate_fields(rec, alpha=None, mask=None, seed=0):
         "alpha_se": float(alpha_se),
         "alpha_known": known is not None,
         "scale": response.scale,
-        "noise": float(np.sqrt(np.nanmedian(fit.variance))) if fitted.any() else np.nan,
+        "noise": float(np.sqrt(np.nanmedian(moments.variance))) if fitted.any() else np.nan,
         "verdicts": verdicts,
         "gate_p": 1.0,
         "prior": {"connected": share},
         "calibration": {},
-        "network": _network(rec, response, alpha, W, weights, fit, centre) if fitted.all() else None,
+        "network": _network(rec, response, alpha, W, moments) if fitted.all() and not partial else None,
     }
 
 
-def _network(rec, response, alpha, W, weights, fit, centre):
+def _one_session(rec):
+    """The trials and neurons of the set of neurons that was recorded in most trials together."""
+    recorded = np.isfinite(rec.rates).all(1)
+    patterns, own, count = np.unique(recorded, axis=0, return_inverse=True, return_counts=True)
+    k = int(np.argmax(count * patterns.sum(1)))
+    some, at = rec.trials(np.flatnonzero(own.ravel() == k)), np.flatnonzero(patterns[k])
+    stimulus = None if some.stimulus is None else some.stimulus[..., at]
+    return replace(some, rates=some.rates[..., at], stimulus=stimulus)
+
+
+def _network(rec, response, alpha, W, moments):
     """The circuit as a network that runs, where it has the networks' own response function. Inputs and thresholds are
     the likeliest given W."""
     if response.name != "tanh" or response.scale != 1:
         return None
-    n = len(W)
-    rest = weights[n:] - np.stack([np.linalg.solve(J[n:, n:], J[n:, :n] @ (W[:, j] - fit.weights[:n, j]))
-                                   for j, J in enumerate(fit.information)], 1)  # fmt: skip
+    n, fit = len(W), moments.fit
+    rest = fit.weights[n:] - np.stack([np.linalg.solve(J[n:, n:], J[n:, :n] @ (W[:, j] - fit.weights[:n, j]))
+                                       for j, J in enumerate(fit.information)], 1)  # fmt: skip
     every = np.concatenate([W, rest])
     W_in = every[n:-1] if not rec.decoded else np.zeros((rec.velocity.shape[-1], n))
-    return Network(W, W_in, every[-1] - centre[:-1] @ every[:-1], alpha, n)
+    return Network(W, W_in, every[-1] - moments.centre[:-1] @ every[:-1], alpha, n)

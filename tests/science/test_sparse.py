@@ -1,6 +1,8 @@
 """The estimate of circuits without geometry: censored regression against a numerical maximum of the likelihood, one
 conditional distribution of the sampler against numerical integration, and a random circuit against its truth."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.integrate import quad
@@ -11,6 +13,7 @@ import nsi
 from nsi.errors import BadInput
 from nsi.estimation import censored, exchangeable, sparse
 from nsi.recordings import Recording
+from nsi.response import Response
 from nsi.simulation import simulate_recording
 from nsi.simulation.circuits import CIRCUITS
 
@@ -161,3 +164,25 @@ def test_rings_keep_their_geometry(name):
 def test_a_faulty_mask_is_refused(mask, words):
     with pytest.raises(BadInput, match=words):
         exchangeable.groups_of(mask, 24)
+
+
+def test_information_of_sessions_is_added():
+    rec, _ = circuit(trials=40)
+    missing, everyone, arguments = rec.rates.copy(), np.ones((18, 18), bool), (ALPHA, Response())
+    missing[20:, :, 15:], missing[:20, :, :3] = np.nan, np.nan
+    both = exchangeable.fit_sessions(replace(rec, rates=missing), *arguments, everyone)
+    late = replace(rec.trials(slice(20, 40)), rates=rec.rates[20:, :, :15])
+    early = replace(rec.trials(slice(0, 20)), rates=rec.rates[:20, :, 3:])
+    one, other = (exchangeable.fit_whole(part, *arguments, everyone[:15, :15]) for part in (late, early))
+    assert np.allclose(
+        both.J[5][3:15, 3:15], one.J[5][3:, 3:] + other.J[2][:12, :12], 1e-4, 0.1
+    )  # of neuron 5 about 3 to 14
+    assert np.allclose(both.J[0][:15, :15], one.J[0], 1e-4, 0.1)
+    assert np.allclose(both.weights[:15, 0], one.weights[:15, 0], atol=1e-5)
+    assert np.isinf(both.se[0, 16])
+    assert np.isfinite(both.se[4, 5])
+    e = nsi.estimate(replace(rec, rates=missing))
+    assert e.verdicts["geometry"] == "none"
+    assert np.isfinite(e.W).all()
+    assert e.W[4, 5:9].any()
+    assert not e.W[0, 16]
