@@ -132,11 +132,12 @@ def starts(u, v, geometry, places, centres=None):
         yield Copies(sign, 2 * near, sign * high / 2, high / 6 / spread, centres)
 
 
-def fit_copies(u, v, currents, used, alpha, geometry, places, noise, centres=None):
+def fit_copies(u, v, currents, used, alpha, geometry, places, noise, centres=None, near=None):
     """The copies that leave the least of the currents: from either start on a few trials and neurons, then on more.
 
     Arguments as `Problem`; without `noise`, what hidden neurons' own noise does, the copies would stand in for it.
-    Returns: Copies, or None where too few neurons have samples or the velocity is 0 throughout.
+    near: Copies close to the best ones, where they are known. Returns: Copies, or None where too few neurons have
+    samples or the velocity is 0 throughout.
     """
     if not v.any() or (centres is not None and not centres.any()):
         return None
@@ -145,6 +146,8 @@ def fit_copies(u, v, currents, used, alpha, geometry, places, noise, centres=Non
     if len(first.data) < 2:
         return None
     last = problem(REFINED)
+    if near is not None:
+        return descend(last, near, 5 if near.saturation else 4)[0]
     each = list(starts(first.u, first.v, geometry, places, centres))
     best = lambda count: min((descend(first, start, count)[0] for start in each), key=last.residual)  # noqa: E731
     copies, value = descend(last, best(4))

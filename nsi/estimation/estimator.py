@@ -6,9 +6,7 @@ from functools import cached_property
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from nsi import geometry as shapes
 from nsi import recordings
-from nsi.errors import BadInput
 from nsi.estimation import exchangeable, regression
 from nsi.estimation.copies import fit_copies
 from nsi.estimation.gate import gate_test
@@ -133,8 +131,9 @@ def prepare(rec, alpha, kinetics):
 class Fit:
     """One recording's regression: signals, samples and sums, from which both estimates follow."""
 
-    def __init__(self, rec, kinetics, geometry, places):
-        """rec: Recording; kinetics: kinetics.Kinetics; geometry: of nsi.geometry; places: (N, D) rad."""
+    def __init__(self, rec, kinetics, geometry, places, original=None):
+        """rec: Recording; kinetics: kinetics.Kinetics; geometry: of nsi.geometry; places: (N, D) rad; original: the Fit
+        that `rec` was simulated from, whose blocks it takes, and near whose copies its own are."""
         alpha = kinetics.alpha
         self.rec, self.kinetics, self.geometry, self.places = rec, kinetics, geometry, places
         rates, u, currents, known, usable = prepare(rec, alpha, kinetics)
@@ -152,14 +151,20 @@ class Fit:
             noise, used = np.zeros((*u.shape[:2], len(self.directions.T)), np.float32), np.zeros_like(usable)
             noise[:, first:] = signals.x[..., signals.blocks[-1].columns]
             used[:, first:] = self.samples.used.reshape(used[:, first:].shape)
-            self.copies = fit_copies(u, v, currents - known, used, alpha, geometry, places, noise, centres)
-            products = self._needs(build, late)
+            near = None if original is None else original.copies
+            self.copies = fit_copies(u, v, currents - known, used, alpha, geometry, places, noise, centres, near)
+            products = self._needs(build, late) if original is None else original.has_products
             if products or self.copies is not None:
                 signals = self._with_noise(build(products), *late)
         self.signals, self.u = signals, u[:, first:]
         self.order = regression.neighbours(self.samples.used)
         self.sums = regression.moments(self.samples, self.order)
         self.maps = self._maps(rec.velocity[:, first:], rec.valid[:, first:])
+
+    @property
+    def has_products(self):
+        """Whether products of the velocity's components are among the blocks."""
+        return any(block.name == "products" for block in self.signals.blocks)
 
     def _needs(self, build, late):
         """Whether hidden neurons' response to products of the velocity's components surely explains more.
@@ -324,24 +329,9 @@ def _ordinary(samples):
     return weights, float(np.sqrt(max(np.median(variance), 1e-12))) if variance else np.nan
 
 
-def estimate(rec, alpha=None, geometry=None, calibrated=True, seed=0, mask=None, orders=False):
-    """Estimate the connections that made a recording.
-
-    rec: Recording; alpha: dt / tau (default: the recording's, else estimated); geometry: of nsi.geometry (default:
-    found from the activity); calibrated: widen intervals by what
-    a recording simulated from the estimate needs, which takes as long as the estimate; seed: of that simulation and of
-    the gate's test; mask: (N, N) bool, which connections are possible, or how many anatomy counts, used where no
-    geometry is found (exchangeable.py); orders: read the orders of effective connectivity as well. Returns: Estimate.
-
-    Raises: BadInput where there is a mask, and a geometry.
-    """
-    if geometry is None and exchangeable.lacks_geometry(rec):
-        return estimate_exchangeable(rec, alpha, mask, seed)
-    if mask is not None:
-        raise BadInput(
-            "mask is given, and the activity has a ring's or a torus' geometry; expected none: leave mask out"
-        )
-    geometry = shapes.of(rec) if geometry is None else geometry
+def estimate_clean(rec, alpha, geometry, calibrated=True, seed=0, orders=False):
+    """The estimate of a recording without measurement noise, of a circuit with a geometry. Arguments and Returns: as
+    observations.estimate."""
     places = find_places(rec, geometry)
     given = alpha or (rec.dt / rec.tau if rec.tau else None)
     kinetics = choose_kinetics(rec, given)
@@ -362,7 +352,7 @@ def estimate(rec, alpha=None, geometry=None, calibrated=True, seed=0, mask=None,
         more = lambda simulated, again: simulated_errors(extended, simulated, again, best)  # noqa: E731
     found.verdicts["gate"], found.gate_p = gate_test(rec, fit.kinetics.alpha, fit.kinetics.response, seed)
     if calibrated and fit.sums.xx:
-        refit = lambda simulated: Fit(simulated, fit.kinetics, geometry, places)  # noqa: E731
+        refit = lambda simulated: Fit(simulated, fit.kinetics, geometry, places, fit)  # noqa: E731
         found.calibrate(calibrate(fit, refit, best, plain.variance, seed, more))
     structure = residual_structure(fit) if fit.sums.xx else np.inf
     fits = structure < MISFIT and all(np.isfinite(f) for f in found.calibration.get("factors", {}).values())

@@ -64,6 +64,7 @@ def lacks_geometry(rec):
     places on a ring (where velocity has three components they may: a ring has one, a torus two), it is mostly near the
     middle of its leading plane, and the velocity does not turn it. rec: Recording. Returns: bool."""
     rates = rec.rates[rec.valid]
+    rates = rates[:: 1 + len(rates) // LOOKED_AT]
     rates = rates[:, np.nanstd(rates, 0) > 0]
     if rates.shape[1] < FEWEST_NEURONS:
         return False
@@ -80,7 +81,7 @@ def lacks_geometry(rec):
         return False
     if partial:
         return True
-    square = ((z[:: 1 + len(z) // LOOKED_AT] @ vectors[:, -2:]) ** 2 / values[-2:]).sum(1)
+    square = ((z @ vectors[:, -2:]) ** 2 / values[-2:]).sum(1)
     if np.mean(square**2) / np.mean(square) ** 2 < RING_MOMENT:
         return False
     return rec.decoded or (_turning(rec, vectors[:, -2:]) < RING_TURNING and shapes.of(rec).dimensions < 2)

@@ -21,6 +21,7 @@ from scipy.linalg.blas import dsyrk
 from nsi import geometry as shapes
 from nsi import recordings, response
 from nsi.connectivity import correlation
+from nsi.errors import BadInput
 from nsi.estimation import estimator, regression
 from nsi.estimation.copies import fit_copies
 from nsi.estimation.estimator import (
@@ -279,17 +280,30 @@ def choose(smoother, given, geometry):
 
 
 def estimate(rec, alpha=None, geometry=None, calibrated=True, seed=0, mask=None, orders=False):
-    """Estimate the connections that made a recording, whether or not its rates have measurement noise. Arguments and
-    Returns: as `estimator.estimate`, for which noisy recordings of a ring are no case."""
-    noise = None if mask is not None or (geometry is None and lacks_geometry(rec)) else find_noise(rec)
-    if noise is not None:
-        geometry = shapes.of(rec) if geometry is None else geometry
-        if geometry.dimensions == 1 and rec.stimulus is None and rec.driven is None:
-            given = alpha or (rec.dt / rec.tau if rec.tau else None)
-            found = estimate_observed(rec, noise, given, geometry, calibrated, seed)
-            if found is not None:
-                return found
-    return estimator.estimate(rec, alpha, geometry, calibrated, seed, mask, orders)
+    """Estimate the connections that made a recording.
+
+    rec: Recording; alpha: dt / tau (default: the recording's, else estimated); geometry: of nsi.geometry (default:
+    found from the activity); calibrated: widen intervals by what a recording simulated from the estimate needs, which
+    takes as long as the estimate; seed: of that simulation and of the gate's test; mask: (N, N) bool, which connections
+    are possible, or how many anatomy counts, used where no geometry is found (exchangeable.py); orders: read the orders
+    of effective connectivity as well. Returns: estimator.Estimate.
+
+    Raises: BadInput where there is a mask, and a geometry.
+    """
+    if geometry is None and lacks_geometry(rec):
+        return estimator.estimate_exchangeable(rec, alpha, mask, seed)
+    if mask is not None:
+        raise BadInput(
+            "mask is given, and the activity has a ring's or a torus' geometry; expected none: leave mask out"
+        )
+    geometry = shapes.of(rec) if geometry is None else geometry
+    noise = find_noise(rec)
+    if noise is not None and geometry.dimensions == 1 and rec.stimulus is None and rec.driven is None:
+        given = alpha or (rec.dt / rec.tau if rec.tau else None)
+        found = estimate_observed(rec, noise, given, geometry, calibrated, seed)
+        if found is not None:
+            return found
+    return estimator.estimate_clean(rec, alpha, geometry, calibrated, seed, orders)
 
 
 def estimate_observed(rec, noise, given, geometry, calibrated=True, seed=0):
