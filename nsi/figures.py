@@ -4,6 +4,7 @@ import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.animation import FuncAnimation, PillowWriter
+from matplotlib.colors import LogNorm
 
 from nsi import connectivity as weights
 from nsi.files import whole
@@ -118,18 +119,23 @@ def trust(W, W_se, determined, gate, gate_se):
 
 
 def error(ax, se, title, values):
-    """A matrix of standard errors on their own scale; grey where they are infinite. values: what they are of."""
-    finite = se[np.isfinite(se)]
-    top = np.quantile(finite, 0.98) if len(finite) else 1.0
+    """A matrix of standard errors on a logarithmic scale of their own; grey where they are infinite. values: what they
+    are of."""
+    finite = se[np.isfinite(se) & (se > 0)]
+    low, high = np.quantile(finite, (0.02, 0.98)) if len(finite) else (0.5, 1.0)
     colours = plt.get_cmap("magma_r").with_extremes(bad="#c9c9c9")
     shown = np.where(np.isfinite(se), se, np.nan)
-    image = ax.imshow(shown, cmap=colours, vmin=0, vmax=top or 1.0, interpolation="nearest")
+    scale = LogNorm(low / 1.05, high * 1.05, clip=True)
+    image = ax.imshow(shown, cmap=colours, norm=scale, interpolation="nearest")
     size = np.sqrt(np.mean(np.square(values)))
     ax.set(title=title, xlabel="to response", ylabel="from response")
     if not len(finite):
         ax.text(0.5, 0.5, "all infinite", ha="center", transform=ax.transAxes)
     ax.spines[:].set_visible(True)
-    bar = ax.figure.colorbar(image, ax=ax, fraction=0.046, pad=0.03, extend="max")
+    bar = ax.figure.colorbar(image, ax=ax, fraction=0.046, pad=0.03, extend="both")
+    ticks = low, np.sqrt(low * high), high
+    bar.set_ticks(ticks, labels=[f"{x:.2g}" for x in ticks], fontsize=7)
+    bar.ax.minorticks_off()
     bar.set_label(f"r.m.s. of the values: {size:.2g}", fontsize=7)
 
 
@@ -145,7 +151,14 @@ def profiles(found, separated, control, truth):
     own = {"W": separated.W[:n, :n], "gate": weights.gate(separated)[0]}
     for ax, curves in (
         (left, {"true": truth["W"][:n, :n], "estimate": found["W"], "network": own["W"], "control": control.W}),
-        (right, {"true": truth["gate"][0], "estimate": found["gate"][0], "network, product (right axis)": own["gate"]}),
+        (
+            right,
+            {
+                "true, product of weights": truth["gate"][0],
+                "estimate, effective gate": found["gate"][0],
+                "network, product of weights (right axis)": own["gate"],
+            },
+        ),
     ):
         for (name, W), colour in zip(curves.items(), colours, strict=False):
             distance, mean, sd = RING.profile(W)
@@ -159,8 +172,8 @@ def profiles(found, separated, control, truth):
                 mean,
                 color=colour,
                 label=name,
-                ls="--" if name == "true" else "-",
-                zorder=3 if name == "true" else 2,
+                ls="--" if name.startswith("true") else "-",
+                zorder=3 if name.startswith("true") else 2,
             )
             ax.fill_between(np.degrees(distance), mean - sd, mean + sd, color=colour, alpha=0.15, lw=0)
             if ax is not left:
@@ -287,7 +300,8 @@ def shifters(fitted, true, correlations, headings, directions):
     left.hist([correlations[active], correlations[~active]], bins, stacked=True, color=(FITTED, "#9a9a9a"),
               label=(f"active ({active.sum()})", f"silent ({(~active).sum()})"))  # fmt: skip
     left.set(xlabel="correlation of rates", ylabel="matched pairs")
-    left.legend(fontsize=7)
+    left.margins(y=0.25)
+    left.legend(fontsize=7, loc="upper left")
     for ax, pairs in ((middle, np.degrees(headings[::-1]) % 360), (right, directions[::-1])):
         ax.plot(*pairs[:, active], ".", color=FITTED, ms=4)
     right.plot(*directions[::-1][:, ~active], "x", color="#9a9a9a", ms=4)

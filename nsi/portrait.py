@@ -183,7 +183,7 @@ def weights(net, found, order):
             figures.error(axes[0, 3], found["W_replicas_se"][square], "s.d. of W over replicas", found["W"])
     for k, ax in enumerate(axes[0]):
         ax.set(xlabel="to neuron", ylabel="" if k else "from neuron")
-    figure.subplots_adjust(left=0.2 if found is None else 0.05, right=0.85 if found is None else 0.95)
+    figure.subplots_adjust(left=0.2 if found is None else 0.05, right=0.85 if found is None else 0.94, wspace=0.5)
     return figure
 
 
