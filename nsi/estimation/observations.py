@@ -42,6 +42,7 @@ from nsi.estimation.smoothing import Noise, Smoothed, guess_phase, smooth, smoot
 
 MIN_NOISE, MIN_SILENT = 0.04, 0.1  # s.d. relative to the highest rates; that of silent neurons relative to it
 CLIPPED_ZEROS = 0.2  # share of exact zeros from which on noise was cut off at 0
+WHITE_DIFFERENCES = -0.6  # largest autocorrelation at lag 1 of these differences, -2/3 for white noise
 WHITE = 0.1  # largest autocorrelation at lag 1 of what is measurement noise
 LOWEST_CURRENT, HIGHEST_CURRENT = 0.06, 1.8  # of samples; above the second the copies are not fitted
 HIGHEST_SILENT = -0.05  # smoothed current below which a neuron surely is silent
@@ -176,16 +177,19 @@ def find_noise(rec):
     y = rec.rates
     if y.shape[1] < 3:
         return None
+    thin = slice(None, None, max(1, int(rec.valid.sum()) // 20_000))  # trials
+    y, valid = y[thin], rec.valid[thin]
     around = (y[:, :-2] + y[:, 2:]) / 2
     apart = y[:, 1:-1] - around
-    valid = rec.valid[:, 2:]
-    around, apart = around[valid], apart[valid]
-    thin = max(1, len(around) // 20_000)
-    around, apart, y = around[::thin], apart[::thin], y[rec.valid][::thin]
-    low, high, top = *np.quantile(around, [0.3, 0.95]), np.quantile(y, 0.99)
-    active = 1.4826 * np.median(np.abs(apart[around >= high])) / np.sqrt(1.5)
-    silent = np.median(np.abs(apart[around <= low])) / np.sqrt(1.5)
+    valid = np.broadcast_to(valid[:, 2:, None], apart.shape)
+    low, high, top = *np.quantile(around[valid], [0.3, 0.95]), np.quantile(y, 0.99)
+    at = valid & (around >= high)
+    active = 1.4826 * np.median(np.abs(apart[at])) / np.sqrt(1.5)
+    silent = np.median(np.abs(apart[valid & (around <= low)])) / np.sqrt(1.5)
     if active < MIN_NOISE * top or silent < MIN_SILENT * active:
+        return None
+    both, square = valid[:, 1:], np.square(apart[valid]).mean()
+    if (apart[:, 1:] * apart[:, :-1])[both].mean() > WHITE_DIFFERENCES * square:
         return None
     clipped = y.min() == 0 and np.mean(y == 0) > CLIPPED_ZEROS
     return Noise("clipped" if clipped else "gaussian", sd=float(active))
@@ -280,7 +284,8 @@ def choose(smoother, given, geometry):
 
 
 def estimate(rec, alpha=None, geometry=None, calibrated=True, seed=0, mask=None, orders=False):
-    """Estimate the connections that made a recording.
+    """Estimate the connections that made a recording. Measurement noise on a torus, or with a stimulus, is not
+    described: then nothing is claimed.
 
     rec: Recording; alpha: dt / tau (default: the recording's, else estimated); geometry: of nsi.geometry (default:
     found from the activity); calibrated: widen intervals by what a recording simulated from the estimate needs, which
@@ -298,12 +303,21 @@ def estimate(rec, alpha=None, geometry=None, calibrated=True, seed=0, mask=None,
         )
     geometry = shapes.of(rec) if geometry is None else geometry
     noise = find_noise(rec)
-    if noise is not None and geometry.dimensions == 1 and rec.stimulus is None and rec.driven is None:
+    if noise is not None and (geometry.dimensions > 1 or rec.stimulus is not None or rec.driven is not None):
+        return claim_nothing_of_noise(estimator.estimate_clean(rec, alpha, geometry, False, seed), rec, noise, geometry)
+    if noise is not None:
         given = alpha or (rec.dt / rec.tau if rec.tau else None)
         found = estimate_observed(rec, noise, given, geometry, calibrated, seed)
         if found is not None:
             return found
     return estimator.estimate_clean(rec, alpha, geometry, calibrated, seed, orders)
+
+
+def claim_nothing_of_noise(found, rec, noise, geometry):
+    """An estimate that does not describe the noise, its intervals infinite. noise: Noise. Returns: Estimate."""
+    high = None if noise.sd else rec.spikes[rec.rates >= np.quantile(rec.rates[rec.valid], 0.95)].mean()
+    found.measurement_noise = noise.sd or float(np.sqrt(PEAK_RATE / high))
+    return claim_nothing(found, geometry, find_places(rec, geometry))
 
 
 def estimate_observed(rec, noise, given, geometry, calibrated=True, seed=0):
@@ -324,13 +338,21 @@ def estimate_observed(rec, noise, given, geometry, calibrated=True, seed=0):
         found.calibrate(_calibrate(fit, smoother, best, seed))
     fits = dispersion < MISFIT and all(np.isfinite(f) for f in found.calibration.get("factors", {}).values())
     found.verdicts["description"] = "fits" if fits else "does not fit"
-    if smoother.unevenness > MAX_UNEVENNESS:
-        fits, found.verdicts["description"] = False, "cannot tell"
-    if fits and not agreement > CONVERGED:  # NaN where nothing is estimated
-        found.verdicts["description"] = "cannot tell"
     if not fits:
-        for name in ("W_se", "total_se", "gate_se"):
-            setattr(found, name, np.full_like(getattr(found, name), np.inf))
+        claim_nothing(found, geometry, places, "does not fit")
+    elif smoother.unevenness > MAX_UNEVENNESS:
+        claim_nothing(found, geometry, places)
+    elif not agreement > CONVERGED:  # NaN where nothing is estimated
+        found.verdicts["description"] = "cannot tell"
+    found.identifiable, found.resolved = read_certainty(found.W, found.W_unbiased, found.W_se, geometry, places)
+    return found
+
+
+def claim_nothing(found, geometry, places, description="cannot tell"):
+    """Make all intervals of an estimate infinite, in place. Returns: Estimate."""
+    found.verdicts["description"] = description
+    for name in ("W_se", "total_se", "gate_se"):
+        setattr(found, name, np.full_like(getattr(found, name), np.inf))
     found.identifiable, found.resolved = read_certainty(found.W, found.W_unbiased, found.W_se, geometry, places)
     return found
 

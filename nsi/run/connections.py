@@ -69,8 +69,9 @@ def find_doubts(found, net):
         )
     if description == "cannot tell" and found.measurement_noise:
         yield (
-            "the recording is too noisy, or too short, to tell the best estimate, or its neurons differ in their "
-            "numbers of spikes, which the estimate takes to be alike; trust the intervals alone, where there are any"
+            "the rates' own noise, on a torus or with a stimulus, is not described; or the recording is too noisy, or "
+            "too short, to tell the best estimate; or its neurons differ in their numbers of spikes, which the "
+            "estimate takes to be alike: trust the intervals alone, where there are any"
         )
     elif description == "cannot tell":
         yield (

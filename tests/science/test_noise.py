@@ -10,6 +10,7 @@ from nsi.errors import BadInput
 from nsi.estimation.observations import MAX_UNEVENNESS, count_tuning, find_noise
 from nsi.estimation.smoothing import Noise
 from nsi.geometry import RING
+from nsi.network import synaptic_state
 from nsi.recordings import Recording
 from nsi.simulation import circuits, simulate_recording
 
@@ -34,6 +35,21 @@ def test_noise_is_found(ring, kind):
     found = find_noise(replace(rec, rates=noisy))
     assert found.kind == kind
     assert 0.07 < found.sd < 0.14
+
+
+def test_noise_that_is_not_white_is_no_case(ring):
+    rec, _, _ = ring
+    white = np.random.default_rng(0).standard_normal(rec.rates.shape, np.float32)
+    assert find_noise(replace(rec, rates=np.maximum(0, rec.rates + 0.3 * synaptic_state(white, 0.3)))) is None
+
+
+def test_nothing_is_claimed_of_noise_with_a_stimulus(ring):
+    rec, _, _ = ring
+    noisy = Noise("gaussian", sd=0.1).draw(rec.rates, np.random.default_rng(0))
+    e = estimate(replace(rec, rates=noisy, stimulus=np.zeros_like(noisy)))
+    assert e.verdicts["description"] == "cannot tell"
+    assert np.isinf(e.W_se).all()
+    assert not e.identifiable.any()
 
 
 @pytest.mark.parametrize("noise", [Noise("gaussian", sd=0.1), Noise("poisson", scale=40.0)], ids=["rates", "spikes"])
