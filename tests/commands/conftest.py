@@ -129,7 +129,17 @@ def module(little, module_session):
 
 
 @pytest.fixture(scope="session")
-def outcomes(little, examples, flies, mouse, module, run):
+def worms(little):
+    """A file like that of the worms' recordings and references, where the page has it."""
+    rng, n = np.random.default_rng(0), 9
+    some = lambda share: (rng.random((n, n)) < share) * 1.0  # noqa: E731
+    (little / "data").mkdir(exist_ok=True)
+    np.savez(little / "data" / "worm.npz", traces_f_f20=1 + rng.random((2, 800, n)), recorded=np.ones((2, n), bool),
+             chemical=some(0.2), gap=some(0.1), atlas_q=rng.random((n, n)), atlas_trials=some(0.9), dt=0.6)  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def outcomes(little, examples, flies, mouse, worms, module, run):
     """The pages' commands run small, two at a time, those first that others read, and those of LAST one by one.
 
     Returns: {command: error or None}.

@@ -33,6 +33,7 @@ SMALL = {
     "experiments.grid.read": "",
     "experiments.grid": f"--cases uniform --side 10 --shapes 1 {CIRCUIT}",
     "experiments.machines": "--trials 10 --steps 150 --updates 3",
+    "experiments.worm": "--draws 3",
     "nsi.design": "--trials 10 --steps 150 --disturbance 4",
 }
 PILOT = "--updates 150 --batch 8 --window 20 --input-units 30 --overwrite --no-report"  # a fit to plan pulses from

@@ -80,6 +80,7 @@ TABLES = {
     "reproduction": {"made": "made", "table": "table"},
     "unrecorded": {"made": "made", "table": "table"},
     "speed": {"made": "made", "table": "table"},
+    "worm": {"auc": "table"},
 }
 SHORT = "coverage", "estimator", "findings", "flies", "grid", "limits", "mouse", "reproduction", "speed", "unrecorded"
 MAX_WORDS = 400  # of a page, without its table and its code
