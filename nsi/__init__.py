@@ -24,5 +24,6 @@ def simulate(circuit="ring", **settings):
 
 def estimate(rec, **settings):
     """Estimate the connections that made a recording. rec: Recording; settings: of nsi.estimation.estimate, as alpha
-    (dt / tau, where the recording does not give tau) and calibrated. Returns: nsi.estimation.Estimate."""
+    (dt / tau, where the recording does not give tau), calibrated, and for circuits without geometry mask (N, N): which
+    connections are possible, or how many anatomy counts. Returns: nsi.estimation.Estimate."""
     return import_module("nsi.estimation").estimate(rec, **settings)
