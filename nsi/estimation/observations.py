@@ -301,6 +301,11 @@ def estimate(rec, alpha=None, geometry=None, calibrated=True, seed=0, mask=None,
         raise BadInput(
             "mask is given, and the activity has a ring's or a torus' geometry; expected none: leave mask out"
         )
+    if not np.isfinite(rec.rates).all():
+        raise BadInput(
+            "recorded says that neurons are missing in trials, of a circuit with a ring's or a torus' geometry; "
+            "expected a circuit without one, or the trials and neurons that were recorded together"
+        )
     geometry = shapes.of(rec) if geometry is None else geometry
     noise = find_noise(rec)
     if noise is not None and (geometry.dimensions > 1 or rec.stimulus is not None or rec.driven is not None):

@@ -10,6 +10,7 @@ A recording is an `.npz` file of plain arrays (no pickles):
     stimulus   (trials, steps, N)   optional, a known current into the observed neurons
     lengths    (trials,)            optional, the steps that each trial really has; what follows them is padding
     animal     (trials,)            optional, names or numbers of the animals, which a bootstrap draws whole (or `fly`)
+    recorded   (trials, N)          optional, which neurons a trial recorded; rates of the others are not read
     driven     (N,)                 optional, which of the observed neurons receive the velocity themselves; else none
     spikes     (trials, steps, N)   counts of spikes, in the place of rates
 
@@ -77,7 +78,11 @@ def load(path):
     with files.Archive(path) as file:
         lengths = _lengths(path, file) if "lengths" in file else None
         spikes = _counts(path, file, lengths) if "spikes" in file and "rates" not in file else None
-        rates = _array(path, file, "rates", 3, lengths=lengths) if spikes is None else rates_of_counts(spikes, lengths)
+        missing = _missing(path, file) if "recorded" in file and spikes is None else None
+        if spikes is None:
+            rates = _array(path, file, "rates", 3, lengths=lengths, missing=missing)
+        else:
+            rates = rates_of_counts(spikes, lengths)
         trials, steps, _ = rates.shape
         if min(rates.shape) == 0:
             raise BadInput(f"{path}: rates is empty, shape {rates.shape}; expected (trials, steps, N)")
@@ -102,6 +107,10 @@ def load(path):
         named = next((key for key in ("animal", "fly") if key in file), None)
         animal = _labels(path, file, named, trials) if named else None
         driven = _driven(path, file, rates.shape[-1]) if "driven" in file else None
+    if missing is not None:
+        if decoded:
+            raise BadInput(f"{path}: has no key 'velocity'; expected it where neurons are missing in trials (recorded)")
+        rates = np.where(missing[:, None], np.float32(np.nan), rates)
     if tau is not None and tau < dt:
         raise BadInput(f"{path}: tau is {tau:g} s, shorter than dt = {dt:g} s; expected tau >= dt")
     return Recording(rates, velocity, dt, heading, tau, stimulus, lengths, animal, driven, decoded, spikes)
@@ -288,7 +297,17 @@ def save(path, **arrays):
         np.savez(file, **arrays)
 
 
-def _array(path, file, key, rank, like=None, dtype=np.float32, lengths=None):
+def _missing(path, file):
+    """Which neurons a trial did not record, by the key `recorded`. Returns: (trials, N) bool, None where all were."""
+    recorded = _array(path, file, "recorded", 2)
+    if not np.isin(recorded, (0, 1)).all():
+        raise BadInput(f"{path}: recorded has values other than 0 and 1; expected for each trial which neurons it has")
+    if not recorded.any(0).all() or not recorded.any(1).all():
+        raise BadInput(f"{path}: recorded has a neuron or a trial without any; expected every one at least once")
+    return None if recorded.all() else recorded == 0
+
+
+def _array(path, file, key, rank, like=None, dtype=np.float32, lengths=None, missing=None):
     """One finite array of the file, checked for its rank and, where `like` says, its shape; its padding is zeroed."""
     if key not in file:
         keys = ", ".join(map(repr, list(file)[:9])) or "none"
@@ -313,6 +332,10 @@ def _array(path, file, key, rank, like=None, dtype=np.float32, lengths=None):
         array = np.ascontiguousarray(array, dtype=dtype).reshape(shape)
     if lengths is not None:
         array[np.arange(shape[1]) >= lengths[:, None]] = 0
+    if missing is not None:
+        if missing.shape != (shape[0], shape[2]):
+            raise BadInput(f"{path}: recorded has shape {missing.shape}; expected {(shape[0], shape[2])}, as rates")
+        array[np.broadcast_to(missing[:, None], shape)] = 0
     if not np.isfinite(array).all():
         raise BadInput(f"{path}: {key} has values that are not finite (NaN or infinite){_where(array)}")
     return array

@@ -41,6 +41,11 @@ def prepare(args, settings):
     args.out = tracking.own_folder(args.out)
     recording = recordings.load(args.data)
     rec = recordings.shuffled(recording, settings.seed) if settings.shuffle_velocity else recording
+    if not np.isfinite(rec.rates).all():
+        raise BadInput(
+            f"{args.data}: recorded says that neurons are missing in trials; expected all of them for a network to be "
+            "trained on: `nsi.estimate` reads such a file, without a network"
+        )
     truth, shape = recordings.load_truth(args.data, rec), geometry.of(rec)
     train, held_out, index = recordings.split(rec)
     refuse_short_trials((train, held_out), args.data, rec, settings.warmup + settings.window)

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from nsi import geometry, recordings
+from nsi import estimate, geometry, recordings
+from nsi.errors import BadInput
 from nsi.geometry import RING
 from nsi.recordings import Recording
 
@@ -70,3 +71,22 @@ def test_two_components_have_one_heading(data, save):
     assert both.heading.shape == (20, 300, 2)
     with pytest.raises(recordings.BadInput, match="heading has shape"):
         recordings.load(save(data, **more, heading=np.repeat(data["heading"], 3, -1)))
+
+
+def test_neurons_that_a_trial_did_not_record_are_missing(data, save):
+    recorded = np.ones((20, 40), int)
+    recorded[:10, 7] = 0
+    rates = data["rates"].copy()
+    rates[:10, :, 7] = np.nan
+    rec = recordings.load(save(data, rates=rates, recorded=recorded))
+    assert (np.isfinite(rec.rates).all(1) == recorded).all()
+    assert np.isfinite(recordings.load(save(data, recorded=np.ones((20, 40)))).rates).all()
+    rates[12, 3, 7] = np.nan
+    for wrong, said in (({"rates": rates, "recorded": recorded}, "trial 12, step 3"),
+                        ({"recorded": recorded[10:]}, "recorded has shape"),
+                        ({"recorded": 2 * recorded}, "other than 0"), ({"recorded": 0 * recorded}, "without any"),
+                        ):  # fmt: skip
+        with pytest.raises(BadInput, match=said):
+            recordings.load(save(data, **wrong))
+    with pytest.raises(BadInput, match="expected a circuit without one"):
+        estimate(rec)
