@@ -85,7 +85,7 @@ class Run:
 
     def __init__(self, out, settings, data, options, state, wandb):
         self.out, self.settings, self.data, self.options = out, settings, data, options
-        self.state, self.wandb, self.metrics = state, wandb, {"warnings": [], "fit_warnings": []}
+        self.state, self.wandb, self.metrics = state, wandb, {"warnings": [], "fit_warnings": [], "options": options}
 
     def stage(self, name, *count):
         """A bar for what follows the training, a hook of `train.fit` as well. count: of updates."""
@@ -173,7 +173,7 @@ class Run:
     def write_metrics(self, finished):
         """Write metrics.json, whole or not at all. finished: whether all is measured."""
         with files.whole(self.out / "metrics.json") as temporary:
-            content = measures.valid_json(self.metrics | {"options": self.options, "finished": finished})
+            content = measures.valid_json(self.metrics | {"finished": finished})
             Path(temporary).write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
         if finished:
             tracking.summarise(self.wandb, self.metrics)

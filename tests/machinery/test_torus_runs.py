@@ -25,7 +25,7 @@ def test_a_torus_is_fitted_as_one(torus, tmp_path, monkeypatch, capsys):
     path, _ = torus
     monkeypatch.setattr("sys.argv", ["train.py", "--data", str(path), "--out", str(tmp_path / "run"), *TINY])
     train.main()
-    assert "a torus; input units 144, forcing 1" in capsys.readouterr().out
+    assert "a torus; forcing 1" in capsys.readouterr().out
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert 0 < metrics["heterogeneity"] <= 2.5
     for measure in ("r_gate", "r_gate_effective", "gate_error", "gate_slope"):

@@ -15,7 +15,7 @@ BANNED = re.compile(
 PAGES = [
     ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("data/*.md")),
     *sorted(ROOT.glob("experiments/*.md")), *sorted(ROOT.glob("experiments/*/*.md")),
-    *(ROOT / name for name in ("test.ipynb", "torus.ipynb", "experiments/flies/fly.ipynb")),
+    *(ROOT / name for name in ("test.ipynb", "experiments/grid/torus.ipynb", "experiments/flies/fly.ipynb")),
 ]  # fmt: skip
 UNREAD = "experiments/design/README.md", "experiments/orders/README.md"  # pages that are still to be cleaned
 CLEAN = sorted(ROOT.glob("experiments/*/*.py")) + sorted(ROOT.glob("experiments/*.py"))

@@ -83,7 +83,7 @@ def test_neurons_that_a_trial_did_not_record_are_missing(data, save):
     assert np.isfinite(recordings.load(save(data, recorded=np.ones((20, 40)))).rates).all()
     rates[12, 3, 7] = np.nan
     for wrong, said in (({"rates": rates, "recorded": recorded}, "trial 12, step 3"),
-                        ({"recorded": recorded[10:]}, "recorded has shape"),
+                        ({"recorded": recorded[5:]}, "recorded has shape"),
                         ({"recorded": 2 * recorded}, "other than 0"), ({"recorded": 0 * recorded}, "without any"),
                         ):  # fmt: skip
         with pytest.raises(BadInput, match=said):
