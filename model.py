@@ -7,7 +7,7 @@
 Recorded units come first and stand for the recorded neurons, one each; hidden ones follow. By default recorded units
 are response units and hidden ones input units: the velocity v reaches the input units alone, so that it can move the
 response units only through W[input, response] (input separation). Without input units (the control) it enters the
-response units themselves. W[i, j] is the weight from unit i to unit j. nsi/units.py has other kinds of units.
+response units themselves. W[i, j] is the weight from unit i to unit j. nsi/hidden/units.py has other kinds of units.
 
     loss = mean(log cosh(max(a, 0)) - a * r) + penalty * mean((u[hidden] @ W[hidden, recorded])^2)
 
@@ -30,7 +30,7 @@ nsi/training/bptt.py, and tests hold the two equal.
 import torch
 from torch import nn
 
-from nsi import constraints, units
+from nsi.hidden import constraints, units
 from nsi.network import Network
 from nsi.training import losses
 

@@ -121,7 +121,7 @@ def main(prepared=None):
     sizes = settings.warmup, settings.window
     print(f"{args.data}: {units.describe_units(make_units(data.rec, settings), settings.constraints)}")
     with session.open_run(args, settings, data) as run:
-        warnings = check.report_warnings(data.recording, args.data, alpha, sum(sizes), settings.bootstrap)
+        warnings = quality.report_warnings(data.recording, args.data, alpha, sum(sizes), settings.bootstrap)
         run.metrics["warnings"] += warnings
 
         # train
@@ -150,7 +150,7 @@ def main(prepared=None):
         run.measure(trained, networks, hidden, names, arrays, time.perf_counter() - started)
         if not args.no_report:
             run.write_report(networks, arrays)
-    print(*(f"{args.out}: {line}" for line in [*session.summary(run.metrics), *orders.describe(run.metrics)]), sep="\n")
+    print(*(f"{args.out}: {line}" for line in [*session.summary(run.metrics), *describe_orders(run.metrics)]), sep="\n")
 
 
 def prepare_options(arguments=None):
@@ -165,7 +165,10 @@ import numpy as np
 import torch
 
 from model import RNN
-from nsi import check, constraints, diagnostics, orders, prediction, units
+from nsi.evaluation import prediction
+from nsi.evaluation.metrics import describe_orders
+from nsi.hidden import constraints, diagnostics, units
+from nsi.recordings import quality
 from nsi.run import connections, interruption, session
 from nsi.run.watch import Watch
 from nsi.training.adam import Adam

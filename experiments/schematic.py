@@ -64,7 +64,7 @@ def draw():
 
 
 def main():
-    figures.style()
+    figures.set_style()
     draw().savefig(runs.ROOT / "docs" / "schematic.png", dpi=110)
 
 

@@ -23,12 +23,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from nsi import files, geometry, network, prediction, recordings
+from nsi import files, geometry, network, recordings
 from nsi.errors import BadInput
 from nsi.estimation import regression
 from nsi.estimation.estimator import NOISE_SD_ABOVE, Fit
 from nsi.estimation.kinetics import choose_kinetics
 from nsi.estimation.signals import LEADING, hidden_signals, leading_directions, multiplied_signals, state_of
+from nsi.evaluation import prediction
 from nsi.network import synaptic_state
 from nsi.run import checkpoint, cli
 from nsi.simulation import stimulation

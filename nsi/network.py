@@ -39,6 +39,12 @@ class Network(NamedTuple):
         """What the velocity v (..., D) sends into each neuron through W_in. Returns: (..., M)."""
         return (v if self.saturation is None else self.saturation * np.tanh(v / self.saturation)) @ self.W_in
 
+    def gate(self):
+        """The velocity-signed path among recorded neurons, through hidden ones or by gain. Returns: (D, n, n)."""
+        n = self.n
+        through = np.stack([(self.W[:n, n:] * w_in) @ self.W[n:, :n] for w_in in self.W_in[:, n:]])
+        return through if self.W_gain is None else through + self.W_gain
+
 
 def step(net, u, v, current=0.0):
     """One Euler step.
@@ -70,6 +76,29 @@ def run(net, velocity, u, current=None, recorded=None, held=0, pull=1.0):
         r, after = step(net, u, velocity[:, t], 0.0 if current is None else current(t))
         yield u, r
         u = after
+
+
+def predict(net, rec, warmup=None, start=0, steps=None):
+    """Run a network along a recording, free after `warmup` steps (None: held at the record throughout).
+
+    net: Network; rec: Recording. Returns: rates (trials, steps, units) float32, from step `start` on.
+    """
+    stop = rec.rates.shape[1] if steps is None else start + steps
+    recorded = synaptic_state(rec.rates[:, :stop], net.alpha)[:, start:]
+    u = np.zeros((len(recorded), len(net.b)), np.float32)
+    rates = np.empty((len(u), stop - start, len(net.b)), np.float32)
+    current = None
+    if rec.stimulus is not None:
+        wide = np.zeros_like(u)
+
+        def current(t):
+            wide[:, : net.n] = rec.stimulus[:, start + t]
+            return wide
+
+    held = stop if warmup is None else warmup
+    for t, (_, r) in enumerate(run(net, rec.velocity[:, start:stop], u, current, recorded, held)):
+        rates[:, t] = r
+    return rates
 
 
 def synaptic_state(rates, alpha):

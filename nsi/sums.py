@@ -1,4 +1,4 @@
-"""Sums over samples, in double precision whatever the samples are stored in.
+"""Sums over samples, and correlations. Sums are in double precision whatever the samples are stored in.
 
 In single precision the result depends on the processor: OpenBLAS's kernels for AVX-512 add up all samples of a product
 of small matrices in one accumulator, others in several, and the errors differ tenfold.
@@ -16,3 +16,11 @@ def sum_products(x, y):
         rows = slice(first, first + ROWS)
         total += x[rows].astype(np.float64).T @ y[rows].astype(np.float64)
     return total
+
+
+def correlation(fitted, true):
+    """Pearson r over all entries, or NaN where either does not vary."""
+    fitted, true = np.ravel(fitted), np.ravel(true)
+    if len(true) < 2 or np.ptp(true) == 0 or np.ptp(fitted) == 0:
+        return np.nan
+    return np.corrcoef(fitted, true)[0, 1]

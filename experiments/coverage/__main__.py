@@ -18,8 +18,8 @@ import numpy as np
 from experiments import runs
 from experiments.estimate.cases import JITTER, PULSES, SPARSE, Case, simulate
 from experiments.estimate.methods import score
-from nsi import circuits, estimation, figures
-from nsi.run import files
+from nsi import estimation, figures, files
+from nsi.simulation import circuits
 
 FOLDER = runs.folder_of(__file__)
 BAND = 0.92, 0.98  # where coverage should be
@@ -160,7 +160,7 @@ def main():
             results["made"] = {case: made_of[case] for case in all_of(results)}
             runs.write(FOLDER, {"made": results["made"]} | all_of(results))
             print(f"  {name}", flush=True)
-    figures.style()
+    figures.set_style()
     with files.whole(FOLDER / "coverage.png") as temporary:
         figure(results).savefig(temporary)
     runs.publish(FOLDER, results, answer, made, table, tables=tables)

@@ -17,8 +17,9 @@ import numpy as np
 
 import cann
 from experiments import runs
-from nsi import connectivity, design, figures, files, recordings
+from nsi import design, figures, files, recordings
 from nsi.estimation import estimate
+from nsi.evaluation.scores import deviation
 from nsi.geometry import RING
 from nsi.simulation.circuits import ring
 from nsi.simulation.heterogeneity import vary_weights
@@ -39,7 +40,7 @@ def estimated(data, trials):
     true = recordings.load_truth(data, rec)["W"]
     n = rec.rates.shape[-1]
     found = estimate(rec.trials(slice(trials)), calibrated=False)
-    r = connectivity.deviation(found.W, true[:n, :n], np.ones((n, n), bool), RING, RING.places(n))[0]
+    r = deviation(found.W, true[:n, :n], np.ones((n, n), bool), RING, RING.places(n))[0]
     return finite(r), finite(design.median_error(found.W_se))
 
 
@@ -177,7 +178,7 @@ def main():
                 results.append(measured(seed, Path(folder), args))
         runs.write(FOLDER, results)
     results = runs.read(FOLDER)
-    figures.style()
+    figures.set_style()
     with files.whole(FOLDER / "design.png") as temporary:
         figure(results).savefig(temporary)
     runs.page(FOLDER, kinds=kinds(results), trials=trials(results))

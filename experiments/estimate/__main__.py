@@ -27,7 +27,7 @@ from experiments.estimate.page import answer, figure, made, main_table, need, nu
 from nsi import figures, files
 from nsi.estimation.gate import gate_test
 from nsi.estimation.kinetics import choose_kinetics
-from nsi.measures import valid_json
+from nsi.evaluation.metrics import valid_json
 
 FOLDER = runs.folder_of(__file__)
 FIRST_SEED = 100  # below it the estimate was developed
@@ -123,7 +123,7 @@ def main():
         put_to_circuits(results, args, since)
     if not args.draw and "nulls" in args.parts:
         put_to_nulls(results, args, since)
-    figures.style()
+    figures.set_style()
     with files.whole(FOLDER / "estimate.png") as temporary:
         figure(results).savefig(temporary)
     (FOLDER / "tables.md").write_text(tables(results), encoding="utf-8")

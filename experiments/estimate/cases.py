@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 import cann
-from nsi import connectivity, recordings
+from nsi import recordings
+from nsi.evaluation.scores import true_effective_gate, true_total
 from nsi.simulation import circuits
 from nsi.simulation.heterogeneity import vary_weights
 
@@ -84,8 +85,8 @@ def simulate(case, seed, trials, steps, folder):
     truth, alpha, n = recordings.load_truth(path, whole), circuit.network.alpha, whole.rates.shape[-1]
     true = {
         "W": truth["W"][:n, :n],
-        "total": connectivity.true_total(truth, whole.rates, alpha),
-        "gate": connectivity.true_effective_gate(truth, whole),
+        "total": true_total(truth, whole.rates, alpha),
+        "gate": true_effective_gate(truth, whole),
     }
     factor = np.float32(case.factor)
     unsaid = {"heading"} if case.tau else {"heading", "tau"}

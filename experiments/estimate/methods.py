@@ -10,8 +10,13 @@ from experiments import runs
 from experiments.estimate.cornn import cornn
 from experiments.estimate.least_squares import least_squares
 from experiments.estimate.lint import lint
-from nsi import connectivity, estimation, matching, prediction
+from nsi import estimation
+from nsi.evaluation import prediction
+from nsi.evaluation.scores import deviation
+from nsi.evaluation.weights import clamp, gate_map, hidden_path_map
+from nsi.hidden import matching
 from nsi.run import checkpoint
+from nsi.sums import correlation
 
 FREE = "--set calibrated=no"  # the network's own weights
 PUBLISHED = "--preset published --set calibrated=no"
@@ -43,12 +48,12 @@ def by_training(options, data, folder, sizes):
     metrics = runs.fit(folder / "recording.npz", folder / "fit", "--overwrite", *options.split(), *sizes)
     net = checkpoint.networks(folder / "fit" / "model.pt", trained=True)[0][0]
     n, rec = net.n, data.rec
-    held = connectivity.hold(net, rec)
+    held = clamp(net, rec)
     W, sent = net.W[:n, :n], net.W[n:, :n]
     found = {
         "W": W,
-        "total": W + connectivity.even_map(held, n) @ sent,
-        "gate": connectivity.gate_map(net, held) @ sent,
+        "total": W + hidden_path_map(held, n) @ sent,
+        "gate": gate_map(net, held) @ sent,
     }
     seconds = metrics["cpu_seconds"] * metrics["train_seconds"] / metrics["seconds"]  # of the training alone
     return {"seconds": seconds} | score(found, data) | score_network(net, data)
@@ -95,14 +100,14 @@ def score(found, data):
         if name not in found:
             continue
         a = found[name]
-        result[f"r_{name}"] = connectivity.correlation(a, true)
+        result[f"r_{name}"] = correlation(a, true)
         result[f"slope_{name}"] = np.sum(a * true) / np.sum(true**2)
         result[f"error_{name}"] = np.linalg.norm(a - true) / np.linalg.norm(true)
         if name != "gate":
-            result[f"r_{name}_near"] = connectivity.correlation(a[near], true[near])
+            result[f"r_{name}_near"] = correlation(a[near], true[near])
         if f"{name}_se" in found:
             result |= score_intervals(name, found, true)
-    deviations = connectivity.deviation(found["W"], data.true["W"], near, data.geometry, data.places)
+    deviations = deviation(found["W"], data.true["W"], near, data.geometry, data.places)
     if np.isfinite(deviations[0]):
         result |= dict(zip(("r_dev", "dev_slope", "dev_error"), deviations, strict=True))
     return result

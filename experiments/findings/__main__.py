@@ -21,12 +21,14 @@ from scipy.optimize import nnls
 
 import cann
 from experiments import runs
-from nsi import connectivity, network, prediction, recordings, tuning
+from nsi import network, recordings
+from nsi.evaluation import tuning
 from nsi.geometry import RING
-from nsi.network import Network
+from nsi.hidden.matching import match_units
+from nsi.network import Network, predict
 from nsi.run import checkpoint
 from nsi.simulation.circuits import ring
-from nsi.sums import sum_products
+from nsi.sums import correlation, sum_products
 
 NOISE = 0.02  # cann.py's default
 NEAR = 0.3  # rad, within which of a unit's preferred heading its map is explained by neurons' maps
@@ -191,8 +193,8 @@ def matched(net, rec, places, hidden, W_in):
     rec: held-out trials, at whose states the response units are held; places: (n, 1) rad; hidden: (trials, steps,
     shifters) their rates; W_in: (shifters,) their velocity weights.
     """
-    rates = prediction.predict(net, rec)[..., net.n :]
-    units, neurons, r = tuning.match_units(rates, hidden)
+    rates = predict(net, rec)[..., net.n :]
+    units, neurons, r = match_units(rates, hidden)
     heading = RING.decode(rec.rates, places)[..., 0]
     maps = tuning.tuning_maps(rates, heading, rec.velocity[..., 0])
     direction = np.sign(tuning.direction_selectivity(maps))
@@ -202,7 +204,7 @@ def matched(net, rec, places, hidden, W_in):
     return {
         "r_match": r.mean(),
         "r_match_median": np.median(r),
-        "r_turning": np.mean([np.nan_to_num(connectivity.correlation(*pair)) for pair in pairs]),
+        "r_turning": np.mean([np.nan_to_num(correlation(*pair)) for pair in pairs]),
         "left": int((direction[units] < 0).sum()),
         "right": int((direction[units] > 0).sum()),
         "same_direction": np.mean(direction[units] == np.sign(W_in[neurons])),
@@ -229,7 +231,7 @@ def held(net, rec, places, seconds=5, warmup=20, moments=10):
     start = u[:, np.linspace(0, u.shape[1] - 1, moments).astype(int)].reshape(-1, u.shape[-1])  # (starts, n)
     state = np.repeat(start[:, None], warmup + 1 + round(seconds / rec.dt), 1)
     still = recordings.Recording(state, np.zeros((*state.shape[:2], rec.velocity.shape[-1]), np.float32), rec.dt)
-    end = prediction.predict(net, still, warmup)[:, -1, : net.n]
+    end = predict(net, still, warmup)[:, -1, : net.n]
     before, after = (rates @ np.exp(1j * places[:, 0]) for rates in (start, end))
     return {
         "persistence": np.mean(np.abs(after) >= np.abs(before) / 2),
@@ -256,7 +258,7 @@ def one_seed(seed, args, folder):
     places, n = RING.find(rec.rates), rec.rates.shape[-1]
     held_out = metrics["separated"]["held_out_trials"]
     unseen, hidden = rec.trials(held_out), truth["hidden_rates"]
-    gate_size = {name: np.linalg.norm(connectivity.gate(net)) for name, net in fits.items() if len(net.b) > n}
+    gate_size = {name: np.linalg.norm(net.gate()) for name, net in fits.items() if len(net.b) > n}
 
     results = {}
     for name, net in fits.items():
@@ -274,7 +276,7 @@ def one_seed(seed, args, folder):
     even, odd = slice(0, None, 2), slice(1, None, 2)
     neurons = maps(rec.rates, even), maps(hidden, even, rec.rates)
     for name in ("separated", "control"):
-        free = prediction.predict(fits[name], rec, warmup=20)[..., :n]
+        free = predict(fits[name], rec, warmup=20)[..., :n]
         results[name] |= tuned(maps(free, odd), *neurons)
     results["true compass neurons"] = tuned(maps(rec.rates, odd), *neurons)
     results["true shifter neurons"] = tuned(maps(hidden, odd, rec.rates), *neurons)

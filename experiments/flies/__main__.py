@@ -151,7 +151,7 @@ def main():
     results["connectome"] = {"direct": wiring[0].tolist(), "delta7": wiring[1].tolist()}
     results["made"] = f"{len(set(rec.animal))} flies, {len(rec.rates)} trials; {runs.source()}"
     runs.write(folder, results)
-    figures.style()
+    figures.set_style()
     draw(results, HORIZONS).savefig(folder / "fly.png")
     runs.publish(folder, results, answer, table, made, tables=tables)
 

@@ -3,15 +3,14 @@
 import numpy as np
 
 from experiments.flies.prediction import BEFORE, vector
-from nsi import prediction
-from nsi.network import synaptic_state
+from nsi.network import predict, synaptic_state
 
 TURNING = 1.0  # rad/s, above which a fly turns
 
 
 def input_units(net, rec):
     """Run the input units, E-PG clamped. Returns: their states and the drive they send to the wedges."""
-    states = synaptic_state(prediction.predict(net, rec)[..., net.n :], net.alpha)
+    states = synaptic_state(predict(net, rec)[..., net.n :], net.alpha)
     return states, states @ net.W[net.n :, : net.n]
 
 

@@ -3,8 +3,10 @@
 import numpy as np
 
 from experiments.flies.fit import train_on_flies
-from nsi import connectivity, prediction, recordings
+from nsi import recordings
 from nsi.geometry import RING
+from nsi.network import predict
+from nsi.sums import correlation
 
 HORIZONS = 0.5, 1.0, 2.0, 5.0  # s
 BEFORE, EVERY = 20, 5  # steps that a network is held, and between two starts
@@ -32,9 +34,9 @@ def ahead(dt):
     return np.array([round(h / dt) for h in HORIZONS])
 
 
-def predict(fits, cut):
+def predict_bump(fits, cut):
     """Mean bump of networks that run freely after the moment. Returns: (pieces, horizons) complex."""
-    free = [prediction.predict(f, cut, BEFORE + 1)[:, BEFORE + ahead(cut.dt), : f.n] for f in fits]
+    free = [predict(f, cut, BEFORE + 1)[:, BEFORE + ahead(cut.dt), : f.n] for f in fits]
     return np.mean([vector(r) for r in free], 0)
 
 
@@ -83,7 +85,9 @@ def leave_one_out(rec, *more):
     for k in np.unique(fly):
         for name in options:
             one = recordings.Recording(cut.rates[fly == k], cut.velocity[fly == k], cut.dt)
-            bumps[name][fly == k] = predict(train_on_flies(rec.trials(rec.animal != k), *more, *options[name]), one)
+            bumps[name][fly == k] = predict_bump(
+                train_on_flies(rec.trials(rec.animal != k), *more, *options[name]), one
+            )
         print(f"  left out fly {k + 1} of {fly.max() + 1}", flush=True)
     size = np.abs(vector(cut.rates[:, BEFORE, None]))
     bumps["bump that stays"] = size * np.exp(1j * integrated(cut, 0.0))
@@ -113,5 +117,5 @@ def scores(bumps, rec):
         found["error, clear bump"][name] = [wrong[f & chosen].mean(0).tolist() for f in flies if (f & chosen).any()]
         if not name.startswith("integrator"):  # it has no size
             pairs = [zip(np.abs(bump[f]).T, recorded[f].T, strict=True) for f in flies]
-            found["amplitude"][name] = [[float(connectivity.correlation(*p)) for p in pair] for pair in pairs]
+            found["amplitude"][name] = [[float(correlation(*p)) for p in pair] for pair in pairs]
     return found

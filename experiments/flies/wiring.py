@@ -4,8 +4,11 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from experiments.flies.prediction import BEFORE, ahead, vector
-from nsi import connectivity, prediction, recordings
+from nsi import recordings
+from nsi.evaluation.weights import effective_gate
 from nsi.geometry import RING
+from nsi.network import predict
+from nsi.sums import correlation
 
 BLUR = 1.0  # wedges, s.d. of the optics' blur in the null model
 
@@ -37,7 +40,7 @@ def profile(W):
 def match(found, direct, delta7):
     """Correlation of a profile with direct - ratio * delta7, at the best ratio >= 0. Returns: r, ratio."""
     ratios = np.concatenate([[0], np.geomspace(1e-4, 1, 400)]) * np.ptp(direct) / np.ptp(delta7) * 10
-    r = [connectivity.correlation(found, direct - ratio * delta7) for ratio in ratios]
+    r = [correlation(found, direct - ratio * delta7) for ratio in ratios]
     return float(np.max(r)), float(ratios[np.argmax(r)])
 
 
@@ -55,13 +58,13 @@ def displacement(net):
 
 def gate_size(net, rec):
     """The odd first harmonic of the effective gate, current per rad/s: what turns the bump with velocity."""
-    distance, mean, _ = RING.profile(connectivity.effective_gate(net, rec)[0])
+    distance, mean, _ = RING.profile(effective_gate(net, rec)[0])
     return float(2 * np.mean(mean * np.sin(distance)))
 
 
 def turning_gain(fits, cut):
     """Regression of how far the free bump moves in a second on how far the fly turns."""
-    start, end = (np.mean([vector(prediction.predict(f, cut, BEFORE + 1)[:, s, : f.n]) for f in fits], 0)
+    start, end = (np.mean([vector(predict(f, cut, BEFORE + 1)[:, s, : f.n]) for f in fits], 0)
                   for s in (BEFORE + 1, BEFORE + ahead(cut.dt)[1]))  # fmt: skip
     turned = cut.velocity[:, BEFORE + 2 : BEFORE + 1 + ahead(cut.dt)[1], 0].sum(1) * cut.dt
     few = np.abs(turned) < np.pi / 2
@@ -100,7 +103,7 @@ def read(fits, rec, cut, wiring):
     profiles = [profile(f.W[: f.n, : f.n]) for f in fits]
     return {
         "profile": [p.tolist() for p in profiles],
-        "gate_profile": [RING.profile(connectivity.effective_gate(f, rec)[0])[1].tolist() for f in fits],
+        "gate_profile": [RING.profile(effective_gate(f, rec)[0])[1].tolist() for f in fits],
         "r_connectome": [match(p, *wiring)[0] for p in profiles],
         "displacement": [displacement(f) for f in fits],
         "gate": [gate_size(f, rec) for f in fits],

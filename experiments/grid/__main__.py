@@ -20,12 +20,16 @@ import cann
 from experiments import runs
 from experiments.grid import figures as pictures
 from experiments.grid import shapes
-from nsi import connectivity, figures, files, geometry, prediction, recordings
+from nsi import figures, files, geometry, recordings
+from nsi.evaluation import prediction
+from nsi.evaluation.scores import deviation, per_component, true_effective_gate
+from nsi.evaluation.weights import effective_gate
 from nsi.geometry import rate_maps
 from nsi.network import Network
 from nsi.run import checkpoint
 from nsi.simulation import circuits
 from nsi.simulation.heterogeneity import vary_weights
+from nsi.sums import correlation
 
 FOLDER = runs.folder_of(__file__)
 CASES = {  # jitter, amplitude of pulses, how many cells are recorded (None: all), whether as spikes
@@ -103,20 +107,20 @@ def measured(case, seed, folder, sizes, rivals, options):
     places, everyone = shape.find(rec.rates[rec.valid]), np.ones((n, n), bool)
     W, held_out = truth["W"][:n, :n], recordings.split(rec)[1]
     net = checkpoint.networks(out / "model.pt")[0][0]
-    gates = connectivity.effective_gate(net, rec), connectivity.true_effective_gate(truth, rec)
+    gates = effective_gate(net, rec), true_effective_gate(truth, rec)
     profiles = [[shape.mean_profile(g, places, everyone) for g in gate] for gate in gates]
     found = {"fit": {m: metrics.get(m) for m in MEASURES}}
     found["fit"] |= {"ahead": metrics["heading_error"], "dimensions": shape.dimensions}
-    found["fit"]["r_gate_profile"] = connectivity.per_component(connectivity.correlation, *map(np.array, profiles))
+    found["fit"]["r_gate_profile"] = per_component(correlation, *map(np.array, profiles))
     if "phases" in data and shape.dimensions == 2:
         found["fit"]["phase_error"] = misplaced(places, data["phases"])
     with np.load(out / "connectivity.npz", allow_pickle=False) as file:
         best, known = file["W"], file["identifiable"]
     rates = rec.rates[rec.valid]
     correlated = np.corrcoef(rates, rowvar=False)
-    r_dev = connectivity.deviation(correlated, W, known, shape, places)[0]
+    r_dev = deviation(correlated, W, known, shape, places)[0]
     found["correlation of the rates"] = {
-        "r_W": finite(connectivity.correlation(correlated, W)), "r_dev": finite(r_dev),
+        "r_W": finite(correlation(correlated, W)), "r_dev": finite(r_dev),
     }  # fmt: skip
     if case != "uniform":
         return found, None
@@ -281,7 +285,7 @@ def main():
             name: [shapes.called(name, seed) for seed in range(args.shapes)] for name in shapes.CASES
         }
     runs.write(FOLDER, results)
-    figures.style()
+    figures.set_style()
     with files.whole(FOLDER / "grid.png") as temporary:
         pictures.figure(results).savefig(temporary)
     runs.publish(FOLDER, results, table, made, tables=tables)

@@ -3,7 +3,8 @@
 import matplotlib.pyplot as plt
 import numpy as np
 
-from nsi import figures, sheets
+from nsi import figures
+from nsi.figures import torus as sheets
 
 
 def figure(results):

@@ -295,7 +295,7 @@ def main():
         results |= measure(args)
         results["made"] = results.get("made", {}) | dict.fromkeys(args.factors, runs.size(args))
         runs.write(FOLDER, {name: results[name] for name in ("made", *ALL) if name in results})
-    figures.style()
+    figures.set_style()
     with files.whole(FOLDER / "limits.png") as temporary:
         figure(results).savefig(temporary)
     with files.whole(FOLDER / "single.png") as temporary:

@@ -16,7 +16,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from experiments import runs
-from nsi import connectivity, figures, geometry, network, recordings
+from nsi import figures, geometry, network, recordings
+from nsi.evaluation.weights import effective_gate
 from nsi.run import checkpoint, cli
 
 AHEAD = "0.25", "0.5", "1", "2"
@@ -95,7 +96,7 @@ def _row(one, key):
 
 def draw(results):
     """Prediction, what is read off, and the pairs asleep."""
-    figures.style()
+    figures.set_style()
     figure, axes = plt.subplots(1, 4, figsize=(13.5, 3.1))
     ahead = [float(s) for s in AHEAD]
     each = results["recording"]
@@ -166,7 +167,7 @@ def main():
                     results["asleep"][name][sleep] += r
                 if one is rec and seed == 0:
                     places = geometry.places_of(rec, geometry.RING)
-                    gate = connectivity.effective_gate(net, rec)[0]
+                    gate = effective_gate(net, rec)[0]
                     results["profiles"] = {"W": profile(net.W[: net.n, : net.n], places), "gate": profile(gate, places)}
                     results["pairs"] = {k: np.round(v, 4).tolist() for k, v in
                                         {"awake": awake, "network": found, **slept}.items()}  # fmt: skip

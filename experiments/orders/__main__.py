@@ -17,11 +17,12 @@ import cann
 from experiments import runs
 from experiments.orders import flies
 from experiments.orders.figures import fly as draw_flies
-from nsi import figures, files, geometry, orders, recordings
+from nsi import figures, files, geometry, recordings
 from nsi.estimation import estimate
 from nsi.estimation.estimator import find_places
 from nsi.estimation.orders import profiles, sizes
-from nsi.measures import valid_json
+from nsi.evaluation.metrics import valid_json
+from nsi.evaluation.scores import order_scores
 from nsi.simulation import circuits
 
 FOLDER = runs.folder_of(__file__)
@@ -47,7 +48,7 @@ def measured(name, seed, folder, sizes_of):
     result = {
         "seconds": seconds, "description": estimated.verdicts["description"], "powers": arrays["orders_powers"],
         "scale": arrays["orders_scale"], "size": size, "shown": shown, "width": width,
-    } | orders.scores(arrays, truth)  # fmt: skip
+    } | order_scores(arrays, truth)  # fmt: skip
     best, centre, se = profiles(arrays, shape, places)
     every = np.ones(best.shape[1:], bool)
     true = np.stack([shape.mean_profile(G.astype(np.float64), places, every) for G in truth["orders"]])
@@ -171,7 +172,7 @@ def main():
 def write(results):
     """Put results, figure and tables in their places."""
     runs.write(FOLDER, results)
-    figures.style()
+    figures.set_style()
     with files.whole(FOLDER / "orders.png") as path:
         figure(results).savefig(path)
     if len(results.get("flies", {}).get("curves", ())) > 1:

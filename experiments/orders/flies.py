@@ -17,9 +17,9 @@ from experiments import runs
 from experiments.flies.prediction import BEFORE, HORIZONS, ahead, pieces, vector
 from experiments.orders.neurons import FILTER, STEP, arms_of_units, both_arms, bridge, curves, filtered
 from nsi import recordings
-from nsi.connectivity import correlation
-from nsi.measures import valid_json
+from nsi.evaluation.metrics import valid_json
 from nsi.run import checkpoint
+from nsi.sums import correlation
 
 FILTERS = 0.3, 1.0  # s, of the velocity that predicts
 RUN = Path("runs/fly")  # networks fitted to these flies

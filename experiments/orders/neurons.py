@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.io import loadmat
 
-from nsi.prediction import predict
+from nsi.network import predict
 from nsi.recordings.flies import BALL, NAME
 
 FILTER = 0.4  # s, of the velocity before it is set against calcium

@@ -11,10 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from experiments import runs
-from nsi import connectivity, prediction, recordings, tuning
+from nsi import recordings
+from nsi.evaluation import prediction, tuning
+from nsi.evaluation.scores import true_effective_gate
+from nsi.evaluation.weights import effective_gate
 from nsi.geometry import RING
-from nsi.network import Network
+from nsi.network import Network, predict
 from nsi.run import checkpoint
+from nsi.sums import correlation
 
 MEASURES = (
     "network_r_W", "network_r_W_near", "network_frobenius_W", "r_gate", "network_r_gate_effective",
@@ -103,7 +107,7 @@ def one_seed(circuit, seed, args, folder):
         out = folder / f"{name}-{seed}-{which}"
         metrics = runs.fit(data, out, "--seed", seed, "--set", "calibrated=no", *flags, *updates)
         net = checkpoint.networks(out / "model.pt", trained=True)[0][0]
-        free = prediction.predict(net, rec, warmup=20)[..., : net.n]
+        free = predict(net, rec, warmup=20)[..., : net.n]
         maps = tuning.tuning_maps(free, heading, rec.velocity[..., 0])
         results[which] = {k: metrics[k] for k in MEASURES if k in metrics} | {
             "seconds": metrics["train_seconds"],
@@ -119,10 +123,10 @@ def one_seed(circuit, seed, args, folder):
         itself = Network(*(np.float32(x) for x in weights), rec.dt / rec.tau, n)
         held_out = rec.trials(json.loads((out / "metrics.json").read_text())["held_out_trials"])
         wrong = prediction.heading_error(itself, held_out, RING, places)
-        own = connectivity.true_effective_gate(truth, rec)
+        own = true_effective_gate(truth, rec)
         results["the circuit itself"] = {
             "network_r_W": 1.0, "heading_error_5s": float(np.nanmean(wrong)),
-            "network_r_gate_effective": float(connectivity.correlation(connectivity.effective_gate(itself, rec), own)),
+            "network_r_gate_effective": float(correlation(effective_gate(itself, rec), own)),
         }  # fmt: skip
     return results
 

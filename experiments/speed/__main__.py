@@ -222,7 +222,7 @@ def main():
         return
     runs.write(folder, found)
     runs.publish(folder, found, table, made, tables=tables)
-    figures.style()
+    figures.set_style()
     with files.whole(folder / "speed.png") as temporary:
         figure(found).savefig(temporary)
 

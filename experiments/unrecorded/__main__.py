@@ -17,7 +17,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from experiments import runs
-from nsi import figures, files, geometry, prediction, recordings
+from nsi import figures, files, geometry, recordings
+from nsi.evaluation import prediction
 from nsi.run import checkpoint
 
 FOLDER = runs.folder_of(__file__)
@@ -246,7 +247,7 @@ def main():
     results = {"made": made_of} | {name: results[name] for name in every if name in results}
     runs.write(FOLDER, results)
     runs.publish(FOLDER, results, table, made, tables=tables)
-    figures.style()
+    figures.set_style()
     with files.whole(FOLDER / "unrecorded.png") as temporary:
         figure(results).savefig(temporary)
 

@@ -20,7 +20,6 @@ from scipy.linalg.blas import dsyrk
 
 from nsi import geometry as shapes
 from nsi import recordings, response
-from nsi.connectivity import correlation
 from nsi.errors import BadInput
 from nsi.estimation import estimator, regression
 from nsi.estimation.copies import fit_copies
@@ -39,6 +38,7 @@ from nsi.estimation.intervals import Simulated, calibrate
 from nsi.estimation.kinetics import MECHANISMS, Kinetics, parabola, surely_better
 from nsi.estimation.signals import LEADING, hidden_signals, leading_directions, multiplied_signals, settled, state_of
 from nsi.estimation.smoothing import Noise, Smoothed, guess_phase, smooth, smoothed_rate, track
+from nsi.sums import correlation
 
 MIN_NOISE, MIN_SILENT = 0.04, 0.1  # s.d. relative to the highest rates; that of silent neurons relative to it
 CLIPPED_ZEROS = 0.2  # share of exact zeros from which on noise was cut off at 0

@@ -1,7 +1,7 @@
 """Effective connectivity by order of the velocity, J(v) = W + v G_1 + v^2 G_2 + ..., from the estimate's regression.
 
-nsi/orders.py says what the orders of a circuit are; here each is a linear map of the regression's weights. At each of
-some recorded states s, and at each velocity v of a grid, the columns of a block take a value x(s, v) once the synapse
+nsi/expansion.py defines the orders of a circuit; here each is a linear map of the regression's weights. At each of some
+recorded states s, and at each velocity v of a grid, the columns of a block take a value x(s, v) once the synapse
 has settled: s V for `path`, v_d s V for `gate`, phi(s K - threshold +- drive v_d) V for `copies`. Then
 
     G_k = onto sum_v fit[k, v] x(s, v) w      onto: from currents at the states to the map from states to currents
@@ -16,7 +16,7 @@ from copy import copy
 
 import numpy as np
 
-from nsi import orders, response
+from nsi import expansion, response
 from nsi.estimation import regression
 from nsi.estimation.signals import state_of
 
@@ -27,18 +27,18 @@ SHOWN = 2.64  # mean square of profile over standard error: 99 % quantile of the
 def extend(fit):
     """A fit with blocks for the powers of the velocity that it lacks, whose maps take its weights to the orders.
 
-    fit: estimator.Fit. Returns: another one, with the attribute `measure`, orders.Measure.
+    fit: estimator.Fit. Returns: another one, with the attribute `measure`, expansion.Measure.
     """
     rec, signals, alpha = fit.rec, fit.signals, fit.kinetics.alpha
     rates = np.float32(fit.kinetics.response.scale) * rec.rates
     extended, V = copy(fit), fit.directions[:, :DIRECTIONS]
-    extended.measure = orders.measure_of(rates, rec.velocity, alpha, rec.valid)
-    u, sd = state_of(rates, alpha), orders.spread_of(rec.velocity[rec.valid])
+    extended.measure = expansion.measure_of(rates, rec.velocity, alpha, rec.valid)
+    u, sd = state_of(rates, alpha), expansion.spread_of(rec.velocity[rec.valid])
     known = [powers_of(block, len(sd)) for block in signals.blocks]
     for powers in extended.measure.powers[1:]:
         if tuple(powers) in known:
             continue
-        moved = orders.monomials(rec.velocity / sd, powers[None]).astype(np.float32) * (u @ V)
+        moved = expansion.monomials(rec.velocity / sd, powers[None]).astype(np.float32) * (u @ V)
         moved = state_of(moved, alpha) if fit.kinetics.mechanism == "hidden neurons" else moved
         signals = signals.with_block(f"order {powers.tolist()}", moved[:, signals.first :], V)
     extended.signals = signals
@@ -49,10 +49,10 @@ def extend(fit):
 
 
 def maps(fit, measure, kernels=None):
-    """Linear maps from weights (q, n) to each order. fit: `extend`'s; measure: orders.Measure; kernels: from recorded
-    neurons to the copies, one for each block of them (default: the fit's). Returns: list of (n, q)."""
+    """Linear maps from weights (q, n) to each order. fit: `extend`'s; measure: expansion.Measure; kernels: from
+    recorded neurons to the copies, one for each block of them (default: the fit's). Returns: list of (n, q)."""
     states, grid, d = measure.states, measure.grid, measure.grid.shape[1]
-    sd = orders.spread_of(fit.rec.velocity[fit.rec.valid])
+    sd = expansion.spread_of(fit.rec.velocity[fit.rec.valid])
     found = np.zeros((len(measure.powers), states.shape[1], fit.signals.x.shape[-1]))
     if fit.copies is not None:
         own, driving = fit.copies.kernel(fit.geometry, fit.places), fit.copies.saturated(grid)
@@ -70,7 +70,7 @@ def maps(fit, measure, kernels=None):
         elif block.name == "driven":  # a current whatever the state
             found[:, :, block.columns] = measure.onto.sum(1)[:, None] * (measure.fit @ grid)[:, None]
         elif powers is not None:
-            value = orders.monomials(grid, np.array([powers]))[:, 0]
+            value = expansion.monomials(grid, np.array([powers]))[:, 0]
             value = value / np.prod(sd**powers) if block.name.startswith("order") else value
             found[:, :, block.columns] = (measure.fit @ value)[:, None, None] * (measure.onto @ seen)
     found[0, :, -1] = measure.onto.sum(1)

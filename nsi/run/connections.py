@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from nsi import measures, orders
-from nsi.connectivity import gate
 from nsi.estimation.orders import sizes
+from nsi.evaluation import metrics
+from nsi.evaluation.scores import order_scores
 
 SCALE_TOLERANCE = 0.02  # relative difference from 1 beyond which the estimated scale of the rates is worth a warning
 ALPHA_TOLERANCE = 0.1  # relative difference between alphas beyond which weights of one do not suit the other
@@ -34,12 +34,12 @@ def collect_arrays(found, networks):
 def score(arrays, rec, shape, places, truth):
     """What metrics.json says of connectivity.npz's arrays. rec: all trials; places: (n, D) rad, of the training trials;
     truth: recordings.load_truth's. Returns: dict, valid JSON."""
-    scores = measures.of_connections(arrays, rec, shape, truth)
+    scores = metrics.of_connections(arrays, rec, shape, truth)
     if "orders" in arrays:
         scores["orders_powers"] = arrays["orders_powers"]
         scores["orders_size"], scores["orders_shown"] = sizes(arrays, shape, places)
-        scores |= orders.scores(arrays, truth)
-    return measures.valid_json(scores)
+        scores |= order_scores(arrays, truth)
+    return metrics.valid_json(scores)
 
 
 def describe(found):
@@ -107,5 +107,5 @@ def spread_over_replicas(networks):
     n, several = networks[0].n, len(networks) > 1
     spread = {"W_replicas_se": np.std([net.W[:n, :n] for net in networks], 0, ddof=1)} if several else {}
     if several and len(networks[0].b) > n:
-        spread["gate_replicas_se"] = np.std([gate(net) for net in networks], 0, ddof=1)
+        spread["gate_replicas_se"] = np.std([net.gate() for net in networks], 0, ddof=1)
     return spread

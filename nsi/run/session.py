@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from nsi import files, matching, measures, recordings
-from nsi.connectivity import scores
+from nsi import files, recordings
 from nsi.errors import BadInput
 from nsi.estimation import estimate
 from nsi.estimation.exchangeable import lacks_geometry
+from nsi.evaluation import metrics as measures
+from nsi.evaluation.scores import network_scores as scores
+from nsi.hidden import matching
 from nsi.run import checkpoint, connections, folder, interruption, tracking
 from nsi.run.watch import Stage, TrainingHook
 
@@ -184,7 +186,7 @@ class Run:
         networks: list of Network, those that predict; arrays: of connectivity.npz."""
         out, data = self.out, self.data
         try:
-            from nsi import report  # matplotlib is slow to import
+            from nsi.figures import report  # matplotlib is slow to import
 
             with self.stage("report"):
                 paths = report.write(out, data.rec, data.held_out, networks, arrays, self.metrics, self.options)

@@ -5,7 +5,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nsi import units
+from nsi.hidden import units
 from nsi.run import cli
 
 count, size = cli.number(int, 1), cli.number(int, 0)

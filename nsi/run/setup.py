@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nsi import geometry, recordings, units
+from nsi import geometry, recordings
 from nsi.errors import BadInput
 from nsi.geometry import Ring, Torus
+from nsi.hidden import units
 from nsi.recordings import Recording
 from nsi.run import folder, tracking
 

@@ -9,8 +9,8 @@ Four circuits answer the velocity in a higher order. `even`: speed, whichever wa
 its own, as in real flies; `saturating`: the shifters' drive levels off, so that a third order appears; `product`: the
 bump turns by v g, where g is a second input; `quadratic`: v multiplies one matrix, v^2 another.
 
-Three circuits break what a fit may assume of hidden neurons (nsi/units.py). `inhibited`: the compass inhibits shifters;
-`coupled`: shifters excite each other; `mixed`: they are of two types.
+Three circuits break what a fit may assume of hidden neurons (nsi/hidden/units.py). `inhibited`: the compass inhibits
+shifters; `coupled`: shifters excite each other; `mixed`: they are of two types.
 """
 
 from typing import NamedTuple

@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from nsi import connectivity
 from nsi.errors import BadInput
 from nsi.network import Network
 
@@ -37,7 +36,7 @@ def record_neurons(data, neurons, seed=0):
     observed = {k: v for k, v in data.items() if k != "true_orders"} | {
         "rates": rates[..., recorded], "hidden_rates": rates[..., hidden_neurons],
         "driven": (W_in[:, : len(recorded)] != 0).any(0),
-        "true_W": W, "true_W_in": W_in, "true_b": b, "true_gate": connectivity.gate(net(W, W_in, b)),
+        "true_W": W, "true_W_in": W_in, "true_b": b, "true_gate": net(W, W_in, b).gate(),
     }  # fmt: skip
     if "stimulus" in data:
         observed["stimulus"] = np.pad(data["stimulus"], [(0, 0), (0, 0), (0, len(recorded) - n)])

@@ -3,7 +3,7 @@
 import numpy as np
 
 import nsi.simulation.stimulation as stimulation
-from nsi import connectivity, network, orders
+from nsi import expansion, network
 from nsi.errors import BadInput
 from nsi.recordings import Recording
 from nsi.simulation.circuits import CIRCUITS
@@ -66,8 +66,8 @@ def simulate_recording(circuit, seed=0, trials=100, steps=1000, noise=0.02, ampl
         "true_W": net.W,
         "true_W_in": net.W_in,
         "true_b": net.b,
-        "true_gate": connectivity.gate(net),
-        "true_orders": orders.of_circuit(net, rates[..., :n], velocity),
+        "true_gate": net.gate(),
+        "true_orders": expansion.of_circuit(net, rates[..., :n], velocity),
         "hidden_rates": rates[..., n:],
     }
     if net.alpha < 1:  # the published fit takes the gain network, alpha 1, for one of alpha 0.2

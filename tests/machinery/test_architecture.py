@@ -11,11 +11,12 @@ SCRIPTS = {"cann", "model", "train", "experiments"}
 MODULES = {".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): p
            for p in [*ROOT.glob("*.py"), *ROOT.glob("nsi/**/*.py"), *ROOT.glob("experiments/**/*.py")]}  # fmt: skip
 FLOORS = (  # of nsi, from the bottom: a room imports its own floor and those below
-    "errors files sums response network geometry connectivity orders",
-    "recordings simulation",
-    "estimation training prediction tuning units constraints matching diagnostics uncertainty direct relations",
-    "check consistency activity measures",
-    "figures sheets portrait report design run",
+    "errors files sums response network geometry expansion",
+    "recordings",
+    "simulation",
+    "estimation training hidden",
+    "evaluation",
+    "figures design run",
 )
 LINES = {"cann.py": 170, "model.py": 120, "train.py": 220}
 
@@ -36,7 +37,7 @@ def imports(module):
 
 def test_imports_are_found():
     assert {"cann", "model", "train", "nsi", "nsi.network", "nsi.files"} <= MODULES.keys()
-    assert {"nsi.training.losses", "nsi.units"} <= imports("model")
+    assert {"nsi.training.losses", "nsi.hidden.units"} <= imports("model")
     assert "nsi.files" in imports("nsi.recordings")
 
 

@@ -11,8 +11,8 @@ from scipy.ndimage import gaussian_filter1d
 
 import cann
 import train
-from nsi import check, recordings
-from nsi.recordings import mouse
+from nsi import recordings
+from nsi.recordings import mouse, quality
 from nsi.simulation import circuits
 from nsi.simulation.heterogeneity import vary_weights
 from tests.tools import GOOD, ROOT, TINY, call
@@ -28,7 +28,7 @@ def said(save):
         path = save(data)
         rec = recordings.load(path)
         alpha = rec.dt / rec.tau if rec.tau else 0.2
-        return list(check.find_warnings(rec, path, alpha, LENGTH, **more))
+        return list(quality.find_warnings(rec, path, alpha, LENGTH, **more))
 
     return read
 
@@ -364,7 +364,7 @@ def test_findings_go_to_stderr_and_into_the_measures(data, save, tmp_path, monke
 def test_alpha_and_turning_are_always_printed(data, save, capsys):
     for keys, words in (({}, "dt 0.01 s / tau 0.05 s"), ({"tau": None}, "the file has no tau")):
         path = save(data, **keys)
-        assert check.report_warnings(recordings.load(path), path, 0.2, LENGTH) == []
+        assert quality.report_warnings(recordings.load(path), path, 0.2, LENGTH) == []
         out, error = capsys.readouterr()
         assert f"mine.npz: alpha 0.2 ({words})" in out
         assert "r 1.00" in out
@@ -377,14 +377,14 @@ def test_nothing_is_said_of_a_mouse():
         pytest.skip("the mouse's recording is not here (../shared/mouse)")
     data = mouse.read(path)[0]
     rec = recordings.Recording(**{k: data[k] for k in ("rates", "velocity", "dt", "heading", "lengths")})
-    assert list(check.find_warnings(rec, path, 0.2, LENGTH)) == []
+    assert list(quality.find_warnings(rec, path, 0.2, LENGTH)) == []
 
 
 def test_flies_are_clean():
     path = ROOT.parent / "shared" / "fly" / "epg_dark.npz"
     if not path.exists():
         pytest.skip("the real recordings are not here (../shared/fly)")
-    assert list(check.find_warnings(recordings.load(path), path, 0.5, LENGTH, bootstrap=True)) == []
+    assert list(quality.find_warnings(recordings.load(path), path, 0.5, LENGTH, bootstrap=True)) == []
 
 
 SHARED = ROOT.parent / "shared" / "cases" / "make_cases.py"
@@ -403,5 +403,5 @@ def test_cases_made_elsewhere(data, save, tmp_path):
                 recordings.load(path)
             continue
         rec = recordings.load(path)
-        found = list(check.find_warnings(rec, Path(path), rec.dt / rec.tau if rec.tau else 0.2, LENGTH))
+        found = list(quality.find_warnings(rec, Path(path), rec.dt / rec.tau if rec.tau else 0.2, LENGTH))
         assert bool(found) == (path.stem not in FINE), (path.stem, found)

@@ -15,8 +15,9 @@ import pytest
 
 import cann
 import train
-from nsi import files, recordings, report
+from nsi import files, recordings
 from nsi.errors import BadInput
+from nsi.figures import report
 from nsi.run import checkpoint, connections, folder, interruption, owners, session
 from nsi.simulation import circuits
 from tests.tools import ROOT, TINY, call

@@ -9,10 +9,10 @@ import pytest
 from numpy.lib import format as npy
 
 from experiments.grid import read
-from nsi import check, geometry, recordings
+from nsi import geometry, recordings
 from nsi.errors import BadInput
 from nsi.geometry import TORUS
-from nsi.recordings import modules
+from nsi.recordings import modules, quality
 from tests.tools import call
 
 
@@ -30,7 +30,7 @@ def test_reader_counts_cuts_and_finds_the_spacing(path, module_session, tmp_path
     assert "80 cells" in said
     assert "spacing 0.5" in said
     rec = recordings.load(out)
-    assert list(check.find_warnings(rec, out, 0.2, 60)) == []
+    assert list(quality.find_warnings(rec, out, 0.2, 60)) == []
     assert rec.dt == pytest.approx(0.02)
     assert rec.heading is None
     assert rec.valid.sum() * rec.dt == pytest.approx(490, abs=12)  # 10 s without a rat, and what is cut beside them

@@ -6,9 +6,9 @@ from scipy.io import savemat
 
 from experiments.mouse import __main__ as experiment
 from experiments.mouse import read
-from nsi import check, geometry, recordings
+from nsi import geometry, recordings
 from nsi.errors import BadInput
-from nsi.recordings import matlab, mouse, sessions
+from nsi.recordings import matlab, mouse, quality, sessions
 from tests.tools import ROOT, call
 
 
@@ -26,7 +26,7 @@ def test_reader_cuts_scales_and_derives(path, mouse_session, tmp_path, monkeypat
     assert "12 cells, 24 stretches, 240 s" in said
     assert "REM: 120 s" in said
     rec = recordings.load(out)
-    assert list(check.find_warnings(rec, out, 0.2, 60)) == []
+    assert list(quality.find_warnings(rec, out, 0.2, 60)) == []
     assert rec.dt == pytest.approx(0.02)
     assert np.quantile(rec.rates[rec.valid], 0.99, axis=0) == pytest.approx(0.8, abs=0.01)
     time = 0.015 + np.arange(500) * 0.02  # of the first stretch: the middle bin of each pair

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter1d
 
-from nsi import check, geometry, prediction, recordings
+from nsi import geometry, recordings
 from nsi.errors import BadInput
-from nsi.recordings import sessions
+from nsi.recordings import quality, sessions
+from nsi.recordings.turning import measure_turning
 from tests.tools import ROOT
 
 RECIPES = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "own_data.md").read_text(), re.DOTALL)
@@ -32,9 +33,9 @@ def walk(seconds=240, dt=0.02, n=24, seed=0):
 
 def assert_clean(path, tmp_path):
     rec = recordings.load(path)
-    assert list(check.find_warnings(rec, path, 0.2, 60)) == []
+    assert list(quality.find_warnings(rec, path, 0.2, 60)) == []
     places = geometry.places_of(rec, geometry.RING)
-    found = prediction.turning(rec, geometry.RING, places)
+    found = measure_turning(rec, geometry.RING, places)
     assert abs(found["slope"]) == pytest.approx(1, abs=0.1)
     assert abs(found["r"]) > 0.7
     return rec
@@ -76,7 +77,7 @@ def test_calcium_scaled_by_trial_is_said(tmp_path, monkeypatch):
     with np.load(path) as file:
         data = dict(file) | {"dt": 0.02}
     np.savez(path, **data)
-    before = lambda: list(check.find_warnings(recordings.load(path), path, 0.2, 60))  # noqa: E731
+    before = lambda: list(quality.find_warnings(recordings.load(path), path, 0.2, 60))  # noqa: E731
     assert before() == []
     for name, low, high in (("99th percentile, 0.8,", 5, 99), ("largest value, 0.8,", 0, 100)):
         low, high = np.percentile(light, [low, high], axis=1, keepdims=True)

@@ -16,8 +16,12 @@ from PIL import Image
 
 import cann
 import train
-from nsi import diagnostics, measures, portrait, recordings, report, units
+from nsi import recordings
 from nsi.estimation import estimate
+from nsi.evaluation import metrics
+from nsi.figures import report
+from nsi.figures import run as portrait
+from nsi.hidden import diagnostics, units
 from nsi.network import Network
 from nsi.run import connections
 from nsi.simulation import circuits
@@ -308,13 +312,13 @@ def test_one_network_has_no_spread(plain):
 
 def test_values_of_replicas_and_of_components():
     one = {"heading_error": {}, "r_gate": [0.2, 0.4], "loss": 0.1, "none": None}
-    assert measures.values_of(one, "r_gate") == [pytest.approx(0.3)]
-    assert measures.values_of(one, "loss") == [0.1]
-    assert measures.values_of(one, "none") == measures.values_of(one, "absent") == []
+    assert metrics.values_of(one, "r_gate") == [pytest.approx(0.3)]
+    assert metrics.values_of(one, "loss") == [0.1]
+    assert metrics.values_of(one, "none") == metrics.values_of(one, "absent") == []
     two = {"heading_error": [{}, {}], "r_gate": [[0.2, 0.4], [0.6, None]], "loss": [0.1, 0.3], "alpha": 0.2}
-    assert measures.values_of(two, "r_gate") == [pytest.approx(0.3), 0.6]
-    assert measures.values_of(two, "loss") == [0.1, 0.3]
-    assert measures.values_of(two, "alpha") == [0.2]
+    assert metrics.values_of(two, "r_gate") == [pytest.approx(0.3), 0.6]
+    assert metrics.values_of(two, "loss") == [0.1, 0.3]
+    assert metrics.values_of(two, "alpha") == [0.2]
 
 
 def test_null_model_is_compared_only_where_its_options_are_the_same(plain, tmp_path):

@@ -9,7 +9,8 @@ import torch
 
 import cann
 import train
-from nsi import connectivity, measures
+from nsi.evaluation import metrics
+from nsi.evaluation.scores import true_effective_gate, true_total
 from nsi.recordings import Recording
 from nsi.simulation import circuits
 from tests.tools import GOOD, TINY, call
@@ -101,8 +102,8 @@ def test_outliers_are_among_the_warnings(data, run):
 
 def test_valid_json_at_any_depth():
     value = {"a": [np.nan, {"b": (math.inf, np.float32(1), np.array([1, np.nan]))}], "c": np.int64(3), "d": True}
-    assert measures.valid_json(value) == {"a": [None, {"b": [None, 1.0, [1.0, None]]}], "c": 3, "d": True}
-    assert json.dumps(measures.valid_json(value), allow_nan=False)
+    assert metrics.valid_json(value) == {"a": [None, {"b": [None, 1.0, [1.0, None]]}], "c": 3, "d": True}
+    assert json.dumps(metrics.valid_json(value), allow_nan=False)
 
 
 def test_finished_run_is_not_replaced_by_accident(run, tmp_path):
@@ -152,7 +153,7 @@ def test_the_file_is_what_is_scored(run, tmp_path):
     true, off = data["true_W"][:12, :12], ~np.eye(12, dtype=bool)
     names = {"W": "true_W", "W_in": "true_W_in", "gate": "true_gate", "hidden_rates": "hidden_rates"}
     truth, rec = {k: data[v] for k, v in names.items()}, Recording(data["rates"], data["velocity"], 0.01, tau=0.05)
-    total, gate = connectivity.true_total(truth, rec.rates, 0.2), connectivity.true_effective_gate(truth, rec)
+    total, gate = true_total(truth, rec.rates, 0.2), true_effective_gate(truth, rec)
 
     def r(a, b):
         return pytest.approx(np.corrcoef(np.ravel(a), np.ravel(b))[0, 1], abs=1e-4)

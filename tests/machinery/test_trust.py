@@ -24,7 +24,8 @@ from PIL import Image
 
 import cann
 import train
-from nsi import files, measures, recordings
+from nsi import files, recordings
+from nsi.evaluation import metrics
 from nsi.run import checkpoint, connections, folder, session, tracking, watch
 from nsi.simulation import circuits, simulator
 from nsi.training import bptt
@@ -91,7 +92,7 @@ def results(out):
 )
 def test_interrupted_fit_goes_on_to_the_same_bytes(number, during, call_number, fitted, tmp_path, monkeypatch):
     assert fitted(tmp_path / "whole")[0] == 0
-    where = {"first_divergence": session, "estimate": session, "of_network": measures, "score": connections}
+    where = {"first_divergence": session, "estimate": session, "of_network": metrics, "score": connections}
     module = where[during]
     original, calls = getattr(module, during), []
 

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 
-from nsi import connectivity, matching
+from nsi.evaluation.scores import deviation, network_scores, true_effective_gate, true_total
+from nsi.evaluation.weights import clamp, regress_on_state, unsigned_product
 from nsi.geometry import RING, plane_waves
-from nsi.network import Network, synaptic_state
-from nsi.prediction import predict
+from nsi.hidden import matching
+from nsi.network import Network, predict, synaptic_state
 from nsi.recordings import Recording
-from nsi.sums import sum_products
+from nsi.sums import correlation, sum_products
 
 
 def weights(n=4, units=7, d=2, seed=0):
@@ -21,19 +22,19 @@ def weights(n=4, units=7, d=2, seed=0):
 def test_gate_and_product():
     net = weights()
     expected = np.einsum("ik,dk,kj->dij", net.W[:4, 4:], net.W_in[:, 4:], net.W[4:, :4])
-    np.testing.assert_allclose(connectivity.gate(net), expected)
+    np.testing.assert_allclose(net.gate(), expected)
     product = np.einsum("ik,kj->ij", net.W[:4, 4:], net.W[4:, :4])
-    np.testing.assert_allclose(connectivity.unsigned_product(net), product)
+    np.testing.assert_allclose(unsigned_product(net), product)
 
 
 def test_scores_need_truth():
     net = Network(np.eye(4), np.array([[0, 0, 0, 1.0]]), np.zeros(4), 0.2, 3)
     more = RING, RING.places(3), np.ones((3, 3), bool)
-    assert connectivity.scores(net, {}, *more) == {}
-    scores = connectivity.scores(net, {"W": np.eye(5)}, *more)
+    assert network_scores(net, {}, *more) == {}
+    scores = network_scores(net, {"W": np.eye(5)}, *more)
     assert scores["r_W"] == pytest.approx(1)
     assert scores["frobenius_W"] == 0
-    assert np.isnan(connectivity.correlation(np.ones(4), np.arange(4)))
+    assert np.isnan(correlation(np.ones(4), np.arange(4)))
 
 
 def test_scores_against_their_definitions():
@@ -41,7 +42,7 @@ def test_scores_against_their_definitions():
     W, known = net.W[:10, :10], np.random.default_rng(2).random((10, 10)) < 0.5
     gate, places = np.random.default_rng(3).normal(size=(1, 10, 10)), RING.places(10)
     truth = {"W": true, "gate": gate}
-    scores = connectivity.scores(net, truth, RING, places, known)
+    scores = network_scores(net, truth, RING, places, known)
     r = lambda a, b: np.corrcoef(np.ravel(a), np.ravel(b))[0, 1]  # noqa: E731
     index = np.arange(10)
     near = np.abs((index[:, None] - index + 5) % 10 - 5) <= 3
@@ -50,10 +51,10 @@ def test_scores_against_their_definitions():
     assert scores["r_W_near"] == pytest.approx(r(W[near], t[near]))
     assert scores["r_W_identifiable"] == pytest.approx(r(W[known], t[known]))
     assert scores["frobenius_W"] == pytest.approx(np.linalg.norm(W - t) / np.linalg.norm(t))
-    assert scores["r_gate"] == pytest.approx(r(connectivity.gate(net), gate))
-    assert scores["r_product"] == pytest.approx(r(connectivity.unsigned_product(net), gate[0]))
-    assert scores["r_dev"] == pytest.approx(connectivity.deviation(W, t, known, RING, places)[0])
-    without = connectivity.scores(net, truth, RING, places)
+    assert scores["r_gate"] == pytest.approx(r(net.gate(), gate))
+    assert scores["r_product"] == pytest.approx(r(unsigned_product(net), gate[0]))
+    assert scores["r_dev"] == pytest.approx(deviation(W, t, known, RING, places)[0])
+    without = network_scores(net, truth, RING, places)
     assert not {"r_W_identifiable", "r_dev", "dev_slope", "dev_error"} & without.keys()
     assert without["r_W"] == scores["r_W"]
 
@@ -66,15 +67,15 @@ def test_deviation_looks_beside_the_mean_profile():
     circulant = np.cos(places - places[:, 0])
     some = rng.random((12, 12)) < 0.7
     for mask in (some, np.ones((12, 12), bool)):
-        r, slope, error = connectivity.deviation(0.5 * true + circulant, true, mask, RING, places)
+        r, slope, error = deviation(0.5 * true + circulant, true, mask, RING, places)
         assert (r, slope, error) == (pytest.approx(1), pytest.approx(0.5), pytest.approx(0.5))
-    r, slope, _ = connectivity.deviation(rng.normal(size=(12, 12)), true, some, RING, places)
+    r, slope, _ = deviation(rng.normal(size=(12, 12)), true, some, RING, places)
     assert abs(r) < 0.3
     assert abs(slope) < 0.3
     changed = true + 100 * np.eye(12)  # the diagonal is not looked at
-    found = connectivity.deviation(changed, true, np.ones((12, 12), bool), RING, places)
+    found = deviation(changed, true, np.ones((12, 12), bool), RING, places)
     np.testing.assert_allclose(found, (1, 1, 0), atol=1e-9)
-    assert np.isnan(connectivity.deviation(true, circulant, some, RING, places)).all()  # the truth does not deviate
+    assert np.isnan(deviation(true, circulant, some, RING, places)).all()  # the truth does not deviate
 
 
 def test_held_network_is_the_one_that_predict_runs(rec):
@@ -82,7 +83,7 @@ def test_held_network_is_the_one_that_predict_runs(rec):
     rng = np.random.default_rng(0)
     W_in = np.concatenate([np.zeros((1, 40)), rng.normal(size=(1, 5))], 1)
     net = Network(*(np.float32(x) for x in (rng.normal(size=(45, 45)) / 7, W_in, np.zeros(45))), 0.2, 40)
-    held = connectivity.hold(net, rec)
+    held = clamp(net, rec)
     inputs = predict(net, rec)[..., 40:]
     state = np.zeros_like(inputs)
     for t in range(1, inputs.shape[1]):
@@ -95,8 +96,8 @@ def test_held_network_is_the_one_that_predict_runs(rec):
 def test_linear_map_onto_the_state():
     rng = np.random.default_rng(0)
     u, M = rng.normal(size=(50, 30, 6)), rng.normal(size=(6, 4))
-    np.testing.assert_allclose(connectivity.onto_state(u, u @ M, ridge=1e-9), M, atol=1e-6)
-    assert connectivity.onto_state(u, (u @ M)[..., :0]).shape == (6, 0)
+    np.testing.assert_allclose(regress_on_state(u, u @ M, ridge=1e-9), M, atol=1e-6)
+    assert regress_on_state(u, (u @ M)[..., :0]).shape == (6, 0)
 
 
 def test_sums_over_samples_are_taken_in_double_precision():
@@ -106,8 +107,8 @@ def test_sums_over_samples_are_taken_in_double_precision():
     x, y = rng.random((9001, 5), np.float32), rng.random((9001, 3), np.float32)
     x64, y64 = x.astype(np.float64), y.astype(np.float64)
     np.testing.assert_allclose(sum_products(x, y), x64.T @ y64, rtol=1e-13)
-    exact = connectivity.onto_state(x64, y64)
-    np.testing.assert_allclose(connectivity.onto_state(x, y), exact, rtol=1e-12)
+    exact = regress_on_state(x64, y64)
+    np.testing.assert_allclose(regress_on_state(x, y), exact, rtol=1e-12)
     moments = np.exp(1j * plane_waves.third(rng.uniform(0, 6, (len(x), 2))))
     np.testing.assert_allclose(plane_waves.mean_phases(x, moments), plane_waves.mean_phases(x64, moments), rtol=1e-9)
     predicted = [matching._map(a, b)(a) for a, b in ((x, y), (x64, y64))]
@@ -119,13 +120,13 @@ def test_effective_gate_of_the_truth_is_its_product_where_all_shifters_are_activ
     rng = np.random.default_rng(0)
     W, hidden = rng.normal(size=(44, 44)), np.full((*rec.rates.shape[:2], 4), 1e-6, np.float32)
     truth = {"W": W, "W_in": np.concatenate([np.zeros((1, 40)), rng.normal(size=(1, 4))], 1), "hidden_rates": hidden}
-    found = connectivity.true_effective_gate(truth, rec)
+    found = true_effective_gate(truth, rec)
     u = synaptic_state(rec.rates, 0.2)[:, 50:]
-    ones = connectivity.onto_state(u, np.ones((*u.shape[:2], 1)))
+    ones = regress_on_state(u, np.ones((*u.shape[:2], 1)))
     expected = (ones * truth["W_in"][0, 40:]) @ W[40:, :40]
     np.testing.assert_allclose(found[0], expected, rtol=1e-4, atol=1e-6)
     none = truth | {"hidden_rates": hidden[..., :0], "gate": np.ones((1, 40, 40))}
-    assert connectivity.true_effective_gate(none, rec) is none["gate"]
+    assert true_effective_gate(none, rec) is none["gate"]
 
 
 def test_true_total_and_effective_gate_against_least_squares_by_hand():
@@ -151,11 +152,11 @@ def test_true_total_and_effective_gate_against_least_squares_by_hand():
     flat = lambda a: a.reshape(-1, a.shape[-1])  # noqa: E731
     u, s = late_states(rates), late_states(hidden)
     truth = {"W": W, "W_in": W_in, "hidden_rates": hidden}
-    total = connectivity.true_total(truth, rates, 1 / 3)
+    total = true_total(truth, rates, 1 / 3)
     np.testing.assert_allclose(total, W[:n, :n] + onto(flat(u), flat(s)) @ W[n:, :n], rtol=1e-6)
     valid, slope = rec.valid[:, 30:], np.where(hidden > 0, 1 - hidden**2, 0)[:, 30:]
     active = onto(u[valid], slope[valid])
     expected = [active @ np.diag(W_in[d, n:]) @ W[n:, :n] for d in range(2)]
-    np.testing.assert_allclose(connectivity.true_effective_gate(truth, rec), expected, rtol=1e-6)
+    np.testing.assert_allclose(true_effective_gate(truth, rec), expected, rtol=1e-6)
     none = truth | {"hidden_rates": hidden[..., :0]}
-    np.testing.assert_array_equal(connectivity.true_total(none, rates, 1 / 3), W[:n, :n])
+    np.testing.assert_array_equal(true_total(none, rates, 1 / 3), W[:n, :n])

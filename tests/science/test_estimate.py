@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 import cann
-from nsi import connectivity, estimation, response
+from nsi import estimation, response
 from nsi.estimation import gate
 from nsi.estimation.kinetics import Kinetics, Likelihood, choose_kinetics
 from nsi.estimation.signals import Copies
+from nsi.evaluation.scores import true_effective_gate, true_total
 from nsi.geometry import RING
 from nsi.network import Network, run
 from nsi.recordings import Recording, load
@@ -37,7 +38,7 @@ def simulate(circuit, seed=3, trials=20, steps=300, **more):
 def truths(truth, rec):
     """W, total and gate of a circuit whose hidden rates are known."""
     n, alpha = rec.rates.shape[-1], rec.dt / rec.tau if rec.tau else 1.0
-    total, effective = connectivity.true_total(truth, rec.rates, alpha), connectivity.true_effective_gate(truth, rec)
+    total, effective = true_total(truth, rec.rates, alpha), true_effective_gate(truth, rec)
     return SimpleNamespace(W=truth["W"][:n, :n], total=total, gate=effective)
 
 

@@ -9,7 +9,9 @@ import torch
 import cann
 import train
 from model import RNN
-from nsi import connectivity, prediction, recordings
+from nsi import recordings
+from nsi.evaluation import prediction
+from nsi.evaluation.scores import network_scores
 from nsi.geometry import RING
 from nsi.recordings import Recording
 from nsi.run.watch import Watch
@@ -27,8 +29,8 @@ def test_fit_recovers_a_small_circuit(fit):
     data = cann.simulate_recording(circuit, seed=5, trials=40, steps=400)
     rec = Recording(data["rates"], data["velocity"], data["dt"], tau=data["tau"])
     found = fit(rec, updates=150, batch=50, window=40, warmup=10, lr=1e-2).networks()[0]
-    truth = {"W": circuit.network.W, "gate": connectivity.gate(circuit.network)}
-    scores = connectivity.scores(found, truth, RING, RING.places(40))
+    truth = {"W": circuit.network.W, "gate": circuit.network.gate()}
+    scores = network_scores(found, truth, RING, RING.places(40))
     assert scores["r_W_near"] > 0.97
     assert scores["r_gate"] > 0.95
     assert scores["r_product"] < 0.6  # unsigned, left and right cancel

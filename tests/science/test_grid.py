@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import cann
-from nsi import connectivity, network
+from nsi import network
 from nsi.errors import BadInput
 from nsi.geometry import TORUS, rate_maps
 from nsi.recordings import paths
@@ -47,7 +47,7 @@ def test_weights_are_those_of_the_equations(grid):
 
 def test_torus_is_symmetric_and_gate_is_odd(grid):
     net = grid.network
-    W, gate = net.W[:144, :144], connectivity.gate(net)
+    W, gate = net.W[:144, :144], net.gate()
     np.testing.assert_allclose(W, W.T, atol=1e-12)
     for component in gate:
         np.testing.assert_allclose(component, -component.T, atol=2e-3 * np.abs(gate).max())

@@ -10,10 +10,12 @@ import torch
 import cann
 import train
 from model import RNN
-from nsi import connectivity, constraints, diagnostics, matching, prediction, recordings, units
+from nsi import recordings
 from nsi.errors import BadInput
+from nsi.evaluation.weights import clamp, gate_map
 from nsi.geometry import RING
-from nsi.network import Network, run, synaptic_state
+from nsi.hidden import constraints, diagnostics, matching, units
+from nsi.network import Network, predict, run, synaptic_state
 from nsi.recordings import Recording
 from nsi.run import connections
 from nsi.simulation import observation
@@ -198,12 +200,12 @@ def test_a_network_of_hidden_units_of_both_kinds_is_read_off(rec):
     driven = np.r_[np.arange(n) >= 30, np.zeros(5, bool), np.ones(6, bool)]
     W = 0.1 * rng.standard_normal((51, 51)).astype(np.float32)
     net = Network(W, (driven * 0.1).astype(np.float32)[None], np.zeros(51, np.float32), 0.2, n)
-    held = connectivity.hold(net, rec)
+    held = clamp(net, rec)
     np.testing.assert_allclose(held.known, 0.1 * held.velocity * driven[:n], rtol=1e-5)
-    moved = connectivity.gate_map(net, held)
+    moved = gate_map(net, held)
     assert (moved[0, :, :5] == 0).all()
     assert np.abs(moved[0, :, 5:]).max() > 0
-    np.testing.assert_allclose(connectivity.gate(net)[0], 0.1 * W[:n, 45:] @ W[45:, :n], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(net.gate()[0], 0.1 * W[:n, 45:] @ W[45:, :n], rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("seen", ["shifters", "half", 7])
@@ -221,7 +223,7 @@ def test_other_neurons_of_the_same_circuit_are_recorded(circuit, data, seen):
     errors = [np.abs(r - rates[:, 60 + t]) for t, (_, r) in
               enumerate(run(net, found["velocity"][:, 60:90], u[:, 0], recorded=u, held=30))]  # fmt: skip
     assert np.mean(errors) < 0.02
-    np.testing.assert_allclose(found["true_gate"], connectivity.gate(net))
+    np.testing.assert_allclose(found["true_gate"], net.gate())
 
 
 def test_what_cannot_be_recorded_is_refused(data):
@@ -300,7 +302,7 @@ def test_who_is_driven_is_read_and_checked(data, save):
 
 
 def test_shifters_are_counted_among_driven_units(data):
-    from nsi.tuning import shifter_measures
+    from nsi.evaluation.tuning import shifter_measures
 
     found = observation.record_neurons(data, "half")
     n = found["rates"].shape[-1]
@@ -308,7 +310,7 @@ def test_shifters_are_counted_among_driven_units(data):
     W, W_in, b = (found[f"true_{k}"].astype(np.float32) for k in ("W", "W_in", "b"))
     count = shifter_measures(Network(W, W_in, b, 0.2, n), rec, RING, RING.find(rec.rates))
     assert count["active_input_units"] <= 20
-    assert prediction.predict(Network(W, W_in, b, 0.2, n), rec).shape[-1] == 80
+    assert predict(Network(W, W_in, b, 0.2, n), rec).shape[-1] == 80
 
 
 def test_estimated_weights_that_run_worse_than_trained_ones_are_named():

@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 
 import cann
-from nsi import connectivity, measures
 from nsi.estimation import estimate
+from nsi.evaluation import metrics
+from nsi.evaluation.scores import coverage, true_effective_gate, true_total
+from nsi.evaluation.weights import effective_gate
 from nsi.geometry import RING
 from nsi.network import Network
 from nsi.recordings import Recording
+from nsi.sums import correlation
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +47,8 @@ def found(rec):
 
 def of(net, rec, truth, found):
     data = SimpleNamespace(rec=rec, held_out=rec.trials(slice(9, None, 10)), geometry=RING, truth=truth)
-    result = measures.of_network(net, net, net, data, SimpleNamespace(warmup=10, window=40))
-    return result | ({} if found is None else measures.of_connections(found, rec, RING, truth))
+    result = metrics.of_network(net, net, net, data, SimpleNamespace(warmup=10, window=40))
+    return result | ({} if found is None else metrics.of_connections(found, rec, RING, truth))
 
 
 def test_the_circuit_itself_scores_best(circuit_itself, rec, truth):
@@ -64,18 +67,18 @@ def test_the_circuit_itself_scores_best(circuit_itself, rec, truth):
 
 def test_the_truth_itself_scores_best_as_an_estimate(rec, truth, found):
     """W, total and gate in the place of the estimate's, with intervals about them."""
-    total, gate = connectivity.true_total(truth, rec.rates, 0.2), connectivity.true_effective_gate(truth, rec)
+    total, gate = true_total(truth, rec.rates, 0.2), true_effective_gate(truth, rec)
     perfect = found | {"W": truth["W"][:40, :40], "total": total, "gate": gate}
     perfect |= {f"{name}_unbiased": perfect[name] for name in ("W", "total", "gate")}
     perfect |= {f"{name}_se": np.full_like(perfect[name], 1e-3) for name in ("W", "total", "gate")}
-    scores = measures.of_connections(perfect, rec, RING, truth)
+    scores = metrics.of_connections(perfect, rec, RING, truth)
     for name in ("r_W", "r_W_near", "r_W_identifiable", "r_total", "r_gate_effective", "gate_slope"):
         assert scores[name] == pytest.approx(1, abs=1e-6), name
     for name in ("frobenius_W", "frobenius_total", "gate_error"):
         assert scores[name] == pytest.approx(0, abs=1e-6), name
     assert scores["coverage"] == scores["coverage_total"] == scores["coverage_gate"] == 1
     off = perfect | {"total": 1.1 * total, "gate": 1.1 * gate}  # ten percent too large is seen
-    scores = measures.of_connections(off, rec, RING, truth)
+    scores = metrics.of_connections(off, rec, RING, truth)
     assert scores["frobenius_total"] == pytest.approx(0.1, abs=1e-6)
     assert scores["gate_slope"] == pytest.approx(1.1, abs=1e-6)
 
@@ -84,7 +87,7 @@ def test_true_total_is_what_recorded_and_hidden_neurons_send_together():
     """Of hidden neurons that are a linear map of the recorded ones, exactly: W and the map times what they send."""
     rng = np.random.default_rng(0)
     rates, W, A = rng.standard_normal((10, 200, 4)), rng.standard_normal((7, 7)), rng.standard_normal((4, 3))
-    total = connectivity.true_total({"W": W, "hidden_rates": rates @ A}, rates, 0.2)
+    total = true_total({"W": W, "hidden_rates": rates @ A}, rates, 0.2)
     expected = W[:4, :4] + A @ W[4:, :4]
     assert np.linalg.norm(total - expected) < 0.03 * np.linalg.norm(A @ W[4:, :4])  # a ridge of 1 %
 
@@ -96,7 +99,7 @@ def test_without_truth_nothing_is_said_of_it(circuit_itself, rec, truth, found):
     assert scored >= {"network_r_W", "network_r_gate_effective", "r_total", "coverage_total", "coverage_gate"}
     same = {k: v for k, v in whole.items() if k in without}
     assert repr(same) == repr(without)
-    control = measures.of_connections({"W": circuit_itself.W[:40, :40]}, rec, RING, truth)
+    control = metrics.of_connections({"W": circuit_itself.W[:40, :40]}, rec, RING, truth)
     assert control.keys() == {"r_W", "r_W_near", "frobenius_W"}
 
 
@@ -105,23 +108,23 @@ def test_coverage_counts_the_intervals_that_hold_the_truth():
     known[0] = True
     estimate, se = np.zeros((3, 3)), np.ones((3, 3))
     true = np.array([[1.9, 2.0, -1.0], [9, 9, 9], [0, 0, 0]])
-    assert connectivity.coverage(estimate, se, true, known) == pytest.approx(2 / 3)
+    assert coverage(estimate, se, true, known) == pytest.approx(2 / 3)
     se = np.where(true == 2, np.inf, 1.0)  # an interval without end claims nothing
-    assert connectivity.coverage(estimate, se, true, known) == 1
-    assert np.isnan(connectivity.coverage(estimate, se, true, known & False))
+    assert coverage(estimate, se, true, known) == 1
+    assert np.isnan(coverage(estimate, se, true, known & False))
 
 
 def test_true_effective_gate_is_that_of_the_circuit_run_along_its_own_activity(circuit_itself, rec, truth):
-    true = connectivity.true_effective_gate(truth, rec)
+    true = true_effective_gate(truth, rec)
     assert true.shape == (1, 40, 40)
-    again = connectivity.effective_gate(circuit_itself, rec)
-    assert connectivity.correlation(again, true) > 0.99
+    again = effective_gate(circuit_itself, rec)
+    assert correlation(again, true) > 0.99
     assert np.linalg.norm(again - true) / np.linalg.norm(true) < 0.2
 
 
 def test_several_replicas_make_lists():
-    assert measures.of_replicas([{"a": 1, "b": {"c": 2}}]) == {"a": 1, "b": {"c": 2}}
-    assert measures.of_replicas([{"a": 1, "b": None}, {"a": 3, "b": 4}]) == {"a": [1, 3], "b": [None, 4]}
+    assert metrics.of_replicas([{"a": 1, "b": {"c": 2}}]) == {"a": 1, "b": {"c": 2}}
+    assert metrics.of_replicas([{"a": 1, "b": None}, {"a": 3, "b": 4}]) == {"a": [1, 3], "b": [None, 4]}
 
 
 def test_velocity_of_two_components_is_measured_by_its_first(rec):

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from model import RNN
-from nsi import prediction, response
-from nsi.network import run, synaptic_state
+from nsi import response
+from nsi.network import predict, run, synaptic_state
 from nsi.recordings import Recording
 from nsi.training import bptt, losses
 
@@ -142,7 +142,7 @@ def test_prediction_runs_the_same_network(rec):
     some = Recording(rec.rates[:2, :60], rec.velocity[:2, :60], rec.dt)
     u = synaptic_state(some.rates, rnn.alpha)
     a, _ = rnn(*(torch.tensor(x).swapaxes(0, 1).unsqueeze(1) for x in (some.velocity, u)), warmup=5)
-    rates = prediction.predict(rnn.networks()[0], some, warmup=5)
+    rates = predict(rnn.networks()[0], some, warmup=5)
     np.testing.assert_allclose(rates.swapaxes(0, 1), losses.rate(a[:, 0]).detach(), atol=2e-5)
 
 

@@ -5,14 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from nsi import connectivity, estimate, load, recordings
+from nsi import estimate, load, recordings
 from nsi.errors import BadInput
 from nsi.estimation.observations import MAX_UNEVENNESS, count_tuning, find_noise
 from nsi.estimation.smoothing import Noise
+from nsi.evaluation.scores import true_effective_gate
 from nsi.geometry import RING
 from nsi.network import synaptic_state
 from nsi.recordings import Recording
 from nsi.simulation import circuits, simulate_recording
+from nsi.sums import correlation
 
 KEYS = "rates", "velocity", "dt", "tau"
 
@@ -24,7 +26,7 @@ def ring():
     rec = Recording(**{key: data[key] for key in KEYS})
     truth = {"W": data["true_W"], "W_in": data["true_W_in"], "gate": data["true_gate"]}
     truth |= {"hidden_rates": data["hidden_rates"]}
-    return rec, data["true_W"][:24, :24], connectivity.true_effective_gate(truth, rec)
+    return rec, data["true_W"][:24, :24], true_effective_gate(truth, rec)
 
 
 @pytest.mark.parametrize("kind", ["gaussian", "clipped"])
@@ -63,8 +65,8 @@ def test_estimate_from_noisy_observations(ring, noise):
     assert e.verdicts["gate"] == "found"
     assert e.verdicts["mechanism"] != "multiplied connections"
     assert e.verdicts["description"] == "fits"
-    assert connectivity.correlation(e.W, W) > 0.98
-    assert connectivity.correlation(e.gate, gate) > 0.95
+    assert correlation(e.W, W) > 0.98
+    assert correlation(e.gate, gate) > 0.95
     assert np.mean(np.abs(e.W_unbiased - W) < 1.96 * e.W_se) > 0.9
 
 

@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 
 import cann
-from nsi import network, orders, recordings
+from nsi import expansion, network, recordings
 from nsi.estimation import estimate
 from nsi.estimation.copies import fit_copies
 from nsi.estimation.estimator import Fit, build_network, choose_kinetics
 from nsi.estimation.orders import extend, maps, sizes
 from nsi.estimation.signals import Copies, state_of
+from nsi.evaluation.metrics import describe_orders
+from nsi.evaluation.scores import order_scores
 from nsi.geometry import RING
 from nsi.simulation import circuits
 
@@ -34,16 +36,16 @@ def recorded():
 
 def true_sizes(circuit, data):
     """Each order's size relative to order 0, its monomial's r.m.s. included."""
-    measure = orders.measure_of(data["rates"], data["velocity"], circuit.network.alpha)
+    measure = expansion.measure_of(data["rates"], data["velocity"], circuit.network.alpha)
     each = np.linalg.norm(data["true_orders"], axis=(1, 2)) * measure.size
     return each / each[0]
 
 
 def test_powers_are_those_of_one_input_and_the_products_of_two():
-    assert orders.powers_of(1).tolist() == [[0], [1], [2], [3]]
-    assert orders.powers_of(2).tolist() == [[0, 0], [1, 0], [0, 1], [2, 0], [1, 1], [0, 2]]
+    assert expansion.powers_of(1).tolist() == [[0], [1], [2], [3]]
+    assert expansion.powers_of(2).tolist() == [[0, 0], [1, 0], [0, 1], [2, 0], [1, 1], [0, 2]]
     v = np.array([[2.0, 3.0]])
-    np.testing.assert_array_equal(orders.monomials(v, orders.powers_of(2)), [[1, 2, 3, 4, 6, 9]])
+    np.testing.assert_array_equal(expansion.monomials(v, expansion.powers_of(2)), [[1, 2, 3, 4, 6, 9]])
 
 
 @pytest.mark.parametrize(("name", "there"), [
@@ -59,7 +61,7 @@ def test_each_circuit_has_its_orders_and_no_others(recorded, name, there):
 def test_orders_of_a_product_are_what_it_multiplies(recorded):
     """In the directions that the states take; the others are left at 0."""
     circuit, data = recorded("quadratic")
-    measure = orders.measure_of(data["rates"], data["velocity"], circuit.network.alpha)
+    measure = expansion.measure_of(data["rates"], data["velocity"], circuit.network.alpha)
     seen = measure.onto @ measure.states
     ((_, square),) = circuit.network.products
     np.testing.assert_allclose(data["true_orders"][1], seen @ circuit.network.W_gain, atol=1e-9)
@@ -74,8 +76,8 @@ def test_hidden_units_are_in_equilibrium(recorded):
     W = net.W.copy()
     W[N:, N:] = 0.05 * rng.standard_normal((len(W) - N,) * 2) / 9
     net = net._replace(W=W)
-    measure = orders.measure_of(data["rates"], data["velocity"], net.alpha)
-    s = orders.hidden_states(net, measure)
+    measure = expansion.measure_of(data["rates"], data["velocity"], net.alpha)
+    s = expansion.hidden_states(net, measure)
     for point in (0, 10, 15):
         u = np.concatenate([measure.states, np.zeros((len(measure.states), len(W) - N))], 1)
         for _ in range(200):
@@ -135,7 +137,7 @@ def estimated(recorded):
             size, shown = sizes(arrays, RING, RING.find(data["rates"]))
             said = {"verdicts": found.verdicts, "orders_powers": arrays["orders_powers"].tolist(), "orders_size": size,
                     "orders_shown": shown}  # fmt: skip
-            made[name] = found, said | orders.scores(arrays, {"orders": data["true_orders"]})
+            made[name] = found, said | order_scores(arrays, {"orders": data["true_orders"]})
         return made[name]
 
     return once
@@ -157,17 +159,17 @@ def test_orders_are_estimated_and_absent_ones_are_not_shown(estimated, name, the
 
 def test_shown_orders_are_said_and_none_where_no_interval_is_claimed(estimated):
     _, said = estimated("quadratic")
-    (sentence,) = orders.describe(said)
+    (sentence,) = describe_orders(said)
     assert "velocity (" in sentence
     assert "velocity^2 (" in sentence
     assert "velocity^3" not in sentence
-    (sentence,) = orders.describe(said | {"verdicts": {"description": "does not fit"}})
+    (sentence,) = describe_orders(said | {"verdicts": {"description": "does not fit"}})
     assert "cannot tell" in sentence
-    assert [*orders.describe({})] == []
+    assert [*describe_orders({})] == []
 
 
 def test_maps_of_the_orders_are_those_of_the_network_that_the_weights_are(recorded):
-    """Recorded neurons and copies as a network, whose orders nsi/orders.py measures by itself."""
+    """Recorded neurons and copies as a network, whose orders nsi/expansion.py measures by itself."""
     _, data = recorded("ring", 40, 300)
     rec = recording(data)
     fit = Fit(rec, choose_kinetics(rec, 0.2), RING, RING.places(N))
@@ -179,7 +181,7 @@ def test_maps_of_the_orders_are_those_of_the_network_that_the_weights_are(record
         if block.name not in ("direct", "copies"):
             weights[block.columns] = 0
     net = build_network(extended, weights)
-    true = orders.expansion(net, extended.measure)
+    true = expansion.expansion(net, extended.measure)
     for L, G in zip(maps(extended, extended.measure), true, strict=True):
         np.testing.assert_allclose(L @ weights, G, atol=2e-5)
 

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from nsi import prediction
 from nsi.estimation import estimate
+from nsi.evaluation import prediction
 from nsi.geometry import RING
-from nsi.network import Network
+from nsi.network import Network, predict
 from nsi.recordings import Recording
+from nsi.recordings.turning import measure_turning
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +56,7 @@ def test_five_seconds_are_five_seconds(truth, rec):
     slow = Recording(rec.rates, rec.velocity, 0.1)  # 30 s a trial
     for seconds, steps in ((5.0, 50), (0.5, 5)):
         found = prediction.heading_error(truth, slow, RING, RING.places(40), seconds)
-        free = prediction.predict(truth, slow, 20, 0, 21 + steps)[:, -1, :40]
+        free = predict(truth, slow, 20, 0, 21 + steps)[:, -1, :40]
         expected = RING.distance(*(RING.decode(r, RING.places(40)) for r in (free, slow.rates[:, 20 + steps])))
         np.testing.assert_allclose(found[0], expected, atol=1e-6)
     assert prediction.heading_error(truth, rec, RING, RING.places(40), 5.0).size == 0  # trials of 3 s
@@ -109,7 +110,7 @@ def moving(gain=0.9, lag=2):
 @pytest.mark.parametrize(("gain", "lag"), [(0.9, 3), (-0.5, 1), (1.0, 6)])
 def test_turning_finds_gain_and_lag_of_the_activity(gain, lag):
     """Activity at step t + 1 minus step t is moved by the velocity of step t + 1 - lag."""
-    found = prediction.turning(moving(gain, lag), RING, RING.places(16))
+    found = measure_turning(moving(gain, lag), RING, RING.places(16))
     assert found["slope"] == pytest.approx(gain, abs=0.01)
     assert found["r"] == pytest.approx(np.sign(gain), abs=0.01)
     assert found["lag"] == pytest.approx((lag - 1) * 0.02)
@@ -117,12 +118,12 @@ def test_turning_finds_gain_and_lag_of_the_activity(gain, lag):
 
 def test_turning_says_nothing_of_activity_that_stays():
     still = moving(gain=0)
-    assert prediction.turning(still, RING, RING.places(16)) == {"slope": None, "r": None, "lag": None} or (
-        abs(prediction.turning(still, RING, RING.places(16))["slope"]) < 1e-3
+    assert measure_turning(still, RING, RING.places(16)) == {"slope": None, "r": None, "lag": None} or (
+        abs(measure_turning(still, RING, RING.places(16))["slope"]) < 1e-3
     )
     unrelated = moving()
     unrelated.velocity = np.roll(unrelated.velocity, 1, 0)
-    assert abs(prediction.turning(unrelated, RING, RING.places(16))["slope"]) < 0.3
+    assert abs(measure_turning(unrelated, RING, RING.places(16))["slope"]) < 0.3
 
 
 def test_silence_has_no_angle_and_is_left_out(truth, rec):
@@ -144,12 +145,12 @@ def test_silence_has_no_angle_and_is_left_out(truth, rec):
 def test_turning_is_found_at_any_lag_and_in_any_unit():
     for gain, lag in ((0.9, 2), (0.9, -10), (np.pi / 180, 0)):
         recording = moving(gain, lag)
-        found = prediction.turning(recording, RING, RING.places(16))
+        found = measure_turning(recording, RING, RING.places(16))
         assert found["slope"] == pytest.approx(gain, rel=0.05)
         assert found["r"] > 0.97
         assert found["lag"] == pytest.approx(0.02 * lag, abs=0.021)
         assert "heading" not in found
     recording.heading = RING.decode(recording.rates, RING.places(16))
-    assert prediction.turning(recording, RING, RING.places(16))["heading"]["slope"] == pytest.approx(gain, rel=0.05)
+    assert measure_turning(recording, RING, RING.places(16))["heading"]["slope"] == pytest.approx(gain, rel=0.05)
     recording.velocity = np.ones_like(recording.velocity)
-    assert prediction.turning(recording, RING, RING.places(16)) == {"slope": None, "r": None, "lag": None}
+    assert measure_turning(recording, RING, RING.places(16)) == {"slope": None, "r": None, "lag": None}

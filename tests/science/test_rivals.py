@@ -8,10 +8,9 @@ from experiments.estimate.least_squares import least_squares as delayed_least_sq
 from experiments.estimate.least_squares import regress
 from experiments.estimate.lint import lint
 from nsi import network
-from nsi.connectivity import correlation
-from nsi.network import Network
-from nsi.prediction import predict
+from nsi.network import Network, predict
 from nsi.recordings import Recording
+from nsi.sums import correlation
 
 N, ALPHA = 12, 0.5
 

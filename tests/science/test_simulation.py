@@ -5,7 +5,7 @@ import pytest
 from scipy.integrate import solve_ivp
 
 import cann
-from nsi import connectivity, network
+from nsi import network
 from nsi.geometry import RING
 from nsi.simulation import circuits, physiology, stimulation
 from tests.tools import ROOT
@@ -60,7 +60,7 @@ def test_gain_network_against_the_published_loop():
 @pytest.mark.parametrize("circuit", [circuits.ring(), circuits.holding(), circuits.ring(n=60, shifters=30)])
 def test_ring_is_symmetric_and_gate_is_odd(circuit):
     net = circuit.network
-    ring, gate = net.W[: net.n, : net.n], connectivity.gate(net)[0]
+    ring, gate = net.W[: net.n, : net.n], net.gate()[0]
     np.testing.assert_allclose(ring, ring.T, atol=1e-12)
     np.testing.assert_allclose(gate, -gate.T, atol=1e-4 * np.abs(gate).max())
     assert np.abs(gate).max() > 1e-3

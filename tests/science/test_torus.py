@@ -6,10 +6,12 @@ import re
 import numpy as np
 import pytest
 
-from nsi import connectivity, geometry
+from nsi import geometry
+from nsi.evaluation.scores import per_component
 from nsi.geometry import RING, SYMMETRIES, TORUS, Torus, plane_waves
 from nsi.recordings import Recording
 from nsi.simulation import stimulation
+from nsi.sums import correlation
 
 SIDE = 14
 N, PERIOD = SIDE**2, 4 * np.pi / np.sqrt(3)
@@ -187,5 +189,5 @@ def test_recordings_that_say_nothing_are_of_a_ring():
 def test_gate_is_scored_by_component():
     rng = np.random.default_rng(0)
     gate = rng.normal(size=(2, 9, 9))
-    assert connectivity.per_component(connectivity.correlation, gate, gate * [[[2]], [[-1]]]) == pytest.approx([1, -1])
-    assert connectivity.per_component(connectivity.correlation, gate[:1], gate[:1]) == pytest.approx(1)
+    assert per_component(correlation, gate, gate * [[[2]], [[-1]]]) == pytest.approx([1, -1])
+    assert per_component(correlation, gate[:1], gate[:1]) == pytest.approx(1)

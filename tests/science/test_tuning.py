@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from nsi import tuning
+from nsi.evaluation import tuning
 from nsi.geometry import RING
+from nsi.hidden.matching import match_units
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +56,6 @@ def test_units_are_matched_to_neurons(turning):
     *_, left, right = turning
     neurons = np.concatenate([left, right], -1)
     order = np.random.default_rng(3).permutation(60)
-    units, matched, r = tuning.match_units(2 * neurons[..., order] + 1, neurons)
+    units, matched, r = match_units(2 * neurons[..., order] + 1, neurons)
     assert (matched == order[units]).all()
     assert r.min() > 0.999

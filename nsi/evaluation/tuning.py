@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nsi.prediction import predict
+from nsi.network import predict
 
 SIDES = (
     "Right turns are those of positive velocity, left turns those of negative velocity; which of them is clockwise, "
@@ -116,18 +116,3 @@ def shifter_measures(net, rec, geometry, places):
         "shifter_left": side(~right), "shifter_right": side(right),
         "active_input_units": int(tuning["active"].sum()),
     }  # fmt: skip
-
-
-def match_units(rates, neurons):
-    """Match units to neurons one to one so that the correlations of their rates add up to the most.
-
-    rates: (..., units); neurons: (..., neurons). Returns: unit indices, neuron indices, their correlations.
-    """
-    from scipy.optimize import linear_sum_assignment  # slow to import
-
-    x, y = (a.reshape(-1, a.shape[-1]).astype(np.float64) for a in (rates, neurons))
-    x, y = (a - a.mean(0) for a in (x, y))
-    x, y = (a / (np.sqrt((a**2).sum(0)) + 1e-12) for a in (x, y))
-    correlation = x.T @ y
-    units, matched = linear_sum_assignment(-correlation)
-    return units, matched, correlation[units, matched]

@@ -1,10 +1,10 @@
-"""The figures of a torus of grid cells, one function each, drawn from arrays (figures.py has a ring's)."""
+"""The figures of a torus of grid cells, one function each, drawn from arrays (ring.py has a ring's)."""
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.collections import PolyCollection
 
-from nsi.figures import DIVERGING, FITTED, SIMPLE, TRUE
+from nsi.figures.style import DIVERGING, FITTED, SIMPLE, TRUE
 from nsi.geometry import TORUS
 
 LINES = {"network": (FITTED, "-"), "the circuit itself": (TRUE, "-"), "ideal integrator": (SIMPLE, "--"),

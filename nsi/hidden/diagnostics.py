@@ -14,7 +14,7 @@ several replicas their hidden units are compared.
 
 import numpy as np
 
-from nsi import matching, prediction
+from nsi.hidden import matching
 from nsi.network import synaptic_state
 
 FILTERS = 4.0, 2.8, 2.0, 1.4, 1.0, 0.7, 0.5, 0.35, 0.25  # how fast, relative to the synapse
@@ -22,6 +22,7 @@ GAINED = 0.3  # of the variance that one synapse leaves, what a slower filter mu
 KNOWN = 0.5  # of the shift's variance, what the best filter must explain for any to be told
 AGREED = 0.8  # correlation of the hidden units of several networks below which they are not told
 WORSE = 5  # times the error; on circuits that are described well 0.5 to 2
+MIN_SAMPLES = 20  # of the bump's shift, that a share of its variance is worth
 FEWEST = 8  # undriven neurons that a bump is seen with
 
 
@@ -81,7 +82,7 @@ def speed(rec, alpha, geometry):
     shift = geometry.displacement(geometry.difference(angle, state))[..., 0]
     late = min(matching.SETTLED, rec.rates.shape[1] // 4)
     known = rec.valid & np.isfinite(shift) & (np.arange(shift.shape[1]) >= late)
-    if known.sum() < prediction.FEWEST:
+    if known.sum() < MIN_SAMPLES:
         return {}
     found = {}
     for relative in FILTERS:

@@ -9,10 +9,8 @@ copies recorded ones is predicted without any circuit.
 import numpy as np
 
 from nsi import recordings
-from nsi.connectivity import correlation
-from nsi.network import synaptic_state
-from nsi.prediction import predict
-from nsi.tuning import match_units
+from nsi.network import predict, synaptic_state
+from nsi.sums import correlation
 
 SETTLED = 50  # steps of a trial that are left out: the hidden units start at rest
 TRIALS = 40  # of the training trials, enough for a match
@@ -147,3 +145,18 @@ def _line(x, y, z):
     """What the line that best takes x to y makes of z. x, y: (samples,); z: (any,)."""
     slope = np.mean((x - x.mean()) * (y - y.mean())) / max(x.var(), 1e-9)
     return y.mean() + slope * (z - x.mean())
+
+
+def match_units(rates, neurons):
+    """Match units to neurons one to one so that the correlations of their rates add up to the most.
+
+    rates: (..., units); neurons: (..., neurons). Returns: unit indices, neuron indices, their correlations.
+    """
+    from scipy.optimize import linear_sum_assignment  # slow to import
+
+    x, y = (a.reshape(-1, a.shape[-1]).astype(np.float64) for a in (rates, neurons))
+    x, y = (a - a.mean(0) for a in (x, y))
+    x, y = (a / (np.sqrt((a**2).sum(0)) + 1e-12) for a in (x, y))
+    correlation = x.T @ y
+    units, matched = linear_sum_assignment(-correlation)
+    return units, matched, correlation[units, matched]

@@ -1,38 +1,13 @@
-"""Reading connectivity off a network: the direct weights, the path through the input units, and their scores.
-
-W[i, j] is the weight from neuron i to neuron j. The *gate* is what velocity adds to the weights: as a product of
-weights, W[resp, input] diag(W_in) W[input, resp], and *effective*, which counts an input unit only while it is active.
-"""
-
-from typing import NamedTuple
+"""Scores against the truth of a simulated circuit: weights, total effects, gates and orders."""
 
 import numpy as np
 
 from nsi import response
-from nsi.network import Network, run, synaptic_state
-from nsi.sums import sum_products
+from nsi.evaluation.weights import regress_on_state, unsigned_product
+from nsi.network import synaptic_state
+from nsi.sums import correlation
 
-TINY = 1e-30  # states of silent units decay to numbers that slow a CPU down
-
-
-def gate(net):
-    """The velocity-signed path among recorded neurons, through hidden ones or by gain. Returns: (D, n, n)."""
-    n = net.n
-    through = np.stack([(net.W[:n, n:] * w_in) @ net.W[n:, :n] for w_in in net.W_in[:, n:]])
-    return through if net.W_gain is None else through + net.W_gain
-
-
-def unsigned_product(net):
-    """The published reading of the same path, W[resp, input] @ W[input, resp]. Returns: (n, n)."""
-    return net.W[: net.n, net.n :] @ net.W[net.n :, : net.n]
-
-
-def correlation(fitted, true):
-    """Pearson r over all entries, or NaN where either does not vary."""
-    fitted, true = np.ravel(fitted), np.ravel(true)
-    if len(true) < 2 or np.ptp(true) == 0 or np.ptp(fitted) == 0:
-        return np.nan
-    return np.corrcoef(fitted, true)[0, 1]
+MIN_ORDER_SIZE = 5e-3  # of a true order to be scored, relative to order 0
 
 
 def per_component(measure, fitted, true):
@@ -59,7 +34,7 @@ def deviation(fitted, true, mask, geometry, places):
     return correlation(a, b), (a @ b) / (b @ b), np.linalg.norm(a - b) / np.linalg.norm(b)
 
 
-def scores(net, truth, geometry, places, determined=None):
+def network_scores(net, truth, geometry, places, determined=None):
     """A network's connectivity against the truth, as far as there is one.
 
     truth: recordings.load_truth's; determined: as of `weight_scores`. Returns: dict of what that returns, and r_gate
@@ -70,7 +45,7 @@ def scores(net, truth, geometry, places, determined=None):
         result = weight_scores(net.W[:n, :n], truth["W"][:n, :n], geometry, places, determined)
     if "gate" in truth and len(net.b) > n:
         product = np.broadcast_to(unsigned_product(net), truth["gate"].shape)
-        result["r_gate"] = per_component(correlation, gate(net), truth["gate"])
+        result["r_gate"] = per_component(correlation, net.gate(), truth["gate"])
         result["r_product"] = per_component(correlation, product, truth["gate"])
     return result
 
@@ -112,86 +87,13 @@ def coverage(centre, se, true, known=True):
         return float(np.mean((np.abs(centre - true) < 1.96 * se)[known])) if known.any() else np.nan
 
 
-# ---- the path through the input units, as it acts ---------------------------------------------------------------
-
-
-class Held(NamedTuple):
-    """A network run with its recorded units held at the record, after the first steps."""
-
-    x: np.ndarray  # (trials, steps, n + input units + 1): state of both, and 1
-    slopes: np.ndarray  # (trials, steps, input units): phi'
-    known: np.ndarray  # (trials, steps, n): stimulus, and velocity's current where it enters recorded units
-    velocity: np.ndarray  # (trials, steps, D)
-    rates: np.ndarray  # (trials, steps, n)
-    valid: np.ndarray  # (trials, steps) bool: recorded, not padding
-
-
-def hold(net, rec):
-    """Run the input units along the record. Returns: Held, without the first 8 / alpha steps."""
-    n, size = net.n, len(net.b)
-    u = synaptic_state(rec.rates, net.alpha)
-    trials, steps, _ = u.shape
-    first = min(int(np.ceil(8 / net.alpha)), steps // 4)
-    settled = lambda a: a[:, first:]  # noqa: E731
-    x = np.ones((trials, steps - first, size + 1), np.float32)
-    x[..., :n] = silenced(settled(u))
-    slopes = np.empty((trials, steps, size - n), np.float32)
-    known = np.zeros_like(rec.rates) if rec.stimulus is None else rec.stimulus.copy()
-    if net.W_in[:, :n].any():
-        known += rec.velocity @ net.W_in[:, :n]
-    if size > n:
-        inputs = Network(net.W[n:, n:], net.W_in[:, n:], net.b[n:], net.alpha, 0, saturation=net.saturation)
-        np.matmul(u, net.W[:n, n:], out=slopes)  # what they receive, until a step takes its place
-        current = lambda t: slopes[:, t]  # noqa: E731
-        start = np.zeros((trials, size - n), np.float32)
-        for t, (s, r) in enumerate(run(inputs, rec.velocity, start, current)):
-            slopes[:, t] = response.slope(r)
-            if t >= first:
-                x[:, t - first, n:-1] = silenced(s)
-    return Held(x, *(settled(a) for a in (slopes, known, rec.velocity, rec.rates, rec.valid)))
-
-
-def silenced(u):
-    """A state without numbers so small that they slow a CPU down."""
-    return np.where(np.abs(u) < TINY, 0.0, u)
-
-
-def onto_state(u, y, ridge=1e-2):
-    """The linear map that best takes the state u (..., n) to y (..., m), its unseen directions left at 0. (n, m)."""
-    u, y = (a.reshape(int(np.prod(a.shape[:-1])), a.shape[-1]) for a in (u, y))
-    cov = sum_products(u, u) / len(u)
-    cov += ridge * np.linalg.eigvalsh(cov)[-1] * np.eye(len(cov))
-    return np.linalg.solve(cov, sum_products(u, y) / len(u))
-
-
-def even_map(held, n):
-    """Mean state of the input units as a linear function of the response units' state. Returns: (n, input units)."""
-    x = held.x[held.valid]
-    return onto_state(x[:, :n], x[:, n:-1])
-
-
-def gate_map(net, held):
-    """Linear map from W[input, resp] to the effective gate. Returns: (D, n, input units)."""
-    active = onto_state(held.x[held.valid][:, : net.n], held.slopes[held.valid])  # (n, input units)
-    return active * net.W_in[:, None, net.n :]
-
-
-def effective_gate(net, rec):
-    """What velocity adds to the weights: d current / d velocity as a linear function of the response units' state.
-
-    Unlike the product of weights (`gate`) it counts an input unit only while it is active, so that its size can be
-    compared between networks. Returns: (D, n, n).
-    """
-    return gate_map(net, hold(net, rec)) @ net.W[net.n :, : net.n]
-
-
 def true_total(truth, rates, alpha):
     """What a simulated circuit's neurons do to each other, directly and through hidden ones, as weights. (n, n)."""
     W, hidden, n = truth["W"], truth["hidden_rates"], rates.shape[-1]
     if hidden.shape[-1] == 0:
         return W[:n, :n]
     u = synaptic_state(np.concatenate([rates, hidden], -1), alpha)[:, _settled(rates)]
-    return W[:n, :n] + onto_state(u[..., :n], u[..., n:]) @ W[n:, :n]
+    return W[:n, :n] + regress_on_state(u[..., :n], u[..., n:]) @ W[n:, :n]
 
 
 def _settled(rates):
@@ -224,5 +126,26 @@ def true_effective_gate(truth, rec, alpha=None):
     late = _settled(rec.rates)
     alpha = rec.dt / rec.tau if rec.tau else alpha or 1.0
     u, valid = synaptic_state(rec.rates, alpha)[:, late], rec.valid[:, late]
-    active = onto_state(u[valid], response.slope(hidden[:, late])[valid])
+    active = regress_on_state(u[valid], response.slope(hidden[:, late])[valid])
     return np.stack([(active * w_in) @ W[n:, :n] for w_in in truth["W_in"][:, n:]])
+
+
+def order_scores(estimate, truth):
+    """Estimated orders against the true ones.
+
+    estimate: dict with `orders`, `orders_unbiased`, `orders_se` and `orders_scale` of connectivity.npz; truth:
+    recordings.load_truth's. Returns: dict of lists over orders: r_orders, orders_slope (of estimated on true; both NaN
+    where the truth has no such order) and orders_coverage (of the 95 % intervals of all pairs); {} without truth.
+    """
+    true = truth.get("orders")
+    if true is None or true.shape != estimate["orders"].shape:
+        return {}
+    size = np.linalg.norm(true, axis=(1, 2)) * estimate["orders_scale"]
+    there = size > MIN_ORDER_SIZE * size[0]
+    pairs = list(zip(estimate["orders"], true, there, strict=True))
+    each = zip(estimate["orders_unbiased"], estimate["orders_se"], true, strict=True)
+    return {
+        "r_orders": [correlation(a, b) if known else np.nan for a, b, known in pairs],
+        "orders_slope": [np.sum(a * b) / np.sum(b * b) if known else np.nan for a, b, known in pairs],
+        "orders_coverage": [coverage(*one) for one in each],
+    }

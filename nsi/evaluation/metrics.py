@@ -4,8 +4,23 @@ import math
 
 import numpy as np
 
-from nsi import connectivity, matching, prediction, tuning
+from nsi.evaluation import prediction, tuning
+from nsi.evaluation.scores import (
+    coverage,
+    deviation,
+    gate_scores,
+    has_gate,
+    is_whole,
+    network_scores,
+    true_effective_gate,
+    true_total,
+    weight_scores,
+)
+from nsi.evaluation.weights import effective_gate
 from nsi.geometry import decoding_error, places_of
+from nsi.hidden import matching
+from nsi.recordings.turning import measure_turning
+from nsi.sums import correlation
 
 BY_COMPONENT = "r_gate_effective", "gate_slope", "gate_error"  # of the estimate: lists have no replicas
 
@@ -19,11 +34,11 @@ def of_network(trained, net, hidden, data, settings):
     """
     rec, held_out, geometry, truth = data.rec, data.held_out, data.geometry, data.truth
     places = places_of(rec, geometry)
-    turning = prediction.turning(rec, geometry, places)
-    scores = connectivity.scores(trained, truth, geometry, places)
-    if len(trained.b) > trained.n and connectivity.has_gate(truth):
-        effective = connectivity.effective_gate(trained, rec)
-        scores |= connectivity.gate_scores(effective, connectivity.true_effective_gate(truth, rec))
+    turning = measure_turning(rec, geometry, places)
+    scores = network_scores(trained, truth, geometry, places)
+    if len(trained.b) > trained.n and has_gate(truth):
+        effective = effective_gate(trained, rec)
+        scores |= gate_scores(effective, true_effective_gate(truth, rec))
     as_products = "r_gate", "r_product"  # of a network only, whose gate is a product of weights
     result = {k if k in as_products else f"network_{k}": value for k, value in scores.items()}
     result["loss"] = prediction.window_error(net, held_out, settings.warmup, settings.window)
@@ -48,26 +63,26 @@ def of_connections(found, rec, geometry, truth):
     n, result, determined = len(found["W"]), {}, found.get("identifiable")
     if "W" in truth:
         true = truth["W"][:n, :n]
-        result |= connectivity.weight_scores(found["W"], true, geometry, places_of(rec, geometry), determined)
+        result |= weight_scores(found["W"], true, geometry, places_of(rec, geometry), determined)
     if determined is None:
         return result
     off = ~np.eye(n, dtype=bool)  # no neuron of the circuits here connects to itself
     result["identifiable_fraction"] = float(determined.mean())
     result["resolved_fraction"] = float(found["resolved"].mean())
     if "W" in truth:
-        deviation = connectivity.deviation(found["W"], true, found["resolved"], geometry, places_of(rec, geometry))
-        result["r_dev_resolved"] = float(deviation[0])
-        result["coverage"] = connectivity.coverage(found["W_unbiased"], found["W_se"], true, off)
-    if connectivity.has_gate(truth):
-        true = connectivity.true_effective_gate(truth, rec, float(found["alpha"]))
-        result |= connectivity.gate_scores(found["gate"], true)
-        result["coverage_gate"] = connectivity.coverage(found["gate_unbiased"], found["gate_se"], true)
-    if connectivity.is_whole(truth, rec):
-        true = connectivity.true_total(truth, rec.rates, float(found["alpha"]))
+        r, _, _ = deviation(found["W"], true, found["resolved"], geometry, places_of(rec, geometry))
+        result["r_dev_resolved"] = float(r)
+        result["coverage"] = coverage(found["W_unbiased"], found["W_se"], true, off)
+    if has_gate(truth):
+        true = true_effective_gate(truth, rec, float(found["alpha"]))
+        result |= gate_scores(found["gate"], true)
+        result["coverage_gate"] = coverage(found["gate_unbiased"], found["gate_se"], true)
+    if is_whole(truth, rec):
+        true = true_total(truth, rec.rates, float(found["alpha"]))
         near = geometry.near(places_of(rec, geometry))
-        result["r_total"] = float(connectivity.correlation(found["total"][near], true[near]))
+        result["r_total"] = float(correlation(found["total"][near], true[near]))
         result["frobenius_total"] = float(np.linalg.norm(found["total"] - true) / np.linalg.norm(true))
-        result["coverage_total"] = connectivity.coverage(found["total_unbiased"], found["total_se"], true, off)
+        result["coverage_total"] = coverage(found["total_unbiased"], found["total_se"], true, off)
     return result
 
 
@@ -105,3 +120,22 @@ def valid_json(value):
     if isinstance(value, np.generic | np.ndarray):
         return valid_json(value.tolist())
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def describe_orders(metrics):
+    """The orders that the data show, for a user. metrics: of metrics.json. Yields: sentences."""
+    if "orders_size" not in metrics:
+        return
+    if metrics["verdicts"]["description"] != "fits":
+        yield "orders of the velocity: cannot tell, since the estimate claims no interval"
+        return
+    d = len(metrics["orders_powers"][0])
+    names = ["velocity"] if d == 1 else [f"v{k + 1}" for k in range(d)]
+    each = zip(metrics["orders_powers"], metrics["orders_size"], metrics["orders_shown"], strict=True)
+    shown = [
+        f"{' '.join(f'{name}^{p}' if p > 1 else name for name, p in zip(names, powers, strict=True) if p)} "
+        f"({100 * size:.1f} %)"
+        for powers, size, known in each
+        if known and any(powers)
+    ]
+    yield f"orders beyond 0 that these data show, relative to order 0: {', '.join(shown) or 'none'}"

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nsi import prediction
+from nsi.recordings.turning import MAX_LAG, SPANS, Turns, regress_turns
 
 MAX_SEGMENTS = 60  # at most, of a session
 MIN_SEGMENT_S = 2.0  # s, of a segment of a session
@@ -193,14 +193,14 @@ def by_difference(most):
 
 def find_related_part(rec, angle, found):
     """How the activity turns with the velocity in the part of the recording where it does most, if it does so in none
-    other. found: prediction.turns' of the whole. Returns: the same of that part, or `found`."""
+    other. found: regress_turns' of the whole. Returns: the same of that part, or `found`."""
     if found["r"] is not None and abs(found["r"]) > 0.5:
         return found
     trials, steps = angle.shape
     parts = [(slice(None), slice(steps // 2)), (slice(None), slice(steps // 2, None))]
     if trials > 1:
         parts += [(slice(trials // 2), slice(None)), (slice(trials // 2, None), slice(None))]
-    each = [prediction.turns(angle[part], rec.velocity[..., 0][part], rec.valid[part], rec.dt) for part in parts]
+    each = [regress_turns(angle[part], rec.velocity[..., 0][part], rec.valid[part], rec.dt) for part in parts]
     best = max(each, key=lambda one: abs(one["r"] or 0))
     return best if abs(best["r"] or 0) > 0.8 else found
 
@@ -209,12 +209,12 @@ class SegmentTurning:
     """The turning of an angle on the velocity, window by window, and its regression by segments."""
 
     def __init__(self, rec, angle, found, divided, jumps=False):
-        """angle: (trials, steps) rad; found: prediction.turns' of it; divided: `divisions`'; jumps: (trials, steps)
+        """angle: (trials, steps) rad; found: regress_turns' of it; divided: `divisions`'; jumps: (trials, steps)
         bool, steps that are left out."""
         self.rec, self.divided, self.dt = rec, divided, rec.dt
         self.v, self.valid = rec.velocity[..., 0], rec.valid & np.isfinite(angle)
         self.by = round((found["lag"] or 0.0) / rec.dt)
-        spans = [prediction.Turns(angle, self.v, self.valid, rec.dt, span) for span in prediction.SPANS]
+        spans = [Turns(angle, self.v, self.valid, rec.dt, span) for span in SPANS]
         self.pairs = max(spans, key=lambda pairs: abs(self._r(pairs, self.by)))
         self.r = self._r(self.pairs, self.by)
         if abs(self.r) < 0.5 < abs(found["r"]):
@@ -251,7 +251,7 @@ class SegmentTurning:
 
     def measure_lags(self, segments):
         """The lag (s) of each segment, NaN where it cannot be told. segments: Segments."""
-        furthest = min(round(prediction.LAG / self.dt), self.pairs.moved.shape[1] // 3)
+        furthest = min(round(MAX_LAG / self.dt), self.pairs.moved.shape[1] // 3)
         every = np.arange(-furthest, furthest + 1)
         r = np.full((len(every), segments.count), 0.0)
         for row, by in zip(r, every, strict=True):

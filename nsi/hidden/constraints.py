@@ -1,4 +1,4 @@
-"""Project a network's weights onto the constraints of its units (nsi/units.py)."""
+"""Project a network's weights onto the constraints of its units (units.py)."""
 
 import numpy as np
 import torch

@@ -13,7 +13,12 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
-from nsi import check, files, geometry, measures, portrait, prediction, tuning, units
+from nsi import files, geometry
+from nsi.evaluation import prediction, tuning
+from nsi.evaluation.metrics import replicas, tables_of, values_of
+from nsi.figures import run as portrait
+from nsi.hidden import units
+from nsi.recordings import quality
 
 RIVALS = {"integrator": "an integrator of velocity", "stay": "a bump that stays"}  # predictions without a network
 # options that may differ between a fit and a null model of it
@@ -140,7 +145,7 @@ def row(table):
 
 def predictions(metrics):
     """What the networks predict of held-out trials."""
-    tables = measures.tables_of(metrics, "heading_error")
+    tables = tables_of(metrics, "heading_error")
     s = row(tables[0])
     if s is None:
         yield "Held-out trials are too few or too short to say how well the network predicts."
@@ -152,9 +157,9 @@ def predictions(metrics):
             f"{angle(errors['integrator'][:1])}, a bump that stays {angle(errors['stay'][:1])} "
             f"({tables[0][s]['samples']} samples)."
         )
-        yield from comparisons(tables, measures.tables_of(metrics, "heading_error_difference"))
+        yield from comparisons(tables, tables_of(metrics, "heading_error_difference"))
     if shares := reproduced(metrics):
-        loss, variance = measures.values_of(metrics, "loss"), measures.values_of(metrics, "variance")
+        loss, variance = values_of(metrics, "loss"), values_of(metrics, "variance")
         yield (
             f"Running freely for a window the network reproduces {share(shares)} of the variance of the held-out rates "
             f"(mean squared error {decimals(loss)}, variance {variance[0]:.3g})."
@@ -163,7 +168,7 @@ def predictions(metrics):
 
 def reproduced(metrics):
     """Share of the held-out rates' variance that each replica reproduces, running freely; none where there is none."""
-    loss, variance = measures.values_of(metrics, "loss"), measures.values_of(metrics, "variance")
+    loss, variance = values_of(metrics, "loss"), values_of(metrics, "variance")
     return [max(0.0, 1 - x / variance[0]) for x in loss] if variance and variance[0] else []
 
 
@@ -206,7 +211,7 @@ def poor(metrics):
             f"Running freely it reproduces {share(shares)} of the variance of the held-out rates, less than half: it "
             "does not do what the recorded neurons do."
         )
-    differences = measures.tables_of(metrics, "heading_error_difference")
+    differences = tables_of(metrics, "heading_error_difference")
     stay = {s: [one[s]["stay"] for one in differences] for s in (differences[0] if differences else ())}
     larger = [s for s, each in stay.items() if all(interval and interval[0] > 0 for interval in each)]
     if larger:
@@ -268,11 +273,11 @@ def kinetics(metrics):
 
 def input_units(metrics):
     """What the hidden units that receive the velocity are tuned to."""
-    fractions = measures.values_of(metrics, "shifter_fraction")
+    fractions = values_of(metrics, "shifter_fraction")
     if not fractions:
         return
-    active = with_spread(measures.values_of(metrics, "active_input_units"), "{:.0f}".format)
-    left, right = (measures.values_of(metrics, f"shifter_{side}") for side in ("left", "right"))
+    active = with_spread(values_of(metrics, "active_input_units"), "{:.0f}".format)
+    left, right = (values_of(metrics, f"shifter_{side}") for side in ("left", "right"))
     sides = ""
     if left and right:
         sides = f": {share(left)} for left turns (negative velocity), {share(right)} for right ones (positive)"
@@ -284,14 +289,14 @@ def input_units(metrics):
 
 def scores(metrics):
     """How the estimate compares with the truth of a simulation, and how the networks' own weights do."""
-    if not measures.values_of(metrics, "r_W"):
+    if not values_of(metrics, "r_W"):
         return
-    score = f"Against the simulation's truth, W has r {decimals(measures.values_of(metrics, 'r_W'))} over all pairs"
-    if determined := measures.values_of(metrics, "r_W_identifiable"):
+    score = f"Against the simulation's truth, W has r {decimals(values_of(metrics, 'r_W'))} over all pairs"
+    if determined := values_of(metrics, "r_W_identifiable"):
         score += f", {decimals(determined)} over those that are determined"
-    if gate := measures.values_of(metrics, "r_gate_effective"):
+    if gate := values_of(metrics, "r_gate_effective"):
         score += f", and the effective gate r {decimals(gate)}"
-    own = measures.values_of(metrics, "network_r_W")
+    own = values_of(metrics, "network_r_W")
     if own and "verdicts" in metrics:
         score += f"; the weights of the trained network itself have r {decimals(own)}"
     yield f"{score}. No fit reads the truth."
@@ -299,7 +304,7 @@ def scores(metrics):
 
 def trust(rec, metrics):
     """Whether the recording is one that such a fit can explain."""
-    turning = check.first_component(measures.tables_of(metrics, "turning")[0])
+    turning = quality.first_component(tables_of(metrics, "turning")[0])
     if turning["r"] is None:
         yield "The activity or the velocity never turns, so that the recording does not say how one moves the other."
     else:
@@ -314,14 +319,14 @@ def trust(rec, metrics):
             f"The recorded activity {verdict}: it turns {abs(turning['slope']):.2f} times as fast{way}"
             f", r {strong:.2f} over half a second{lag}. What does not turn with velocity, no fit to velocity explains."
         )
-    if decoding := measures.values_of(metrics, "decoding_error"):
+    if decoding := values_of(metrics, "decoding_error"):
         yield (
             f"The heading decoded from the recorded activity is {angle(decoding[:1])} from the one given, on "
             "average, apart from an offset of each trial. Predictions are scored against the decoded one."
         )
     kinds = {"coverage": "direct weights", "coverage_total": "total effects", "coverage_gate": "the gate's entries"}
     held = [f"{with_spread(v, '{:.1%}'.format)} of {what}" for key, what in kinds.items()
-            if (v := measures.values_of(metrics, key))]  # fmt: skip
+            if (v := values_of(metrics, key))]  # fmt: skip
     if held:
         yield f"The simulation's truth lies within the 95 % intervals of {enumerated(held)}."
     yield (
@@ -357,7 +362,7 @@ def calibration(metrics):
 
 def replica_spread(metrics, arrays, options):
     """How far single weights differ between replicas, and what that means."""
-    count = measures.replicas(metrics)
+    count = replicas(metrics)
     if count == 1:
         yield (
             "One network was fitted: nothing here says how other starts would differ (--replicas 4), or other trials "
@@ -441,15 +446,15 @@ def compare(metrics, other):
     """Measures of this fit and of another, in words. metrics, other: of metrics.json. Returns: list."""
     numbers, tables, theirs = (
         [],
-        measures.tables_of(metrics, "heading_error"),
-        measures.tables_of(other, "heading_error"),
+        tables_of(metrics, "heading_error"),
+        tables_of(other, "heading_error"),
     )
     s = row(tables[0])
     if s is not None and theirs[0][s]["error"] is not None:
         here, there = ([table[s]["error"] for table in each] for each in (tables, theirs))
         numbers.append(f"error of the heading {s} s ahead {decimals(here)} rad here, {decimals(there)} there")
     for key, what in (("shifter_fraction", "shifters among the input units"), ("loss", "squared error")):
-        here, there = measures.values_of(metrics, key), measures.values_of(other, key)
+        here, there = values_of(metrics, key), values_of(other, key)
         if here and there:
             numbers.append(f"{what} {decimals(here)} here, {decimals(there)} there")
     return numbers
@@ -464,7 +469,7 @@ def undetermined(metrics, arrays, pulses):
     if arrays is None:
         sentences.append("A control is no estimate: it has no intervals, so that nothing says which weights hold.")
     else:
-        known, resolved = (measures.values_of(metrics, f"{key}_fraction") for key in ("identifiable", "resolved"))
+        known, resolved = (values_of(metrics, f"{key}_fraction") for key in ("identifiable", "resolved"))
         if min(known) < 1:
             sentences.append(
                 f"{share([1 - x for x in known])} of the pairs of neurons: the data alone say little of each weight, "
@@ -518,7 +523,7 @@ def hidden(metrics):
 
 def introduction(metrics, options):
     """What was fitted, and what numbers with a range are."""
-    count, seed = measures.replicas(metrics), options.get("seed", 0)
+    count, seed = replicas(metrics), options.get("seed", 0)
     null = "This is a null model, fitted to the velocity of other trials. " if metrics["shuffle_velocity"] else ""
     if count == 1:
         return f"{null}One network was fitted, with seed {seed}."
@@ -546,7 +551,7 @@ def terms(metrics):
         "determined": "`identifiable` in connectivity.npz: the 95 % interval's half-width is below the r.m.s. weight",
         "null model": "the same fit to the velocity of other trials, which cannot explain the activity",
     }
-    if measures.values_of(metrics, "shifter_left"):
+    if values_of(metrics, "shifter_left"):
         words["right, left"] = tuning.SIDES
     return words
 

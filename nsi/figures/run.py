@@ -1,12 +1,14 @@
-"""The figures of one fit, drawn from its recording, its networks and connectivity.npz; nsi/report.py puts them on a
-page. `draw` makes them all; one that a fit has nothing for is left out.
+"""The figures of one fit, drawn from its recording, its networks and connectivity.npz.
+
+report.py puts them on a page. `draw` makes them all; one that a fit has nothing for is left out.
 """
 
 import matplotlib.pyplot as plt
 import numpy as np
 
-from nsi import figures, prediction, tuning
-from nsi.figures import FITTED, SIMPLE, TRUE
+from nsi.evaluation import tuning
+from nsi.figures.style import FITTED, SIMPLE, TRUE, draw_matrix, draw_standard_errors, set_style
+from nsi.network import predict
 
 SECONDS, STEPS = 8.0, 60  # of a trial that is drawn, at least
 UNITS = 40  # input units drawn
@@ -44,7 +46,7 @@ def draw(held_out, geometry, places, networks, found, metrics, warmup):
     found: the arrays of connectivity.npz, or None; metrics: of metrics.json; warmup: clamped steps of a window.
     Returns: list of name, what to see, matplotlib Figure.
     """
-    figures.style()
+    set_style()
     # a layout that is computed takes as long as all else
     plt.rcParams.update({"figure.constrained_layout.use": False, **MARGINS})
     net, order = networks[0], geometry.order(places)
@@ -90,7 +92,7 @@ def predicted(rec, net, geometry, places, order, warmup):
     lengths = rec.valid.sum(1)
     settled = min(warmup + int(np.ceil(3 / net.alpha)), int(lengths.max()) // 3)
     steps = _shown(rec, int(lengths.max()))
-    free = prediction.predict(net, rec, settled, 0, steps)[..., : net.n]
+    free = predict(net, rec, settled, 0, steps)[..., : net.n]
     wrong = np.square(free - rec.rates[:, :steps])
     wrong[~rec.valid[:, :steps]] = np.nan
     wrong[:, :settled] = np.nan
@@ -174,13 +176,13 @@ def weights(net, found, order):
     limit = float(np.quantile(np.abs(W), 0.995)) or 1.0
     count = 1 if found is None else 4 if "W_replicas_se" in found else 3
     figure, axes = plt.subplots(1, count, figsize=(4.2 * count, 3.6), squeeze=False)
-    figures.matrix(axes[0, 0], W, "W, trained network" if found is None else "W, best estimate", limit)
+    draw_matrix(axes[0, 0], W, "W, trained network" if found is None else "W, best estimate", limit)
     if found is not None:
         name, _, se = claimed(found)
-        figures.error(axes[0, 1], se[square], f"standard error of {name}", found[name])
-        figures.matrix(axes[0, 2], np.where(found["identifiable"][square], W, np.nan), "W, identifiable pairs", limit)
+        draw_standard_errors(axes[0, 1], se[square], f"standard error of {name}", found[name])
+        draw_matrix(axes[0, 2], np.where(found["identifiable"][square], W, np.nan), "W, identifiable pairs", limit)
         if count > 3:
-            figures.error(axes[0, 3], found["W_replicas_se"][square], "s.d. of W over replicas", found["W"])
+            draw_standard_errors(axes[0, 3], found["W_replicas_se"][square], "s.d. of W over replicas", found["W"])
     for k, ax in enumerate(axes[0]):
         ax.set(xlabel="to neuron", ylabel="" if k else "from neuron")
     figure.subplots_adjust(left=0.2 if found is None else 0.05, right=0.85 if found is None else 0.94, wspace=0.5)
@@ -197,7 +199,7 @@ def profiles(found, geometry, places, order):
     axes[0].set(ylabel="weight", title=f"{name}, mean by distance")
     if gated:
         centre, se = (a[0] for a in interval(found, "gate"))
-        figures.matrix(axes[1], found["gate"][0][np.ix_(order, order)], "effective gate, per rad/s")
+        draw_matrix(axes[1], found["gate"][0][np.ix_(order, order)], "effective gate, per rad/s")
         _profile(axes[2], found["gate"][0], centre, se, geometry, places)
         axes[2].set(ylabel="gate per rad/s", title="effective gate")
     figure.subplots_adjust(left=0.06 if gated else 0.16, wspace=0.55)
@@ -206,7 +208,7 @@ def profiles(found, geometry, places, order):
 
 def inputs(net, rec, geometry, places):
     """Tuning of the input units, the response units clamped."""
-    units = prediction.predict(net, rec)[..., net.n :][rec.valid]
+    units = predict(net, rec)[..., net.n :][rec.valid]
     heading, velocity = geometry.decode(rec.rates[rec.valid], places)[:, 0], rec.velocity[rec.valid][:, 0]
     known = np.isfinite(heading)
     units, heading, velocity = units[known], heading[known], velocity[known]

@@ -14,14 +14,12 @@ from typing import NamedTuple
 import numpy as np
 
 from nsi import response
-from nsi.connectivity import correlation, coverage
 from nsi.network import synaptic_state
 
 STATES = 400  # recorded states that are held
 REACH = 2.5  # s.d. of the input that the grid covers to either side
 POINTS = {1: 21, 2: 9}  # of the grid along each input
 DEGREE = {1: 3, 2: 2}  # highest order
-LEAST_SIZE = 5e-3  # of a true order, relative to order 0, from which on it is scored
 RIDGE = 1e-2  # of the states' leading eigenvalue: directions that they hardly take are left at 0
 
 
@@ -122,43 +120,3 @@ def expansion(net, measure):
 def of_circuit(net, rates, velocity):
     """A circuit's true orders, at the states of a recording of it. Returns: (K + 1, n, n)."""
     return expansion(net, measure_of(rates, velocity, net.alpha))
-
-
-def scores(estimate, truth):
-    """Estimated orders against the true ones.
-
-    estimate: dict with `orders`, `orders_unbiased`, `orders_se` and `orders_scale` of connectivity.npz; truth:
-    recordings.load_truth's. Returns: dict of lists over orders: r_orders, orders_slope (of estimated on true; both NaN
-    where the truth has no such order) and orders_coverage (of the 95 % intervals of all pairs); {} without truth.
-    """
-    true = truth.get("orders")
-    if true is None or true.shape != estimate["orders"].shape:
-        return {}
-    size = np.linalg.norm(true, axis=(1, 2)) * estimate["orders_scale"]
-    there = size > LEAST_SIZE * size[0]
-    pairs = list(zip(estimate["orders"], true, there, strict=True))
-    each = zip(estimate["orders_unbiased"], estimate["orders_se"], true, strict=True)
-    return {
-        "r_orders": [correlation(a, b) if known else np.nan for a, b, known in pairs],
-        "orders_slope": [np.sum(a * b) / np.sum(b * b) if known else np.nan for a, b, known in pairs],
-        "orders_coverage": [coverage(*one) for one in each],
-    }
-
-
-def describe(metrics):
-    """The orders that the data show, for a user. metrics: of metrics.json. Yields: sentences."""
-    if "orders_size" not in metrics:
-        return
-    if metrics["verdicts"]["description"] != "fits":
-        yield "orders of the velocity: cannot tell, since the estimate claims no interval"
-        return
-    d = len(metrics["orders_powers"][0])
-    names = ["velocity"] if d == 1 else [f"v{k + 1}" for k in range(d)]
-    each = zip(metrics["orders_powers"], metrics["orders_size"], metrics["orders_shown"], strict=True)
-    shown = [
-        f"{' '.join(f'{name}^{p}' if p > 1 else name for name, p in zip(names, powers, strict=True) if p)} "
-        f"({100 * size:.1f} %)"
-        for powers, size, known in each
-        if known and any(powers)
-    ]
-    yield f"orders beyond 0 that these data show, relative to order 0: {', '.join(shown) or 'none'}"

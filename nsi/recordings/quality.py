@@ -10,10 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nsi import activity as rates_of
-from nsi import consistency, geometry, prediction, recordings
-from nsi.consistency import list_some
-from nsi.recordings import OUTLYING
+from nsi import geometry, recordings
+from nsi.recordings import OUTLYING, consistency
+from nsi.recordings import activity as rates_of
+from nsi.recordings.consistency import list_some
+from nsi.recordings.turning import measure_turning, regress_turns, unwrap_course
 
 MIN_ACTIVE_S = 5.0  # s of activity, below which nothing is said of its turning
 MIN_ROUNDS = 2.0  # turns around the ring, a quarter for each trial's start, below which many places were hardly visited
@@ -38,7 +39,7 @@ class Turning(NamedTuple):
     """Where the activity points, and how it turns."""
 
     angle: np.ndarray  # (trials, steps) rad, NaN in silence; of the first component
-    fit: dict  # prediction.turning's, of the first component
+    fit: dict  # measure_turning's, of the first component
     places: np.ndarray  # (trials, steps, D) rad, NaN in silence
     course: np.ndarray | None = None  # (trials, steps) rad, the given heading, as `angle`
     by_product: bool = False  # whether it turns with the product of two velocities, and not with either
@@ -48,11 +49,11 @@ class Turning(NamedTuple):
     def of(cls, rec):
         shape = geometry.of(rec)
         places = geometry.places_of(rec, shape)
-        where, turning = shape.decode(rec.rates, places), prediction.turning(rec, shape, places)
+        where, turning = shape.decode(rec.rates, places), measure_turning(rec, shape, places)
         given = rec.heading is not None and rec.heading.shape[-1] == shape.dimensions
         courses = [where, rec.heading if given else None]
         if shape.dimensions > 1:
-            courses = [None if one is None else prediction.course_of(shape, one) for one in courses]
+            courses = [None if one is None else unwrap_course(shape, one) for one in courses]
             turning = first_component(turning)
         angle = courses[0][..., 0]
         product = shape.dimensions == 1 and _turns_by_product(rec, angle, turning["r"])
@@ -68,13 +69,13 @@ def _turns_by_product(rec, angle, r):
     """
     if rec.velocity.shape[-1] != 2:
         return False
-    second, both = (prediction.turns(angle, v, rec.valid, rec.dt)["r"] or 0.0
+    second, both = (regress_turns(angle, v, rec.valid, rec.dt)["r"] or 0.0
                     for v in (rec.velocity[..., 1], rec.velocity.prod(-1)))  # fmt: skip
     return not is_unrelated(both, active_seconds(rec)) and 1 - both**2 < 0.5 * (1 - max((r or 0.0) ** 2, second**2))
 
 
 def first_component(turning):
-    """The first component of what prediction.turning says of several."""
+    """The first component of what measure_turning says of several."""
     parts = {k: first_component(v) if isinstance(v, dict) else v for k, v in turning.items()}
     return {k: v[0] if isinstance(v, list) else v for k, v in parts.items()}
 
@@ -107,7 +108,7 @@ def find_warnings(rec, path, alpha, length, bootstrap=False, turning=None):
 
 
 class PartWarnings(NamedTuple):
-    """Sentences on parts of a recording that differ from each other (nsi/consistency.py), by what they are of."""
+    """Sentences on parts of a recording that differ from each other (consistency.py), by what they are of."""
 
     repeated: list
     activity: list
@@ -152,7 +153,7 @@ def describe_alpha(rec, alpha):
 
 
 def describe_turning(turning):
-    """How the activity turns with the velocity, in a clause. turning: prediction.turning's."""
+    """How the activity turns with the velocity, in a clause. turning: measure_turning's."""
     if turning["r"] is None:
         return "activity or velocity never turns"
     lag = (
@@ -348,7 +349,7 @@ def check_turning(rec, turning, parts, alpha):
 
 def _count_lag_steps(rec, angle, found):
     """By how many steps an angle turns before or after the velocity, 0 where they turn together."""
-    at_once = prediction.turns(angle, rec.velocity[..., 0], rec.valid, rec.dt, 0.0)["r"] or 0.0
+    at_once = regress_turns(angle, rec.velocity[..., 0], rec.valid, rec.dt, 0.0)["r"] or 0.0
     gained = (found["r"] ** 2 - at_once**2) / max(1 - found["r"] ** 2, 1e-9)
     apart = abs(found["lag"]) > max(MIN_LAG[0], MIN_LAG[1] * rec.dt) and gained > MIN_LAG_SHARE
     return round(abs(found["lag"]) / rec.dt) if apart else 0
@@ -365,7 +366,7 @@ def _is_synaptic_lag(rec, turning, alpha):
     if abs(turning.fit["lag"]) > 2 * rec.dt / alpha + MIN_LAG[1] * rec.dt:
         return False
     models = (v + before,) if turning.fit["lag"] < 0 else (once, _smooth(once, alpha))
-    each = [prediction.turns(turning.angle, model, rec.valid, rec.dt, by)["r"]
+    each = [regress_turns(turning.angle, model, rec.valid, rec.dt, by)["r"]
             for model in models for by in (0.0, rec.dt)]  # fmt: skip
     tolerance = SYNAPSE_TOLERANCE[0] + SYNAPSE_TOLERANCE[1] / active_seconds(rec)
     return 1 - max(abs(r or 0) for r in each) <= (1 + tolerance) * (1 - best)
@@ -417,7 +418,7 @@ def _check_heading(rec, turning, parts, length):
 def _is_in_degrees(rec, length):
     """Whether the given heading turns with the velocity once it is taken for degrees."""
     angle = np.deg2rad(rec.heading[..., 0])
-    return not is_unrelated(prediction.turns(angle, rec.velocity[..., 0], rec.valid, rec.dt)["r"], length)
+    return not is_unrelated(regress_turns(angle, rec.velocity[..., 0], rec.valid, rec.dt)["r"], length)
 
 
 def _describe_units(rec, v, found, slope, by_heading):
@@ -445,7 +446,7 @@ def _explain_no_turning(rec, turning, length):
     v, step = rec.velocity[..., 0], rec.valid[:, 1:] & rec.valid[:, :-1]
     wraps = np.abs(np.abs(np.diff(v, axis=1)[step]) - 2 * np.pi) < 0.5
     for d in range(1, rec.velocity.shape[-1]):
-        r = prediction.turns(turning.angle, rec.velocity[..., d], rec.valid, rec.dt)["r"]
+        r = regress_turns(turning.angle, rec.velocity[..., d], rec.valid, rec.dt)["r"]
         if abs(r) > OTHER_COMPONENT_R and not is_unrelated(r, length):
             return f", but with component {d} of velocity (r {r:.2f}): put this one first"
     if v[rec.valid].min() >= 0 or v[rec.valid].max() <= 0:

@@ -1,7 +1,7 @@
 """What the rates say of themselves: what all neurons share, which of them change, and which trials are there twice.
 
 Each neuron's rate is compared with what it has on average where the activity points, by the segments of
-nsi/consistency.py.
+consistency.py.
 """
 
 import itertools
@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from nsi import geometry
-from nsi.consistency import (
+from nsi.recordings.consistency import (
     MIN_ACTIVE_S,
     by_difference,
     by_ratio,

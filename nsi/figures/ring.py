@@ -1,26 +1,13 @@
-"""The figures, one function each, drawn from arrays."""
+"""The figures of a ring, one function each, drawn from arrays."""
 
-import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.animation import FuncAnimation, PillowWriter
-from matplotlib.colors import LogNorm
 
-from nsi import connectivity as weights
-from nsi.files import whole
+from nsi.evaluation.weights import unsigned_product
+from nsi.figures.style import FITTED, SIMPLE, TRUE, draw_matrix, draw_standard_errors
 from nsi.geometry import RING
 
-DIVERGING = "RdBu_r"
 SILENT = 0.005  # mean rate, in the bin where it is highest, below which a unit counts as silent
-FITTED, TRUE, SIMPLE = "#c8553d", "#1b1b1e", "#588b8b"
-
-
-def style():
-    """Set the look of all figures."""
-    plt.rcParams.update({
-        "figure.dpi": 110, "savefig.dpi": 110, "font.size": 9, "axes.spines.top": False, "axes.spines.right": False,
-        "axes.titlesize": 10, "legend.frameon": False, "figure.constrained_layout.use": True, "text.usetex": False,
-    })  # fmt: skip
 
 
 def tuning(panels, rows=3, columns=10, speed=4.0):
@@ -50,19 +37,6 @@ def tuning(panels, rows=3, columns=10, speed=4.0):
     return figure
 
 
-def matrix(ax, W, title, limit=None, From="neuron", To="neuron", split=None):
-    """One matrix with symmetric colour limits; `split` draws the border between response and input units."""
-    limit = limit or np.quantile(np.abs(W), 0.995) or 1.0
-    colours = plt.get_cmap(DIVERGING).with_extremes(bad="#c9c9c9")
-    image = ax.imshow(W, cmap=colours, vmin=-limit, vmax=limit, interpolation="nearest")
-    ax.set(title=title, xlabel=f"to {To}", ylabel=f"from {From}")
-    ax.spines[:].set_visible(True)
-    if split:
-        ax.axhline(split - 0.5, color="k", lw=0.7)
-        ax.axvline(split - 0.5, color="k", lw=0.7)
-    ax.figure.colorbar(image, ax=ax, fraction=0.046, pad=0.03).ax.tick_params(labelsize=7)
-
-
 def connectivity(separated, control, truth, order):
     """The published connectivity figure, with the signed gate beside the unsigned product.
 
@@ -72,29 +46,29 @@ def connectivity(separated, control, truth, order):
     sort = np.concatenate([np.arange(n), n + order])
     figure = plt.figure(figsize=(14, 6.6))
     grid = figure.add_gridspec(6, 4, width_ratios=[0.9, 1, 1, 0.75])
-    matrix(
+    draw_matrix(
         figure.add_subplot(grid[:3, 0]),
         truth["W"][:n, :n],
         "(a) true W, compass to compass",
         From="compass",
         To="compass",
     )
-    matrix(figure.add_subplot(grid[3:, 0]), control.W, "(b) control W: no separation", From="unit", To="unit")
-    matrix(
+    draw_matrix(figure.add_subplot(grid[3:, 0]), control.W, "(b) control W: no separation", From="unit", To="unit")
+    draw_matrix(
         figure.add_subplot(grid[:, 1:3]), separated.W[np.ix_(sort, sort)], "(c) separated W, response then input units",
         From=f"response (first {n}), input", To=f"response (first {n}), input", split=n,
     )  # fmt: skip
-    matrix(figure.add_subplot(grid[:2, 3]), truth["gate"][0], "(d) true gate", From="compass", To="compass")
-    matrix(
+    draw_matrix(figure.add_subplot(grid[:2, 3]), truth["gate"][0], "(d) true gate", From="compass", To="compass")
+    draw_matrix(
         figure.add_subplot(grid[2:4, 3]),
-        weights.unsigned_product(separated),
+        unsigned_product(separated),
         "(e) product, unsigned",
         From="response",
         To="response",
     )
-    matrix(
+    draw_matrix(
         figure.add_subplot(grid[4:, 3]),
-        weights.gate(separated)[0],
+        separated.gate()[0],
         "(f) gate, velocity-signed",
         From="response",
         To="response",
@@ -109,34 +83,13 @@ def trust(W, W_se, determined, gate, gate_se):
     """
     figure, axes = plt.subplots(1, 5, figsize=(16, 3.1))
     limit = np.quantile(np.abs(W), 0.995)
-    matrix(axes[0], W, "(a) W, best estimate", limit, "response", "response")
-    error(axes[1], W_se, "(b) standard error of W", W)
-    matrix(axes[2], np.where(determined, W, np.nan), "(c) W, identifiable pairs", limit, "response", "response")
+    draw_matrix(axes[0], W, "(a) W, best estimate", limit, "response", "response")
+    draw_standard_errors(axes[1], W_se, "(b) standard error of W", W)
+    draw_matrix(axes[2], np.where(determined, W, np.nan), "(c) W, identifiable pairs", limit, "response", "response")
     limit = np.quantile(np.abs(gate), 0.995)
-    matrix(axes[3], gate, "(d) effective gate, per rad/s", limit, "response", "response")
-    error(axes[4], gate_se, "(e) standard error of the gate", gate)
+    draw_matrix(axes[3], gate, "(d) effective gate, per rad/s", limit, "response", "response")
+    draw_standard_errors(axes[4], gate_se, "(e) standard error of the gate", gate)
     return figure
-
-
-def error(ax, se, title, values):
-    """A matrix of standard errors on a logarithmic scale of their own; grey where they are infinite. values: what they
-    are of."""
-    finite = se[np.isfinite(se) & (se > 0)]
-    low, high = np.quantile(finite, (0.02, 0.98)) if len(finite) else (0.5, 1.0)
-    colours = plt.get_cmap("magma_r").with_extremes(bad="#c9c9c9")
-    shown = np.where(np.isfinite(se), se, np.nan)
-    scale = LogNorm(low / 1.05, high * 1.05, clip=True)
-    image = ax.imshow(shown, cmap=colours, norm=scale, interpolation="nearest")
-    size = np.sqrt(np.mean(np.square(values)))
-    ax.set(title=title, xlabel="to response", ylabel="from response")
-    if not len(finite):
-        ax.text(0.5, 0.5, "all infinite", ha="center", transform=ax.transAxes)
-    ax.spines[:].set_visible(True)
-    bar = ax.figure.colorbar(image, ax=ax, fraction=0.046, pad=0.03, extend="both")
-    ticks = low, np.sqrt(low * high), high
-    bar.set_ticks(ticks, labels=[f"{x:.2g}" for x in ticks], fontsize=7)
-    bar.ax.minorticks_off()
-    bar.set_label(f"r.m.s. of the values: {size:.2g}", fontsize=7)
 
 
 def profiles(found, separated, control, truth):
@@ -148,7 +101,7 @@ def profiles(found, separated, control, truth):
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.3))
     around = (np.arange(n), np.arange(n) - n // 2)
     share = np.array([found["identifiable"][around[0], (around[0] + s) % n].mean() for s in around[1]])
-    own = {"W": separated.W[:n, :n], "gate": weights.gate(separated)[0]}
+    own = {"W": separated.W[:n, :n], "gate": separated.gate()[0]}
     for ax, curves in (
         (left, {"true": truth["W"][:n, :n], "estimate": found["W"], "network": own["W"], "control": control.W}),
         (
@@ -204,8 +157,8 @@ def recovered(true, estimated):
     figure, axes = plt.subplots(2, 3, figsize=(10.5, 6), width_ratios=(1, 1, 1.3))
     for row, name in zip(axes, ("W", "gate"), strict=True):
         limit = np.abs(true[name]).max()
-        matrix(row[0], true[name], f"true {name}", limit)
-        matrix(row[1], estimated[name], f"estimated {name}", limit)
+        draw_matrix(row[0], true[name], f"true {name}", limit)
+        draw_matrix(row[1], estimated[name], f"estimated {name}", limit)
         for of, colour, style in ((estimated, FITTED, "-"), (true, TRUE, "--")):
             distance, mean, sd = RING.profile(of[name])
             row[2].plot(np.degrees(distance), mean, style, color=colour, label="true" if of is true else "estimated")
@@ -340,88 +293,3 @@ def wedges(rec, trial, seconds=30):
     axes[1].plot(time, rec.velocity[trial, :steps, 0], color=TRUE, lw=0.8)
     axes[1].set(xlabel="s", ylabel="velocity, rad/s")
     return figure
-
-
-def animate(data, path, geometry, trial=0, every=5, frames=200):
-    """The published animation: the bump over the ring beside the heading, in time; a GIF, or a window as well."""
-    rates, heading = data["rates"][trial], data["heading"][trial, :, 0]
-    places = geometry.places(data["rates"].shape[-1])
-    bump = geometry.decode(rates, places)[:, 0]
-    degrees, time = np.degrees(places[:, 0]), np.arange(len(rates)) * data["dt"]
-    figure, (left, right) = plt.subplots(1, 2, figsize=(7, 2.8), layout="constrained")
-    (line,) = left.plot(degrees, rates[0], color="C3")
-    marker = left.axvline(0, color="k", ls=":", label="heading")
-    left.set(
-        xlim=(0, 360), ylim=(0, 1.02), xlabel="preferred heading (deg)", ylabel="firing rate", title="bump of activity"
-    )
-    left.legend(loc="upper right", frameon=False)
-    right.plot(time, np.degrees(heading) % 360, "k.", ms=1, label="heading")
-    right.plot(time, np.degrees(bump) % 360, "C3.", ms=1, alpha=0.5, label="bump")
-    now = right.axvline(0, color="grey")
-    right.set(xlabel="time (s)", ylabel="angle (deg)", ylim=(0, 360), title="heading and bump")
-    right.legend(loc="upper right", markerscale=6, framealpha=0.9)
-
-    def draw(t):
-        line.set_ydata(rates[t])
-        marker.set_xdata([np.degrees(heading[t]) % 360] * 2)
-        now.set_xdata([time[t]] * 2)
-
-    movie = FuncAnimation(figure, draw, range(0, min(len(rates), frames * every), every), interval=50)
-    with whole(path) as temporary:
-        movie.save(temporary, writer=PillowWriter(fps=20), dpi=80)
-    if matplotlib.get_backend().lower() != "agg":  # matplotlib itself falls back to agg without a display
-        plt.show()
-    plt.close(figure)
-
-
-def animate_sheet(data, path, geometry, trial=0, every=15, frames=60):
-    """Grid cells in time: the bump on the sheet, the path in the box, and the rate map of one cell growing.
-
-    data: cann.simulate_recording's, of a torus; path: of the GIF. With a display the window opens as well.
-    """
-    rates, position, box = data["rates"], data["position"], data["position"].reshape(-1, 2)
-    n, (trials, steps, _) = rates.shape[-1], rates.shape
-    side, cell = round(np.sqrt(n)), n // 2
-    corners = geometry.places(n) @ np.linalg.inv(geometry.K).T  # a rhomb, as the sheet lies in the plane
-    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(9.5, 3.1), layout="constrained")
-    drawn = left.scatter(*corners.T, c=rates[trial, 0], cmap="viridis", vmin=0, vmax=rates[trial].max(), marker="h",
-                         s=16000 / n)  # fmt: skip
-    (heading,) = left.plot([], [], "r+", ms=9, mew=1.5)
-    left.set(title="bump on the sheet, + true phase", xlabel="displacement (rad)", aspect="equal")
-    (line,) = middle.plot([], [], color="grey", lw=0.8)
-    (now,) = middle.plot([], [], "o", color=FITTED, ms=5)
-    limits = {"xlim": (box[:, 0].min(), box[:, 0].max()), "ylim": (box[:, 1].min(), box[:, 1].max())}
-    middle.set(title="path", xlabel="x (m)", ylabel="y (m)", aspect="equal", **limits)
-    extent = (*limits["xlim"], *limits["ylim"])
-    picture = right.imshow(np.zeros((1, 1)), origin="lower", extent=extent, cmap="viridis", vmin=0,
-                           vmax=rates[..., cell].max())  # fmt: skip
-    right.set(title="rate map of one cell", xlabel="x (m)")
-    moments = range(0, min(steps, frames * every), every)
-    before = [*range(trial), *range(trial + 1, trials)]  # trials that fill the map in, as many at every frame
-
-    def draw(t):
-        drawn.set_array(rates[trial, t])
-        place = data["heading"][trial, t] % (2 * np.pi) @ np.linalg.inv(geometry.K).T
-        heading.set_data([place[0]], [place[1]])
-        line.set_data(*position[trial, : t + 1].T)
-        now.set_data(*position[trial, t : t + 1].T)
-        some = before[: round(len(before) * t / max(1, moments[-1]))]
-        visited = [
-            (position[trial, : t + 1], rates[trial, : t + 1, cell]),
-            *((position[k], rates[k, :, cell]) for k in some),
-        ]
-        where, fired = (np.concatenate(parts) for parts in zip(*visited, strict=True))
-        visits, *edges = np.histogram2d(*where.T, side + 14, (limits["xlim"], limits["ylim"]))
-        sums, *_ = np.histogram2d(*where.T, edges, weights=fired)
-        with np.errstate(invalid="ignore"):
-            picture.set_data((sums / visits).T)
-
-    draw(moments[-1])
-    figure.canvas.draw()
-    figure.set_layout_engine("none")  # which would be found anew for every frame
-    movie = FuncAnimation(figure, draw, moments, interval=100)
-    with whole(path) as temporary:
-        movie.save(temporary, writer=PillowWriter(fps=10), dpi=80)
-    if matplotlib.get_backend().lower() != "agg":
-        plt.show()
-    plt.close(figure)

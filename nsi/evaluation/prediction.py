@@ -1,0 +1,126 @@
+"""Running a network along a recording: what it predicts, and how far its bump strays."""
+
+import numpy as np
+from scipy.special import stdtrit
+
+from nsi.network import predict
+
+AHEAD = 0.25, 0.5, 1.0, 2.0, 5.0  # s
+FEWEST = 20  # samples that a mean error is worth
+MIN_TRIALS = 3  # held-out trials that an interval over trials is worth
+
+
+def heading_error(net, rec, geometry, places, seconds=5.0, warmup=20):
+    """How far the network's bump is from the recorded one after running freely on velocity alone.
+
+    rec: held-out trials; places: (n, D) rad; seconds: length of the free run, which starts at several moments a tenth
+    of it apart. Returns: angle (starts, trials) rad at its end, NaN where a trial has ended by then.
+    """
+    steps = max(1, round(seconds / rec.dt))
+    return _errors(net, rec, geometry, places, [steps], max(1, steps // 10), warmup)[0]["network"]
+
+
+def heading_table(net, rec, geometry, places, gain=1.0, warmup=20):
+    """Mean error of the predicted heading by seconds ahead, beside two predictions without a network.
+
+    rec: held-out trials; places: (n, D) rad; gain: of the integrator, turning of the activity per velocity, one or D.
+    Returns: {"0.25": {"error", "integrator", "stay": rad, None of fewer than FEWEST samples, "samples": count}, ...}.
+    """
+    return heading_scores(net, rec, geometry, places, gain, warmup)[0]
+
+
+def heading_scores(net, rec, geometry, places, gain=1.0, warmup=20):
+    """Heading errors of the network and of two predictions without a network, and intervals of their differences.
+
+    Arguments as for `heading_table`. Returns: `heading_table`'s dict, and {"0.25": {"integrator", "stay":
+    `interval_over_trials` of the network's error minus that prediction's, "trials": count with samples}, ...}.
+    """
+    steps = [max(1, round(seconds / rec.dt)) for seconds in AHEAD]
+    table, differences = {}, {}
+    found = _errors(net, rec, geometry, places, steps, max(1, round(0.5 / rec.dt)), warmup, gain)
+    for seconds, errors in zip(AHEAD, found, strict=True):
+        count = int(np.isfinite(errors["network"]).sum())
+        mean = lambda x, count=count: float(np.nanmean(x)) if count >= FEWEST else None  # noqa: E731
+        table[f"{seconds:g}"] = {
+            "error": mean(errors["network"]), "integrator": mean(errors["integrator"]), "stay": mean(errors["stay"]),
+            "samples": count,
+        }  # fmt: skip
+        interval = lambda name, e=errors, n=count: interval_over_trials(e["network"] - e[name]) if n >= FEWEST else None  # noqa: E731
+        differences[f"{seconds:g}"] = {
+            "integrator": interval("integrator"), "stay": interval("stay"),
+            "trials": int(np.isfinite(errors["network"]).any(0).sum()),
+        }  # fmt: skip
+    return table, differences
+
+
+def interval_over_trials(samples):
+    """The 95 % interval of a mean, trials being drawn: samples of one trial may go together.
+
+    The mean is a ratio of sums over trials, its standard error that of the linearized ratio, and the quantile Student's
+    of one degree of freedom fewer than trials. samples: (any, trials), NaN where there is none. Returns: [low, high],
+    or None of fewer than MIN_TRIALS trials.
+    """
+    known = np.isfinite(samples)
+    count = known.sum(0)
+    trials = int((count > 0).sum())
+    if trials < MIN_TRIALS:
+        return None
+    sums = np.where(known, samples, 0.0).sum(0)
+    mean = sums.sum() / count.sum()
+    se = np.sqrt(trials / (trials - 1) * np.sum((sums - mean * count) ** 2)) / count.sum()
+    half = float(stdtrit(trials - 1, 0.975) * se)
+    return [float(mean) - half, float(mean) + half]
+
+
+def _errors(net, rec, geometry, places, ahead, every, warmup, gain=1.0):
+    """Angles between predicted and recorded headings.
+
+    ahead: steps of the free run, each of which is looked at; every: steps from one start to the next.
+    Returns: for each of `ahead` {"network", "integrator", "stay": (starts, trials) rad, NaN where a trial has ended
+    or its neurons are silent}.
+    """
+    length, trials = int(rec.valid.sum(1).max()), len(rec.rates)
+    warmup = min(warmup, length // 4)
+    heading = geometry.decode(rec.rates, places)  # (trials, steps, D)
+    moved = rec.dt * geometry.movement(gain * rec.velocity[..., : geometry.dimensions]).cumsum(1, dtype=float)
+    found = [{name: [] for name in ("network", "integrator", "stay")} for _ in ahead]
+    for start in range(0, length - warmup - min(ahead), every):
+        possible = [k for k in ahead if start + warmup + k < length]
+        free = predict(net, rec, warmup, start, warmup + max(possible) + 1)[..., : net.n]
+        now = start + warmup
+        for k, errors in zip(ahead, found, strict=True):
+            if k not in possible:
+                continue
+            end, ended = now + k, ~rec.valid[:, now + k]
+            guesses = {
+                "network": np.nan_to_num(geometry.decode(free[:, warmup + k], places)),  # silent: it errs by chance
+                "integrator": heading[:, now] + moved[:, end] - moved[:, now],
+                "stay": heading[:, now],
+            }
+            unknown = ended | np.isnan(heading[:, now] + heading[:, end]).any(-1)
+            for name, guess in guesses.items():
+                errors[name].append(np.where(unknown, np.nan, geometry.distance(guess, heading[:, end])))
+    return [{k: np.array(v) if v else np.empty((0, trials)) for k, v in errors.items()} for errors in found]
+
+
+def window_error(net, rec, warmup, window):
+    """Mean squared error of the rates over windows run freely after `warmup` held steps, laid end to end."""
+    length = warmup + window
+    errors = []
+    for start in range(0, rec.rates.shape[1] - length + 1, length):
+        free = predict(net, rec, warmup, start, length)[:, warmup:, : net.n]
+        wrong = np.mean((free - rec.rates[:, start + warmup : start + length]) ** 2, (1, 2))
+        errors.extend(wrong[rec.valid[:, start + length - 1]])
+    return float(np.mean(errors))
+
+
+def select_networks(candidates, rec, warmup, window):
+    """Select, per replica, the network with the lowest free-running error on 20 training trials.
+
+    candidates: {name: list of Network, one per replica}. Returns: list of Network, list of their names, and a dict
+    {name: list of errors}, mean squared, one per replica.
+    """
+    some = rec.trials(slice(None, 20))
+    errors = {name: [window_error(net, some, warmup, window) for net in nets] for name, nets in candidates.items()}
+    names = [min(errors, key=lambda name, k=k: errors[name][k]) for k in range(len(next(iter(errors.values()))))]
+    return [candidates[name][k] for k, name in enumerate(names)], names, errors

@@ -1,0 +1,50 @@
+"""What all figures share: their look, their colours, and matrices with symmetric limits."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.colors import LogNorm
+
+DIVERGING = "RdBu_r"
+FITTED, TRUE, SIMPLE = "#c8553d", "#1b1b1e", "#588b8b"
+
+
+def set_style():
+    """Set the look of all figures."""
+    plt.rcParams.update({
+        "figure.dpi": 110, "savefig.dpi": 110, "font.size": 9, "axes.spines.top": False, "axes.spines.right": False,
+        "axes.titlesize": 10, "legend.frameon": False, "figure.constrained_layout.use": True, "text.usetex": False,
+    })  # fmt: skip
+
+
+def draw_matrix(ax, W, title, limit=None, From="neuron", To="neuron", split=None):
+    """One matrix with symmetric colour limits; `split` draws the border between response and input units."""
+    limit = limit or np.quantile(np.abs(W), 0.995) or 1.0
+    colours = plt.get_cmap(DIVERGING).with_extremes(bad="#c9c9c9")
+    image = ax.imshow(W, cmap=colours, vmin=-limit, vmax=limit, interpolation="nearest")
+    ax.set(title=title, xlabel=f"to {To}", ylabel=f"from {From}")
+    ax.spines[:].set_visible(True)
+    if split:
+        ax.axhline(split - 0.5, color="k", lw=0.7)
+        ax.axvline(split - 0.5, color="k", lw=0.7)
+    ax.figure.colorbar(image, ax=ax, fraction=0.046, pad=0.03).ax.tick_params(labelsize=7)
+
+
+def draw_standard_errors(ax, se, title, values):
+    """A matrix of standard errors on a logarithmic scale of their own; grey where they are infinite. values: what they
+    are of."""
+    finite = se[np.isfinite(se) & (se > 0)]
+    low, high = np.quantile(finite, (0.02, 0.98)) if len(finite) else (0.5, 1.0)
+    colours = plt.get_cmap("magma_r").with_extremes(bad="#c9c9c9")
+    shown = np.where(np.isfinite(se), se, np.nan)
+    scale = LogNorm(low / 1.05, high * 1.05, clip=True)
+    image = ax.imshow(shown, cmap=colours, norm=scale, interpolation="nearest")
+    size = np.sqrt(np.mean(np.square(values)))
+    ax.set(title=title, xlabel="to response", ylabel="from response")
+    if not len(finite):
+        ax.text(0.5, 0.5, "all infinite", ha="center", transform=ax.transAxes)
+    ax.spines[:].set_visible(True)
+    bar = ax.figure.colorbar(image, ax=ax, fraction=0.046, pad=0.03, extend="both")
+    ticks = low, np.sqrt(low * high), high
+    bar.set_ticks(ticks, labels=[f"{x:.2g}" for x in ticks], fontsize=7)
+    bar.ax.minorticks_off()
+    bar.set_label(f"r.m.s. of the values: {size:.2g}", fontsize=7)

@@ -1,0 +1,116 @@
+"""How the recorded activity turns with the velocity."""
+
+import numpy as np
+
+SPANS = 0.5, 0.125  # s, of turns
+MAX_LAG = 0.75  # s, between the clocks of velocity and activity
+
+
+def measure_turning(rec, geometry, places):
+    """How the recorded activity turns with the velocity: without this no fit to the velocity means anything.
+
+    places: (n, D) rad. Returns: dict of `slope` (1 for activity that integrates rad/s), `r` (correlation) and `lag`
+    (s, by which the activity comes after the velocity), at the lag within MAX_LAG where the correlation is largest,
+    None where there is none; and `heading`, the same of the given heading, where it is given. On a torus slope and r
+    are lists, one for each component of the velocity, at the lag of the first.
+    """
+    found = _measure_course(geometry, geometry.decode(rec.rates, places), rec)
+    if rec.heading is None or rec.heading.shape[-1] != geometry.dimensions:
+        return found
+    given = _measure_course(geometry, rec.heading, rec)
+    return found if given["r"] is None else found | {"heading": given}
+
+
+def _measure_course(geometry, places, rec):
+    """The turning of a course of places (trials, steps, D) rad on the velocity, by component where D > 1."""
+    course = unwrap_course(geometry, places)
+    first = regress_turns(course[..., 0], rec.velocity[..., 0], rec.valid, rec.dt)
+    if geometry.dimensions == 1 or first["r"] is None:
+        return first
+    pairs = zip(np.moveaxis(course, -1, 0), np.moveaxis(rec.velocity, -1, 0), strict=False)
+    each = [regress_turns(angle, velocity, rec.valid, rec.dt, first["lag"]) for angle, velocity in pairs]
+    return {"slope": [one["slope"] for one in each], "r": [one["r"] for one in each], "lag": first["lag"]}
+
+
+def unwrap_course(geometry, places):
+    """The way that a bump has come, in the velocity's components: places (trials, steps, D) rad, added up from step to
+    step. Returns: the same, NaN where a place is."""
+    moved = geometry.displacement(geometry.difference(places[:, 1:], places[:, :-1]))
+    course = np.pad(np.cumsum(np.nan_to_num(moved), 1, dtype=float), ((0, 0), (1, 0), (0, 0)))
+    return np.where(np.isfinite(places).all(-1, keepdims=True), course, np.nan)
+
+
+def regress_turns(angle, velocity, valid, dt, lag=None):
+    """The `slope`, `r` and `lag` of an angle's turning on a velocity, at the best lag, or at the one given (s).
+
+    Turns over SPANS are compared, of directions averaged over less than half of each: noise of single steps drowns
+    these less than turns of one step. Of two spans the one counts that correlates more, since fast turns go around in
+    the longer one. The slope is the one that predicts the turns' directions best.
+    angle: (trials, steps) rad, NaN where there is none; velocity: (trials, steps) rad/s; valid: (trials, steps) bool.
+    """
+    best = None
+    for span in SPANS:
+        found = _align_turns(angle, velocity, valid & np.isfinite(angle), dt, span, lag)
+        if best is None or (found and abs(found[0]) > abs(best[0])):
+            best = found
+        if best and abs(best[0]) > 0.95:
+            break
+    if best is None:
+        return {"slope": None, "r": None, "lag": None}
+    r, lag, x, y = best
+    slopes = r * y.std() / x.std() * np.geomspace(0.3, 5, 120)
+    every = max(1, len(x) // 5000)
+    slope = max(slopes, key=lambda slope: np.cos(y[::every] - slope * x[::every]).sum())
+    return {"slope": float(slope), "r": float(r), "lag": lag}
+
+
+def _align_turns(angle, velocity, valid, dt, span, lag):
+    """The correlation, the lag (s), and the turns that velocity and angle say, at the best lag; or None."""
+    pairs = Turns(angle, velocity, valid, dt, span)
+    furthest, best = min(round(MAX_LAG / dt), pairs.moved.shape[1] // 4), None
+    for by in range(-furthest, furthest + 1) if lag is None else [round(lag / dt)]:
+        x, y, use, _ = pairs.at(by)
+        x, y = x[use], y[use]
+        if len(x) < 3 or np.ptp(x) < 1e-9 or np.ptp(y) < 1e-9:
+            continue
+        r = np.corrcoef(x, y)[0, 1]
+        if best is None or abs(r) > abs(best[0]) + 1e-12:
+            best = r, by * dt, x, y
+    return best
+
+
+class Turns:
+    """How far velocity and angle turn over windows of a recording.
+
+    angle: (trials, steps) rad; velocity: (trials, steps) rad/s; valid: (trials, steps) bool; span: s, of a window.
+    """
+
+    def __init__(self, angle, velocity, valid, dt, span):
+        steps = angle.shape[1]
+        self.apart, self.width = (
+            max(1, min(round(seconds / dt), steps // part)) for seconds, part in ((span, 4), (0.4 * span, 8))
+        )
+        pointing, known = self._mean(np.exp(1j * np.where(valid, angle, 0.0)) * valid), self._mean(valid * 1.0)
+        k, known = self.apart, known > 1 - 1e-6
+        self.moved = np.angle(pointing[:, k:] * pointing[:, :-k].conj())  # (trials, steps - width - k + 1)
+        self.known, self.driven = known[:, k:] & known[:, :-k], self.turn_of(velocity, dt)
+
+    def _mean(self, x):
+        sums = np.pad(np.cumsum(x, 1), ((0, 0), (1, 0)))
+        return (sums[:, self.width :] - sums[:, : -self.width]) / self.width
+
+    def turn_of(self, velocity, dt):
+        """A velocity's turn in each window, as the angle's is averaged. velocity: (trials, steps)."""
+        whole = self._mean(dt * (np.cumsum(velocity, 1, dtype=float) - velocity))
+        return whole[:, self.apart :] - whole[:, : -self.apart]
+
+    def at(self, by, driven=None):
+        """Turns of a velocity and, `by` steps later, of the angle. driven: `turn_of`'s of another velocity.
+
+        Returns: x, y, and which are known, (trials, windows), and the step in the middle of each window, of the angle.
+        """
+        count = self.moved.shape[1]
+        late, early = (slice(max(0, s * by), count - max(0, -s * by), max(1, self.apart // 5)) for s in (1, -1))
+        middle = np.arange(count)[late] + (self.apart + self.width) // 2
+        driven = self.driven if driven is None else driven
+        return driven[:, early], self.moved[:, late], self.known[:, late] & self.known[:, early], middle
