@@ -278,7 +278,7 @@ def check_trials(rec, length, bootstrap=False):
     lengths = rec.valid.sum(1)
     holds = lengths >= length
     lost = lengths[~holds].sum() / lengths.sum()
-    if len(lengths) > 1 and (lost > MAX_UNUSED_SHARE or holds.mean() < 0.5):
+    if rec.lengths is not None and len(lengths) > 1 and (lost > MAX_UNUSED_SHARE or holds.mean() < 0.5):
         yield (
             f"lengths leaves {holds.sum()} of {len(holds)} trials that hold a window of {length} steps; the others are "
             f"not used, {lost:.0%} of what is recorded: cut longer trials, or give a shorter --window or --warmup"
