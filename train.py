@@ -46,14 +46,14 @@ def fit(model, windows, updates, lr, beta2=0.99, schedule="onecycle", loss="matc
     hook = hook or Watch()
     optimiser = Adam([p.detach() for p in model.weights], updates, lr, beta2, schedule)
     gradient = Gradient([p.detach() for p in model.weights], model.n_response, model.alpha, windows, model.driven,
-                        penalised=penalty > 0, loss=loss, held=clamped, free=model.free)  # fmt: skip
+                        penalised=penalty > 0, loss=loss, clamped=clamped, free=model.free)  # fmt: skip
     if training:
         session.restore(training, optimiser, windows.generators)
     diverged = torch.zeros((), dtype=torch.long, device=windows.rates.device)
     started = time.perf_counter() - (training["seconds"] if training else 0.0)
     for update in range(optimiser.done + 1, updates + 1):
         left, logged = 1 - (update - 1) / updates, hook.logs(update, updates)
-        lr_now = optimiser.pace()[0]
+        lr_now = optimiser.lr_and_beta1()[0]
         losses, gradients = gradient(windows.draw(), (left if fade else 1.0) * forcing, left * penalty, logged)
         optimiser.step(gradients)
         constraints.project(model)

@@ -28,9 +28,9 @@ def place(radius, k):
 
 
 def arrow(ax, start, end, colour, bend=0.0):
-    look = {"arrowstyle": "-|>", "mutation_scale": 10, "lw": 1.3, "shrinkA": 6, "shrinkB": 6}
+    properties = {"arrowstyle": "-|>", "mutation_scale": 10, "lw": 1.3, "shrinkA": 6, "shrinkB": 6}
     style = f"arc3,rad={bend}"
-    ax.add_patch(FancyArrowPatch(start, end, color=colour, connectionstyle=style, zorder=4, **look))
+    ax.add_patch(FancyArrowPatch(start, end, color=colour, connectionstyle=style, zorder=4, **properties))
 
 
 def draw():

@@ -36,12 +36,16 @@ from nsi.simulation import stimulation
 from nsi.simulation.circuits import CIRCUITS
 
 DEPTHS = 0.5, 0.65, 0.8, 0.95  # amplitudes, as multiples of how far below threshold the most silent neurons are
-RATES, SHARES = (0.1, 0.2), (0.35, 0.5)  # s between pulses, and share of the neurons
-WEAKEST = 0.8  # pulses that are too weak to be seen throw the bump without telling anything
-STRONGER, GRACE = 1.2, 2.0  # were the pulses so many times as strong, they may throw the bump so many times as far
-SETTLE, AFTER = 100, 5.0  # steps at rest before a run, and s after which the bump's displacement counts
-POOR = 0.7, 0.3  # share of the error of a bump that stays, and rad, beyond both of which a fit's error is too large
-RUNS, MAX_TRIALS = 40, 20  # trials: at least, for displacements, and at most, for the information matrix
+PULSE_PERIODS_S = 0.1, 0.2  # s between pulses
+NEURON_SHARES = 0.35, 0.5  # of the neurons that a pulse reaches
+MIN_AMPLITUDE = 0.8  # weaker pulses move the bump without making a connection visible
+STRONGER_PULSES = 1.2  # safety check: with pulses so many times as strong ...
+MAX_DISTURBANCE_RATIO = 2.0  # ... the displacement must stay within so many times the limit
+SETTLING_STEPS = 100  # at rest before a run
+DISPLACEMENT_S = 5.0  # s after which the bump's displacement counts
+POOR_ERROR = 0.7, 0.3  # share of the error of a bump that stays, and rad, beyond both of which a fit is refused
+MIN_RUNS = 40  # trials from which the displacement is measured, at least
+MAX_TRIALS = 20  # from which the information matrix is measured, at most
 
 
 class Plan(NamedTuple):
@@ -74,7 +78,7 @@ class Expected(NamedTuple):
     """What a plan is expected to give."""
 
     disturbance: float  # rad, mean displacement of the bump
-    stronger: float  # the same, with pulses STRONGER times as strong; NaN where these are too much already
+    stronger: float  # the same, with pulses STRONGER_PULSES times as strong; NaN where these are too much already
     se: np.ndarray | None  # (N, N), standard errors of the weights, None where not worked out
 
     @property
@@ -101,7 +105,7 @@ class Pilot:
         self.noise, self.depth, self.rms = describe_currents(self.fit)
         rng = np.random.default_rng(seed)
         self.seeds = rng.integers(2**32, size=2)
-        runs = max(trials, RUNS)
+        runs = max(trials, MIN_RUNS)
         sd = rec.velocity[rec.valid].std(0)
         each = [stimulation.random_velocity(rng, runs, steps, rec.dt, one) for one in sd]
         self.velocity = np.concatenate(each, -1).astype(np.float32)
@@ -116,19 +120,19 @@ class Pilot:
         """Run the network on, always with the same velocities and noise. Returns: rates (runs, steps, N) float32."""
         net, u, n = self.net, self.start.copy(), self.net.n
         rng = np.random.default_rng(self.seeds[0])
-        velocity = np.pad(self.velocity, ((0, 0), (SETTLE, 0), (0, 0)))
+        velocity = np.pad(self.velocity, ((0, 0), (SETTLING_STEPS, 0), (0, 0)))
         rates = np.empty((*self.velocity.shape[:2], n), np.float32)
 
         def current(t):
             x = np.zeros_like(u)
             x[:, :n] = self.noise * rng.standard_normal((len(u), n), np.float32)
-            if stimulus is not None and t >= SETTLE:
-                x[:, :n] += stimulus[:, t - SETTLE]
+            if stimulus is not None and t >= SETTLING_STEPS:
+                x[:, :n] += stimulus[:, t - SETTLING_STEPS]
             return x
 
         for t, (_, r) in enumerate(network.run(net, velocity, u, current)):
-            if t >= SETTLE:
-                rates[:, t - SETTLE] = r[:, :n]
+            if t >= SETTLING_STEPS:
+                rates[:, t - SETTLING_STEPS] = r[:, :n]
         return rates
 
     def draw(self, plan):
@@ -144,18 +148,18 @@ class Pilot:
         rates, stronger = self.run(stimulus), np.nan
         thrown = self.disturbance(rates)
         if thrown <= limit:
-            stronger = self.disturbance(self.run(STRONGER * stimulus))
-        told = thrown <= limit and (stronger <= GRACE * limit or limit == np.inf)
-        return Expected(thrown, stronger, self.standard_errors(rates, stimulus) if told else None)
+            stronger = self.disturbance(self.run(STRONGER_PULSES * stimulus))
+        acceptable = thrown <= limit and (stronger <= MAX_DISTURBANCE_RATIO * limit or limit == np.inf)
+        return Expected(thrown, stronger, self.standard_errors(rates, stimulus) if acceptable else None)
 
     def disturbance(self, rates):
-        """How far runs' bumps are from where they would be without pulses, after AFTER s or at the end, and in the half
-        second before. A bump that is gone counts as half a turn. Returns: rad, mean absolute angle."""
+        """Mean distance of the bumps from their places without pulses, DISPLACEMENT_S after the start or at the end,
+        and in the half second before. A bump that is gone counts as half a turn. Returns: rad, mean absolute angle."""
         off = self.shape.distance(self._heading(rates), self.heading)
         return float(np.mean(np.nan_to_num(off, nan=np.pi)))
 
     def _heading(self, rates):
-        end = min(self.steps, round(AFTER / self.dt))
+        end = min(self.steps, round(DISPLACEMENT_S / self.dt))
         return self.shape.decode(rates[:, max(0, end - round(0.5 / self.dt)) : end], self.places)
 
     def standard_errors(self, rates, stimulus):
@@ -208,7 +212,12 @@ def describe_currents(fit):
 
 def candidates(depth):
     """Plans to choose from. depth: `silence`'s. Returns: list of Plan."""
-    return [Plan(depth * a, every, share, WEAKEST, True) for a in DEPTHS for every in RATES for share in SHARES]
+    return [
+        Plan(depth * a, every, share, MIN_AMPLITUDE, True)
+        for a in DEPTHS
+        for every in PULSE_PERIODS_S
+        for share in NEURON_SHARES
+    ]
 
 
 def choose(pilot, limit=None, plans=None):
@@ -223,17 +232,18 @@ def choose(pilot, limit=None, plans=None):
         yield plan, pilot.expect(plan, limit)
 
 
-def best(seen, limit):
+def best(evaluated, limit):
     """The plan with the least standard errors among those within the limit. seen: list of `choose`'s pairs.
 
     Raises: BadInput where no plan is within it.
     """
-    within = [(p, e) for p, e in seen if e.disturbance <= limit and e.stronger <= GRACE * limit]
+    within = [(p, e) for p, e in evaluated if e.disturbance <= limit and e.stronger <= MAX_DISTURBANCE_RATIO * limit]
     if not within:
-        least = min(e.disturbance for _, e in seen)
+        least = min(e.disturbance for _, e in evaluated)
         raise BadInput(
-            f"every candidate throws the bump further than {limit:.3g} rad ({least:.3g} at least), or {GRACE:g} times "
-            f"that with pulses {STRONGER:g} times as strong; expected a larger --disturbance, or a better fit"
+            f"every candidate throws the bump further than {limit:.3g} rad ({least:.3g} at least), or "
+            f"{MAX_DISTURBANCE_RATIO:g} times that with pulses {STRONGER_PULSES:g} times as strong; expected a larger "
+            "--disturbance, or a better fit"
         )
     return min(within, key=lambda pair: pair[1].median)
 
@@ -241,11 +251,11 @@ def best(seen, limit):
 def check_fit(folder, net, rec):
     """Raise BadInput where a fitted network, run freely, does not follow its recording: its plans mean nothing."""
     shape = geometry.of(rec)
-    table = prediction.heading_table(net, rec.trials(slice(RUNS)), shape, geometry.places_of(rec, shape))
+    table = prediction.heading_table(net, rec.trials(slice(MIN_RUNS)), shape, geometry.places_of(rec, shape))
     for seconds, row in reversed(table.items()):
         if row["error"] is None:
             continue
-        if row["error"] > POOR[0] * row["stay"] and row["error"] > POOR[1]:
+        if row["error"] > POOR_ERROR[0] * row["stay"] and row["error"] > POOR_ERROR[1]:
             raise BadInput(
                 f"{folder}: the fitted network's heading is {row['error']:.3g} rad off after {seconds} s, where a bump "
                 f"that stays is {row['stay']:.3g} rad off; expected a fit that follows its recording, since pulses are "
@@ -322,15 +332,15 @@ def main():
     print(f"{args.run}: noise {pilot.noise:.3g}, most silent neurons {pilot.depth:.2g} below threshold, "
           f"r.m.s. weight {rms:.3g}; {args.trials} trials x {args.steps} steps")  # fmt: skip
     print("amplitude every,s  share  which   s.e. of W  / r.m.s.  thrown, rad  if stronger")
-    seen = []
+    evaluated = []
     for plan, expected in choose(pilot, args.disturbance):
-        seen.append((plan, expected))
+        evaluated.append((plan, expected))
         errors = (
             "        –         –" if expected.se is None else f"{expected.median:9.4f} {expected.median / rms:9.2f}"
         )
         print(f"{plan.describe()}   {errors} {expected.disturbance:12.3f} {expected.stronger:12.3f}", flush=True)
-    limit = seen[0][1].disturbance if args.disturbance is None else args.disturbance
-    plan, expected = best(seen, limit)
+    limit = evaluated[0][1].disturbance if args.disturbance is None else args.disturbance
+    plan, expected = best(evaluated, limit)
     stimulus = pilot.draw(plan)
     stimulus = stimulus[: args.trials]
     recordings.save(args.out, stimulus=stimulus, dt=pilot.dt)
@@ -338,7 +348,9 @@ def main():
         f"{args.out}: {len(stimulus)} trials x {args.steps} steps of {plan.describe().strip()}, "
         f"none below {plan.weakest:.0%} of that amplitude; standard errors of W at least {expected.median:.2g}"
     )
-    print(f"random pulses of amplitude 4 every 0.25 s: {seen[0][1].median / expected.median:.1f} times these errors")
+    print(
+        f"random pulses of amplitude 4 every 0.25 s: {evaluated[0][1].median / expected.median:.1f} times these errors"
+    )
     circuit = played_by(data_path(args.run, args.data), rec)
     if circuit:
         name = "" if circuit == "ring" else f"--circuit {circuit} "

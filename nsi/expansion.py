@@ -16,10 +16,10 @@ import numpy as np
 from nsi import response
 from nsi.network import synaptic_state
 
-STATES = 400  # recorded states that are held
-REACH = 2.5  # s.d. of the input that the grid covers to either side
-POINTS = {1: 21, 2: 9}  # of the grid along each input
-DEGREE = {1: 3, 2: 2}  # highest order
+STATES = 400  # recorded states at which J is measured
+GRID_REACH_SD = 2.5  # s.d. of the input that the grid covers to either side
+GRID_POINTS = {1: 21, 2: 9}  # of the grid along each input
+MAX_DEGREE = {1: 3, 2: 2}  # highest order
 RIDGE = 1e-2  # of the states' leading eigenvalue: directions that they hardly take are left at 0
 
 
@@ -36,7 +36,7 @@ class Measure(NamedTuple):
 
 def powers_of(dimensions):
     """The powers of each input in each order, the lower degrees first. Returns: (K + 1, D) int."""
-    top = DEGREE.get(dimensions, 1)
+    top = MAX_DEGREE.get(dimensions, 1)
     every = [p for p in product(range(top + 1), repeat=dimensions) if sum(p) <= top]
     return np.array(sorted(every, key=lambda p: (sum(p), [-k for k in p])))
 
@@ -64,7 +64,7 @@ def measure_of(rates, velocity, alpha, valid=None):
     states = u[np.linspace(0, len(u) - 1, STATES).round().astype(int)]
     d = velocity.shape[-1]
     sd = spread_of(velocity[valid])
-    line = np.linspace(-REACH, REACH, POINTS.get(d, 3))
+    line = np.linspace(-GRID_REACH_SD, GRID_REACH_SD, GRID_POINTS.get(d, 3))
     z = np.stack(np.meshgrid(*[line] * d, indexing="ij"), -1).reshape(-1, d)
     weight = np.exp(-(z**2).sum(-1) / 2)
     powers, root = powers_of(d), np.sqrt(weight / weight.sum())

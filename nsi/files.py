@@ -23,17 +23,20 @@ from numpy.lib import format as npy
 
 from nsi.errors import BadInput
 
-LIMIT = 4 * 2**30  # bytes, what may be read of one file, once expanded
-NUMPYS = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED  # compressions that numpy writes; others may claim any memory
+MAX_BYTES = 4 * 2**30  # bytes, what may be read of one file, once expanded
+NUMPY_COMPRESSIONS = (
+    zipfile.ZIP_STORED,
+    zipfile.ZIP_DEFLATED,
+)  # compressions that numpy writes; others may claim any memory
 MAX_JSON_BYTES = 2**26
-ABANDONED = 3600  # s since it was last written to: a half-written file that nobody is writing any more
+ABANDONED_S = 3600  # s since it was last written to: a half-written file that nobody is writing any more
 
 
 # ---- reading ----------------------------------------------------------------------------------------------------
 
 
 class Archive:
-    """The arrays of an `.npz` file, each read when it is asked for, without pickles, and at most LIMIT bytes in all."""
+    """The arrays of an `.npz` file, each read when it is asked for, without pickles, and at most MAX_BYTES in all."""
 
     def __init__(self, path):
         """Raises: BadInput where the file is not a `.npz` file."""
@@ -48,7 +51,7 @@ class Archive:
             raise BadInput(f"{path}: cannot be read ({error.strerror or error})") from None
         except Exception:  # whatever numpy and zipfile make of damage
             raise BadInput(f"{path}: is not a recording; expected a .npz file of arrays without pickles") from None
-        self.path, self._left = path, LIMIT
+        self.path, self._left = path, MAX_BYTES
 
     def __enter__(self):
         return self
@@ -70,14 +73,14 @@ class Archive:
         if array is None:
             raise BadInput(
                 f"{self.path}: {key} has shape {shape}, which takes more memory than is left of the "
-                f"{LIMIT / 2**30:g} GiB that a recording may take"
+                f"{MAX_BYTES / 2**30:g} GiB that a recording may take"
             )
         return array
 
     def _stated(self, key):
         """Shape and bytes of an array by its header. Raises: ValueError where the file does not hold that many."""
         member = self._members[key]
-        if member.compress_type not in NUMPYS:
+        if member.compress_type not in NUMPY_COMPRESSIONS:
             raise ValueError
         with self._arrays.zip.open(member) as stream:
             read_header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
@@ -134,7 +137,7 @@ def remove_parts(path):
     for left in path.parent.glob(f".{escape(path.name)}.*.part*"):
         with contextlib.suppress(OSError), open_regular(left) as file:
             locked = lock_file(file)
-            if locked or (locked is None and time.time() - os.fstat(file.fileno()).st_mtime > ABANDONED):
+            if locked or (locked is None and time.time() - os.fstat(file.fileno()).st_mtime > ABANDONED_S):
                 left.unlink()
 
 

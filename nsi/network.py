@@ -61,7 +61,7 @@ def step(net, u, v, current=0.0):
     return r, u + net.alpha * (r - u)
 
 
-def run(net, velocity, u, current=None, recorded=None, held=0, pull=1.0):
+def run(net, velocity, u, current=None, recorded=None, clamped=0, pull=1.0):
     """Step through time, the first neurons' state put back to the recorded one up to and with step `held`.
 
     velocity: (trials, steps, D) rad/s; u: (trials, M) first state; current: called with the step, what to add to the
@@ -70,7 +70,7 @@ def run(net, velocity, u, current=None, recorded=None, held=0, pull=1.0):
     Yields: u (trials, M), the state that a step started from, and r (trials, M), its rates.
     """
     for t in range(velocity.shape[1]):
-        if recorded is not None and t <= held:
+        if recorded is not None and t <= clamped:
             ours = u[:, : recorded.shape[-1]]
             ours[:] = recorded[:, t] if pull == 1 else ours + pull * (recorded[:, t] - ours)
         r, after = step(net, u, velocity[:, t], 0.0 if current is None else current(t))
@@ -95,8 +95,8 @@ def predict(net, rec, warmup=None, start=0, steps=None):
             wide[:, : net.n] = rec.stimulus[:, start + t]
             return wide
 
-    held = stop if warmup is None else warmup
-    for t, (_, r) in enumerate(run(net, rec.velocity[:, start:stop], u, current, recorded, held)):
+    clamped = stop if warmup is None else warmup
+    for t, (_, r) in enumerate(run(net, rec.velocity[:, start:stop], u, current, recorded, clamped)):
         rates[:, t] = r
     return rates
 

@@ -115,13 +115,13 @@ def mouse_session():
         time = 100 + np.arange(bins) * 0.01
         time[bins // 2 :] += 3.0  # the tracking was lost
         heading = 3 * np.sin(0.7 * (time - 100)) + 0.4 * (time - 100)
-        held = 100 + np.floor((time - 100) / 0.0256) * 0.0256
-        tracked = 3 * np.sin(0.7 * (held - 100)) + 0.4 * (held - 100)
+        repeated = 100 + np.floor((time - 100) / 0.0256) * 0.0256
+        tracked = 3 * np.sin(0.7 * (repeated - 100)) + 0.4 * (repeated - 100)
         rate = lambda angle: 40 * np.exp(3 * (np.cos(angle[:, None] - np.arange(12) * np.pi / 6) - 1))  # noqa: E731
         asleep = np.cumsum(rng.normal(0, 0.1, bins // 2))
         spikes = lambda angle: rng.poisson(rate(angle) * 0.01).astype(np.uint8)  # noqa: E731
         arrays = {"Qrun": spikes(heading), "Qrem": spikes(asleep), "Qsws": spikes(3 * asleep)}
-        return arrays | {"angRun": np.stack([held, tracked % (2 * np.pi)], -1)}, heading
+        return arrays | {"angRun": np.stack([repeated, tracked % (2 * np.pi)], -1)}, heading
 
     return make
 

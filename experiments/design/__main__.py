@@ -29,7 +29,7 @@ FOLDER = runs.folder_of(__file__)
 CIRCUIT = "--jitter", 0.2, "--balance"
 KINDS = RANDOM, PROPOSED = "random, amplitude 4", "proposed"
 TRIALS = 5, 7, 10, 14, 20, 28, 40
-ENOUGH = 0.9  # r_dev
+MIN_R_DEV = 0.9  # r_dev
 FIRST_SEED = 100  # below it the estimate was developed
 
 
@@ -93,12 +93,13 @@ def measured(seed, folder, args):
 
 
 def needed(counts):
-    """Trials at which r_dev reaches ENOUGH, on a line through the logarithm of trials, or None. counts: {trials: r}."""
+    """Trials at which r_dev reaches MIN_R_DEV, on a line through the logarithm of trials, or None. counts:
+    {trials: r}."""
     r = np.maximum.accumulate([-1.0 if value is None else value for value in counts.values()])
     trials = np.log([int(t) for t in counts])
-    if not r[0] < ENOUGH <= r[-1]:
+    if not r[0] < MIN_R_DEV <= r[-1]:
         return None
-    return float(np.exp(np.interp(ENOUGH, r, trials)))
+    return float(np.exp(np.interp(MIN_R_DEV, r, trials)))
 
 
 def cell(values, digits=3):
@@ -120,7 +121,7 @@ def kinds(results):
         each = [one[name] for one in results]
         needs = cell([needed(row["r_dev"]) for row in each], 1)
         rows.append([name, needs, *(cell([row[key] for row in each]) for key in ("thrown", "expected"))])
-    return runs.markdown(["", f"trials to r {ENOUGH:g}", "thrown, rad", "expected"], rows)
+    return runs.markdown(["", f"trials to r {MIN_R_DEV:g}", "thrown, rad", "expected"], rows)
 
 
 def tables(results):
@@ -151,7 +152,7 @@ def figure(results):
             counts = one[name]["r_dev"]
             values = np.array([*counts.values()], float)
             ax.plot([int(t) for t in counts], values, "o-", color=colour, label="" if k else name)
-    ax.axhline(ENOUGH, color=figures.TRUE, lw=0.6)
+    ax.axhline(MIN_R_DEV, color=figures.TRUE, lw=0.6)
     ax.set_xscale("log")
     ax.set_xticks(TRIALS, TRIALS)
     ax.minorticks_off()

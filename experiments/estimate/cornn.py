@@ -20,8 +20,8 @@ from nsi import network
 from nsi.network import Network
 
 RIDGES = 1e-6, 1e-4, 1e-2  # relative to the mean square of x
-EVERY = 4  # samples are left out where the ridge is looked for
-SATURATED = 0.9999  # rates beyond tell no current
+SAMPLE_STRIDE = 4  # samples are left out where the ridge is looked for
+MAX_RATE = 0.9999  # rates beyond tell no current
 
 
 def cornn(rec, alpha, steps=30, ridges=RIDGES):
@@ -38,7 +38,7 @@ def cornn(rec, alpha, steps=30, ridges=RIDGES):
     valid, first = rec.valid[:, late], np.arange(trials) < trials - max(1, trials // 10)
     parts = [(a[first], a[~first]) for a in (x, rec.rates[:, late], known[:, late], valid)]
     train, test = ([a[part[3]].astype(np.float64) for a in part[:3]] for part in zip(*parts, strict=True))
-    quick = [a[::EVERY] for a in train]
+    quick = [a[::SAMPLE_STRIDE] for a in train]
     best = min(ridges, key=lambda ridge: loss(weights(*quick, ridge, steps), *test).sum())
     w = weights(*(np.concatenate(pair) for pair in zip(train, test, strict=True)), best, steps)
     return Network(w[:n], w[n:-1], w[-1], alpha, n)
@@ -55,20 +55,20 @@ def weights(x, r, known, ridge, steps=30, enough=1e-5):
     """Minimise the loss. x: (samples, q); r, known: (samples, N). Returns: (q, N)."""
     ridge = ridge * np.mean(x**2)
     inverse = np.linalg.inv(x.T @ x / len(x) + ridge * np.eye(x.shape[1]))
-    w = inverse @ (x.T @ (np.arctanh(np.clip(r, -SATURATED, SATURATED)) - known)) / len(x)
-    value, pace, weight = loss(w, x, r, known) + ridge * np.sum(w**2, 0) / 2, np.ones(r.shape[1]), _weight(r)
+    w = inverse @ (x.T @ (np.arctanh(np.clip(r, -MAX_RATE, MAX_RATE)) - known)) / len(x)
+    value, step_size, weight = loss(w, x, r, known) + ridge * np.sum(w**2, 0) / 2, np.ones(r.shape[1]), _weight(r)
     for _ in range(steps):
         error = weight * (np.tanh(x @ w + known) - r)
         step = inverse @ (x.T @ error / len(x) + ridge * w)
-        moved = w - pace * step
+        moved = w - step_size * step
         reached = loss(moved, x, r, known) + ridge * np.sum(moved**2, 0) / 2
         better = reached <= value
         w, value = np.where(better, moved, w), np.where(better, reached, value)
-        pace = np.where(better, np.minimum(1, 2 * pace), pace / 2)
+        step_size = np.where(better, np.minimum(1, 2 * step_size), step_size / 2)
         if np.abs(step).max() < enough * np.abs(w).max():
             break
     return w
 
 
 def _weight(r):
-    return np.where(np.abs(r) < SATURATED, 1 / np.maximum(1 - r**2, 1 - SATURATED**2), 0.0)
+    return np.where(np.abs(r) < MAX_RATE, 1 / np.maximum(1 - r**2, 1 - MAX_RATE**2), 0.0)

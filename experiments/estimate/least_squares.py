@@ -13,9 +13,11 @@ import numpy as np
 
 from nsi.network import synaptic_state
 
-SETTLED = 8  # synaptic time constants after which a trial's unknown first state is forgotten
-FIRST_EVERY, FIRST_RATES = 4, (0.15, 0.96)  # steps and rates that the first fit takes
-NOISE_SD_ABOVE, HIGHEST_RATE = 5.0, 0.99  # predicted current in s.d. of the noise, and predicted rate
+SETTLING_TIMES = 8  # synaptic time constants after which a trial's unknown first state is forgotten
+FIRST_STRIDE = 4  # steps, of which the first fit takes one
+FIRST_RATES = 0.15, 0.96  # that the first fit takes
+NOISE_SD_ABOVE = 5.0  # predicted current, in s.d. of the noise
+HIGHEST_RATE = 0.99  # predicted rate
 RIDGE = 1e-9  # of the mean eigenvalue
 
 
@@ -31,14 +33,14 @@ def least_squares(rec, alpha, delayed=True):
 
     Returns: LeastSquares, not a number for neurons with fewer samples than regressors."""
     n, velocity = rec.rates.shape[-1], rec.velocity
-    d, first = velocity.shape[-1], min(int(np.ceil(SETTLED / alpha)), rec.rates.shape[1] // 4)
+    d, first = velocity.shape[-1], min(int(np.ceil(SETTLING_TIMES / alpha)), rec.rates.shape[1] // 4)
     u = synaptic_state(rec.rates, alpha)
     products = np.concatenate([velocity[..., k : k + 1] * u for k in range(d)], -1)
     products = synaptic_state(products, alpha) if delayed else products
     x = np.concatenate([u, products, np.ones_like(u[..., :1])], -1)[:, first:]
     known = np.zeros_like(rec.rates) if rec.stimulus is None else rec.stimulus
     r, known, valid = rec.rates[:, first:], known[:, first:], rec.valid[:, first:]
-    thin = (slice(None), slice(None, None, FIRST_EVERY))
+    thin = (slice(None), slice(None, None, FIRST_STRIDE))
     used = valid[..., None] & (r > FIRST_RATES[0]) & (r < FIRST_RATES[1])
     weights, _, noise = regress(x[thin], r[thin], known[thin], used[thin])
     predicted = x @ np.nan_to_num(weights).astype(np.float32) + known

@@ -18,10 +18,11 @@ from nsi.hidden import matching
 from nsi.run import checkpoint
 from nsi.sums import correlation
 
-FREE = "--set calibrated=no"  # the network's own weights
-PUBLISHED = "--preset published --set calibrated=no"
+FREE_OPTIONS = "--set calibrated=no"  # the network's own weights
+PUBLISHED_OPTIONS = "--preset published --set calibrated=no"
 NORMAL = 1.96
-WARMUP, WINDOW = 10, 50  # train.py's, of the windows that the loss is measured on
+WARMUP = 10  # steps, train.py's, of the windows that the loss is measured on
+WINDOW = 50
 
 
 def by_estimate(data, folder, sizes):
@@ -48,12 +49,12 @@ def by_training(options, data, folder, sizes):
     metrics = runs.fit(folder / "recording.npz", folder / "fit", "--overwrite", *options.split(), *sizes)
     net = checkpoint.networks(folder / "fit" / "model.pt", trained=True)[0][0]
     n, rec = net.n, data.rec
-    held = clamp(net, rec)
+    clamped = clamp(net, rec)
     W, sent = net.W[:n, :n], net.W[n:, :n]
     found = {
         "W": W,
-        "total": W + hidden_path_map(held, n) @ sent,
-        "gate": gate_map(net, held) @ sent,
+        "total": W + hidden_path_map(clamped, n) @ sent,
+        "gate": gate_map(net, clamped) @ sent,
     }
     seconds = metrics["cpu_seconds"] * metrics["train_seconds"] / metrics["seconds"]  # of the training alone
     return {"seconds": seconds} | score(found, data) | score_network(net, data)
@@ -76,8 +77,8 @@ def by_correlation(data, folder, sizes):
 METHODS = {
     "estimate": by_estimate,
     "least-squares": by_least_squares,
-    "trained": partial(by_training, FREE),
-    "published": partial(by_training, PUBLISHED),
+    "trained": partial(by_training, FREE_OPTIONS),
+    "published": partial(by_training, PUBLISHED_OPTIONS),
     "cornn": partial(by_network, cornn),
     "lint": partial(by_network, lint),
     "correlation": by_correlation,

@@ -154,11 +154,11 @@ def mixture(maps, compass, shifter):
     """
     neurons = np.concatenate([compass, shifter])
     is_shifter = np.arange(len(neurons)) >= len(compass)
-    seen = np.isfinite(maps).all(0) & np.isfinite(neurons).all(0)  # (velocity, heading)
-    ours, theirs = (tuning.preferred_heading(np.where(seen, m, 0)) for m in (maps, neurons))
-    atoms = neurons[:, seen] / np.maximum(np.linalg.norm(neurons[:, seen], axis=1, keepdims=True), 1e-12)
+    sampled = np.isfinite(maps).all(0) & np.isfinite(neurons).all(0)  # (velocity, heading)
+    ours, theirs = (tuning.preferred_heading(np.where(sampled, m, 0)) for m in (maps, neurons))
+    atoms = neurons[:, sampled] / np.maximum(np.linalg.norm(neurons[:, sampled], axis=1, keepdims=True), 1e-12)
     shares = np.full(len(maps), np.nan)
-    for k, unit in enumerate(maps[:, seen]):
+    for k, unit in enumerate(maps[:, sampled]):
         near = np.abs(RING.difference(theirs, ours[k])) < NEAR
         if unit.any() and near.any():
             weights = nnls(atoms[near].T, unit)[0]
@@ -220,7 +220,7 @@ def beyond_heading(rates, heading, bins=36):
     return rates - (sums / np.maximum(count, 1)[:, None])[where]
 
 
-def held(net, rec, places, seconds=5, warmup=20, moments=10):
+def free_running_error(net, rec, places, seconds=5, warmup=20, moments=10):
     """Whether a network holds a bump at rest, put on recorded states for `warmup` steps and then left to itself.
 
     rec: the trials that the states are taken from, at `moments` of each; places: (n, 1) rad, of the response units.
@@ -257,17 +257,17 @@ def one_seed(seed, args, folder):
     truth = recordings.load_truth(folder / "moving.npz", rec)
     places, n = RING.find(rec.rates), rec.rates.shape[-1]
     held_out = metrics["separated"]["held_out_trials"]
-    unseen, hidden = rec.trials(held_out), truth["hidden_rates"]
+    test_trials, hidden = rec.trials(held_out), truth["hidden_rates"]
     gate_size = {name: np.linalg.norm(net.gate()) for name, net in fits.items() if len(net.b) > n}
 
     results = {}
     for name, net in fits.items():
         results[name] = {k: metrics[name][k] for k in TABLES["Two constraints do it"][1] if k in metrics[name]}
-        results[name] |= held(net, unseen, places)
+        results[name] |= free_running_error(net, test_trials, places)
         if name in gate_size:
             results[name]["gate_size"] = gate_size[name] / gate_size["separated"]
     for name in ("separated", "shuffled velocity"):
-        results[name] |= matched(fits[name], unseen, places, hidden[held_out], truth["W_in"][0, n:])
+        results[name] |= matched(fits[name], test_trials, places, hidden[held_out], truth["W_in"][0, n:])
 
     def maps(rates, half, bump=None):  # over the heading of the bump that the network itself has
         heading = RING.decode(rates if bump is None else bump, places)[..., 0]
@@ -281,7 +281,7 @@ def one_seed(seed, args, folder):
     results["true compass neurons"] = tuned(maps(rec.rates, odd), *neurons)
     results["true shifter neurons"] = tuned(maps(hidden, odd, rec.rates), *neurons)
     circuit = Network(truth["W"], truth["W_in"], truth["b"], fits["separated"].alpha, n)
-    results["true circuit"] = held(circuit, unseen, places)
+    results["true circuit"] = free_running_error(circuit, test_trials, places)
     return results
 
 

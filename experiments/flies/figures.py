@@ -64,8 +64,8 @@ def fly_wiring(ax, results):
     low, middle, high = np.percentile(scaled(np.array(results["read"]["recording"]["profile"])), [0, 50, 100], axis=0)
     ax.fill_between(apart, low, high, color=FITTED, alpha=0.25, lw=0)
     ax.plot(apart, middle, color=FITTED, label="fitted (median, range)")
-    looks = {"shuffled velocity": (SIMPLE, "-"), "randomised phases, blurred": ("#9a9a9a", "--")}
-    for name, (colour, line) in looks.items():
+    styles = {"shuffled velocity": (SIMPLE, "-"), "randomised phases, blurred": ("#9a9a9a", "--")}
+    for name, (colour, line) in styles.items():
         of = np.median(scaled(np.array(results["read"][name]["profile"])), 0)
         ax.plot(apart, of, line, color=colour, label=f"null: {name}")
     of = np.median(scaled(np.array(results["correlation"]["profile"])), 0)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from experiments.flies.prediction import BEFORE, vector
+from experiments.flies.prediction import CLAMPED_STEPS, vector
 from nsi.network import predict, synaptic_state
 
 TURNING = 1.0  # rad/s, above which a fly turns
@@ -38,7 +38,7 @@ def share(x, y, rec):
 def mapped(x, y, rec, fitted, tested):
     """The same for trials of one's own choice. fitted, tested: (trials,) bool. Returns: the share."""
     x = np.concatenate([x, np.ones((*x.shape[:2], 1))], -1).astype(float)
-    settled = rec.valid & (np.arange(x.shape[1]) >= BEFORE)
+    settled = rec.valid & (np.arange(x.shape[1]) >= CLAMPED_STEPS)
     f, t = settled & fitted[:, None], settled & tested[:, None]
     G, target = x[f].T @ x[f], x[f].T @ y[f]
     weights = np.linalg.solve(G + 1e-6 * np.trace(G) / len(G) * np.eye(len(G)), target)

@@ -9,17 +9,20 @@ from nsi.network import predict
 from nsi.sums import correlation
 
 HORIZONS = 0.5, 1.0, 2.0, 5.0  # s
-BEFORE, EVERY = 20, 5  # steps that a network is held, and between two starts
-GAINS, SMOOTHING, LAGS = np.arange(0.5, 1.51, 0.05), (1.0, 0.7, 0.5, 0.3), (0, 1, 2)
+CLAMPED_STEPS = 20  # before a free run
+START_STRIDE = 5  # steps between two starts
+GAINS = np.arange(0.5, 1.51, 0.05)
+SMOOTHING = 1.0, 0.7, 0.5, 0.3
+LAGS = 0, 1, 2
 
 
 def pieces(rec):
-    """Every trial cut into overlapping pieces of BEFORE steps, the moment itself and the longest horizon.
+    """Every trial cut into overlapping pieces of CLAMPED_STEPS steps, the moment itself and the longest horizon.
 
     Returns: Recording of them, and which trial each is from.
     """
-    length = BEFORE + 1 + round(max(HORIZONS) / rec.dt)
-    where = [(k, s) for k, steps in enumerate(rec.valid.sum(1)) for s in range(0, steps - length + 1, EVERY)]
+    length = CLAMPED_STEPS + 1 + round(max(HORIZONS) / rec.dt)
+    where = [(k, s) for k, steps in enumerate(rec.valid.sum(1)) for s in range(0, steps - length + 1, START_STRIDE)]
     cut = lambda x: np.stack([x[k, s : s + length] for k, s in where])  # noqa: E731
     return recordings.Recording(cut(rec.rates), cut(rec.velocity), rec.dt), np.array([k for k, _ in where])
 
@@ -36,16 +39,16 @@ def ahead(dt):
 
 def predict_bump(fits, cut):
     """Mean bump of networks that run freely after the moment. Returns: (pieces, horizons) complex."""
-    free = [predict(f, cut, BEFORE + 1)[:, BEFORE + ahead(cut.dt), : f.n] for f in fits]
+    free = [predict(f, cut, CLAMPED_STEPS + 1)[:, CLAMPED_STEPS + ahead(cut.dt), : f.n] for f in fits]
     return np.mean([vector(r) for r in free], 0)
 
 
 def integrated(cut, gain, smoothing=1.0, lag=0):
     """A bump that starts where the filtered rates have it, and moves with gain times velocity. (pieces, horizons)."""
-    weights = smoothing * (1 - smoothing) ** np.arange(BEFORE + 1)[::-1]
-    start = np.angle(weights @ vector(cut.rates[:, : BEFORE + 1]).T)
+    weights = smoothing * (1 - smoothing) ** np.arange(CLAMPED_STEPS + 1)[::-1]
+    start = np.angle(weights @ vector(cut.rates[:, : CLAMPED_STEPS + 1]).T)
     turned = np.cumsum(cut.velocity[..., 0], 1) * cut.dt
-    moved = turned[:, BEFORE - lag + ahead(cut.dt)] - turned[:, BEFORE - lag, None]
+    moved = turned[:, CLAMPED_STEPS - lag + ahead(cut.dt)] - turned[:, CLAMPED_STEPS - lag, None]
     return start[:, None] + gain * moved
 
 
@@ -65,7 +68,7 @@ def integrators(cut, fly, options):
 
 def missed(angles, cut):
     """|angle| between predicted and recorded bump. angles: (pieces, horizons). Returns: the same, rad."""
-    return np.abs(RING.difference(angles, np.angle(vector(cut.rates[:, BEFORE + ahead(cut.dt)]))))
+    return np.abs(RING.difference(angles, np.angle(vector(cut.rates[:, CLAMPED_STEPS + ahead(cut.dt)]))))
 
 
 def clearness(rec):
@@ -89,7 +92,7 @@ def leave_one_out(rec, *more):
                 train_on_flies(rec.trials(rec.animal != k), *more, *options[name]), one
             )
         print(f"  left out fly {k + 1} of {fly.max() + 1}", flush=True)
-    size = np.abs(vector(cut.rates[:, BEFORE, None]))
+    size = np.abs(vector(cut.rates[:, CLAMPED_STEPS, None]))
     bumps["bump that stays"] = size * np.exp(1j * integrated(cut, 0.0))
     for name, smoothing, lags in (("integrator", (1.0,), (0,)), ("integrator, filtered", SMOOTHING, LAGS)):
         bumps[name] = np.exp(
@@ -106,7 +109,7 @@ def scores(bumps, rec):
     """
     cut, trial = pieces(rec)
     recorded, chosen = (
-        np.abs(vector(cut.rates[:, BEFORE + ahead(cut.dt)])),
+        np.abs(vector(cut.rates[:, CLAMPED_STEPS + ahead(cut.dt)])),
         (clearness(rec) > np.median(clearness(rec)))[trial],
     )
     flies = [rec.animal[trial] == k for k in np.unique(rec.animal)]

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from experiments.flies.prediction import BEFORE, ahead, vector
+from experiments.flies.prediction import CLAMPED_STEPS, ahead, vector
 from nsi import recordings
 from nsi.evaluation.weights import effective_gate
 from nsi.geometry import RING
@@ -64,9 +64,9 @@ def gate_size(net, rec):
 
 def turning_gain(fits, cut):
     """Regression of how far the free bump moves in a second on how far the fly turns."""
-    start, end = (np.mean([vector(predict(f, cut, BEFORE + 1)[:, s, : f.n]) for f in fits], 0)
-                  for s in (BEFORE + 1, BEFORE + ahead(cut.dt)[1]))  # fmt: skip
-    turned = cut.velocity[:, BEFORE + 2 : BEFORE + 1 + ahead(cut.dt)[1], 0].sum(1) * cut.dt
+    start, end = (np.mean([vector(predict(f, cut, CLAMPED_STEPS + 1)[:, s, : f.n]) for f in fits], 0)
+                  for s in (CLAMPED_STEPS + 1, CLAMPED_STEPS + ahead(cut.dt)[1]))  # fmt: skip
+    turned = cut.velocity[:, CLAMPED_STEPS + 2 : CLAMPED_STEPS + 1 + ahead(cut.dt)[1], 0].sum(1) * cut.dt
     few = np.abs(turned) < np.pi / 2
     return float(np.polyfit(turned[few], RING.difference(np.angle(end), np.angle(start))[few], 1)[0])
 

@@ -39,7 +39,8 @@ CASES = {  # jitter, amplitude of pulses, how many cells are recorded (None: all
     "80 cells": (0.0, 0.0, 80, False),
     "80 cells, spikes": (0.0, 0.0, 80, True),
 }
-PEAK, SMOOTH = 30.0, 0.03  # Hz at rate 1; s
+PEAK_HZ = 30.0  # at rate 1
+SMOOTHING_S = 0.03
 MEASURES = ("r_W", "r_W_near", "frobenius_W", "r_dev", "dev_slope", "coverage", "coverage_total", "coverage_gate",
             "identifiable_fraction", "r_gate", "r_gate_effective", "gate_error", "heading_error_5s", "shifter_fraction",
             "heterogeneity", "seconds")  # fmt: skip
@@ -58,8 +59,8 @@ def recording(case, seed, side, trials, steps):
     units = np.concatenate([some, rest, np.arange(n, len(data["true_b"]))])
     rates = data["rates"][..., some]
     if spikes:
-        counts = rng.poisson(rates * PEAK * data["dt"])
-        rates = gaussian_filter1d(counts / (PEAK * data["dt"]), SMOOTH / data["dt"], axis=1)
+        counts = rng.poisson(rates * PEAK_HZ * data["dt"])
+        rates = gaussian_filter1d(counts / (PEAK_HZ * data["dt"]), SMOOTHING_S / data["dt"], axis=1)
     hidden = np.concatenate([data["rates"][..., rest], data["hidden_rates"]], -1)
     unordered = {k: v for k, v in data.items() if k not in ("heading", "position", "true_orders")}
     # nor is it said where the bump is
@@ -270,8 +271,8 @@ def main():
         each = runs.each(one, items, args.workers)
     cases = results.setdefault("cases", {})
     for case in {case for case, _ in items}:
-        its = [found for (of, _), (found, _) in zip(items, each, strict=True) if of == case]
-        cases[case] = cases.get(case, {}) | runs.gathered(its)  # with --rivals 0 theirs are kept
+        of_case = [found for (of, _), (found, _) in zip(items, each, strict=True) if of == case]
+        cases[case] = cases.get(case, {}) | runs.gathered(of_case)  # with --rivals 0 theirs are kept
     for _, arrays in each:
         if arrays:
             results["drawn"] = arrays

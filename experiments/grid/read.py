@@ -16,7 +16,7 @@ def main():
     p.add_argument("--start", type=size(float, 0), default=-np.inf, help="of the session, s (default: the first)")
     p.add_argument("--stop", type=size(float, 0), default=np.inf, help="of the session, s (default: the last)")
     p.add_argument("--spacing", type=size(float, 0, above=True), help="of the fields, m (default: as the maps have it)")
-    p.add_argument("--smooth", type=size(float, 0, above=True), default=modules.SMOOTH,
+    p.add_argument("--smooth", type=size(float, 0, above=True), default=modules.SMOOTHING_S,
                    help="s.d. of the Gaussian that counts and place are smoothed with, s")  # fmt: skip
     p.add_argument("--out", type=Path, default="data/module.npz", help="the data file")
     args = p.parse_args()

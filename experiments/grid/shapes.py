@@ -8,7 +8,8 @@ from nsi.geometry.classify import classify_shape
 from nsi.recordings import Recording
 from nsi.simulation import circuits, stimulation
 
-TRIALS, STEPS = 40, 400
+TRIALS = 40
+STEPS = 400
 
 
 def simulated(circuit, velocity, rng):

@@ -152,13 +152,13 @@ def known(values):
     return [value for value in values if value is not None]
 
 
-def curve(ax, x, rows, measure, **look):
+def curve(ax, x, rows, measure, **style):
     """One measure against x: seeds as faint dots, their mean as a line, with a gap where no seed has a value.
 
     x: (values,); rows: one {measure: values over seeds} for each x; look: of the line.
     """
     means = [np.mean(known(row[measure])) if known(row[measure]) else np.nan for row in rows]
-    (line,) = ax.plot(x, means, "o", ms=3.5, lw=1.3, **look)
+    (line,) = ax.plot(x, means, "o", ms=3.5, lw=1.3, **style)
     for place, row in zip(x, rows, strict=True):
         values = known(row[measure])
         ax.plot([place] * len(values), values, "o", ms=4.5, mew=0, alpha=0.3, color=line.get_color())
@@ -179,8 +179,8 @@ def figure(results, factors=FACTORS, measures=MEASURES, columns=3):
         if "coverage" in measures:
             ax.axhspan(0.92, 0.98, color="#e6e6e6", lw=0, zorder=0, label="aim of coverage")
         for k, measure in enumerate(measures):
-            look = {"ls": ("-", "--", "-.", ":")[k % 4], "zorder": 3 + k}
-            curve(ax, values, rows.values(), measure, color=COLOURS[measure], label=measure, **look)
+            style = {"ls": ("-", "--", "-.", ":")[k % 4], "zorder": 3 + k}
+            curve(ax, values, rows.values(), measure, color=COLOURS[measure], label=measure, **style)
         ax.axvline(factors[name].default, color="grey", ls=":", lw=1, zorder=0, label="default")
         ax.set(xlabel=factors[name].label, xscale=factors[name].scale)
         ax.set_xticks(values, [f"{v:g}\n({bump_width(v):.0f}°)" if name == "strength" else f"{v:g}" for v in values])

@@ -21,7 +21,9 @@ from nsi.evaluation.weights import effective_gate
 from nsi.run import checkpoint, cli
 
 AHEAD = "0.25", "0.5", "1", "2"
-STARTS, SECONDS, KEPT = 1500, 4.0, 1.0  # random states; s that the network runs, of which the last are kept
+START_COUNT = 1500  # random states
+RUN_S = 4.0  # s that the network runs
+KEPT_S = 1.0  # s, the last, that are kept
 
 
 def nulls(rec, rng):
@@ -47,12 +49,12 @@ def pairs(rates):
 def alone(net, rec, rng):
     """Rates of a network that runs without velocity from states in which no two cells agree. (starts, steps, n)."""
     u = network.synaptic_state(rec.rates, net.alpha)[rec.valid]
-    start = np.zeros((STARTS, len(net.b)), np.float32)
-    start[:, : net.n] = np.stack([rng.choice(u[:, cell], STARTS) for cell in range(net.n)], -1)
-    steps = round(SECONDS / rec.dt)
-    velocity = np.zeros((STARTS, steps, rec.velocity.shape[-1]), np.float32)
+    start = np.zeros((START_COUNT, len(net.b)), np.float32)
+    start[:, : net.n] = np.stack([rng.choice(u[:, cell], START_COUNT) for cell in range(net.n)], -1)
+    steps = round(RUN_S / rec.dt)
+    velocity = np.zeros((START_COUNT, steps, rec.velocity.shape[-1]), np.float32)
     rates = [r[:, : net.n] for _, r in network.run(net, velocity, start)]
-    return np.stack(rates[-round(KEPT / rec.dt) :], 1)
+    return np.stack(rates[-round(KEPT_S / rec.dt) :], 1)
 
 
 def profile(found, places):

@@ -13,7 +13,7 @@ def main():
     p = cli.Parser("Turn a mouse's head-direction cells, Peyrache et al. 2015, into a data file.")
     p.add_argument("file", type=Path, help="dataHD.mat, as released as PeyracheLab/Class-Decoding")
     p.add_argument("--out", type=Path, default="data/mouse.npz", help="the data file; asleep.npz goes beside it")
-    p.add_argument("--smooth", type=cli.number(float, 0, above=True), default=mouse.SMOOTH,
+    p.add_argument("--smooth", type=cli.number(float, 0, above=True), default=mouse.SMOOTHING_S,
                    help="s.d. of the Gaussian that counts and heading are smoothed with, s")  # fmt: skip
     args = p.parse_args()
     data, asleep = mouse.read(args.file, args.smooth)

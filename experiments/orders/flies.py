@@ -14,8 +14,8 @@ import numpy as np
 from scipy import stats
 
 from experiments import runs
-from experiments.flies.prediction import BEFORE, HORIZONS, ahead, pieces, vector
-from experiments.orders.neurons import FILTER, STEP, arms_of_units, both_arms, bridge, curves, filtered
+from experiments.flies.prediction import CLAMPED_STEPS, HORIZONS, ahead, pieces, vector
+from experiments.orders.neurons import FILTER_S, STEP_S, arms_of_units, both_arms, bridge, curves, filtered
 from nsi import recordings
 from nsi.evaluation.metrics import valid_json
 from nsi.run import checkpoint
@@ -44,7 +44,9 @@ def rise(size, velocity, valid, animal, dt):
     for null in NULLS:
         v = instead(velocity, valid, null)
         slopes = []
-        for a, x, speed, k in zip(size, filtered(v, dt, FILTER), filtered(np.abs(v), dt, FILTER), valid, strict=True):
+        for a, x, speed, k in zip(
+            size, filtered(v, dt, FILTER_S), filtered(np.abs(v), dt, FILTER_S), valid, strict=True
+        ):
             terms = np.stack([np.ones(k.sum()), speed[k], x[k]], 1)
             slopes.append(np.linalg.lstsq(terms, a[k] / a[k].mean(), rcond=None)[0][1:])
         each = np.array([np.mean(np.array(slopes)[animal == fly], 0) for fly in np.unique(animal)])
@@ -62,14 +64,14 @@ def predicted(size, velocity, valid, animal, dt, null="recording"):
     both = (x[..., None].astype(np.float32) for x in (size, v))
     cut, trial = pieces(recordings.Recording(*both, dt, lengths=valid.sum(1)))
     size, v, fly = cut.rates[..., 0], cut.velocity[..., 0], animal[trial]
-    later = BEFORE + ahead(dt)
-    now = [size[:, BEFORE], *(filtered(size[:, : BEFORE + 1], dt, s)[:, -1] for s in FILTERS)]
+    later = CLAMPED_STEPS + ahead(dt)
+    now = [size[:, CLAMPED_STEPS], *(filtered(size[:, : CLAMPED_STEPS + 1], dt, s)[:, -1] for s in FILTERS)]
     one, two = ([filtered(x, dt, s) for s in FILTERS] for x in (v, v**2))
     found = {name: np.empty((len(np.unique(fly)), len(HORIZONS))) for name in ("persistence", "order one", "order two")}
     for h, t in enumerate(later):
         terms = {"persistence": now}
-        terms["order one"] = [*now, *(x[:, at] for x in one for at in (BEFORE, t))]
-        terms["order two"] = [*terms["order one"], *(x[:, at] for x in two for at in (BEFORE, t))]
+        terms["order one"] = [*now, *(x[:, at] for x in one for at in (CLAMPED_STEPS, t))]
+        terms["order two"] = [*terms["order one"], *(x[:, at] for x in two for at in (CLAMPED_STEPS, t))]
         for name, columns in terms.items():
             x = np.stack([np.ones(len(fly)), *columns], 1)
             for k, left in enumerate(np.unique(fly)):
@@ -91,7 +93,7 @@ def measured(path, folder=BRIDGE, run=RUN):
         valid = np.arange(steps) < np.array([[len(t["size"])] for t in trials])
         wide = lambda key: np.stack([np.pad(t[key], (0, steps - len(t[key]))) for t in trials])  # noqa: E731
         animal = np.unique([t["fly"] for t in trials], return_inverse=True)[1]
-        places["protocerebral bridge"] = wide("size"), wide("velocity"), valid, animal, STEP
+        places["protocerebral bridge"] = wide("size"), wide("velocity"), valid, animal, STEP_S
         for null in ("recording", "another trial"):
             results["arms"][f"P-EN1, bridge{'' if null == 'recording' else ', ' + null}"] = both_arms(trials, null)
         results["curves"]["P-EN1, bridge"] = curves(trials)

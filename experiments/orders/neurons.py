@@ -6,10 +6,10 @@ from scipy.io import loadmat
 from nsi.network import predict
 from nsi.recordings.flies import BALL, NAME
 
-FILTER = 0.4  # s, of the velocity before it is set against calcium
-STEP = 0.0876  # s, of most trials of the bridge; others are brought to it
+FILTER_S = 0.4  # s, of the velocity before it is set against calcium
+STEP_S = 0.0876  # s, of most trials of the bridge; others are brought to it
 SPEEDS = np.linspace(-3, 3, 13)  # rad/s, edges of the bins that curves are drawn over
-FEWEST = 10  # samples of a bin
+MIN_SAMPLES = 10  # samples of a bin
 
 
 def filtered(x, dt, seconds):
@@ -25,8 +25,8 @@ def bridge(folder):
     """The protocerebral bridge. Returns: list of trials.
 
     Each: fly (str), size (steps,) of E-PG's bump, averaged over the sides, sides (2, steps), mean of P-EN1 left and
-    right, and velocity (steps,) rad/s, all every STEP. Glomeruli are rows L9 to L1 and R1 to R9; E-PG have L8 to L1 and
-    R1 to R8, eight to a side, 45 degrees apart, P-EN1 L9 to L2 and R2 to R9.
+    right, and velocity (steps,) rad/s, all every STEP_S. Glomeruli are rows L9 to L1 and R1 to R9; E-PG have L8 to L1
+    and R1 to R8, eight to a side, 45 degrees apart, P-EN1 L9 to L2 and R2 to R9.
     """
     trials = []
     for path in sorted(folder.rglob("*.mat")):
@@ -43,14 +43,14 @@ def bridge(folder):
         rates, shifters = (spanned(x)[:, inside] for x in (rates, shifters))
         turn = np.exp(1j * np.arange(8) * np.pi / 4)
         size = (np.abs(turn @ rates[1:9]) + np.abs(turn @ rates[9:17])) / 2
-        seen = np.stack([size, shifters[:8].mean(0), shifters[10:].mean(0)])
+        signals = np.stack([size, shifters[:8].mean(0), shifters[10:].mean(0)])
         times = times[inside]
-        if abs(np.median(np.diff(times)) / STEP - 1) > 0.01:
-            every = np.arange(times[0], times[-1], STEP)
-            seen, times = np.stack([np.interp(every, times, x) for x in seen]), every
+        if abs(np.median(np.diff(times)) / STEP_S - 1) > 0.01:
+            every = np.arange(times[0], times[-1], STEP_S)
+            signals, times = np.stack([np.interp(every, times, x) for x in signals]), every
         heading = np.interp(times, ball["t"], np.unwrap(np.deg2rad(ball["OffsetRot"])))
-        fly, velocity = path.parent.name + named[1], np.gradient(heading, STEP)
-        trials.append({"fly": fly, "size": seen[0], "sides": seen[1:], "velocity": velocity})
+        fly, velocity = path.parent.name + named[1], np.gradient(heading, STEP_S)
+        trials.append({"fly": fly, "size": signals[0], "sides": signals[1:], "velocity": velocity})
     return trials
 
 
@@ -65,7 +65,7 @@ def arms(x, v, dt):
 
     x: (units, steps); v: (steps,) rad/s. Returns: (units, 2), slopes on max(v, 0) and on max(-v, 0).
     """
-    up, down = (filtered(np.maximum(s * v, 0)[None], dt, FILTER)[0] for s in (1, -1))
+    up, down = (filtered(np.maximum(s * v, 0)[None], dt, FILTER_S)[0] for s in (1, -1))
     terms = np.stack([np.ones(len(v)), up, down], 1)
     return np.linalg.lstsq(terms, (x / x.mean(1, keepdims=True)).T, rcond=None)[0][1:].T
 
@@ -81,7 +81,7 @@ def both_arms(trials, null="recording"):
         velocity = [
             np.resize(v, len(t["velocity"])) for v, t in zip(velocity[-1:] + velocity[:-1], trials, strict=True)
         ]
-    slopes = [arms(t["sides"], v, STEP) for t, v in zip(trials, velocity, strict=True)]
+    slopes = [arms(t["sides"], v, STEP_S) for t, v in zip(trials, velocity, strict=True)]
     each = np.array([np.mean([s for s, t in zip(slopes, trials, strict=True) if t["fly"] == f], 0) for f in flies])
     left = each[:, 0].mean(0)  # (2,), slopes of the left ones
     order = [0, 1] if left[0] > left[1] else [1, 0]
@@ -92,7 +92,7 @@ def both_arms(trials, null="recording"):
 def curve(x, v):
     """Mean of x, relative to its mean, by filtered velocity. x, v: (samples,). Returns: (bins,), NaN in empty ones."""
     where = np.digitize(v, SPEEDS) - 1
-    of = lambda some: float(x[some].mean() / x.mean()) if some.sum() >= FEWEST else np.nan  # noqa: E731
+    of = lambda some: float(x[some].mean() / x.mean()) if some.sum() >= MIN_SAMPLES else np.nan  # noqa: E731
     return [of(where == k) for k in range(len(SPEEDS) - 1)]
 
 
@@ -100,10 +100,10 @@ def curves(trials):
     """P-EN1's tuning to velocity, fly by fly. Returns: {"left", "right": (flies, bins)}."""
     found = {"left": [], "right": []}
     for fly in np.unique([t["fly"] for t in trials]):
-        its = [t for t in trials if t["fly"] == fly]
-        v = np.concatenate([filtered(t["velocity"][None], STEP, FILTER)[0] for t in its])
+        own_trials = [t for t in trials if t["fly"] == fly]
+        v = np.concatenate([filtered(t["velocity"][None], STEP_S, FILTER_S)[0] for t in own_trials])
         for k, side in enumerate(found):
-            x = np.concatenate([t["sides"][k] / t["sides"][k].mean() for t in its])
+            x = np.concatenate([t["sides"][k] / t["sides"][k].mean() for t in own_trials])
             found[side].append(curve(x, v))
     return found
 
@@ -116,8 +116,8 @@ def arms_of_units(nets, rec):
     """
     found, drawn = {"preferred": [], "other": []}, {"left": [], "right": []}
     v = rec.velocity[..., 0].astype(float)
-    up, down = (filtered(np.maximum(s * v, 0), rec.dt, FILTER)[rec.valid] for s in (1, -1))
-    terms, slow = np.stack([np.ones(len(up)), up, down], 1), filtered(v, rec.dt, FILTER)[rec.valid]
+    up, down = (filtered(np.maximum(s * v, 0), rec.dt, FILTER_S)[rec.valid] for s in (1, -1))
+    terms, slow = np.stack([np.ones(len(up)), up, down], 1), filtered(v, rec.dt, FILTER_S)[rec.valid]
     for net in nets:
         rates = predict(net, rec)[..., net.n :][rec.valid]
         active = rates.mean(0) > 0.01

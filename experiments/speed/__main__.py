@@ -50,7 +50,7 @@ def parts(units, window, batch, replicas):
 
 def update(follow, windows, optimiser):
     """One of train.py's updates."""
-    _, gradients = follow(windows.draw(), 0.1, 0.003, look=False)
+    _, gradients = follow(windows.draw(), 0.1, 0.003, log=False)
     optimiser.step(gradients)
 
 
@@ -68,13 +68,13 @@ def floor(units, window, batch, replicas):
 
 def own(units, window, batch, replicas, warmup):
     """The products that an update makes, half of the units being recorded: shapes and numbers likewise."""
-    n, held, steps = units // 2, warmup + 1, warmup + window
+    n, clamped_steps, steps = units // 2, warmup + 1, warmup + window
     return [
-        (batch, units, units, 2 * (steps - held) * replicas),  # each step, and each back
+        (batch, units, units, 2 * (steps - clamped_steps) * replicas),  # each step, and each back
         (units, steps * batch, units, replicas),  # the weights' gradient
         (window * batch, n, n, replicas), (n, window * batch, n, replicas),  # the penalty
-        (held * batch, n, units, replicas), (held * batch, n, n, 2 * replicas),  # the warm-up
-        (batch, n, n, 2 * held * replicas),
+        (clamped_steps * batch, n, units, replicas), (clamped_steps * batch, n, n, 2 * replicas),  # the warm-up
+        (batch, n, n, 2 * clamped_steps * replicas),
     ]  # fmt: skip
 
 
@@ -90,7 +90,7 @@ def products(shapes):
     return run
 
 
-def timed(functions, seconds=3.0):
+def measure_seconds(functions, seconds=3.0):
     """Run functions in turn until the time is up. Returns: for each the shortest time of one call, ms."""
     best = dict.fromkeys(functions, np.inf)
     ends = time.perf_counter() + seconds
@@ -120,7 +120,7 @@ def compared(sizes, threads=1, rival=True, seconds=3.0):
     functions["update"] = lambda: update(follow, windows, optimiser)
     if rival:
         functions["autograd"] = lambda: autograd_update(model, windows, optimiser)
-    return {"threads": threads} | sizes | timed(functions, seconds) | {"memory": memory}
+    return {"threads": threads} | sizes | measure_seconds(functions, seconds) | {"memory": memory}
 
 
 def simulated(neurons, trials=100, steps=1000):

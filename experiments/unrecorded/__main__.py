@@ -115,13 +115,14 @@ def less(path, every):
     else:
         del data["true_orders"]  # of all compass neurons
         n, size = data["rates"].shape[-1], len(data["true_b"])
-        seen = np.arange(0, n, every)
-        order = np.concatenate([seen, np.setdiff1d(np.arange(size), seen)])
+        recorded = np.arange(0, n, every)
+        order = np.concatenate([recorded, np.setdiff1d(np.arange(size), recorded)])
         rates = np.concatenate([data["rates"], data["hidden_rates"]], -1)[..., order]
-        data |= {"rates": rates[..., : len(seen)], "hidden_rates": rates[..., len(seen) :],
+        data |= {"rates": rates[..., : len(recorded)], "hidden_rates": rates[..., len(recorded) :],
                  "true_W": data["true_W"][np.ix_(order, order)], "true_W_in": data["true_W_in"][:, order],
-                 "true_b": data["true_b"][order], "true_gate": data["true_gate"][:, seen][:, :, seen]}  # fmt: skip
-        options[STANDING] = ["--response-units", n - len(seen)]
+                 "true_b": data["true_b"][order],
+                 "true_gate": data["true_gate"][:, recorded][:, :, recorded]}  # fmt: skip
+        options[STANDING] = ["--response-units", n - len(recorded)]
     out = path.with_name(f"less-{path.name}")
     np.savez(out, **data)
     return out, options

@@ -11,13 +11,18 @@ import numpy as np
 from nsi import response
 from nsi.estimation.signals import Copies, leading_directions, settled, state_of
 
-GUESS, REFINED = (10, 20), (30, 28)  # trials and neurons that are looked at first, from every start, and last
-STEPS = 1500  # of a trial that are looked at
-ITERATIONS, HALVINGS, EVERY = 7, 3, 2  # of Gauss-Newton and of a step at most; steps of a trial, of which one is taken
+FIRST_SIZE = 10, 20  # trials and neurons of the first fits, from every start
+LAST_SIZE = 30, 28  # of the last fit
+MAX_STEPS = 1500  # of a trial that are used
+ITERATIONS = 7  # of Gauss-Newton, at most
+HALVINGS = 3  # of one of its steps, at most
+STEP_STRIDE = 2  # steps of a trial, of which one is used
 DIRECTIONS = 16  # of the recorded states in which the copies' signals are regressed on
 SATURATION_EVIDENCE = 10.0  # log likelihood gained, from which on the drive is taken to level off
-ENOUGH = 2e-5  # relative improvement of the residual below which the fit has converged
-STEP = 0.02  # of the numerical derivatives: by the width, relative, and by the saturation, over the velocity's variance
+CONVERGED = 2e-5  # relative improvement of the residual below which the fit has converged
+DERIVATIVE_STEP = (
+    0.02  # of numerical derivatives: of the width, relative; of the saturation, over the velocity's variance
+)
 
 
 class Problem:
@@ -28,14 +33,14 @@ class Problem:
         size: trials and neurons to look at, at most; noise: (trials, steps, k), further regressors."""
         trials, neurons = size
         some = slice(None, None, max(1, len(u) // trials))
-        self.u, self.v = u[some, :STEPS], v[some, :STEPS]
-        currents, used = currents[some, :STEPS], used[some, :STEPS]
+        self.u, self.v = u[some, :MAX_STEPS], v[some, :MAX_STEPS]
+        currents, used = currents[some, :MAX_STEPS], used[some, :MAX_STEPS]
         self.alpha, self.geometry, self.places = alpha, geometry, places
         self.variance = max(float(v.var()), 1e-18)
         self.first = settled(alpha, self.u.shape[1])
-        later = slice(self.first, None, EVERY)
+        later = slice(self.first, None, STEP_STRIDE)
         self.directions = leading_directions(self.u, np.ones(self.u.shape[:2], bool), DIRECTIONS)
-        known = [self.u, np.ones_like(self.u[..., :1])] + ([] if noise is None else [noise[some, :STEPS]])
+        known = [self.u, np.ones_like(self.u[..., :1])] + ([] if noise is None else [noise[some, :MAX_STEPS]])
         plain = np.concatenate([a[:, later] for a in known], -1)
         used, currents, plain = (a.reshape(-1, a.shape[-1]) for a in (used[:, later], currents[:, later], plain))
         enough = np.flatnonzero(used.sum(0) >= 4 * (plain.shape[-1] + 3 * DIRECTIONS))
@@ -53,12 +58,12 @@ class Problem:
         saturation, filtered. Returns: signals (samples, columns), and a list of derivatives of the same shape.
         """
         kernel = copies.kernel(self.geometry, self.places)
-        wider = copies._replace(width=copies.width * (1 + STEP)).kernel(self.geometry, self.places)
-        received, change = self.u @ kernel, self.u @ (wider - kernel) / np.float32(STEP)
+        wider = copies._replace(width=copies.width * (1 + DERIVATIVE_STEP)).kernel(self.geometry, self.places)
+        received, change = self.u @ kernel, self.u @ (wider - kernel) / np.float32(DERIVATIVE_STEP)
         values, slopes = [], [[] for _ in range(derivatives)]
-        further = copies._replace(saturation=copies.saturation + STEP / self.variance)
+        further = copies._replace(saturation=copies.saturation + DERIVATIVE_STEP / self.variance)
         driving = copies.saturated(self.v)
-        bend = (further.saturated(self.v) - driving) / np.float32(STEP)
+        bend = (further.saturated(self.v) - driving) / np.float32(DERIVATIVE_STEP)
         for d in range(self.v.shape[-1]):
             v, bent = driving[..., d : d + 1], bend[..., d : d + 1]
             for sign in (1, -1):
@@ -77,7 +82,7 @@ class Problem:
         return np.concatenate(values, -1), [np.concatenate(s, -1) for s in slopes if s]
 
     def _filter(self, a):
-        late = state_of((a @ self.directions).astype(np.float32), self.alpha)[:, self.first :: EVERY]
+        late = state_of((a @ self.directions).astype(np.float32), self.alpha)[:, self.first :: STEP_STRIDE]
         return late.reshape(-1, late.shape[-1]).astype(np.float64)
 
     def residual(self, copies):
@@ -108,8 +113,8 @@ class Problem:
     def _solutions(self, values):
         """Each neuron's regression on [u, 1] and the copies' signals z, by the sums alone. Yields: its data; z; the map
         from [u, 1] to z; the weights of z; the inverse of z's sums after [u, 1]; the sum of squares that is left."""
-        for its in self.data:
-            at, x, y, inverse, plain = its
+        for problem_data in self.data:
+            at, x, y, inverse, plain = problem_data
             z = values[at]
             xz = x.T @ z
             across = inverse @ xz
@@ -119,7 +124,7 @@ class Problem:
             right = z.T @ y - xz.T @ plain
             weights = reduced @ right
             left = y @ y - (x.T @ y) @ plain - right @ weights
-            yield its, z, across, weights, reduced, float(left)
+            yield problem_data, z, across, weights, reduced, float(left)
 
 
 def starts(u, v, geometry, places, centres=None):
@@ -142,10 +147,10 @@ def fit_copies(u, v, currents, used, alpha, geometry, places, noise, centres=Non
     if not v.any() or (centres is not None and not centres.any()):
         return None
     problem = lambda size: Problem(u, v, currents, used, alpha, geometry, places, size, noise)  # noqa: E731
-    first = problem(GUESS)
+    first = problem(FIRST_SIZE)
     if len(first.data) < 2:
         return None
-    last = problem(REFINED)
+    last = problem(LAST_SIZE)
     if near is not None:
         return descend(last, near, 5 if near.saturation else 4)[0]
     each = list(starts(first.u, first.v, geometry, places, centres))
@@ -171,7 +176,7 @@ def descend(problem, copies, count=4):
         else:
             break
         gained, value, copies = 1 - after / value, after, moved
-        if gained < ENOUGH:
+        if gained < CONVERGED:
             break
     return copies, value
 

@@ -27,15 +27,20 @@ from nsi.network import Network
 from nsi.response import slope as slope_of
 
 NOISE_SD_ABOVE = 5.0  # predicted currents must be so many s.d. of the noise above the threshold for a sample to count
-FIRST_EVERY = 4  # steps, of which the first fit takes one
+FIRST_STRIDE = 4  # steps, of which the first fit takes one
 FIRST_RATES = 0.15, 0.96  # scaled rates that the first fit takes
 NOISE_ITERATIONS = 2  # of finding the innovations
-RESCALINGS, SAME_SCALE = 2, 1e-3  # fits anew with another scale, and relative difference below which none is needed
-STRUCTURE_LAGS, MISFIT = range(5, 20, 2), 0.02  # steps; mean autocorrelation from which on a description does not fit
+RESCALINGS = 2  # further fits with another scale, at most
+SAME_SCALE = 1e-3  # relative difference of scales below which no further fit is needed
+STRUCTURE_LAGS = range(5, 20, 2)  # steps
+MISFIT = 0.02  # mean autocorrelation from which on a description does not fit
 PRODUCT_TRIALS = 30  # on which it is found whether products of the velocity matter
 ALPHA_TRIALS = 20  # that alpha is refined on, at most
-COARSE_ALPHAS, ALPHA_SPACINGS, ALPHA_STEPS = (0.1, 0.2, 0.35, 0.6, 1.0), (0.05, 0.02), 6
-SCALE_NEURONS, SCALE_EVERY = 8, 3  # neurons, and steps, that the scale is chosen on
+COARSE_ALPHAS = 0.1, 0.2, 0.35, 0.6, 1.0
+ALPHA_SPACINGS = 0.05, 0.02
+ALPHA_STEPS = 6
+SCALE_NEURONS = 8  # that the scale is chosen on
+SCALE_STRIDE = 3  # steps, of which one is used for it
 PROJECTION_SAMPLES, PROJECTION_RIDGE = (
     30_000,
     1e-2,
@@ -176,7 +181,7 @@ class Fit:
             samples, weights = self._select(signals, *parts)
             shape = (*signals.x.shape[:2], samples.used.shape[1])
             e, used = samples.residuals(weights).reshape(shape), samples.used.reshape(shape)
-            between = slice(FIRST_EVERY // 2, None, FIRST_EVERY)  # steps that the first fit has not seen
+            between = slice(FIRST_STRIDE // 2, None, FIRST_STRIDE)  # steps that the first fit does not use
             fits[products] = e[:, between], used[:, between], 0
         likelihoods = compare_residuals(fits)
         return surely_better(likelihoods[True], likelihoods[False])
@@ -184,7 +189,7 @@ class Fit:
     def _select(self, signals, currents, known, usable, rates):
         """Samples by the current that a first fit predicts, on every few steps and samples by their rate. Sets
         self.samples. Returns: Samples, the first fit's weights."""
-        thin = lambda a: a[:, ::FIRST_EVERY]  # noqa: E731
+        thin = lambda a: a[:, ::FIRST_STRIDE]  # noqa: E731
         start = regression.select(*map(thin, (signals.x, currents, known, usable, rates)), *FIRST_RATES)
         weights, noise = _ordinary(start)
         predicted = signals.x @ weights.astype(np.float32) + known
@@ -201,7 +206,7 @@ class Fit:
             flat = extended.x.reshape(-1, extended.x.shape[-1])
             samples = samples._replace(x=flat)
             if left:
-                thin = slice(None, None, FIRST_EVERY)
+                thin = slice(None, None, FIRST_STRIDE)
                 weights, _ = _ordinary(samples._replace(x=flat[thin], used=samples.used[thin], y=samples.y[thin]))
         self.samples = samples
         return extended
@@ -276,7 +281,7 @@ class Fit:
         asked = list(self.sums.xx)[:: max(1, len(self.sums.xx) // SCALE_NEURONS)]
         data, highest = {}, 0.0
         for j in asked:
-            at = np.flatnonzero(self.samples.used[:, j])[::SCALE_EVERY]
+            at = np.flatnonzero(self.samples.used[:, j])[::SCALE_STRIDE]
             x, r = self.samples.x[at].astype(np.float64), rates[at, j].astype(np.float64)
             data[j] = (
                 at // (len(rates) // trials),
@@ -333,9 +338,9 @@ def estimate_clean(rec, alpha, geometry, calibrated=True, seed=0, orders=False):
     """The estimate of a recording without measurement noise, of a circuit with a geometry. Arguments and Returns: as
     observations.estimate."""
     places = find_places(rec, geometry)
-    given = alpha or (rec.dt / rec.tau if rec.tau else None)
-    kinetics = choose_kinetics(rec, given)
-    if given is None:
+    alpha_given = alpha or (rec.dt / rec.tau if rec.tau else None)
+    kinetics = choose_kinetics(rec, alpha_given)
+    if alpha_given is None:
         kinetics = refine_alpha(rec, kinetics, geometry, places)
     fit = Fit(rec, kinetics, geometry, places)
     for _ in range(RESCALINGS):
@@ -345,7 +350,7 @@ def estimate_clean(rec, alpha, geometry, calibrated=True, seed=0, orders=False):
         fit = Fit(rec, kinetics._replace(response=kinetics.response._replace(scale=scale)), geometry, places)
     plain = fit.unbiased()
     best = fit.best(plain.variance)
-    found, more = assemble(fit, plain, best, given is not None), None
+    found, more = assemble(fit, plain, best, alpha_given is not None), None
     if orders:
         extended = extend(fit)
         found.set(**read_orders(extended, best))

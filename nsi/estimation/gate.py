@@ -12,37 +12,42 @@ import numpy as np
 from nsi.estimation.signals import leading_directions, settled, state_of
 
 PERMUTATIONS = 39
-FOUND, ABSENT = 0.025, 0.2  # p values up to which a gate is found, and from which on none is
-TRIALS, NEURONS, EVERY, SAMPLES = 24, 12, 3, 100  # looked at, at most; steps; samples more than regressors, at least
-DIRECTIONS, PATH_DIRECTIONS = 6, 20  # of the states, that the velocity multiplies, and of the path
-FEWEST_TRIALS = 8  # of a recording with fewer, trials are shifted in time as well
-RATES = 0.15, 0.96  # of scaled rates, between which samples are taken
+MAX_P_FOUND = 0.025  # up to which a gate is found
+MIN_P_ABSENT = 0.2  # from which on there is none
+MAX_TRIALS = 24
+MAX_NEURONS = 12
+STEP_STRIDE = 3  # steps, of which one is used
+MIN_EXTRA_SAMPLES = 100  # more than regressors
+DIRECTIONS = 6  # of the states, that the velocity multiplies
+PATH_DIRECTIONS = 20  # of the hidden path
+MIN_TRIALS = 8  # of a recording with fewer, trials are shifted in time as well
+RATE_RANGE = 0.15, 0.96  # of scaled rates, between which samples are taken
 
 
 def gate_test(rec, alpha, chosen, seed=0):
     """The verdict and its p value. rec: Recording; alpha: dt / tau; chosen: response.Response.
 
     Returns: "found", "not found" or "cannot tell"; p."""
-    rec = rec.trials(slice(None, None, max(1, len(rec.rates) // TRIALS)))
+    rec = rec.trials(slice(None, None, max(1, len(rec.rates) // MAX_TRIALS)))
     if not rec.velocity.any():
         return "cannot tell", 1.0
     rates = np.float32(chosen.scale) * rec.rates
     u, first = state_of(rates, alpha), settled(alpha, rates.shape[1])
     directions = leading_directions(u, rec.valid, PATH_DIRECTIONS)
-    later = slice(first, None, EVERY)
+    later = slice(first, None, STEP_STRIDE)
     path = np.concatenate([u, state_of(u @ directions, alpha), np.ones_like(u[..., :1])], -1)[:, later]
     z, n = u @ directions[:, :DIRECTIONS], rates.shape[-1]
     known = 0.0 if rec.stimulus is None else rec.stimulus[:, later]
     r = rates[:, later]
     top = np.quantile(r[rec.valid[:, later]], 0.999)
-    used = (r > RATES[0] * top) & (r < RATES[1] * max(top, 1.0 if chosen.name == "tanh" else top))
+    used = (r > RATE_RANGE[0] * top) & (r < RATE_RANGE[1] * max(top, 1.0 if chosen.name == "tanh" else top))
     used &= (r > 0) & rec.valid[:, later][..., None]
     y, path = chosen.current(r) - known, path.reshape(-1, path.shape[-1])
     flat, y = used.reshape(-1, n), y.reshape(-1, n)
     columns = 2 * DIRECTIONS * rec.velocity.shape[-1]
-    enough = np.flatnonzero(flat.sum(0) > path.shape[1] + columns + SAMPLES)
+    enough = np.flatnonzero(flat.sum(0) > path.shape[1] + columns + MIN_EXTRA_SAMPLES)
     data = []
-    for j in enough[:: max(1, len(enough) // NEURONS)]:
+    for j in enough[:: max(1, len(enough) // MAX_NEURONS)]:
         at = np.flatnonzero(flat[:, j])
         basis = np.linalg.qr(path[at].astype(np.float64))[0]
         target = y[at, j].astype(np.float64)
@@ -72,12 +77,12 @@ def gate_test(rec, alpha, chosen, seed=0):
         shift = rng.integers(1, trials) if trials > 1 else 0
         order = (np.arange(trials) + shift) % trials if rng.random() < 0.5 else _derangement(rng, trials)
         velocity = rec.velocity[order]
-        if trials < FEWEST_TRIALS:
+        if trials < MIN_TRIALS:
             steps = velocity.shape[1]
             velocity = np.roll(velocity, rng.integers(steps // 5, max(steps // 5 + 1, 4 * steps // 5)), 1)
         null.append(statistic(velocity))
     p = (1 + np.sum(np.array(null) >= true)) / (1 + len(null))
-    return "found" if p <= FOUND else "not found" if p >= ABSENT else "cannot tell", float(p)
+    return "found" if p <= MAX_P_FOUND else "not found" if p >= MIN_P_ABSENT else "cannot tell", float(p)
 
 
 def _derangement(rng, count):

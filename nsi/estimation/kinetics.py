@@ -13,12 +13,15 @@ import numpy as np
 from nsi import response
 from nsi.estimation.signals import hidden_signals, leading_directions, multiplied_signals, state_of
 
-TRIALS, NEURONS, SAMPLES = 40, 8, 12_000  # looked at, at most; samples of all trials
-RATES = 0.2, 0.97  # of the highest rate (its 99.9th percentile), between which samples are taken
+MAX_TRIALS = 40
+MAX_NEURONS = 8
+MAX_SAMPLES = 12_000  # of all trials
+RATE_RANGE = 0.2, 0.97  # of the highest rate (its 99.9th percentile), between which samples are taken
 ALPHAS = 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.6, 0.8, 1.0
-FINEST, NEAR_ONE = 1e-3, 0.03  # relative spacing of scales looked at last; so near to 1 a first guess counts as 1
+MIN_SCALE_SPACING = 1e-3  # relative spacing of the last scales tried
+NEAR_ONE = 0.03  # a first guess so near to 1 counts as 1
 SCALES = np.linspace(0.5, 0.998, 9)  # of the rates, times the highest
-SURE = 3.0  # standard errors over trials by which one candidate must be better than another to be chosen over it
+MIN_LEAD_SE = 3.0  # standard errors over trials by which one candidate must be better than another to be chosen over it
 
 
 class Kinetics(NamedTuple):
@@ -35,10 +38,10 @@ class Likelihood:
     """Log likelihoods of a recording's rates, by trial, under candidates."""
 
     def __init__(self, rec):
-        trials = slice(None, None, max(1, -(-len(rec.rates) // TRIALS)))
+        trials = slice(None, None, max(1, -(-len(rec.rates) // MAX_TRIALS)))
         rec = rec.trials(trials)
         self.rec, self.n = rec, rec.rates.shape[-1]
-        self.every = max(1, round(rec.valid.sum() / SAMPLES))
+        self.every = max(1, round(rec.valid.sum() / MAX_SAMPLES))
         self.top = float(np.quantile(rec.rates[rec.valid], 0.999))
         self.by_candidate = {}
 
@@ -77,7 +80,7 @@ class Likelihood:
     def used(self, first):
         """Samples (trials, steps, n) bool that all candidates share: rates neither low nor near the highest."""
         rates, valid = self.rec.rates[:, first :: self.every], self.rec.valid[:, first :: self.every]
-        return (rates > RATES[0] * self.top) & (rates < RATES[1] * self.top) & valid[..., None]
+        return (rates > RATE_RANGE[0] * self.top) & (rates < RATE_RANGE[1] * self.top) & valid[..., None]
 
     def _all(self, alpha, mechanism, responses):
         signals = self.signals(alpha, mechanism)
@@ -87,7 +90,7 @@ class Likelihood:
         trials, q = len(x), x.shape[-1]
         enough = np.flatnonzero(used.sum((0, 1)) >= 2 * q)
         total = np.zeros((len(responses), trials))
-        for j in enough[:: max(1, len(enough) // NEURONS)]:
+        for j in enough[:: max(1, len(enough) // MAX_NEURONS)]:
             at = used[..., j]
             trial, rates = np.nonzero(at)[0], r[..., j][at].astype(np.float64)
             if j not in self._factors:
@@ -115,11 +118,11 @@ class Likelihood:
 
 
 def surely_better(a, b):
-    """Whether log likelihoods by trial a are larger than b by SURE standard errors."""
+    """Whether log likelihoods by trial a are larger than b by MIN_LEAD_SE standard errors."""
     difference = a - b
     if len(difference) < 3:
         return False
-    return difference.mean() > SURE * difference.std(ddof=1) / np.sqrt(len(difference))
+    return difference.mean() > MIN_LEAD_SE * difference.std(ddof=1) / np.sqrt(len(difference))
 
 
 MECHANISMS = "hidden neurons", "multiplied connections"
@@ -155,7 +158,7 @@ def _finest_scale(likelihood, alpha, mechanism):
     (_, _, chosen), _ = likelihood.best(alpha=alpha, mechanism=mechanism, response="tanh")
     width, best, highest = (SCALES[1] - SCALES[0]) / likelihood.top, chosen.scale, likelihood.rec.rates.max()
     tried = lambda scale: chosen._replace(scale=float(scale))  # noqa: E731
-    while width > FINEST * best:
+    while width > MIN_SCALE_SPACING * best:
         width /= 2
         near = [s for s in (best - width, best + width) if s * highest < 1.05]
         likelihood.evaluate(alpha, mechanism, [tried(s) for s in near])

@@ -109,7 +109,7 @@ class Observed(Fit):
         self.signals = signals._replace(x=np.ascontiguousarray(signals.x[:, ::thin]))
         flat = lambda a: np.ascontiguousarray(a.reshape(-1, a.shape[-1]))  # noqa: E731
         trials, steps = weight.shape[:2]
-        pieces = max(1, -(-regression.CLUSTERS // trials))
+        pieces = max(1, -(-regression.MIN_CLUSTERS // trials))
         starts = np.arange(trials)[:, None] * steps + np.arange(pieces) * steps // pieces
         self.weight = flat(weight)
         self.samples = regression.Samples(flat(self.signals.x), self.weight > 0, flat(target), starts.ravel())

@@ -58,7 +58,7 @@ def maps(fit, measure, kernels=None):
         own, driving = fit.copies.kernel(fit.geometry, fit.places), fit.copies.saturated(grid)
         kernels = iter([own] * len(fit.signals.blocks) if kernels is None else kernels)
     for block in fit.signals.blocks:
-        seen = states if block.directions is None else states @ block.directions
+        projected = states if block.directions is None else states @ block.directions
         powers = powers_of(block, d)
         if block.name == "copies":
             component, sign = block.component
@@ -72,7 +72,7 @@ def maps(fit, measure, kernels=None):
         elif powers is not None:
             value = expansion.monomials(grid, np.array([powers]))[:, 0]
             value = value / np.prod(sd**powers) if block.name.startswith("order") else value
-            found[:, :, block.columns] = (measure.fit @ value)[:, None, None] * (measure.onto @ seen)
+            found[:, :, block.columns] = (measure.fit @ value)[:, None, None] * (measure.onto @ projected)
     found[0, :, -1] = measure.onto.sum(1)
     return list(found)
 

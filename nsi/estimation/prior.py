@@ -31,7 +31,8 @@ CONSTANT_SD = 0.3  # prior s.d. of the threshold b, in units of the current: wid
 EVIDENCE_NEURONS = 12  # that the scale of deviations is chosen on
 ROUNDS = 2  # of choosing profiles and deviations in turn
 SMOOTHNESSES = 0.55, 0.8, 1.2, 1.8, 3.0, 5.0  # periods around the attractor, from which the best is sought
-SMALLEST, LARGEST = np.log(1e-5), np.log(30.0)  # bounds of the scales' logarithms; the smallest counts as 0
+MIN_LOG_SCALE = np.log(1e-5)  # counts as 0
+MAX_LOG_SCALE = np.log(30.0)
 
 
 class Scales(NamedTuple):
@@ -86,7 +87,7 @@ class Model:
 
     def deviation_sd(self, logs, j):
         """Prior s.d. of the deviations of neuron j's weights. logs: (groups,). Returns: (q,)."""
-        sd = np.where(logs > SMALLEST + 1e-6, np.exp(logs), 0.0)
+        sd = np.where(logs > MIN_LOG_SCALE + 1e-6, np.exp(logs), 0.0)
         sd = np.append(sd, CONSTANT_SD)[self.of_weight]
         return sd if self.free is None else sd * self.free[:, j]
 
@@ -158,7 +159,7 @@ class Evidence:
             by_smooth = np.bincount(model.owner, each * model.frequency**2, groups) * np.exp(-2 * logs[groups:])
             return np.log(np.diag(L)).sum() - z @ z / 2, -np.concatenate([by_size, by_smooth])
 
-        bounds = [(SMALLEST, LARGEST)] * groups + [(np.log(0.5), np.log(30.0))] * groups
+        bounds = [(MIN_LOG_SCALE, MAX_LOG_SCALE)] * groups + [(np.log(0.5), np.log(30.0))] * groups
         logs = np.concatenate([sizes, smooth])
         if several:
             logs = self._screen(lambda logs: negative(logs)[0], logs)
@@ -175,7 +176,7 @@ class Evidence:
                 tried = logs.copy()
                 tried[groups + g] = np.log(kappa)
                 tried[g] += 0.5 * (np.exp(-2 * tried[groups + g]) - np.exp(-2 * logs[groups + g]))
-                tried[g] = min(tried[g], LARGEST)
+                tried[g] = min(tried[g], MAX_LOG_SCALE)
                 value = negative(tried)
                 if value < least:
                     least, logs = value, tried
@@ -190,7 +191,8 @@ class Evidence:
     def maximise(self, start=None, rounds=ROUNDS):
         """Choose all scales. start: Scales or None. Returns: logs of deviations, sizes and smoothnesses, evidence."""
         groups = self.model.groups
-        of = lambda found, usual: np.log([max(found.get(g, usual), 1e-12) for g in groups]).clip(SMALLEST, LARGEST)  # noqa: E731
+        bounds = MIN_LOG_SCALE, MAX_LOG_SCALE
+        of = lambda found, usual: np.log([max(found.get(g, usual), 1e-12) for g in groups]).clip(*bounds)  # noqa: E731
         logs = of(start.deviation if start else {}, 0.01)
         sizes, smooth = of(start.size if start else {}, 0.3), of(start.smoothness if start else {}, 3.0)
         asked = self.neurons[:: max(1, len(self.neurons) // EVIDENCE_NEURONS)]
@@ -203,7 +205,7 @@ class Evidence:
                 value, gradient = self.of_deviations(logs, mean, asked)
                 return -value, -gradient
 
-            best = minimize(negative, logs, jac=True, method="L-BFGS-B", bounds=[(SMALLEST, LARGEST)] * len(logs),
+            best = minimize(negative, logs, jac=True, method="L-BFGS-B", bounds=[bounds] * len(logs),
                             options={"maxiter": 25})  # fmt: skip
             logs = best.x
             H, h, value = self.of_profiles(logs)
@@ -225,11 +227,11 @@ class Evidence:
             A = np.eye(model.q) + s[:, None] * self.G[j] * s
             inverse = np.linalg.inv(A)
             weights[:, j] = about + s * (inverse @ (s * (self.t[j] - self.G[j] @ about)))
-            for L, its in zip(maps, variance, strict=True):
+            for L, of_map in zip(maps, variance, strict=True):
                 own = (L * s) @ inverse * s  # (m, q)
                 passed = (L - own @ self.G[j]) @ self.maps[j]  # what of the profile's error is left
-                its[:, j] = np.einsum("mq,mq->m", own, L) + np.einsum("mk,mk->m", passed @ covariance, passed)
-        exact = lambda logs: np.where(logs > SMALLEST + 1e-6, np.exp(logs), 0.0).tolist()  # noqa: E731
+                of_map[:, j] = np.einsum("mq,mq->m", own, L) + np.einsum("mk,mk->m", passed @ covariance, passed)
+        exact = lambda logs: np.where(logs > MIN_LOG_SCALE + 1e-6, np.exp(logs), 0.0).tolist()  # noqa: E731
         named = lambda values: dict(zip(model.groups, values, strict=True))  # noqa: E731
         scales = Scales(named(exact(sizes)), named(np.exp(smooth).tolist()), named(exact(logs)))
         rms = [np.sqrt(np.mean(profile[model.of_weight == k] ** 2)) for k in range(len(model.groups))]

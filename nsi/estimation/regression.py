@@ -17,7 +17,7 @@ from scipy.linalg.blas import dsyrk
 from scipy.linalg.lapack import dpotri
 
 SAMPLES_PER_REGRESSOR = 2  # that a neuron needs, else nothing is said of its incoming weights
-CLUSTERS = 20  # at least; fewer trials are cut
+MIN_CLUSTERS = 20  # at least; fewer trials are cut
 RIDGE = 1e-9  # of the mean eigenvalue, so that directions without samples have a vast, finite variance
 
 
@@ -62,7 +62,7 @@ def select(x, currents, known, usable, predicted, low, high):
     the stimulus and the current that a first fit predicts; usable: the same, bool, whether the rate shows a current at
     all; low, high: of the predicted current. Returns: Samples."""
     trials, steps, _ = x.shape
-    pieces = max(1, -(-CLUSTERS // trials))
+    pieces = max(1, -(-MIN_CLUSTERS // trials))
     starts = np.arange(trials)[:, None] * steps + np.arange(pieces) * steps // pieces
     flat = lambda a: a.reshape(-1, a.shape[-1])  # noqa: E731
     used = flat(usable & (predicted > low) & (predicted < high))

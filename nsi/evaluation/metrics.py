@@ -47,7 +47,7 @@ def of_network(trained, net, hidden, data, settings):
     result["heading_error"], differences = prediction.heading_scores(net, held_out, geometry, places, gain)
     result["heading_error_difference"] = differences
     last = result["heading_error"]["5"]
-    result["heading_error_5s"] = last["error"] if last["samples"] >= prediction.FEWEST else None
+    result["heading_error_5s"] = last["error"] if last["samples"] >= prediction.MIN_SAMPLES else None
     result["turning"] = turning
     result["decoding_error"] = None if rec.heading is None else decoding_error(rec, geometry, places)
     if trained.W_in[:, trained.n :].any():

@@ -5,8 +5,8 @@ from scipy.special import stdtrit
 
 from nsi.network import predict
 
-AHEAD = 0.25, 0.5, 1.0, 2.0, 5.0  # s
-FEWEST = 20  # samples that a mean error is worth
+HORIZONS_S = 0.25, 0.5, 1.0, 2.0, 5.0  # s
+MIN_SAMPLES = 20  # samples that a mean error is worth
 MIN_TRIALS = 3  # held-out trials that an interval over trials is worth
 
 
@@ -24,7 +24,7 @@ def heading_table(net, rec, geometry, places, gain=1.0, warmup=20):
     """Mean error of the predicted heading by seconds ahead, beside two predictions without a network.
 
     rec: held-out trials; places: (n, D) rad; gain: of the integrator, turning of the activity per velocity, one or D.
-    Returns: {"0.25": {"error", "integrator", "stay": rad, None of fewer than FEWEST samples, "samples": count}, ...}.
+    Returns: {"0.25": {"error", "integrator", "stay": rad, None of fewer than MIN_SAMPLES, "samples": count}, ...}.
     """
     return heading_scores(net, rec, geometry, places, gain, warmup)[0]
 
@@ -35,19 +35,21 @@ def heading_scores(net, rec, geometry, places, gain=1.0, warmup=20):
     Arguments as for `heading_table`. Returns: `heading_table`'s dict, and {"0.25": {"integrator", "stay":
     `interval_over_trials` of the network's error minus that prediction's, "trials": count with samples}, ...}.
     """
-    steps = [max(1, round(seconds / rec.dt)) for seconds in AHEAD]
+    steps = [max(1, round(seconds / rec.dt)) for seconds in HORIZONS_S]
     table, differences = {}, {}
     found = _errors(net, rec, geometry, places, steps, max(1, round(0.5 / rec.dt)), warmup, gain)
-    for seconds, errors in zip(AHEAD, found, strict=True):
+    for seconds, errors in zip(HORIZONS_S, found, strict=True):
         count = int(np.isfinite(errors["network"]).sum())
-        mean = lambda x, count=count: float(np.nanmean(x)) if count >= FEWEST else None  # noqa: E731
+        mean = lambda x, count=count: float(np.nanmean(x)) if count >= MIN_SAMPLES else None  # noqa: E731
         table[f"{seconds:g}"] = {
             "error": mean(errors["network"]), "integrator": mean(errors["integrator"]), "stay": mean(errors["stay"]),
             "samples": count,
         }  # fmt: skip
-        interval = lambda name, e=errors, n=count: interval_over_trials(e["network"] - e[name]) if n >= FEWEST else None  # noqa: E731
-        differences[f"{seconds:g}"] = {
-            "integrator": interval("integrator"), "stay": interval("stay"),
+        intervals = {
+            name: interval_over_trials(errors["network"] - errors[name]) if count >= MIN_SAMPLES else None
+            for name in ("integrator", "stay")
+        }
+        differences[f"{seconds:g}"] = intervals | {
             "trials": int(np.isfinite(errors["network"]).any(0).sum()),
         }  # fmt: skip
     return table, differences

@@ -139,7 +139,7 @@ def enumerated(items):
 def row(table):
     """The row of a table of heading errors that is written out: of 1 s, or the longest shorter time that has samples
     enough. Or None."""
-    enough = [s for s, one in table.items() if one["samples"] >= prediction.FEWEST and float(s) <= 1]
+    enough = [s for s, one in table.items() if one["samples"] >= prediction.MIN_SAMPLES and float(s) <= 1]
     return max(enough, key=float) if enough else None
 
 
@@ -178,7 +178,7 @@ def comparisons(tables, differences):
 
     tables, differences: of metrics.json, one for each replica.
     """
-    horizons = [s for s, one in tables[0].items() if one["samples"] >= prediction.FEWEST]
+    horizons = [s for s, one in tables[0].items() if one["samples"] >= prediction.MIN_SAMPLES]
     trials = min((one[s]["trials"] for one in differences for s in horizons), default=0)
     if not differences or any(one[s][key] is None for one in differences for s in horizons for key in RIVALS):
         yield (
@@ -325,10 +325,10 @@ def trust(rec, metrics):
             "average, apart from an offset of each trial. Predictions are scored against the decoded one."
         )
     kinds = {"coverage": "direct weights", "coverage_total": "total effects", "coverage_gate": "the gate's entries"}
-    held = [f"{with_spread(v, '{:.1%}'.format)} of {what}" for key, what in kinds.items()
+    shares = [f"{with_spread(v, '{:.1%}'.format)} of {what}" for key, what in kinds.items()
             if (v := values_of(metrics, key))]  # fmt: skip
-    if held:
-        yield f"The simulation's truth lies within the 95 % intervals of {enumerated(held)}."
+    if shares:
+        yield f"The simulation's truth lies within the 95 % intervals of {enumerated(shares)}."
     yield (
         "Standard errors take noise to enter the input current, and all neurons that matter to be recorded or among "
         "the hidden units. They do not notice where that fails: W is then what neurons do to each other, directly or "
@@ -352,11 +352,11 @@ def calibration(metrics):
         return
     kinds = {"W": "direct weights", "total": "total effects", "gate": "the gate"}
     factors = [f"{found['factors'][k]:.2f} ({what})" for k, what in kinds.items()]
-    held = [f"{found['coverage'][k]:.0%}" for k in kinds if found["coverage"].get(k) is not None]
+    shares = [f"{found['coverage'][k]:.0%}" for k in kinds if found["coverage"].get(k) is not None]
     yield (
         "The 95 % intervals are calibrated: a recording was simulated from the estimate and estimated again; standard "
         f"errors were multiplied by {enumerated(factors)}, which bring the intervals to hold 95 % of that simulation's "
-        f"truth, where they held {enumerated(held)}."
+        f"truth, where they held {enumerated(shares)}."
     )
 
 

@@ -7,7 +7,7 @@ from nsi.evaluation.weights import unsigned_product
 from nsi.figures.style import FITTED, SIMPLE, TRUE, draw_matrix, draw_standard_errors
 from nsi.geometry import RING
 
-SILENT = 0.005  # mean rate, in the bin where it is highest, below which a unit counts as silent
+SILENT_RATE = 0.005  # mean rate, in the bin where it is highest, below which a unit counts as silent
 
 
 def tuning(panels, rows=3, columns=10, speed=4.0):
@@ -26,7 +26,7 @@ def tuning(panels, rows=3, columns=10, speed=4.0):
             ax.set_axis_on()
             top = np.nanmax(maps[unit])
             image = ax.imshow(maps[unit] / (top or 1), aspect="auto", origin="lower", cmap="viridis", vmin=0, vmax=1)
-            if not top > SILENT:
+            if not top > SILENT_RATE:
                 ax.text(0.5, 0.5, "silent", color="w", fontsize=6, ha="center", va="center", transform=ax.transAxes)
         corner = axes[(rows - 1) * columns]
         corner.set_xlabel("heading\n0 to 360°", fontsize=7, labelpad=1)
@@ -235,7 +235,7 @@ def shifters(fitted, true, correlations, headings, directions):
     """
     figure = plt.figure(figsize=(13, 3.5))
     parts = figure.subfigures(1, 2, width_ratios=[1.1, 1])
-    active = np.nanmax(fitted, (1, 2)) > SILENT
+    active = np.nanmax(fitted, (1, 2)) > SILENT_RATE
     chosen = np.argsort(-correlations)[np.linspace(0, len(correlations) - 1, 8).round().astype(int)]
     axes = parts[0].subplots(2, len(chosen))
     for column, pair in zip(axes.T, chosen, strict=True):

@@ -10,15 +10,16 @@ from nsi.evaluation import tuning
 from nsi.figures.style import FITTED, SIMPLE, TRUE, draw_matrix, draw_standard_errors, set_style
 from nsi.network import predict
 
-SECONDS, STEPS = 8.0, 60  # of a trial that is drawn, at least
-UNITS = 40  # input units drawn
-INTERVAL = 1.96  # standard errors
+MIN_SHOWN_S = 8.0  # s of a trial that is drawn, at least
+MIN_SHOWN_STEPS = 60
+MAX_UNITS = 40  # input units drawn
+NORMAL = 1.96  # standard errors
 MARGINS = {f"figure.subplot.{side}": x for side, x in (
     ("left", 0.07), ("right", 0.97), ("bottom", 0.14), ("top", 0.92), ("wspace", 0.28), ("hspace", 0.12)
 )}  # fmt: skip
 
 
-SEE = {
+CAPTIONS = {
     "recording": "activity of the neurons by their places in one held-out trial, with the heading decoded from it and, "
     "where the file gives one, the heading given, shifted by a constant; below, velocity",
     "prediction": "held-out trials, above recorded, below predicted: up to the line the network is clamped to the "
@@ -50,7 +51,7 @@ def draw(held_out, geometry, places, networks, found, metrics, warmup):
     # a layout that is computed takes as long as all else
     plt.rcParams.update({"figure.constrained_layout.use": False, **MARGINS})
     net, order = networks[0], geometry.order(places)
-    drawn = dict.fromkeys(SEE)
+    drawn = dict.fromkeys(CAPTIONS)
     drawn["recording"] = recording(held_out, geometry, places, order)
     drawn["prediction"] = predicted(held_out, net, geometry, places, order, warmup)
     drawn["error"] = error(metrics["heading_error"])
@@ -60,7 +61,7 @@ def draw(held_out, geometry, places, networks, found, metrics, warmup):
     if len(net.b) > net.n:
         drawn["inputs"] = inputs(net, held_out, geometry, places)
     first = f". Drawn is the first of {len(networks)} replicas" if len(networks) > 1 else ""
-    see = SEE | {name: SEE[name] + first for name in ("prediction", "inputs")}
+    see = CAPTIONS | {name: CAPTIONS[name] + first for name in ("prediction", "inputs")}
     if found is not None and "W_replicas_se" in found:
         see["connectivity"] += ". On the right, the s.d. of each weight over the replicas"
     return [(name, see[name], figure) for name, figure in drawn.items() if figure is not None]
@@ -74,9 +75,9 @@ def recording(rec, geometry, places, order):
     angle = geometry.decode(rec.rates[trial, :steps], places)[:, 0]
     angles = {"decoded": (angle, SIMPLE)}
     if rec.heading is not None:
-        given = rec.heading[trial, :steps, 0]
-        offset = np.angle(np.nansum(np.exp(1j * (angle - given))))
-        angles["given"] = (given + offset, FITTED)
+        heading = rec.heading[trial, :steps, 0]
+        offset = np.angle(np.nansum(np.exp(1j * (angle - heading))))
+        angles["given"] = (heading + offset, FITTED)
     _activity(top, rec.rates[trial, :steps], rec.dt, places, order, angles)
     top.set(xlabel="", ylabel="place (deg)")
     top.legend(loc="upper right", markerscale=3, frameon=True, fontsize=7)
@@ -223,7 +224,7 @@ def inputs(net, rec, geometry, places):
         maps = tuning.tuning_maps(units[:, active], heading, velocity, (10, 18), speed)
     maps = np.nan_to_num(maps)
     chosen = tuning.sort_units(maps)
-    chosen = chosen[np.linspace(0, len(chosen) - 1, min(UNITS, len(chosen))).round().astype(int)]
+    chosen = chosen[np.linspace(0, len(chosen) - 1, min(MAX_UNITS, len(chosen))).round().astype(int)]
     columns = 10
     rows = int(np.ceil(len(chosen) / columns))
     sheet = np.full((rows * 11, columns * 19), np.nan)
@@ -253,7 +254,7 @@ def inputs(net, rec, geometry, places):
 
 def _shown(rec, length):
     """How many steps of a trial of this length are drawn."""
-    return min(length, max(round(SECONDS / rec.dt), STEPS))
+    return min(length, max(round(MIN_SHOWN_S / rec.dt), MIN_SHOWN_STEPS))
 
 
 def _activity(ax, rates, dt, places, order, angles, top=None):
@@ -290,7 +291,7 @@ def _profile(ax, best, centre, se, geometry, places):
         if here.any():
             together = np.sqrt(np.square(np.where(here, se, 0).sum(0)).sum()) / here.sum()
             x = best[here]
-            rows.append((np.degrees(signed[here].mean()), x.mean(), x.std(), centre[here].mean(), INTERVAL * together))
+            rows.append((np.degrees(signed[here].mean()), x.mean(), x.std(), centre[here].mean(), NORMAL * together))
     ax.axhline(0, color="grey", lw=0.5)
     ax.set_xlabel("to minus from (deg)")
     if not rows:

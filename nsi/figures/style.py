@@ -5,7 +5,9 @@ import numpy as np
 from matplotlib.colors import LogNorm
 
 DIVERGING = "RdBu_r"
-FITTED, TRUE, SIMPLE = "#c8553d", "#1b1b1e", "#588b8b"
+FITTED = "#c8553d"
+TRUE = "#1b1b1e"
+SIMPLE = "#588b8b"
 
 
 def set_style():

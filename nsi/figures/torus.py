@@ -133,11 +133,11 @@ def trust(W, se, true, gate, gate_se, true_gate):
     phase = 2 * np.pi * (np.arange(side) - middle) / side
     for ax, name, *each in ((axes[2], "(c) one cell's weights", W, se, true),
                             (axes[3], "(d) its effective gate, x", gate, gate_se, true_gate)):  # fmt: skip
-        values, its, its_truth = (matrix[one].reshape(side, side)[:, middle] for matrix in each)
-        ax.fill_between(phase, values - 1.96 * its, values + 1.96 * its, color=FITTED, alpha=0.2, lw=0,
+        values, row_se, truth = (matrix[one].reshape(side, side)[:, middle] for matrix in each)
+        ax.fill_between(phase, values - 1.96 * row_se, values + 1.96 * row_se, color=FITTED, alpha=0.2, lw=0,
                         label="95 % interval")  # fmt: skip
         ax.plot(phase, values, color=FITTED, label="fitted")
-        ax.plot(phase, its_truth, "--", color=TRUE, label="true")
+        ax.plot(phase, truth, "--", color=TRUE, label="true")
         ax.axhline(0, color="grey", lw=0.5)
         ax.set(title=name, xlabel="first phase, to minus from (rad)")
     for ax in axes[1:]:

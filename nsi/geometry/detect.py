@@ -12,7 +12,7 @@ MAX_LENGTH_RATIO = 1.3  # longest wave vector relative to the shortest
 MAX_GAP = 0.25  # length of k3 - k2 + k1, relative to the wave vectors' mean length
 MIN_EXPLAINED = 0.1  # R^2 of the velocity, of the leading components' change
 MIN_FOLLOWING = 0.5  # mean resultant of decoded and recorded heading, from which the heading places neurons
-SPAN = 0.5  # s, over which movements are compared
+SPAN_S = 0.5  # s, over which movements are compared
 MAX_HEADING_ERROR = 0.8  # rad, of the heading decoded by preferred headings, below which these are the places
 
 
@@ -119,7 +119,7 @@ class Evidence:
 
     def _vectors(self, places):
         """Wave vectors by regression of the phases' movements on the velocity's. Returns: (2, 2)."""
-        rec, span = self.rec, max(1, min(round(SPAN / self.rec.dt), self.rec.rates.shape[1] // 4))
+        rec, span = self.rec, max(1, min(round(SPAN_S / self.rec.dt), self.rec.rates.shape[1] // 4))
         phases = np.unwrap(TORUS.decode(rec.rates, places), axis=1)
         moved, both = rec.dt * rec.velocity.cumsum(1, dtype=float), rec.valid[:, span:]
         driven, turned = ((a[:, span:] - a[:, :-span])[both] for a in (moved, phases))

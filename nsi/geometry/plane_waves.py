@@ -18,9 +18,11 @@ import numpy as np
 
 from nsi.sums import sum_products
 
-WAVES, SAMPLES = 3, 20000
-STEPS, LAG = (5, 10, 20), 0.15  # steps over which a change is looked at; s, by which it may come after the velocity
-CELLS = 12  # per phase, in which the occupancy of the torus is counted
+WAVES = 3
+MAX_SAMPLES = 20000
+CHANGE_STEPS = 5, 10, 20  # over which a change is measured
+MAX_LAG_S = 0.15  # s, by which a change may come after the velocity
+PHASE_BINS = 12  # per phase, in which the occupancy of the torus is counted
 ITERATIONS = 5
 
 
@@ -39,7 +41,7 @@ def third(phases):
 
 def leading(rates, count=2 * WAVES):
     """Principal components over neurons. rates: (samples, n). Returns: all variances, and directions (n, count)."""
-    some = rates[:: max(1, len(rates) // SAMPLES)].astype(np.float64)
+    some = rates[:: max(1, len(rates) // MAX_SAMPLES)].astype(np.float64)
     variances, vectors = np.linalg.eigh(np.cov(some, rowvar=False))
     return variances[::-1], vectors[:, ::-1][:, :count]
 
@@ -82,12 +84,12 @@ def by_velocity(rates, velocity, dt, valid, directions, rng):
     scale = y[valid].std(0) + 1e-12
     y, moved = y / scale, dt * np.pad(velocity, ((0, 0), (1, 0), (0, 0))).cumsum(1, dtype=np.float64)[:, :-1]
     best = None
-    for step, lag in itertools.product(STEPS, range(round(LAG / dt) + 1)):
+    for step, lag in itertools.product(CHANGE_STEPS, range(round(MAX_LAG_S / dt) + 1)):
         if step + lag >= y.shape[1]:
             continue
         early, late, ended = y[:, lag:-step], y[:, lag + step :], valid[:, lag + step :]
         driven = (moved[:, step:] - moved[:, :-step])[:, : early.shape[1]]
-        every = max(1, int(ended.sum()) // SAMPLES)
+        every = max(1, int(ended.sum()) // MAX_SAMPLES)
         early, late, driven = (a[ended][::every].astype(np.float64) for a in (early, late, driven))
         mean, change = (early + late) / 2, late - early
         X = (driven[:, :, None] * mean[:, None]).reshape(len(mean), -1)
@@ -133,15 +135,15 @@ def mean_phases(rates, moments):
 
     rates: (samples, n); moments: (samples, 3) complex, of modulus 1: where the activity is. Returns: (n, 3) complex.
     """
-    cell = np.floor(np.angle(moments[:, :2]) % (2 * np.pi) / (2 * np.pi) * CELLS).astype(int) % CELLS
-    cell = cell[:, 0] * CELLS + cell[:, 1]
-    even = moments / np.maximum(np.bincount(cell, minlength=CELLS**2), 1)[cell][:, None]
+    cell = np.floor(np.angle(moments[:, :2]) % (2 * np.pi) / (2 * np.pi) * PHASE_BINS).astype(int) % PHASE_BINS
+    cell = cell[:, 0] * PHASE_BINS + cell[:, 1]
+    even = moments / np.maximum(np.bincount(cell, minlength=PHASE_BINS**2), 1)[cell][:, None]
     return sum_products(rates, even.real) + 1j * sum_products(rates, even.imag)
 
 
 def refine(rates, found):
     """Find phases of neurons and of moments in turn. rates: (samples, n); found: (n, 2) rad. Returns: (n, 2) rad."""
-    some = rates[:: max(1, len(rates) // SAMPLES)]
+    some = rates[:: max(1, len(rates) // MAX_SAMPLES)]
     for _ in range(ITERATIONS):
         there = np.exp(1j * third(found)).astype(np.complex64)
         z = some @ there.real + 1j * (some @ there.imag)

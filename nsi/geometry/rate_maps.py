@@ -3,8 +3,9 @@
 import numpy as np
 from scipy.ndimage import gaussian_filter, rotate
 
-BINS, SMOOTH = 40, 1.0  # bins along each side; s.d. of the smoothing, in bins
-OVERLAP = 20  # bins that a correlation needs
+BINS = 40  # along each side
+SMOOTHING_BINS = 1.0  # s.d. of the smoothing
+MIN_OVERLAP_BINS = 20  # bins that a correlation needs
 
 
 def rate_maps(rates, position, bins=BINS):
@@ -18,25 +19,25 @@ def rate_maps(rates, position, bins=BINS):
     place = np.minimum((position - low) / size, bins - 1).astype(int) @ [bins, 1]
     visits = np.bincount(place, minlength=bins**2).reshape(bins, bins).astype(float)
     sums = np.stack([np.bincount(place, r, bins**2) for r in rates.T]).reshape(-1, bins, bins)
-    smooth = lambda x: gaussian_filter(x, SMOOTH, mode="constant")  # noqa: E731
+    smooth = lambda x: gaussian_filter(x, SMOOTHING_BINS, mode="constant")  # noqa: E731
     visits = smooth(visits)
     return np.stack([smooth(s) for s in sums]) / np.where(visits > 0.5, visits, np.nan), size
 
 
 def autocorrelogram(rate_map):
     """Correlation of a rate map with itself, shifted. rate_map: (bins, bins). Returns: (2 bins - 1, 2 bins - 1), NaN
-    where fewer than OVERLAP bins overlap."""
-    seen = np.isfinite(rate_map)
-    x, size = np.where(seen, rate_map, 0.0), 2 * len(rate_map) - 1
+    where fewer than MIN_OVERLAP_BINS bins overlap."""
+    visited = np.isfinite(rate_map)
+    x, size = np.where(visited, rate_map, 0.0), 2 * len(rate_map) - 1
     transform = lambda a: np.fft.rfft2(a, (size, size))  # noqa: E731
     across = lambda a, b: np.fft.fftshift(np.fft.irfft2(a * b.conj(), (size, size)))  # noqa: E731
-    G, X, X2 = transform(seen.astype(float)), transform(x), transform(x * x)
+    G, X, X2 = transform(visited.astype(float)), transform(x), transform(x * x)
     count = np.round(across(G, G))
     here, there = across(X, G), across(G, X)
     spread = (count * across(X2, G) - here**2) * (count * across(G, X2) - there**2)
     with np.errstate(all="ignore"):
         r = (count * across(X, X) - here * there) / np.sqrt(np.maximum(spread, 1e-12))
-    r[count < OVERLAP] = np.nan
+    r[count < MIN_OVERLAP_BINS] = np.nan
     return r
 
 

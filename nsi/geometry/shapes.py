@@ -298,7 +298,8 @@ class Torus:
         return np.concatenate([np.ones_like(angle[:1]), np.cos(angle), np.sin(angle)])
 
 
-RING, TORUS = Ring(), Torus()
+RING = Ring()
+TORUS = Torus()
 SYMMETRIES = [
     M
     for M in (np.array(entries).reshape(2, 2) for entries in itertools.product((-1, 0, 1), repeat=4))

@@ -17,13 +17,13 @@ import numpy as np
 from nsi.hidden import matching
 from nsi.network import synaptic_state
 
-FILTERS = 4.0, 2.8, 2.0, 1.4, 1.0, 0.7, 0.5, 0.35, 0.25  # how fast, relative to the synapse
-GAINED = 0.3  # of the variance that one synapse leaves, what a slower filter must explain to be believed
-KNOWN = 0.5  # of the shift's variance, what the best filter must explain for any to be told
-AGREED = 0.8  # correlation of the hidden units of several networks below which they are not told
-WORSE = 5  # times the error; on circuits that are described well 0.5 to 2
+FILTER_SPEEDS = 4.0, 2.8, 2.0, 1.4, 1.0, 0.7, 0.5, 0.35, 0.25  # how fast, relative to the synapse
+MIN_GAIN = 0.3  # of the variance that one synapse leaves, what a slower filter must explain for a warning
+MIN_EXPLAINED = 0.5  # of the shift's variance, what the best filter must explain for any filter to be named
+MIN_AGREEMENT = 0.8  # correlation of the hidden units of several networks, below which a warning is given
+MAX_ERROR_RATIO = 5  # of the constrained network to the trained one; on circuits that are described well 0.5 to 2
 MIN_SAMPLES = 20  # of the bump's shift, that a share of its variance is worth
-FEWEST = 8  # undriven neurons that a bump is seen with
+MIN_NEURONS = 8  # undriven ones, in whose rates a bump can be decoded
 
 
 def find_doubts(rec, alpha, geometry, constraints, networks, errors):
@@ -42,7 +42,7 @@ def poorly_predicting(errors):
     if "hidden" not in errors:
         return
     ratio = [a / max(b, 1e-300) for a, b in zip(errors["hidden"], errors["trained"], strict=True)]
-    if min(ratio) > WORSE:
+    if min(ratio) > MAX_ERROR_RATIO:
         yield (
             f"a network with the estimated weights runs with {min(ratio):.0f} times the error of the trained network: "
             "the estimated weights, or the constraints on hidden units, do not describe this recording"
@@ -58,7 +58,7 @@ def late(rec, alpha, geometry, assumed):
         return
     best = max(explained, key=explained.get)
     left = 1 - explained[1.0]
-    if best < 1 and explained[best] > KNOWN and explained[best] - explained[1.0] > GAINED * left:
+    if best < 1 and explained[best] > MIN_EXPLAINED and explained[best] - explained[1.0] > MIN_GAIN * left:
         yield (
             f"velocity acts as through a synapse {1 / best:.2g} times as slow as the recorded neurons' (which explains "
             f"{explained[best]:.1%} of how the bump moves on held-out trials, one synapse {explained[1.0]:.1%}); "
@@ -74,18 +74,18 @@ def speed(rec, alpha, geometry):
     Returns: {speed relative to one synapse: share of the variance}, of the first component; {} where nothing is told.
     """
     still = np.ones(rec.rates.shape[-1], bool) if rec.driven is None else ~rec.driven
-    if still.sum() < FEWEST or not rec.velocity.any():
+    if still.sum() < MIN_NEURONS or not rec.velocity.any():
         return {}
     rates = rec.rates[..., still]
     places = geometry.find(rates[rec.valid])
     angle, state = (geometry.decode(x, places) for x in (rates, synaptic_state(rates, alpha)))
     shift = geometry.displacement(geometry.difference(angle, state))[..., 0]
-    late = min(matching.SETTLED, rec.rates.shape[1] // 4)
+    late = min(matching.SETTLING_STEPS, rec.rates.shape[1] // 4)
     known = rec.valid & np.isfinite(shift) & (np.arange(shift.shape[1]) >= late)
     if known.sum() < MIN_SAMPLES:
         return {}
     found = {}
-    for relative in FILTERS:
+    for relative in FILTER_SPEEDS:
         if alpha * relative <= 1:
             v = synaptic_state(rec.velocity, alpha * relative)[..., 0]  # at a step, of the velocity before it
             found[relative] = float(np.corrcoef(v[known], shift[known])[0, 1] ** 2)
@@ -95,7 +95,7 @@ def speed(rec, alpha, geometry):
 def disagreeing(networks, rec, assumed):
     """Whether networks from other starts have other hidden units, where something is claimed of these."""
     alike = matching.agreement(networks, rec) if assumed else None
-    if alike is not None and alike < AGREED:
+    if alike is not None and alike < MIN_AGREEMENT:
         yield (
             f"hidden units of networks from other starts correlate at {alike:.2f} one to one; neither the recording "
             "nor the assumptions determine what single hidden neurons do"

@@ -12,8 +12,8 @@ from nsi import recordings
 from nsi.network import predict, synaptic_state
 from nsi.sums import correlation
 
-SETTLED = 50  # steps of a trial that are left out: the hidden units start at rest
-TRIALS = 40  # of the training trials, enough for a match
+SETTLING_STEPS = 50  # steps of a trial that are left out: the hidden units start at rest
+MAX_TRIALS = 40  # of the training trials, enough for a match
 RIDGE = 1e-4  # of a linear map, relative to the mean variance
 
 
@@ -41,26 +41,26 @@ def of_hidden(net, rec, neurons, driven=None):
     hidden units of its kind) and `r2_hidden_baseline` (by one from what was recorded: u, v and v * u); r_match_response
     and r_match_input, of either kind, where there are both; `pairs`, (units, neurons) indices among the hidden ones.
     """
-    recorded, theirs = recordings.split(rec), recordings.split(_of(rec, neurons))
-    some = [np.arange(min(TRIALS, len(recorded[0].rates))), np.arange(len(recorded[1].rates))]
-    parts = [(a.trials(k), b.trials(k)) for a, b, k in zip(recorded[:2], theirs[:2], some, strict=True)]
-    x, seen, y = zip(*(_samples(net, *part) for part in parts), strict=True)  # each of training and held-out trials
+    recorded, missing = recordings.split(rec), recordings.split(_of(rec, neurons))
+    some = [np.arange(min(MAX_TRIALS, len(recorded[0].rates))), np.arange(len(recorded[1].rates))]
+    parts = [(a.trials(k), b.trials(k)) for a, b, k in zip(recorded[:2], missing[:2], some, strict=True)]
+    x, observed, y = zip(*(_samples(net, *part) for part in parts), strict=True)  # each of training and held-out trials
     units_driven = (net.W_in[:, net.n :] != 0).any(0)
     kinds = [(np.ones(len(units_driven), bool), np.ones(neurons.shape[-1], bool), "")]
     if driven is not None:
         kinds = [(units_driven == kind, driven == kind, name) for kind, name in ((False, "response"), (True, "input"))]
     pairs, r, lines, result = [], [], np.zeros_like(y[1]), {}
     linear = np.full_like(y[1], np.nan)
-    for ours, its, name in kinds:
-        ours, its = np.flatnonzero(ours), np.flatnonzero(its)
-        if not (len(ours) and len(its)):
+    for ours, theirs, name in kinds:
+        ours, theirs = np.flatnonzero(ours), np.flatnonzero(theirs)
+        if not (len(ours) and len(theirs)):
             continue
-        a, b, _ = match_units(x[0][:, ours], y[0][:, its])
-        a, b = ours[a], its[b]
+        a, b, _ = match_units(x[0][:, ours], y[0][:, theirs])
+        a, b = ours[a], theirs[b]
         each = np.nan_to_num([correlation(p, q) for p, q in zip(x[1][:, a].T, y[1][:, b].T, strict=True)])
         for i, j in zip(a, b, strict=True):
             lines[:, j] = _line(x[0][:, i], y[0][:, j], x[1][:, i])
-        linear[:, its] = _map(x[0][:, ours], y[0][:, its])(x[1][:, ours])
+        linear[:, theirs] = _map(x[0][:, ours], y[0][:, theirs])(x[1][:, ours])
         pairs.append(np.stack([a, b], 1))
         r.append(each)
         result |= {f"r_match_{name}": float(each.mean())} if name else {}
@@ -71,7 +71,7 @@ def of_hidden(net, rec, neurons, driven=None):
     matched = pairs[:, 1]
     result["r2_hidden"] = explained(lines[:, matched], y[1][:, matched])
     result["r2_hidden_linear"] = explained(linear[:, known], y[1][:, known])
-    result["r2_hidden_baseline"] = explained(_map(seen[0], y[0])(seen[1]), y[1])
+    result["r2_hidden_baseline"] = explained(_map(observed[0], y[0])(observed[1]), y[1])
     return result | {"pairs": pairs}
 
 
@@ -83,10 +83,10 @@ def blocks(net, W, pairs):
     Returns: dict of `r_W_recorded`, `r_W_to_hidden`, `r_W_from_hidden`, `r_W_among_hidden`, where both vary.
     """
     n = net.n
-    ours, its = n + pairs[:, 0], n + pairs[:, 1]
-    columns = [correlation(net.W[:n, i], W[:n, j]) for i, j in zip(ours, its, strict=True)]
-    rows = [correlation(net.W[i, :n], W[j, :n]) for i, j in zip(ours, its, strict=True)]
-    among = [correlation(net.W[ours, i], W[its, j]) for i, j in zip(ours, its, strict=True)]
+    ours, theirs = n + pairs[:, 0], n + pairs[:, 1]
+    columns = [correlation(net.W[:n, i], W[:n, j]) for i, j in zip(ours, theirs, strict=True)]
+    rows = [correlation(net.W[i, :n], W[j, :n]) for i, j in zip(ours, theirs, strict=True)]
+    among = [correlation(net.W[ours, i], W[theirs, j]) for i, j in zip(ours, theirs, strict=True)]
     mean = lambda r: float(np.nanmean(r)) if np.isfinite(r).any() else np.nan  # noqa: E731
     return {
         "r_W_recorded": float(correlation(net.W[:n, :n], W[:n, :n])), "r_W_to_hidden": mean(columns),
@@ -102,7 +102,7 @@ def agreement(networks, rec):
     """
     if len(networks) < 2 or len(networks[0].b) == networks[0].n:
         return None
-    first, *others = [predict(net, rec)[:, SETTLED:][rec.valid[:, SETTLED:]] for net in networks]
+    first, *others = [predict(net, rec)[:, SETTLING_STEPS:][rec.valid[:, SETTLING_STEPS:]] for net in networks]
     n, r = networks[0].n, []
     driven = [(net.W_in[:, n:] != 0).any(0) for net in networks]
     for other, kinds in zip(others, driven[1:], strict=True):
@@ -125,11 +125,15 @@ def _of(rec, neurons):
 
 def _samples(net, rec, hidden):
     """Rates of the hidden units, what was observed (u, v, v * u), and rates of the hidden neurons: (samples, any)."""
-    late = slice(min(SETTLED, rec.rates.shape[1] // 4), None)
+    late = slice(min(SETTLING_STEPS, rec.rates.shape[1] // 4), None)
     keep = rec.valid[:, late]
     u, v = synaptic_state(rec.rates, net.alpha)[:, late][keep], rec.velocity[:, late][keep]
-    seen = np.concatenate([u, v, *(u * v[:, d : d + 1] for d in range(v.shape[-1]))], -1)
-    return predict(net, rec)[:, late][keep][:, net.n :].astype(float), seen, hidden.rates[:, late][keep].astype(float)
+    observed = np.concatenate([u, v, *(u * v[:, d : d + 1] for d in range(v.shape[-1]))], -1)
+    return (
+        predict(net, rec)[:, late][keep][:, net.n :].astype(float),
+        observed,
+        hidden.rates[:, late][keep].astype(float),
+    )
 
 
 def _map(x, y):

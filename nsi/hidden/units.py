@@ -31,7 +31,7 @@ MEANINGS = {  # of each constraint, as a clause
     "copies": "each hidden unit started as a copy of one recorded neuron",
     "inhibition": "recorded neurons that do not receive the velocity only inhibit each other",
 }
-USUAL = "excited,apart,types"  # what is assumed where the file decides
+DEFAULT_CONSTRAINTS = "excited,apart,types"  # what is assumed where the file decides
 POPULATION = 100  # response units, or input units, recorded and hidden ones together, where nobody says how many
 
 
@@ -87,8 +87,8 @@ def make_units(n, response=0, inputs=0, driven=None, constraints=(), W=None):
         still = ~driven[:n]
         high[:n, :n][np.ix_(still, still)] = 0
     if W is not None:
-        given = np.isfinite(W)
-        low[:n, :n][given] = high[:n, :n][given] = W[given]
+        fixed = np.isfinite(W)
+        low[:n, :n][fixed] = high[:n, :n][fixed] = W[fixed]
     return Units(n, driven, low, high, "types" in constraints, "copies" in constraints)
 
 
@@ -121,7 +121,7 @@ def choose_units(n, driven, dimensions, settings):
     if inputs is None:
         inputs = 0 if still == 0 else max(1, POPULATION - count)
     if constraints is None:
-        usual = USUAL + (",copies" if response else "")
+        usual = DEFAULT_CONSTRAINTS + (",copies" if response else "")
         constraints = usual if (inputs or count) and dimensions == 1 and not settings.control else ""
     return {"response_units": response, "input_units": inputs, "constraints": constraints}
 

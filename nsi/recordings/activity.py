@@ -460,8 +460,8 @@ def check_repeats(rec):
     names = sorted({(first[w], last[w]) for w in which[twice]})
     kind = "tenth" if trials == 1 else "trial"
     pairs = list_some([f"{b} as of {a}" for a, b in names], 3)
-    held = f"; so {share:.0%} of the held-out trials is in the training set too, and their scores are no test"
+    consequence = f"; so {share:.0%} of the held-out trials is in the training set too, and their scores are no test"
     yield (
         f"rates has the same stretches in several {kind}s ({twice.mean():.0%} of all steps; {kind} {pairs})"
-        f"{held if share else ''}; give each stretch once, and cut trials that do not overlap"
+        f"{consequence if share else ''}; give each stretch once, and cut trials that do not overlap"
     )

@@ -17,19 +17,21 @@ import numpy as np
 
 from nsi.errors import BadInput
 
-BEYOND = 1e20  # no time in any unit, down to ns since 1970
-COARSE, FINE = 1.0, 1e-4  # s, time steps that are other units than seconds, or no recording of neurons
-BRIDGED = 0.03  # s without a frame that are bridged by interpolation, or one frame
-HELD = 0.1  # s, or four of the usual steps, between two stamps, beyond which a session is cut
-COARSEST = 0.25  # s, the usual step of a clock that stands still in between
-SHORT, WINDOW = 3, 20  # stamps over which the time step is averaged, at first and then
-MOST_FALLING = 0.1  # share of the steps at which time may fall: jitter, and clocks that start again
+MAX_TIME = 1e20  # no time in any unit, down to ns since 1970
+MAX_STEP_S = 1.0  # s, a longer time step is in other units, or of no recording of neurons
+MIN_STEP_S = 1e-4  # s, a shorter one likewise
+MAX_BRIDGED_S = 0.03  # s without a frame that are bridged by interpolation, or one frame
+MAX_STILL_S = 0.1  # s, or four of the usual steps, between two stamps, beyond which a session is cut
+MAX_COARSE_STEP_S = 0.25  # s, the usual step of a clock that stands still in between
+FIRST_WINDOW = 3  # stamps over which the time step is averaged at first
+WINDOW = 20  # and then
+MAX_FALLING_SHARE = 0.1  # share of the steps at which time may fall: jitter, and clocks that start again
 BLOCK, UNEQUAL = (
     200,
     0.25,
 )  # stamps of which the time step is compared with the session's, and by how much it may differ
-PATIENCE = 5  # stamps, most of which must be late before frames count as lost
-FOLLOW = 0.02  # share of a stamp's error by which the clock's offset follows it
+LATE_WINDOW = 5  # stamps, most of which must be late before frames count as lost
+OFFSET_GAIN = 0.02  # share of a stamp's error by which the clock's offset follows it
 
 
 class Frames(NamedTuple):
@@ -59,7 +61,7 @@ def number_frames(time, dt=None):
     if len(at) < 2:
         raise BadInput(f"time is {stamp[0]:.10g} at all of {steps} steps; expected seconds that rise")
     step = np.diff(stamp)
-    if (step < 0).mean() > MOST_FALLING:
+    if (step < 0).mean() > MAX_FALLING_SHARE:
         backwards = (step < 0).mean() > 0.9
         raise BadInput(
             f"time falls at {(step < 0).sum()} of {len(step)} steps; expected seconds that rise"
@@ -69,17 +71,17 @@ def number_frames(time, dt=None):
     exact, guess = _time_step(at, stamp, time)
     dt = dt or guess
     check_seconds(dt)
-    if usual > COARSEST and np.median(np.diff(at)) > 1:
+    if usual > MAX_COARSE_STEP_S and np.median(np.diff(at)) > 1:
         raise BadInput(
             f"time is the same at {np.median(np.diff(at)):g} steps in a row and then goes on by {usual:.3g} s, "
             "which is too coarse to find lost frames; expected times of a finer resolution, e.g. as float64"
         )
-    bridge = max(1, int(BRIDGED / dt + 0.01))
+    bridge = max(1, int(MAX_BRIDGED_S / dt + 0.01))
     late = step / dt - np.diff(at)  # frames
     back = (step < 0) & (late < -1.5)
-    cuts = np.flatnonzero(back | (step > max(HELD, 4 * usual)) | ~(late < bridge + 1)) + 1
+    cuts = np.flatnonzero(back | (step > max(MAX_STILL_S, 4 * usual)) | ~(late < bridge + 1)) + 1
     _check_rate(at, stamp, dt, cuts)
-    patience = 1 if exact else PATIENCE
+    patience = 1 if exact else LATE_WINDOW
     numbers = _numbers(at, stamp, dt, cuts, patience)
     if guess == dt and not exact:  # a line through whole pieces is surer than windows
         slope = _slope(numbers, stamp, cuts)
@@ -87,7 +89,7 @@ def number_frames(time, dt=None):
             dt = slope
             numbers = _numbers(at, stamp, dt, cuts, patience)
     frames = Frames(dt, None, None, time, None, bridge, _said(time, at, back))
-    return _of_samples(time, at, numbers, cuts, max(HELD, 4 * usual) / dt, frames)
+    return _of_samples(time, at, numbers, cuts, max(MAX_STILL_S, 4 * usual) / dt, frames)
 
 
 def seconds(time):
@@ -105,15 +107,17 @@ def seconds(time):
     if time.ndim != 1:
         raise BadInput(f"time has shape {time.shape}; expected (steps,) s")
     time = time.astype(float)
-    return np.where(np.abs(time) < BEYOND, time, np.nan)
+    return np.where(np.abs(time) < MAX_TIME, time, np.nan)
 
 
 def check_seconds(dt, key="time"):
     """Raise BadInput where a time step is none that neurons are recorded with, as in other units."""
-    if FINE <= dt < COARSE:
+    if MIN_STEP_S <= dt < MAX_STEP_S:
         return
     units = {"ms": 1e3, "µs": 1e6, "ns": 1e9}
-    likely = [f"divide by {size:g} if it is in {unit}" for unit, size in units.items() if 5e-4 <= dt / size < COARSE]
+    likely = [
+        f"divide by {size:g} if it is in {unit}" for unit, size in units.items() if 5e-4 <= dt / size < MAX_STEP_S
+    ]
     likely += ["if it counts frames, divide it by their rate"] if dt == 1 else []
     raise BadInput(
         f"{key} goes on by {dt:.4g} from one step to the next, as in other units than seconds; expected seconds, a "
@@ -136,7 +140,7 @@ def _time_step(at, stamp, time):
         span, frames = stamp[length:] - stamp[:-length], at[length:] - at[:-length]
         return span[span > 0], frames[span > 0]
 
-    lengths = (WINDOW,) * 3 if coarse else (SHORT, SHORT, WINDOW)
+    lengths = (WINDOW,) * 3 if coarse else (FIRST_WINDOW, FIRST_WINDOW, WINDOW)
     span, frames = windows(lengths[0])
     if len(span) == 0:
         return True, usual
@@ -178,7 +182,7 @@ def _lost(late, patience):
             if abs(later) > 0.5 and (later > 0) == (error > 0):
                 lost += round(later)
                 error = value - offset - lost
-        offset += FOLLOW * min(0.5, max(-0.5, error))
+        offset += OFFSET_GAIN * min(0.5, max(-0.5, error))
         result.append(lost)
     return result
 
@@ -208,7 +212,7 @@ def _check_rate(at, stamp, dt, cuts):
         )
 
 
-def _of_samples(time, at, numbers, cuts, held, frames):
+def _of_samples(time, at, numbers, cuts, max_still, frames):
     """Frames of all samples, of their stamps' numbers: samples between two stamps are counted on from the first.
 
     held: frames that a stamp may be old where a piece ends.
@@ -223,7 +227,7 @@ def _of_samples(time, at, numbers, cuts, held, frames):
     top = np.r_[-1, np.maximum.accumulate(np.where(late, -1, number + 2 * len(time) * piece))[:-1]]
     late |= (number + 2 * len(time) * piece <= top) & (before >= 0)
     stale = (which[after] != piece) | (after == before)
-    piece = np.where((before < 0) | late | (stale & (sample - at[before] > held)), -1, piece)
+    piece = np.where((before < 0) | late | (stale & (sample - at[before] > max_still)), -1, piece)
     if late.sum():
         frames.said.append(
             f"time goes on by less than half a step, or not at all, at {late.sum()} of {len(time)} samples more than a "

@@ -549,8 +549,8 @@ def check_place(places, heading, divided):
         if segments.joint or segments.gain > 1.2:
             continue  # within a trial a bump that integrates velocity drifts away from the heading
         use, count = segments.label >= 0, segments.count
-        for angle, given in zip(np.moveaxis(places, -1, 0), np.moveaxis(heading, -1, 0), strict=True):
-            apart = np.exp(1j * (np.where(known, angle, 0) - given)) * known
+        for angle, recorded in zip(np.moveaxis(places, -1, 0), np.moveaxis(heading, -1, 0), strict=True):
+            apart = np.exp(1j * (np.where(known, angle, 0) - recorded)) * known
             sums = [np.bincount(segments.label[use], part[use], count) for part in (apart.real, apart.imag, known)]
             each = (sums[0] + 1j * sums[1]) / np.maximum(sums[2], 1)
             sides = [(k, each[:k].mean(), each[k:].mean()) for k in range(count // 6 + 2, count - count // 6 - 1)]

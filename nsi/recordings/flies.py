@@ -43,9 +43,12 @@ IN_BRIDGE = {  # rows of the bridge's 18 by angle, every 22.5 degrees from 0: R1
     COMPASS: np.stack([9 + np.arange(8), 1 + np.arange(8)], 1).ravel(),
     SHIFTERS: np.stack([[17, *range(10, 17)], [*range(1, 8), 0]], 1).ravel(),
 }
-ALIKE = 0.01  # share by which trials' time steps may differ and still be one
-LOW, HIGH, TOP, CLIP = 5, 99, 0.8, 0.96  # percentiles, what the higher becomes, and where rates are cut off
-TICK = 1e-4  # s
+STEP_TOLERANCE = 0.01  # share by which trials' time steps may differ and still be one
+LOW_PERCENTILE = 5  # that becomes a rate of 0
+HIGH_PERCENTILE = 99  # that becomes HIGH_RATE
+HIGH_RATE = 0.8
+MAX_RATE = 0.96  # where rates are cut off
+TICK_S = 1e-4  # s
 BALL = "t", "OffsetRot", "tVR", "tFrameGrab"  # of positionDat
 
 
@@ -89,26 +92,28 @@ def read_trial(path, together=False):
         raise BadInput(f"{path}: is of lines {name[2]} and {name[3]}; expected {COMPASS} and {SHIFTERS}")
     green, red, ball = read_file(path)
     planes = len(ball["tFrameGrab"]) // green.shape[1]
-    time = ball["t"][0] + (ball["tFrameGrab"][::planes] - ball["tVR"][0]) * TICK
-    seen = (time >= ball["t"][0]) & (time <= ball["t"][-1])
-    if seen.sum() < 2:
+    time = ball["t"][0] + (ball["tFrameGrab"][::planes] - ball["tVR"][0]) * TICK_S
+    tracked = (time >= ball["t"][0]) & (time <= ball["t"][-1])
+    if tracked.sum() < 2:
         raise BadInput(f"{path}: was imaged while the ball was not recorded; expected them at the same time")
     channel = {name[2]: green, name[3]: red}
     if len(green) == 18:
         channel = {line: rows[IN_BRIDGE[line]] for line, rows in channel.items()}
     return {
         "fly": f"{path.parent.name}_{name[1]}",
-        "time": time[seen],
-        "heading": np.interp(time[seen], ball["t"], np.unwrap(np.deg2rad(ball["OffsetRot"]))),
-        "rates": scaled(channel[COMPASS].T[seen], together),
-        "held_out_rates": scaled(channel[SHIFTERS].T[seen], together),
+        "time": time[tracked],
+        "heading": np.interp(time[tracked], ball["t"], np.unwrap(np.deg2rad(ball["OffsetRot"]))),
+        "rates": scaled(channel[COMPASS].T[tracked], together),
+        "held_out_rates": scaled(channel[SHIFTERS].T[tracked], together),
     }
 
 
 def scaled(fluorescence, together=False):
-    """Each wedge, or all together, from LOW to HIGH percentile onto 0 to TOP, within 0 and CLIP. (T, 16) to (T, 16)."""
-    low, high = np.percentile(fluorescence, [LOW, HIGH], axis=None if together else 0)
-    return np.clip(TOP * (fluorescence - low) / np.maximum(high - low, 1e-12), 0, CLIP)
+    """Each wedge, or all together, from LOW_PERCENTILE to HIGH_PERCENTILE onto 0 to HIGH_RATE, within 0 and MAX_RATE.
+
+    fluorescence: (steps, 16). Returns: the same."""
+    low, high = np.percentile(fluorescence, [LOW_PERCENTILE, HIGH_PERCENTILE], axis=None if together else 0)
+    return np.clip(HIGH_RATE * (fluorescence - low) / np.maximum(high - low, 1e-12), 0, MAX_RATE)
 
 
 def assemble(trials):
@@ -174,7 +179,7 @@ def of_one_step(trials, others="refuse"):
     others: "refuse"; "leave" them out; or "resample", linearly. Returns: trials, {why: count}. Raises: BadInput.
     """
     steps = np.array([step_of(t) for t in trials])
-    alike = np.abs(steps / steps[:, None] - 1) < ALIKE
+    alike = np.abs(steps / steps[:, None] - 1) < STEP_TOLERANCE
     usual = alike[np.argmax(alike.sum(1))]
     dt, kinds = float(np.median(steps[usual])), Counter(f"of {s:.4f} s a step" for s in steps[~usual])
     if kinds and others == "refuse":

@@ -9,7 +9,8 @@ from scipy.io import loadmat
 from nsi import files
 from nsi.errors import BadInput
 
-COMPRESSED, CHUNK = 15, 2**16  # type of an element that zlib compressed, with a checksum; bytes read at a time
+COMPRESSED_TYPE = 15  # of an element that zlib compressed, with a checksum
+CHUNK_BYTES = 2**16  # read at a time
 
 
 def read_variables(path, names, squeeze=False):
@@ -39,7 +40,7 @@ def _check_whole(path):
             raise BadInput(f"{path}: is a MATLAB 7.3 file, which is not read; in MATLAB, save it with -v7")
         if not head.startswith(b"MATLAB 5"):
             return
-        order, end, left = "<" if head[126:128] == b"IM" else ">", 128, files.LIMIT
+        order, end, left = "<" if head[126:128] == b"IM" else ">", 128, files.MAX_BYTES
         while end < size:
             file.seek(end)
             tag = file.read(8)
@@ -49,7 +50,7 @@ def _check_whole(path):
                 raise BadInput(
                     f"{path}: is not whole, as after a download that was cut off; expected {end} bytes or more"
                 )
-            if kind == COMPRESSED:
+            if kind == COMPRESSED_TYPE:
                 left -= _expanded(path, file, length, left)
 
 
@@ -58,13 +59,13 @@ def _expanded(path, file, length, most):
     stream, count = zlib.decompressobj(), 0
     try:
         while length and not stream.eof:
-            chunk = file.read(min(length, CHUNK))
+            chunk = file.read(min(length, CHUNK_BYTES))
             length -= len(chunk)
             while chunk:
                 count += len(stream.decompress(chunk, 2**24))
                 chunk = stream.unconsumed_tail
                 if count > most:
-                    raise BadInput(f"{path}: takes more than {files.LIMIT / 2**30:g} GiB of memory; expected less")
+                    raise BadInput(f"{path}: takes more than {files.MAX_BYTES / 2**30:g} GiB of memory; expected less")
     except zlib.error:
         stream = zlib.decompressobj()
     if not stream.eof:

@@ -6,10 +6,10 @@ Expected layout of the `.npz` file (the day's, of all sessions and modules of on
     x, y          (samples,)   m; NaN where it did not
     spikes_mod1   a dictionary {cell: (spikes,) s}, pickled by numpy; spikes_mod2, ... of further modules
 
-*Time.* Bins of STEP from the first to the last moment asked for; those that are further than GAP from when the rat was
-seen are left out, and the session is cut there. *Rates*, *velocity* and *trials* are those of sessions.cut_path: counts
-smoothed with a Gaussian and scaled cell by cell, the derivative of the place smoothed alike, stretches of at most 10 s.
-*Spacing* is the median over cells whose rate map is a grid.
+*Time.* Bins of STEP_S from the first to the last moment asked for; those that are further than GAP_S from when the rat
+was tracked are left out, and the session is cut there. *Rates*, *velocity* and *trials* are those of
+sessions.cut_path: counts smoothed with a Gaussian and scaled cell by cell, the derivative of the place smoothed alike,
+stretches of at most 10 s. *Spacing* is the median over cells whose rate map is a grid.
 """
 
 import pickle
@@ -25,14 +25,17 @@ from nsi.errors import BadInput
 from nsi.geometry import rate_maps
 from nsi.recordings import clocks, paths, sessions
 
-STEP, SMOOTH, GAP = 0.02, 0.06, 0.1  # s
-FEWEST = 10  # spikes of a cell in the session, below which it is left out
+STEP_S = 0.02  # s, time step
+SMOOTHING_S = 0.06  # s, s.d. of the Gaussian
+GAP_S = 0.1  # s
+MIN_SPIKES = 10  # spikes of a cell in the session, below which it is left out
 ARRAY_MODULES = {"numpy", *(f"numpy.{core}.{part}" for core in ("core", "_core") for part in ("multiarray", "numeric"))}
-BEYOND = 1e17  # no time in any unit that is read
-GRID, MAPPED = 0.3, 30  # grid score from which a cell's map tells the spacing; cells whose maps are looked at
+MAX_TIME = 1e17  # no time in any unit that is read
+MIN_GRID_SCORE = 0.3  # from which the spacing is measured in a cell's map
+MAX_MAPPED_CELLS = 30  # whose maps are computed
 
 
-def read(path, module=1, start=-np.inf, stop=np.inf, spacing=None, smooth=SMOOTH):
+def read(path, module=1, start=-np.inf, stop=np.inf, spacing=None, smooth=SMOOTHING_S):
     """One module in one session as the arrays of a data file.
 
     module: its number; start, stop: s, of the session; spacing: m, of the firing fields (default: as their maps have
@@ -54,8 +57,8 @@ def read(path, module=1, start=-np.inf, stop=np.inf, spacing=None, smooth=SMOOTH
     if not all(isinstance(s, np.ndarray) and s.ndim == 1 and s.dtype.kind in "fiu" for s in cells):
         raise BadInput(f"{path}: {key} has something else than spike times; expected a dictionary of arrays, in s")
     place = np.stack(place, -1).astype(float)
-    seen = (np.abs(t) < BEYOND) & np.isfinite(place).all(-1) & (t >= start) & (t < stop)
-    t, place = t[seen].astype(float), place[seen]
+    tracked = (np.abs(t) < MAX_TIME) & np.isfinite(place).all(-1) & (t >= start) & (t < stop)
+    t, place = t[tracked].astype(float), place[tracked]
     new = np.diff(t, prepend=-np.inf) != 0  # a clock may stand still
     t, place = t[new], place[new]
     falls = np.flatnonzero(np.diff(t) < 0)
@@ -74,14 +77,14 @@ def read(path, module=1, start=-np.inf, stop=np.inf, spacing=None, smooth=SMOOTH
     try:
         clocks.check_seconds(float(np.median(np.diff(t))), "t")
         bins = _bins(t)
-        if len(bins) * len(cells) * 8 > files.LIMIT:
-            raise BadInput(f"{len(bins)} bins of {len(cells)} cells take more than {files.LIMIT / 2**30:g} GiB; "
+        if len(bins) * len(cells) * 8 > files.MAX_BYTES:
+            raise BadInput(f"{len(bins)} bins of {len(cells)} cells take more than {files.MAX_BYTES / 2**30:g} GiB; "
                            "expected a shorter session: --start and --stop")  # fmt: skip
         counts = np.stack([_counts(s, t, bins) for s in cells], -1) if cells else np.zeros((len(bins), 0))
-        counts = counts[:, counts.sum(0) >= FEWEST]
+        counts = counts[:, counts.sum(0) >= MIN_SPIKES]
         if counts.shape[1] == 0:
-            raise BadInput(f"no cell of {key} has {FEWEST} spikes from {start:g} to {stop:g} s; expected a session")
-        middle = t[0] + (bins + 0.5) * STEP
+            raise BadInput(f"no cell of {key} has {MIN_SPIKES} spikes from {start:g} to {stop:g} s; expected a session")
+        middle = t[0] + (bins + 0.5) * STEP_S
         position = np.stack([np.interp(middle, t, along) for along in place.T], -1)
         spacing = measured_spacing(counts, position) if spacing is None else spacing
         return sessions.cut_path(middle, counts, position, spacing, smooth), spacing
@@ -117,18 +120,18 @@ class _Arrays(pickle.Unpickler):
 
 
 def _bins(t):
-    """Numbers of the bins, from t[0] on, whose middle is less than GAP from where the rat was seen."""
-    gap = np.flatnonzero(np.diff(t) > 2 * GAP)
-    first = np.floor((t[np.r_[0, gap + 1]] - t[0] - GAP) / STEP + 0.5).astype(int)
-    last = np.ceil((t[np.r_[gap, -1]] - t[0] + GAP) / STEP - 0.5).astype(int)
-    most = int(np.ceil((t[-1] - t[0]) / STEP)) - 1
+    """Numbers of the bins, from t[0] on, whose middle is less than GAP_S from where the rat was seen."""
+    gap = np.flatnonzero(np.diff(t) > 2 * GAP_S)
+    first = np.floor((t[np.r_[0, gap + 1]] - t[0] - GAP_S) / STEP_S + 0.5).astype(int)
+    last = np.ceil((t[np.r_[gap, -1]] - t[0] + GAP_S) / STEP_S - 0.5).astype(int)
+    most = int(np.ceil((t[-1] - t[0]) / STEP_S)) - 1
     return np.concatenate([np.arange(max(0, a), min(b, most)) for a, b in zip(first, last, strict=True)])
 
 
 def _counts(spikes, t, bins):
     """Spikes in each bin. spikes: (any,) s; bins: of `_bins`."""
     inside = spikes[(spikes >= t[0]) & (spikes <= t[-1])]
-    bin_ = np.floor((inside - t[0]) / STEP).astype(int)
+    bin_ = np.floor((inside - t[0]) / STEP_S).astype(int)
     at = np.searchsorted(bins, bin_)
     at = at[(at < len(bins)) & (bins[np.minimum(at, len(bins) - 1)] == bin_)] if len(bins) else at[:0]
     return np.bincount(at, minlength=len(bins))
@@ -136,9 +139,9 @@ def _counts(spikes, t, bins):
 
 def measured_spacing(counts, position):
     """Median spacing (m) of the firing fields, over cells whose rate map is a grid. Raises: BadInput without any."""
-    maps, size = rate_maps.rate_maps(counts[:, :: 1 + counts.shape[1] // MAPPED], position)
+    maps, size = rate_maps.rate_maps(counts[:, :: 1 + counts.shape[1] // MAX_MAPPED_CELLS], position)
     repeats = [rate_maps.autocorrelogram(one) for one in maps]
-    apart = [rate_maps.spacing(r) for r in repeats if rate_maps.grid_score(r) > GRID]
+    apart = [rate_maps.spacing(r) for r in repeats if rate_maps.grid_score(r) > MIN_GRID_SCORE]
     apart = [x * size.mean() for x in apart if np.isfinite(x)]
     if not apart:
         raise BadInput("no cell's rate map is a grid of several fields; expected --spacing, in m")

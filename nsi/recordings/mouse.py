@@ -11,9 +11,9 @@ holds
 
 *Time.* Bins follow each other by 10 ms between gaps of the tracking, where nsi/recordings/sessions.py cuts the session.
 The heading of each bin is interpolated between the moments at which it was tracked, unwrapped.
-*Rates.* Counts are smoothed with a Gaussian, taken every STEP bins, and scaled cell by cell, so that the 99th
+*Rates.* Counts are smoothed with a Gaussian, taken every STEP_BINS bins, and scaled cell by cell, so that the 99th
 percentile awake comes to 0.8; asleep by the same factors. *Velocity* is the derivative of the heading smoothed by the
-same Gaussian. *Trials* are stretches of at most LONGEST.
+same Gaussian. *Trials* are stretches of at most MAX_TRIAL_S.
 """
 
 import numpy as np
@@ -22,8 +22,11 @@ from scipy.ndimage import gaussian_filter1d
 from nsi.errors import BadInput
 from nsi.recordings import matlab, sessions
 
-BIN, STEP, SMOOTH = 0.01, 2, 0.06  # s of a bin; bins of a time step; s.d. of the Gaussian, s
-LONGEST, SHORTEST = 10.0, 2.0  # s, of a trial
+BIN_S = 0.01  # s
+STEP_BINS = 2  # bins of a time step
+SMOOTHING_S = 0.06  # s, s.d. of the Gaussian
+MAX_TRIAL_S = 10.0
+MIN_TRIAL_S = 2.0
 
 
 def read_file(path):
@@ -41,12 +44,12 @@ def read_file(path):
     return arrays
 
 
-def smoothed(x, smooth=SMOOTH):
+def smoothed(x, smooth=SMOOTHING_S):
     """An array (bins, any) or (bins,) smoothed over time, at every STEP-th bin."""
-    return gaussian_filter1d(np.asarray(x, float), smooth / BIN, axis=0, mode="nearest")[STEP // 2 :: STEP]
+    return gaussian_filter1d(np.asarray(x, float), smooth / BIN_S, axis=0, mode="nearest")[STEP_BINS // 2 :: STEP_BINS]
 
 
-def read(path, smooth=SMOOTH):
+def read(path, smooth=SMOOTHING_S):
     """The mouse awake as a data file, and asleep. smooth: s.d. of the Gaussian, s.
 
     Returns: dict of arrays (see data/README.md), and {"REM", "SWS": rates (steps, cells)} scaled alike.
@@ -55,7 +58,9 @@ def read(path, smooth=SMOOTH):
     file = read_file(path)
     time, angle = file["angRun"].T
     try:
-        data, scale = sessions.cut_heading(time, file["Qrun"], angle, (smooth, LONGEST, SHORTEST), BIN, STEP)
+        data, scale = sessions.cut_heading(
+            time, file["Qrun"], angle, (smooth, MAX_TRIAL_S, MIN_TRIAL_S), BIN_S, STEP_BINS
+        )
     except BadInput as error:
         raise BadInput(f"{path}: {error}") from None
     return data, {name: smoothed(file[key], smooth) * scale for name, key in (("REM", "Qrem"), ("SWS", "Qsws"))}

@@ -11,11 +11,15 @@ from nsi import files
 from nsi.errors import BadInput
 from nsi.recordings import clocks
 
-BOX, SPEED = (0.1, 10.0), (0.005, 2.0)  # m, m/s, of an animal that walks
-SMOOTH = 0.05  # s, s.d. of the smoothing: trackers jump by a pixel, and a pixel per step is a speed
-FURTHEST, LATEST = 1e6, 1e12  # m and s beyond which a number is no place, and no time, in any unit
-HOLE = 0.5  # s, and five of the usual steps, without a place, that are named
-JUMP, FASTEST, MANY = 0.1, 5.0, 0.1  # m from one sample to the next, and m/s, that no animal does; share of samples
+BOX_M = 0.1, 10.0  # m, range of a walking animal's box
+SPEED_M_S = 0.005, 2.0  # m/s, range of its speed
+SMOOTHING_S = 0.05  # s, s.d. of the smoothing: trackers jump by a pixel, and a pixel per step is a speed
+MAX_PLACE = 1e6  # a larger number is no place in any unit
+MAX_TIME = 1e12  # a larger number is no time in any unit
+MIN_HOLE_S = 0.5  # s, and five of the usual steps, without a place, that are named
+MIN_JUMP_M = 0.1  # m from one sample to the next that no animal covers
+MAX_SPEED_M_S = 5.0  # m/s that no animal exceeds
+MAX_JUMP_SHARE = 0.1  # of the samples
 TEXT = ".csv", ".tsv", ".txt"  # suffixes of files that are text
 MISSING = "", "na", "n/a", "nan", "null", "none"  # what stands for a number that is not there
 
@@ -32,8 +36,8 @@ def read(path, dt, trials, steps):
     from scipy.ndimage import gaussian_filter1d  # slow to import
 
     t, place = _text(path) if Path(path).suffix.lower() in TEXT else _npz(path)
-    seen = np.isfinite(t) & np.isfinite(place).all(-1)
-    t, place = t[seen], place[seen]
+    tracked = np.isfinite(t) & np.isfinite(place).all(-1)
+    t, place = t[tracked], place[tracked]
     check_range(path, t, place)
     if len(t) < 2 or (np.diff(t) <= 0).any():
         raise BadInput(f"{path}: t has {len(t)} samples, or does not rise; expected times in s, one after the other")
@@ -50,14 +54,14 @@ def read(path, dt, trials, steps):
     for sentence in _implausible(t, place):
         print(f"{Path(path).name}: {sentence}", file=sys.stderr)
     place = np.stack([np.interp(moments, t, along) for along in place.T], -1)
-    place = gaussian_filter1d(place, SMOOTH / dt, axis=0)
+    place = gaussian_filter1d(place, SMOOTHING_S / dt, axis=0)
     return place[np.arange(wanted)[:, None] * steps + np.arange(steps + 1)]
 
 
 def check_range(path, t, place):
     """Raise BadInput where times or places are too large to be any."""
     latest, furthest = (float(np.abs(x).max(initial=0)) for x in (t, place))
-    if latest > LATEST or furthest > FURTHEST:
+    if latest > MAX_TIME or furthest > MAX_PLACE:
         raise BadInput(
             f"{path}: t reaches {latest:.3g} and places {furthest:.3g}; expected s and m, and NaN where the tracker "
             "lost the animal"
@@ -67,7 +71,7 @@ def check_range(path, t, place):
 def _implausible(t, place):
     """Print a path's box and mean speed. Yields: sentences on what no animal does. t: (samples,) s; place: m."""
     step, moved, jump = np.diff(t), np.linalg.norm(np.diff(place, axis=0), axis=-1), jumps(t, place)
-    hole = step > max(HOLE, 5 * float(np.median(step)))
+    hole = step > max(MIN_HOLE_S, 5 * float(np.median(step)))
     use = ~hole & ~jump
     speed = moved[use].sum() / step[use].sum() if use.any() else np.nan
     yield from name_jumps(place, jump)
@@ -86,8 +90,8 @@ def jumps(t, place):
     False throughout where there are so many that places are in another unit.
     """
     step, moved = np.diff(t), np.linalg.norm(np.diff(place, axis=0), axis=-1)
-    jump = (moved > JUMP) & (moved > FASTEST * step)
-    return jump & (jump.mean() < MANY)
+    jump = (moved > MIN_JUMP_M) & (moved > MAX_SPEED_M_S * step)
+    return jump & (jump.mean() < MAX_JUMP_SHARE)
 
 
 def name_jumps(place, jump):
@@ -120,11 +124,11 @@ def describe(place, speed):
     (left, bottom), (right, top) = np.quantile(place, [0.001, 0.999], axis=0)
     print(f"  path: a box of {right - left:.3g} x {top - bottom:.3g} m, mean speed {speed:.3g} m/s")
     size = max(right - left, top - bottom)
-    if not (BOX[0] <= size <= BOX[1] and SPEED[0] <= speed <= SPEED[1]):
+    if not (BOX_M[0] <= size <= BOX_M[1] and SPEED_M_S[0] <= speed <= SPEED_M_S[1]):
         yield (
             f"the path is in a box of {right - left:.3g} x {top - bottom:.3g} m at {speed:.3g} m/s in the mean; "
-            f"expected {BOX[0]:g} to {BOX[1]:g} m and {SPEED[0]:g} to {SPEED[1]:g} m/s, as of an animal: are "
-            "places in cm or pixels, or times in ms or frames"
+            f"expected {BOX_M[0]:g} to {BOX_M[1]:g} m and {SPEED_M_S[0]:g} to {SPEED_M_S[1]:g} m/s, as of an animal: "
+            "are places in cm or pixels, or times in ms or frames"
         )
 
 

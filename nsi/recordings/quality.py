@@ -50,8 +50,8 @@ class Turning(NamedTuple):
         shape = geometry.of(rec)
         places = geometry.places_of(rec, shape)
         where, turning = shape.decode(rec.rates, places), measure_turning(rec, shape, places)
-        given = rec.heading is not None and rec.heading.shape[-1] == shape.dimensions
-        courses = [where, rec.heading if given else None]
+        has_heading = rec.heading is not None and rec.heading.shape[-1] == shape.dimensions
+        courses = [where, rec.heading if has_heading else None]
         if shape.dimensions > 1:
             courses = [None if one is None else unwrap_course(shape, one) for one in courses]
             turning = first_component(turning)
@@ -59,7 +59,7 @@ class Turning(NamedTuple):
         product = shape.dimensions == 1 and _turns_by_product(rec, angle, turning["r"])
         ways = [np.unwrap(row[np.isfinite(row)]) for row in angle]
         rounds = sum(np.ptp(way) for way in ways if len(way)) / (2 * np.pi) + len(angle) / 4
-        return cls(angle, turning, where, courses[1][..., 0] if given else None, product, rounds)
+        return cls(angle, turning, where, courses[1][..., 0] if has_heading else None, product, rounds)
 
 
 def _turns_by_product(rec, angle, r):
@@ -134,13 +134,13 @@ class PartWarnings(NamedTuple):
             jumped = False if jumped is None else jumped[0]
             one = consistency.SegmentTurning(rec, turning.angle, found, divided, jumped)
             velocity = list(consistency.check_velocity(one))
-            given = turning.fit.get("heading")
+            heading = turning.fit.get("heading")
             if turning.course is not None and not velocity and not activity:
                 activity += consistency.check_place(turning.places, rec.heading, divided)
-            if given and not velocity and not activity:
-                given = consistency.find_related_part(rec, turning.course, given)
+            if heading and not velocity and not activity:
+                heading = consistency.find_related_part(rec, turning.course, heading)
                 heading = list(
-                    consistency.check_heading(consistency.SegmentTurning(rec, turning.course, given, divided))
+                    consistency.check_heading(consistency.SegmentTurning(rec, turning.course, heading, divided))
                 )
         return cls(repeated, activity, velocity, heading, unsure)
 
@@ -266,9 +266,9 @@ def check_time(rec, alpha):
     if rec.dt > MAX_DT_S:
         yield f"dt is {rec.dt:g} s; expected seconds, a fraction of one: divide it by 1000 if it is in ms"
     if alpha < MIN_ALPHA:
-        given = f"tau is {rec.tau:g} s and " if rec.tau else ""
+        known = f"tau is {rec.tau:g} s and " if rec.tau else ""
         yield (
-            f"{given}dt is {rec.dt:g} s, so that alpha = dt / tau is {alpha:.2g} and the activity can hardly change "
+            f"{known}dt is {rec.dt:g} s, so that alpha = dt / tau is {alpha:.2g} and the activity can hardly change "
             "from step to step; give both in seconds, or --alpha"
         )
 
@@ -316,7 +316,7 @@ def check_turning(rec, turning, parts, alpha):
         yield from parts.velocity
         return
     found = turning.fit
-    given = found.get("heading", {"r": None})
+    heading = found.get("heading", {"r": None})
     if turning.by_product:
         return
     if is_unrelated(found["r"], length):
@@ -327,13 +327,17 @@ def check_turning(rec, turning, parts, alpha):
         yield f"velocity: the recorded activity does not turn with it{at}{reason}; {unit}"
         return
     sure = abs(found["r"]) > REMEDY_R and length > consistency.MIN_ACTIVE_S
-    by_heading, (low, high) = not is_unrelated(given["r"], length), GAIN_RANGE if sure else NOISY_GAIN_RANGE
-    slope = given["slope"] if by_heading and not GAIN_RANGE[0] < abs(given["slope"]) < GAIN_RANGE[1] else found["slope"]
+    by_heading, (low, high) = not is_unrelated(heading["r"], length), GAIN_RANGE if sure else NOISY_GAIN_RANGE
+    slope = (
+        heading["slope"] if by_heading and not GAIN_RANGE[0] < abs(heading["slope"]) < GAIN_RANGE[1] else found["slope"]
+    )
     if parts.unsure:  # what is wrong with the rates changes how fast they turn
         low, high = (low / 2, high * 2) if abs(found["r"]) > REMEDY_R else (0, np.inf)
-    part = turning.rounds < MIN_ROUNDS and by_heading and GAIN_RANGE[0] < abs(given["slope"]) < GAIN_RANGE[1]
+    part = turning.rounds < MIN_ROUNDS and by_heading and GAIN_RANGE[0] < abs(heading["slope"]) < GAIN_RANGE[1]
     if not low < abs(found["slope"]) < high and not part:  # evenly spaced places are wrong where few were visited
-        yield _describe_units(rec, v, found, slope, by_heading and GAIN_RANGE[0] < abs(given["slope"]) < GAIN_RANGE[1])
+        yield _describe_units(
+            rec, v, found, slope, by_heading and GAIN_RANGE[0] < abs(heading["slope"]) < GAIN_RANGE[1]
+        )
     else:
         yield from _check_heading(rec, turning, parts, length)
     late = _count_lag_steps(rec, turning.angle, found)
@@ -385,33 +389,33 @@ def _check_heading(rec, turning, parts, length):
     """A heading that does not turn with the velocity, as the activity does. Yields: at most one sentence."""
     if turning.course is None:
         return
-    given, others = turning.fit.get("heading", {"r": None}), f"the recorded activity does (r {turning.fit['r']:.2f})"
+    heading, others = turning.fit.get("heading", {"r": None}), f"the recorded activity does (r {turning.fit['r']:.2f})"
     if parts.heading:
         yield from parts.heading
-    elif is_unrelated(given["r"], length):
+    elif is_unrelated(heading["r"], length):
         if _is_in_degrees(rec, length):
             largest = np.abs(rec.heading).max()
             yield f"heading reaches {largest:.3g} and turns as if it were in degrees; expected heading in rad"
         else:
-            how = "does not change" if given["r"] is None else f"does not turn with velocity (r {given['r']:.2f})"
+            how = "does not change" if heading["r"] is None else f"does not turn with velocity (r {heading['r']:.2f})"
             yield f"heading {how}, though {others}: it is of other trials or times, or was not tracked; leave it out"
-    elif not GAIN_RANGE[0] < abs(given["slope"]) < GAIN_RANGE[1]:
+    elif not GAIN_RANGE[0] < abs(heading["slope"]) < GAIN_RANGE[1]:
         yield (
-            f"heading turns {abs(given['slope']):.3g} times as fast as velocity, and the activity "
+            f"heading turns {abs(heading['slope']):.3g} times as fast as velocity, and the activity "
             f"{abs(turning.fit['slope']):.3g} times; expected the heading of the same animal, in rad"
         )
-    elif given["slope"] < 0:
-        yield f"heading turns against velocity (slope {given['slope']:.2f}); give both the same sign"
-    elif _count_lag_steps(rec, turning.course, given) and abs(given["lag"] - turning.fit["lag"]) > MIN_LAG[0]:
-        early, lag = given["lag"] < 0, turning.fit["lag"]
+    elif heading["slope"] < 0:
+        yield f"heading turns against velocity (slope {heading['slope']:.2f}); give both the same sign"
+    elif _count_lag_steps(rec, turning.course, heading) and abs(heading["lag"] - turning.fit["lag"]) > MIN_LAG[0]:
+        early, lag = heading["lag"] < 0, turning.fit["lag"]
         activity = f"{abs(lag):.3g} s {'before' if lag < 0 else 'after'} it" if lag else "with it"
         remedy = (
-            f"; move heading {_count_lag_steps(rec, turning.course, given)} steps {'later' if early else 'earlier'}"
+            f"; move heading {_count_lag_steps(rec, turning.course, heading)} steps {'later' if early else 'earlier'}"
         )
         yield (
-            f"heading turns {abs(given['lag']):.3g} s {'before' if early else 'after'} velocity, and the recorded "
+            f"heading turns {abs(heading['lag']):.3g} s {'before' if early else 'after'} velocity, and the recorded "
             f"activity {activity} (r {turning.fit['r']:.2f}): heading's clock is apart"
-            f"{remedy if min(abs(given['r']), abs(turning.fit['r'])) >= REMEDY_R else ''}"
+            f"{remedy if min(abs(heading['r']), abs(turning.fit['r'])) >= REMEDY_R else ''}"
         )
 
 

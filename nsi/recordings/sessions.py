@@ -16,12 +16,13 @@ from nsi.errors import BadInput
 from nsi.geometry import Torus
 from nsi.recordings import clocks, paths
 
-TOP = 0.8  # what the 99th percentile of a neuron's rates becomes
-SPARSE = 0.05  # share of its maximum, below which a neuron's 99th percentile does not scale it
-MOST_BRIDGED = 0.25  # share of a trial's frames that may be interpolated
-FROZEN, LONG_FROZEN = 0.2, 10.0  # s of a course that does not change at all: with a jump a lost tracker, and suspicious
-LARGEST = 1e30  # of a rate, heading or place
-FASTEST = 20.0  # rad/s, s.d. of a heading's velocity beyond which it is not in rad, or time not in s
+HIGH_RATE = 0.8  # what the 99th percentile of a neuron's rates becomes
+MIN_HIGH_SHARE = 0.05  # share of its maximum, below which a neuron's 99th percentile does not scale it
+MAX_BRIDGED_SHARE = 0.25  # share of a trial's frames that may be interpolated
+FROZEN_S = 0.2  # s of a course that does not change at all, before a jump: a lost tracker
+LONG_FROZEN_S = 10.0  # s of such a course that are suspicious by themselves
+MAX_VALUE = 1e30  # of a rate, heading or place
+MAX_VELOCITY_SD = 20.0  # rad/s, s.d. of a heading's velocity beyond which it is not in rad, or time not in s
 
 
 class Course(NamedTuple):
@@ -66,7 +67,7 @@ def cut_heading(time, rates, heading, options, dt=None, every=1):
     data, scale = _trials(time, rates, Course("heading", heading, 2 * np.pi, 0.5, 8.0), _checked(*options), dt, every)
     turning = np.concatenate([v[:k, 0] for v, k in zip(data["velocity"], data["lengths"], strict=True)]).std()
     print(f"  velocity: s.d. {turning:.3g} rad/s")
-    if turning > FASTEST or turning == 0:
+    if turning > MAX_VELOCITY_SD or turning == 0:
         _say(
             f"velocity has an s.d. of {turning:.3g} rad/s; expected some rad/s: is heading in rad, time in s, "
             "and `smooth` long enough for the tracker's noise"
@@ -95,21 +96,21 @@ def cut_path(time, rates, position, spacing, smooth=0.0, longest=10.0, shortest=
 
 
 def scale_of(rates):
-    """What takes each neuron's 99th percentile, or of nearly silent neurons the maximum, to TOP. rates: (steps, N).
+    """The factor that scales each neuron's 99th percentile, or of nearly silent neurons the maximum, to HIGH_RATE.
 
-    Returns: (N,), 1 of neurons that never fire.
+    rates: (steps, N). Returns: (N,), 1 of neurons that never fire.
     """
     high, top = np.quantile(rates, 0.99, axis=0), rates.max(0)
-    sparse = (high < SPARSE * top) & (top > 0)
+    sparse = (high < MIN_HIGH_SHARE * top) & (top > 0)
     if sparse.any():
         _say(
-            f"rates of neuron {_some(np.flatnonzero(sparse))} reach more than {1 / SPARSE:g} times their 99th "
+            f"rates of neuron {_some(np.flatnonzero(sparse))} reach more than {1 / MIN_HIGH_SHARE:g} times their 99th "
             "percentile, as of few spikes or an artefact; they are scaled by their maximum"
         )
     if not (top > 0).all():
         _say(f"rates of neuron {_some(np.flatnonzero(top <= 0))} are never above 0; leave them out")
     high = np.where(sparse, top, high)
-    return TOP / np.where(high > 0, high, TOP)
+    return HIGH_RATE / np.where(high > 0, high, HIGH_RATE)
 
 
 def _trials(time, rates, course, options, dt=None, every=1):
@@ -151,9 +152,9 @@ def _trials(time, rates, course, options, dt=None, every=1):
             f"has {why}); expected longer ones, or a smaller `shortest`"
         )
     lengths = np.array([len(t["rates"]) for t in trials])
-    if lengths.max() * len(lengths) * rates.shape[1] * 4 > files.LIMIT:
-        raise BadInput(f"{len(lengths)} trials of up to {lengths.max()} steps take more than {files.LIMIT / 2**30:g} "
-                       "GiB; expected a smaller `longest`")  # fmt: skip
+    if lengths.max() * len(lengths) * rates.shape[1] * 4 > files.MAX_BYTES:
+        raise BadInput(f"{len(lengths)} trials of up to {lengths.max()} steps take more than "
+                       f"{files.MAX_BYTES / 2**30:g} GiB; expected a smaller `longest`")  # fmt: skip
     print(
         f"session: {kept * dt:.4g} of {frames_in * dt:.4g} s kept ({100 * kept / frames_in:.3g} %) in {len(trials)} "
         f"trials, time step {dt * every:.4g} s"
@@ -183,7 +184,7 @@ def _parts(frames, known, longest, shortest, every):
             size = number[part[-1]] - number[part[0]] + 1
             if size < least - 1e-9:
                 continue
-            if len(part) < (1 - MOST_BRIDGED) * size:
+            if len(part) < (1 - MAX_BRIDGED_SHARE) * size:
                 gappy += 1
                 continue
             bridged += size - len(part)
@@ -197,9 +198,9 @@ def _parts(frames, known, longest, shortest, every):
     if bridged:
         said.append(f"{bridged} lost frames are bridged by interpolation")
     if gappy:
-        said.append(f"{gappy} trials lack more than {MOST_BRIDGED:.0%} of their frames, and are left out")
+        said.append(f"{gappy} trials lack more than {MAX_BRIDGED_SHARE:.0%} of their frames, and are left out")
     why = said[0].split(";")[0] if unknown else ""
-    why = f"{gappy} stretches lack more than {MOST_BRIDGED:.0%} of their frames" if gappy else why
+    why = f"{gappy} stretches lack more than {MAX_BRIDGED_SHARE:.0%} of their frames" if gappy else why
     return parts, {"longest": top, "said": said, "why": why}
 
 
@@ -212,7 +213,7 @@ def _without_lost(course, frames):
     limit = max(course.jump, course.fastest * frames.dt)
     together = frames.piece[1:] == frames.piece[:-1]
     jumps = np.r_[False, (course.distance(values[1:], values[:-1]) > limit) & together, False]
-    least = max(FROZEN / frames.dt, 5 * np.median(stop - start))
+    least = max(FROZEN_S / frames.dt, 5 * np.median(stop - start))
     long = stop - start >= least
     lost = long & (jumps[start] | jumps[stop])
     for a, b in zip(start[lost], stop[lost], strict=True):
@@ -224,7 +225,7 @@ def _without_lost(course, frames):
             f"jumps there or from there, as where a tracker lost the animal; {lost.sum()} such stretches of "
             f"{(stop - start)[lost].sum() * frames.dt:.3g} s in all are left out"
         )
-    still = long & ~lost & ((stop - start) * frames.dt > LONG_FROZEN)
+    still = long & ~lost & ((stop - start) * frames.dt > LONG_FROZEN_S)
     if still.any():
         a, b = start[still][0], stop[still][0]
         _say(
@@ -312,7 +313,7 @@ def _numbers(name, array):
     except (ValueError, TypeError):
         raise BadInput(f"{name} has something else than real numbers, or rows of unequal length; expected an array "
                        "of numbers") from None  # fmt: skip
-    return np.where(np.abs(array) < LARGEST, array, np.nan)
+    return np.where(np.abs(array) < MAX_VALUE, array, np.nan)
 
 
 def _some(items, most=5):

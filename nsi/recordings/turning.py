@@ -17,8 +17,8 @@ def measure_turning(rec, geometry, places):
     found = _measure_course(geometry, geometry.decode(rec.rates, places), rec)
     if rec.heading is None or rec.heading.shape[-1] != geometry.dimensions:
         return found
-    given = _measure_course(geometry, rec.heading, rec)
-    return found if given["r"] is None else found | {"heading": given}
+    heading = _measure_course(geometry, rec.heading, rec)
+    return found if heading["r"] is None else found | {"heading": heading}
 
 
 def _measure_course(geometry, places, rec):

@@ -18,9 +18,9 @@ def weights_for_networks(found, alpha):
     n, net = len(found.W), found.network
     described = found.verdicts["description"] == "fits" and net is not None
     same = abs(found.scale - 1) < SCALE_TOLERANCE and abs(found.alpha / alpha - 1) < ALPHA_TOLERANCE
-    given = found.W.any(0) & (described and same)
+    usable = found.W.any(0) & (described and same)
     b = net.b[:n] if net is not None else np.full(n, np.nan)
-    return np.where(given, found.W, np.nan), np.where(given, b, np.nan)
+    return np.where(usable, found.W, np.nan), np.where(usable, b, np.nan)
 
 
 def collect_arrays(found, networks):

@@ -10,9 +10,11 @@ from nsi import network
 
 SPEEDS = (-4, -2, -1, 0, 1, 2, 4)  # rad/s, at which a balanced circuit's currents are the even one's
 HEADINGS = 72  # places around the ring, likewise
-SHEET, FAST, DIRECTIONS = 144, (2, 4), 6  # on a torus: places, speeds besides 0, and directions
-TRUST = 1e-3  # relative singular value below which a balance is not sought
-SILENT = 0.1  # weight of states in which a neuron is silent
+SHEET_PLACES = 144  # on a torus
+SHEET_SPEEDS = 2, 4  # besides 0
+SHEET_DIRECTIONS = 6
+MIN_SINGULAR_VALUE = 1e-3  # relative singular value below which a balance is not sought
+SILENT_WEIGHT = 0.1  # weight of states in which a neuron is silent
 
 
 def vary_weights(circuit, rng, jitter=0.0, jitter_hidden=0.0, sparse=0.0, balance=False):
@@ -39,11 +41,11 @@ def vary_weights(circuit, rng, jitter=0.0, jitter_hidden=0.0, sparse=0.0, balanc
 def travelling_states(circuit, steps=260):
     """States of the noiseless circuit while its bump travels. Returns: u (samples, M) and v (samples, D)."""
     net, d = circuit.network, circuit.geometry.dimensions
-    places, moving = circuit.geometry.places(HEADINGS if d == 1 else SHEET), np.array(SPEEDS)[:, None]
+    places, moving = circuit.geometry.places(HEADINGS if d == 1 else SHEET_PLACES), np.array(SPEEDS)[:, None]
     if d > 1:
-        angle = np.arange(DIRECTIONS) * 2 * np.pi / DIRECTIONS
+        angle = np.arange(SHEET_DIRECTIONS) * 2 * np.pi / SHEET_DIRECTIONS
         around = np.stack([np.cos(angle), np.sin(angle)], -1)
-        moving = np.concatenate([np.zeros((1, d)), *(speed * around for speed in FAST)])
+        moving = np.concatenate([np.zeros((1, d)), *(speed * around for speed in SHEET_SPEEDS)])
     states, velocities = [], []
     for v in moving:
         velocity = np.ones((len(places), steps, len(net.W_in)))  # further inputs at 1
@@ -62,13 +64,13 @@ def _balanced(circuit, W):
     net = circuit.network
     u, v = travelling_states(circuit)
     current = u @ net.W + net.b + net.drive(v)
-    weight = np.where(current > -0.15, 1.0, SILENT)  # (samples, M)
+    weight = np.where(current > -0.15, 1.0, SILENT_WEIGHT)  # (samples, M)
     balanced = W.copy()
     for j in np.flatnonzero((W != net.W).any(0)):
         there = np.flatnonzero(W[:, j])
         missing = u @ (net.W[:, j] - W[:, j]) * weight[:, j]
         size = np.abs(net.W[there, j])
         size = size + 0.1 * size.max()
-        change, *_ = np.linalg.lstsq(u[:, there] * size * weight[:, j, None], missing, rcond=TRUST)
+        change, *_ = np.linalg.lstsq(u[:, there] * size * weight[:, j, None], missing, rcond=MIN_SINGULAR_VALUE)
         balanced[there, j] += size * change
     return balanced

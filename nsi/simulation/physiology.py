@@ -8,7 +8,8 @@ import numpy as np
 
 from nsi.simulation.stimulation import random_velocity
 
-SPEEDS, DIRECTIONS = (0.5, 1.0, 2.0, 3.0), 24  # rad/s and their number, at which the bump on a torus is moved
+SPEEDS = 0.5, 1.0, 2.0, 3.0  # rad/s, at which the bump on a torus is moved
+DIRECTIONS = 24
 PRECISION = {True: np.float32, False: np.float64}  # with noise and without: rounding, too, can move a bump at rest
 
 

@@ -8,10 +8,10 @@ from nsi.errors import BadInput
 from nsi.recordings import Recording
 from nsi.simulation.circuits import CIRCUITS
 
-SETTLE = 500  # steps at rest before a recording begins
+SETTLING_STEPS = 500  # steps at rest before a recording begins
 
 
-def simulate(circuit, velocity, start, rng=None, noise=0.0, stimulus=None, settle=SETTLE, dtype=float):
+def simulate(circuit, velocity, start, rng=None, noise=0.0, stimulus=None, settle=SETTLING_STEPS, dtype=float):
     """Integrate a circuit: `settle` steps at rest, then with the velocity.
 
     velocity: (trials, steps, D) rad/s; start: (trials, D) rad, where each bump is placed; rng: numpy Generator;

@@ -7,7 +7,7 @@ from nsi.errors import BadInput
 
 VELOCITY_SD = 2.0  # rad/s
 VELOCITY_TAU = 0.112  # s, correlation time: the published momentum of 0.8 per 25 ms
-BOX = 1.5  # m, each side of the box that an animal walks in
+BOX_M = 1.5  # m, each side of the box that an animal walks in
 
 
 def pulses(rng, trials, steps, n, dt, amplitude, every=0.25, lasting=0.05, fraction=0.3, weakest=0.0, choose=None):
@@ -86,7 +86,7 @@ def random_velocity(rng, trials, steps, dt, sd=VELOCITY_SD, tau=VELOCITY_TAU):
     return velocity[..., None]
 
 
-def random_walk(rng, trials, steps, dt, sd, tau=VELOCITY_TAU, box=BOX):
+def random_walk(rng, trials, steps, dt, sd, tau=VELOCITY_TAU, box=BOX_M):
     """Paths of an animal in a square box, from anywhere in it, each component of its velocity a random one's.
 
     Where a path meets a wall it is folded back. sd: m/s; box: m. Returns: position (trials, steps + 1, 2) m, between

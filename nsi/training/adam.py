@@ -7,9 +7,11 @@ import math
 
 import torch
 
-WARM = 0.3  # share of the updates in which the learning rate rises
-START, END = 1 / 25, 1 / 25e4  # learning rates before and after the cycle, relative to its peak
-MOMENTUM, LOW = 0.95, 0.85  # beta1 before and after the cycle, and at the learning rate's peak
+RISING_SHARE = 0.3  # share of the updates in which the learning rate rises
+START_LR = 1 / 25  # before the cycle, relative to its peak
+END_LR = 1 / 25e4  # after the cycle, likewise
+MAX_BETA1 = 0.95  # before and after the cycle
+MIN_BETA1 = 0.85  # at the learning rate's peak
 
 
 class Adam:
@@ -21,13 +23,13 @@ class Adam:
         self.cycles, self.done = schedule == "onecycle" and updates > 1, 0
         self.moments = [(torch.zeros_like(p), torch.zeros_like(p)) for p in self.parameters]
 
-    def pace(self):
+    def lr_and_beta1(self):
         """Learning rate and beta1 of the next update."""
         if not self.cycles:
             return self.peak, 0.9
-        top, last = WARM * self.updates - 1, self.updates - 1
+        top, last = RISING_SHARE * self.updates - 1, self.updates - 1
         rises = self.done <= top
-        start, end = ((START, MOMENTUM), (1.0, LOW)) if rises else ((1.0, LOW), (END, MOMENTUM))
+        start, end = ((START_LR, MAX_BETA1), (1.0, MIN_BETA1)) if rises else ((1.0, MIN_BETA1), (END_LR, MAX_BETA1))
         along = self.done / top if rises else (self.done - top) / (last - top)
         return tuple(s * (b + (a - b) * (1 + math.cos(math.pi * along)) / 2)
                      for a, b, s in zip(start, end, (self.peak, 1.0), strict=True))  # fmt: skip
@@ -35,7 +37,7 @@ class Adam:
     @torch.no_grad()
     def step(self, gradients):
         """One update. gradients: as many tensors as parameters."""
-        lr, beta1 = self.pace()
+        lr, beta1 = self.lr_and_beta1()
         self.done += 1
         size, unbias = lr / (1 - beta1**self.done), math.sqrt(1 - self.beta2**self.done)
         for p, g, (mean, square) in zip(self.parameters, gradients, self.moments, strict=True):

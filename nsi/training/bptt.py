@@ -10,7 +10,7 @@ All arrays are time first, (T, ..., B, n); weights may carry a leading replica a
 import torch
 
 from nsi.training import losses
-from nsi.training.clamped import EVERY, clamped_gradient, synapse
+from nsi.training.clamped import LOSS_STRIDE, clamped_gradient, synapse
 
 
 class Buffers(dict):
@@ -46,24 +46,24 @@ def unroll(W, two_a, u_recorded, warmup, forcing, alpha, buffers, keep=True):
     which know nothing but their own past, need the loop.
     """
     s, x = buffers.like("s", two_a) if keep else two_a, buffers.like("x", two_a)
-    n, held = u_recorded.shape[-1], min(warmup + 1, len(two_a))
+    n, clamped_steps = u_recorded.shape[-1], min(warmup + 1, len(two_a))
     x_recorded = torch.add(u_recorded, 1, out=buffers.like("x_recorded", u_recorded)).mul_(0.5)
-    x[:held, ..., :n] = x_recorded[:held]
+    x[:clamped_steps, ..., :n] = x_recorded[:clamped_steps]
     two_a -= 2 * W.sum(-2, keepdim=True)
     W = 4 * W
-    two_a[:held] += x_recorded[:held] @ W[..., :n, :]
+    two_a[:clamped_steps] += x_recorded[:clamped_steps] @ W[..., :n, :]
     rate, among = torch.empty_like(x[0, ..., n:]), W[..., n:, n:].contiguous()
     x[0, ..., n:] = 0.5
-    steps = [buffers.steps(y[:held, ..., n:]) for y in (two_a, x)]
+    steps = [buffers.steps(y[:clamped_steps, ..., n:]) for y in (two_a, x)]
     for a_t, x_t, after in zip(*steps, [*steps[1][1:], None], strict=True):
         losses.half_rate(add_product(a_t, x_t, among), rate)
         if after is not None:
             torch.lerp(x_t, rate, alpha, out=after)
-    two_a[:held, ..., :n] += x[:held, ..., n:] @ W[..., n:, :n]
-    losses.half_rate(two_a[:held], s[:held])
-    if held < len(x):
-        torch.lerp(x[warmup], s[warmup], alpha, out=x[held])
-    steps = [buffers.steps(y[held:]) for y in (two_a, s, x, x[..., :n], x_recorded)]
+    two_a[:clamped_steps, ..., :n] += x[:clamped_steps, ..., n:] @ W[..., n:, :n]
+    losses.half_rate(two_a[:clamped_steps], s[:clamped_steps])
+    if clamped_steps < len(x):
+        torch.lerp(x[warmup], s[warmup], alpha, out=x[clamped_steps])
+    steps = [buffers.steps(y[clamped_steps:]) for y in (two_a, s, x, x[..., :n], x_recorded)]
     for a_t, s_t, x_t, x_t_recorded, recorded, after in zip(*steps, [*steps[2][1:], None], strict=False):
         x_t_recorded.lerp_(recorded, forcing)
         losses.half_rate(add_product(a_t, x_t, W), s_t)
@@ -82,11 +82,11 @@ def unroll_backward(g, from_u, W, s, u, n, warmup, forcing, alpha, buffers):
     g: (T, ..., B, units), dL/da from the loss, overwritten by the whole dL/da; from_u: the same of u, or None; s, u:
     `unroll`'s. Returns: dL/dW.
     """
-    held, WT = min(warmup + 1, len(s)), W.mT
+    clamped_steps, WT = min(warmup + 1, len(s)), W.mT
     slope = losses.slope(s, buffers.like("slope", s))
     du, remains = torch.zeros_like(s[0]), torch.as_tensor(1 - forcing, dtype=s.dtype)  # dL/du[t+1]
     du_recorded = du[..., :n]
-    steps = [buffers.steps(y[held:]) for y in ((g, slope) if from_u is None else (g, slope, from_u))]
+    steps = [buffers.steps(y[clamped_steps:]) for y in ((g, slope) if from_u is None else (g, slope, from_u))]
     for g_t, slope_t, *from_u_t in reversed(list(zip(*steps, strict=True))):
         g_t.addcmul_(du, slope_t, value=alpha)
         add_product(du, g_t, WT, beta=1 - alpha)
@@ -94,13 +94,15 @@ def unroll_backward(g, from_u, W, s, u, n, warmup, forcing, alpha, buffers):
             du.add_(more)
         du_recorded.mul_(remains)
     # held: what came before does not move the recorded units' state, and theirs moves only what is seen of them
-    last = held - 1
+    last = clamped_steps - 1
     g[last, ..., :n].addcmul_(du_recorded, slope[last, ..., :n], value=alpha)
     among, du = WT[..., n:, n:].contiguous(), du[..., n:].contiguous()
-    sent = torch.matmul(g[:held, ..., :n], WT[..., :n, n:], out=buffers.like("sent", g[:held, ..., n:]))
+    sent = torch.matmul(
+        g[:clamped_steps, ..., :n], WT[..., :n, n:], out=buffers.like("sent", g[:clamped_steps, ..., n:])
+    )
     if from_u is not None:
-        sent += from_u[:held, ..., n:]
-    steps = [buffers.steps(y) for y in (g[:held, ..., n:], slope[:held, ..., n:], sent)]
+        sent += from_u[:clamped_steps, ..., n:]
+    steps = [buffers.steps(y) for y in (g[:clamped_steps, ..., n:], slope[:clamped_steps, ..., n:], sent)]
     for g_t, slope_t, sent_t in reversed(list(zip(*steps, strict=True))):
         g_t.addcmul_(du, slope_t, value=alpha)
         add_product(du, g_t, among, beta=1 - alpha).add_(sent_t)
@@ -118,14 +120,14 @@ def over_time(x):
 
 
 @torch.no_grad()
-def gradient(weights, n, alpha, batch, driven=1.0, *, warmup, forcing=0.0, penalty=None, loss="matching", held=False,
-             look=True, buffers=None, free=None):  # fmt: skip
+def gradient(weights, n, alpha, batch, driven=1.0, *, warmup, forcing=0.0, penalty=None, loss="matching", clamped=False,
+             log=True, buffers=None, free=None):  # fmt: skip
     """The loss of a batch of windows (see model.RNN.loss) and its gradient, summed over replicas.
 
     weights: W, W_in, b; n: units that were recorded; batch: velocity (T, ..., B, D), recorded state, recorded rates and
     known current or None (T, ..., B, n); driven: (units,) 1 where the velocity may enter, else 0; warmup: steps outside
     the loss; forcing, penalty: numbers or tensors without axes, the latter None for none; held: hold the recorded units
-    beyond the warm-up; look: whether to work out the loss itself; buffers: of the last update; free: (units,
+    beyond the warm-up; log: whether to compute the loss itself, too; buffers: of the last update; free: (units,
     units) 1 where there may be a connection, else 0, or None.
     Returns: loss, (...) or None, and the gradients of W, W_in and b.
     """
@@ -137,16 +139,16 @@ def gradient(weights, n, alpha, batch, driven=1.0, *, warmup, forcing=0.0, penal
     two_a += 2 * b.unsqueeze(-2)
     if stimulus is not None:
         two_a[..., :n].add_(stimulus, alpha=2)
-    along = (len(v) if held else warmup), forcing, alpha
-    s, states = unroll(W, two_a, u, *along, buffers, keep=look)
-    value = losses.LOSSES[loss](two_a[warmup:, ..., :n] / 2, r[warmup:]).mean((0, -2, -1)) if look else None
+    along = (len(v) if clamped else warmup), forcing, alpha
+    s, states = unroll(W, two_a, u, *along, buffers, keep=log)
+    value = losses.LOSSES[loss](two_a[warmup:, ..., :n] / 2, r[warmup:]).mean((0, -2, -1)) if log else None
 
     g, count = buffers.like("g", s), (len(v) - warmup) * v.shape[-2] * n
     g.zero_()
-    seen, s_seen = g[warmup:, ..., :n], s[warmup:, ..., :n]
-    torch.sub(s_seen, r[warmup:], alpha=0.5, out=seen).sub_(0.5).mul_(2 / count)
+    recorded, s_recorded = g[warmup:, ..., :n], s[warmup:, ..., :n]
+    torch.sub(s_recorded, r[warmup:], alpha=0.5, out=recorded).sub_(0.5).mul_(2 / count)
     if loss == "mse":
-        seen.mul_(2 * losses.slope(s_seen, torch.empty_like(s_seen)))
+        recorded.mul_(2 * losses.slope(s_recorded, torch.empty_like(s_recorded)))
     from_u = None
     if penalty is not None:  # of the drive u[hidden] @ out, by u.T @ u and out @ out.T
         sent, out, from_u = states[warmup:, ..., n:], W[..., n:, :n], buffers.like("from_u", s)
@@ -154,7 +156,7 @@ def gradient(weights, n, alpha, batch, driven=1.0, *, warmup, forcing=0.0, penal
         torch.matmul(sent, 2 * each * out @ out.mT, out=from_u[warmup:, ..., n:])
         flat = over_time(sent)  # (..., T * B, hidden units)
         pull = each * (flat.mT @ flat) @ out
-        value = value + (pull * out).sum((-2, -1)) if look else None
+        value = value + (pull * out).sum((-2, -1)) if log else None
     W_grad = unroll_backward(g, from_u, W, s, states, n, *along, buffers)
     if penalty is not None:
         W_grad[..., n:, :n] += 2 * pull
@@ -166,31 +168,31 @@ def gradient(weights, n, alpha, batch, driven=1.0, *, warmup, forcing=0.0, penal
 class Gradient:
     """`gradient` of the next windows; on a CPU replicas do best one after the other, in the same arrays."""
 
-    def __init__(self, weights, n, alpha, windows, driven=1.0, *, penalised=True, loss="matching", held=False,
+    def __init__(self, weights, n, alpha, windows, driven=1.0, *, penalised=True, loss="matching", clamped=False,
                  free=None):  # fmt: skip
         """weights: the tensors that an optimiser changes in place, with their replica axis; windows: Windows; the rest
         as for `gradient`."""
         self.weights, self.n, self.alpha, self.windows, self.driven = weights, n, alpha, windows, driven
         self.penalised, self.batched = penalised, windows.rates.is_cuda
-        self.settings = {"warmup": windows.warmup, "loss": loss, "held": held, "free": free, "buffers": Buffers()}
+        self.settings = {"warmup": windows.warmup, "loss": loss, "clamped": clamped, "free": free, "buffers": Buffers()}
         apart = free is not None and not free[n:, n:].any() and not torch.as_tensor(driven).expand(len(free))[:n].any()
         self.steps = None
-        if held and apart and loss == "matching" and not penalised and not self.batched:
-            self.steps = torch.arange(windows.warmup, windows.length, EVERY)
+        if clamped and apart and loss == "matching" and not penalised and not self.batched:
+            self.steps = torch.arange(windows.warmup, windows.length, LOSS_STRIDE)
             self.synapse = synapse(windows.length, self.steps, alpha)
 
-    def __call__(self, drawn, forcing, penalty, look=True):
-        """drawn: Windows.draw's; forcing, penalty: at this update. Returns: loss (replicas,) if `look`, gradients."""
-        settings = self.settings | {"forcing": forcing, "penalty": penalty if self.penalised else None, "look": look}
+    def __call__(self, drawn, forcing, penalty, log=True):
+        """drawn: Windows.draw's; forcing, penalty: at this update. Returns: loss (replicas,) if `log`, gradients."""
+        settings = self.settings | {"forcing": forcing, "penalty": penalty if self.penalised else None, "log": log}
 
         def work_out(weights, drawn):
             if self.steps is not None:
                 batch = self.windows.at(drawn)
-                return clamped_gradient(weights, self.n, self.synapse, batch, self.steps, settings["free"], look)
+                return clamped_gradient(weights, self.n, self.synapse, batch, self.steps, settings["free"], log)
             return gradient(weights, self.n, self.alpha, self.windows.at(drawn), self.driven, **settings)
 
         if self.batched:
             return work_out(self.weights, drawn)
         each = [work_out(weights, windows) for *weights, windows in zip(*self.weights, drawn, strict=True)]
         gradients = [torch.stack(parts) for parts in zip(*(gradients for _, gradients in each), strict=True)]
-        return (torch.stack([loss for loss, _ in each]) if look else None), gradients
+        return (torch.stack([loss for loss, _ in each]) if log else None), gradients

@@ -12,7 +12,7 @@ import torch
 
 from nsi.training import losses
 
-EVERY = 3  # steps, of which one counts in the loss
+LOSS_STRIDE = 3  # steps, of which one counts in the loss
 
 
 def synapse(length, steps, alpha):

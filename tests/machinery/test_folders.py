@@ -327,8 +327,8 @@ def test_resuming_takes_the_same_data_of_another_processor(out, fitted, ring, tm
 # ---- threads ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("given", "used"), [(None, "1"), ("2", "2")])
-def test_one_thread_unless_the_environment_says_otherwise(given, used, tmp_path):
+@pytest.mark.parametrize(("setting", "used"), [(None, "1"), ("2", "2")])
+def test_one_thread_unless_the_environment_says_otherwise(setting, used, tmp_path):
     """By hand as by train.sh, which leaves it to train.py."""
     assert "OMP_NUM_THREADS" not in (ROOT / "train.sh").read_text()
     code = (
@@ -337,6 +337,6 @@ def test_one_thread_unless_the_environment_says_otherwise(given, used, tmp_path)
         "except SystemExit: print(os.environ['OMP_NUM_THREADS'])"
     )
     environment = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
-    environment |= {"OMP_NUM_THREADS": given} if given else {}
+    environment |= {"OMP_NUM_THREADS": setting} if setting else {}
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == used

@@ -201,7 +201,7 @@ def test_bomb_is_not_expanded(tmp_path, monkeypatch):
     path = archive(
         tmp_path / "mine.npz", [("rates.npy", npy(shape, body=bytes(4 * math.prod(shape))))], zipfile.ZIP_DEFLATED
     )
-    monkeypatch.setattr(files, "LIMIT", 2**27)
+    monkeypatch.setattr(files, "MAX_BYTES", 2**27)
     tracemalloc.start()
     with pytest.raises(BadInput, match=r"takes more memory than is left of the 0\.125 GiB"):
         recordings.load(path)

@@ -106,8 +106,8 @@ def test_a_stray_time_takes_no_memory_and_held_times_are_read(module_session, pa
     stray = modules.read(tmp_path / "stray.npz", spacing=0.5)[0]
     assert stray["lengths"].sum() == pytest.approx(whole["lengths"].sum(), abs=10)
     np.savez(tmp_path / "held.npz", **{k: np.repeat(v, 2) if v.dtype != object else v for k, v in arrays.items()})
-    held = modules.read(tmp_path / "held.npz", spacing=0.5)[0]
-    np.testing.assert_array_equal(held["rates"], whole["rates"])
+    paused = modules.read(tmp_path / "held.npz", spacing=0.5)[0]
+    np.testing.assert_array_equal(paused["rates"], whole["rates"])
 
 
 def test_impossible_places_are_named_before_the_maps_are_asked(module_session, tmp_path, capsys):

@@ -433,7 +433,7 @@ def test_a_poor_fit_is_said_to_be_one():
 
 def test_doubts_about_a_fit_are_among_the_warnings(data, fitted, monkeypatch):
     """Where networks from different starts disagree, that is the fit's fault and not the file's."""
-    monkeypatch.setattr(diagnostics, "AGREED", 2.0)
+    monkeypatch.setattr(diagnostics, "MIN_AGREEMENT", 2.0)
     out = fitted(data, "--replicas", "2")
     metrics = json.loads((out / "metrics.json").read_text())
     assert any("from other starts" in sentence for sentence in metrics["fit_warnings"])

@@ -158,7 +158,7 @@ def test_the_file_is_what_is_scored(run, tmp_path):
     def r(a, b):
         return pytest.approx(np.corrcoef(np.ravel(a), np.ravel(b))[0, 1], abs=1e-4)
 
-    def held(name, true, some=True):
+    def coverage_of(name, true, some=True):
         centre, se = found[f"{name}_unbiased"], found[f"{name}_se"]
         claimed = np.isfinite(se) & some
         return pytest.approx((np.abs(centre - true) < 1.96 * se)[claimed].mean(), abs=1e-6)
@@ -171,9 +171,9 @@ def test_the_file_is_what_is_scored(run, tmp_path):
     assert metrics["gate_slope"] == pytest.approx(np.sum(found["gate"] * gate) / np.sum(gate**2), abs=1e-4)
     error = np.linalg.norm(found["total"] - total) / np.linalg.norm(total)
     assert metrics["frobenius_total"] == pytest.approx(error, abs=1e-4)
-    assert metrics["coverage"] == held("W", true, off)
-    assert metrics["coverage_total"] == held("total", total, off)
-    assert metrics["coverage_gate"] == held("gate", gate)
+    assert metrics["coverage"] == coverage_of("W", true, off)
+    assert metrics["coverage_total"] == coverage_of("total", total, off)
+    assert metrics["coverage_gate"] == coverage_of("gate", gate)
     assert metrics["identifiable_fraction"] == pytest.approx(known.mean())
     assert metrics["resolved_fraction"] == pytest.approx(found["resolved"].mean())
     assert metrics["alpha"] == pytest.approx(found["alpha"])

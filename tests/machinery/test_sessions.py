@@ -187,7 +187,7 @@ def test_box_and_speed_of_a_path_are_printed_and_implausible_ones_named(factor, 
 def test_many_short_stretches_take_no_more_memory_than_is_allowed(monkeypatch):
     there = (np.arange(STEPS) > 6000) | (np.arange(STEPS) % 30 < 20)
     time, rates, heading = (x[there] for x in (TIME, RATES, HEADING))
-    monkeypatch.setattr(sessions.files, "LIMIT", 10**6)
+    monkeypatch.setattr(sessions.files, "MAX_BYTES", 10**6)
     with pytest.raises(BadInput, match="expected a smaller `longest`"):
         sessions.cut(time, rates, heading, longest=1e6, shortest=0.1)
 

@@ -20,7 +20,7 @@ def test_every_combination_of_the_sweep_is_a_command_that_train_accepts(monkeypa
     (path,) = sweeps()
     sweep = yaml.safe_load(path.read_text())
     choices = {k: v.get("values", [v.get("value")]) for k, v in sweep["parameters"].items()}
-    seen = set()
+    commands = set()
     for values in itertools.product(*choices.values()):
         chosen = dict(zip(choices, values, strict=True))
         macros = create_sweep_command_args({"args": {k: {"value": v} for k, v in chosen.items()}})  # as an agent does
@@ -33,8 +33,8 @@ def test_every_combination_of_the_sweep_is_a_command_that_train_accepts(monkeypa
             name = option.replace("-", "_")
             parsed = getattr(settings if hasattr(settings, name) else args, name)
             assert parsed == type(parsed)(value)
-        seen.add(tuple(command))
-    assert len(seen) == 2 * 3 * 3 * 3
+        commands.add(tuple(command))
+    assert len(commands) == 2 * 3 * 3 * 3
     for name, value in (("WANDB_SWEEP_ID", "s"), ("WANDB_RUN_ID", "a1")):
         monkeypatch.setenv(name, value)
     assert tracking.own_folder(Path("runs/sweep")) == Path("runs/sweep/a1")

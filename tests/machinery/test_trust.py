@@ -380,16 +380,16 @@ def test_users_project_and_name_are_heeded(tmp_path, monkeypatch):
             monkeypatch.delenv(key, raising=False)
             if value:
                 monkeypatch.setenv(key, value)
-        seen = {}
+        passed_options = {}
 
-        def init(seen=seen, **options):
-            seen |= options
+        def init(passed_options=passed_options, **options):
+            passed_options |= options
             raise OSError
 
         with monkeypatch.context() as patch:
             patch.setattr(wandb, "init", init)
             assert tracking.start("offline", tmp_path / "run", {}, None).disabled
-        assert (seen["project"], seen["name"]) == expected
+        assert (passed_options["project"], passed_options["name"]) == expected
 
 
 def test_reader_that_goes_away_is_no_traceback(tmp_path):
@@ -412,9 +412,9 @@ def test_fit_with_a_wrong_key_and_no_home_finishes_and_keeps_secrets(ring, tmp_p
     for name in ("metrics.json", "model.pt", "connectivity.npz"):
         content = (out / name).read_bytes()
         assert not [secret for secret in (KEY, str(tmp_path), str(Path.home())) if secret.encode() in content]
-    told = (out / "metrics.json").read_text() + repr(checkpoint.read(out / "model.pt")["args"])
-    assert socket.gethostname() not in told
-    assert getpass.getuser() not in told
+    written = (out / "metrics.json").read_text() + repr(checkpoint.read(out / "model.pt")["args"])
+    assert socket.gethostname() not in written
+    assert getpass.getuser() not in written
 
 
 def test_figures_tell_nothing_of_their_maker():

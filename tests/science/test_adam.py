@@ -19,7 +19,7 @@ def test_adam_is_that_of_torch(schedule, updates):
         for p in theirs:
             p.grad = torch.randn(p.shape, generator=g).double()
         group = rival.param_groups[0]
-        assert adam.pace() == pytest.approx((group["lr"], group["betas"][0]))
+        assert adam.lr_and_beta1() == pytest.approx((group["lr"], group["betas"][0]))
         adam.step([p.grad for p in theirs])
         rival.step()
         if cycle:

@@ -83,14 +83,14 @@ def test_held_network_is_the_one_that_predict_runs(rec):
     rng = np.random.default_rng(0)
     W_in = np.concatenate([np.zeros((1, 40)), rng.normal(size=(1, 5))], 1)
     net = Network(*(np.float32(x) for x in (rng.normal(size=(45, 45)) / 7, W_in, np.zeros(45))), 0.2, 40)
-    held = clamp(net, rec)
+    clamped = clamp(net, rec)
     inputs = predict(net, rec)[..., 40:]
     state = np.zeros_like(inputs)
     for t in range(1, inputs.shape[1]):
         state[:, t] = state[:, t - 1] + 0.2 * (inputs[:, t - 1] - state[:, t - 1])
-    np.testing.assert_allclose(held.x[..., 40:45], state[:, 40:], atol=1e-5)
-    np.testing.assert_allclose(held.slopes, ((1 - inputs**2) * (inputs > 0))[:, 40:], atol=1e-5)
-    assert (held.x[..., 45] == 1).all()
+    np.testing.assert_allclose(clamped.x[..., 40:45], state[:, 40:], atol=1e-5)
+    np.testing.assert_allclose(clamped.slopes, ((1 - inputs**2) * (inputs > 0))[:, 40:], atol=1e-5)
+    assert (clamped.x[..., 45] == 1).all()
 
 
 def test_linear_map_onto_the_state():

@@ -32,7 +32,7 @@ def pilot(fitted, rec):
 
 
 @pytest.fixture(scope="module")
-def seen(pilot):
+def tried(pilot):
     return list(design.choose(pilot, plans=FEW))
 
 
@@ -57,22 +57,22 @@ def test_twice_the_trials_have_standard_errors_root_two_smaller_or_less(fitted, 
     assert 1.3 < few / many < 3  # with few patterns of pulses, weights go together
 
 
-def test_recommended_plan_keeps_to_the_disturbance_and_tells_more(seen, pilot):
-    random = seen[0][1]
-    plan, expected = design.best(seen, random.disturbance)
+def test_recommended_plan_keeps_to_the_disturbance_and_tells_more(tried, pilot):
+    random = tried[0][1]
+    plan, expected = design.best(tried, random.disturbance)
     assert expected.disturbance <= random.disturbance
-    assert expected.stronger <= design.GRACE * random.disturbance
+    assert expected.stronger <= design.MAX_DISTURBANCE_RATIO * random.disturbance
     assert expected.median < random.median / np.sqrt(2)  # half the trials
-    assert seen[-1][1].disturbance > 1  # the bump is lost
-    assert seen[-1][1].se is None
+    assert tried[-1][1].disturbance > 1  # the bump is lost
+    assert tried[-1][1].se is None
     none = pilot.disturbance(pilot.run())
     assert none == pytest.approx(0, abs=1e-6)
     assert plan.weakest * plan.amplitude == pilot.draw(plan)[pilot.draw(plan) > 0].min().round(1)
 
 
-def test_a_disturbance_that_no_plan_keeps_to_is_refused(seen):
+def test_a_disturbance_that_no_plan_keeps_to_is_refused(tried):
     with pytest.raises(BadInput, match=r"further than 0\.001 rad"):
-        design.best(seen, 0.001)
+        design.best(tried, 0.001)
 
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.7])

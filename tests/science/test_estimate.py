@@ -208,7 +208,7 @@ def test_no_gate_is_found_with_the_velocity_of_other_trials():
     for seed in range(20):
         order = gate._derangement(np.random.default_rng(100 + seed), len(rec.rates))
         p.append(gate.gate_test(replace(rec, velocity=rec.velocity[order]), 0.2, response.TANH, seed)[1])
-    assert sum(value <= gate.FOUND for value in p) <= 1
+    assert sum(value <= gate.MAX_P_FOUND for value in p) <= 1
     assert 0.3 < np.mean(p) < 0.7
 
 
@@ -247,8 +247,8 @@ def test_intervals_hold_the_truth(kind):
         for name in NAMES:
             inside[name].append(coverage(found, truth, name).ravel())
         assert found.calibration["factors"].keys() == set(NAMES)
-    for name, held in inside.items():
-        assert 0.9 < np.mean(np.concatenate(held)) < 0.992, name
+    for name, covered in inside.items():
+        assert 0.9 < np.mean(np.concatenate(covered)) < 0.992, name
 
 
 def test_calibration_widens_intervals_by_its_factors():

@@ -107,7 +107,7 @@ def test_evidence_is_the_density_of_the_currents():
     for g in (0, 2, 3):  # at the maximum; a driven neuron's weight has no profile
         for step in (-0.1, 0.1):
             moved = sizes.copy()
-            moved[g] = np.clip(moved[g] + step, prior.SMALLEST, prior.LARGEST)
+            moved[g] = np.clip(moved[g] + step, prior.MIN_LOG_SCALE, prior.MAX_LOG_SCALE)
             assert density(moved, smooth) < value + gain + 1e-4
 
 

@@ -136,7 +136,7 @@ def test_replicas_at_once_have_the_gradients_of_each_alone(rec, fit, windows):
         torch.testing.assert_close(list(found), list(expected), atol=1e-6, rtol=1e-4)
 
 
-class Kept(Watch):
+class RecordingWatch(Watch):
     """Keeps the weights and the state of training at every third update and at the end."""
 
     def __init__(self):
@@ -151,7 +151,7 @@ class Kept(Watch):
 
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_resumed_fit_gives_the_same_bytes(rec, fit, replicas):
-    watch = Kept()
+    watch = RecordingWatch()
     whole = fit(rec, updates=7, replicas=replicas, hook=watch)
     assert [training["updates"] for _, training in watch.kept] == [3, 6, 7]
     again, training = watch.kept[0]
@@ -181,6 +181,6 @@ def test_held_out_trials_are_set_aside(trials):
     rates = np.random.default_rng(0).random((trials, 100, 3), np.float32)
     train_on, held_out, index = recordings.split(Recording(rates, rates, 0.01))
     assert len(index) == len(held_out.rates) == {1: 1, 4: 1, 25: 2}[trials]
-    seen, kept = ({x.tobytes() for x in part.rates} for part in (train_on, held_out))
-    assert not seen & kept
-    assert len(seen) + len(kept) == (10 if trials == 1 else trials)
+    training, testing = ({x.tobytes() for x in part.rates} for part in (train_on, held_out))
+    assert not training & testing
+    assert len(training) + len(testing) == (10 if trials == 1 else trials)

@@ -96,7 +96,7 @@ def test_connectome_profile():
 def test_bump_that_rises_with_speed_is_said_to_whichever_way_it_turns():
     rng = np.random.default_rng(0)
     v = orders.filtered(rng.standard_normal((6, 600)), 0.1, 0.5) * 2
-    size = 2 + 0.6 * orders.filtered(np.abs(v), 0.1, orders.FILTER) - 0.2 * orders.filtered(v, 0.1, orders.FILTER)
+    size = 2 + 0.6 * orders.filtered(np.abs(v), 0.1, orders.FILTER_S) - 0.2 * orders.filtered(v, 0.1, orders.FILTER_S)
     valid, animal = np.ones(v.shape, bool), np.arange(6) // 2
     found = orders.rise(size, v, valid, animal, 0.1)
     mean = size.mean(1).reshape(3, 2)
@@ -107,7 +107,7 @@ def test_bump_that_rises_with_speed_is_said_to_whichever_way_it_turns():
 
 def test_arms_of_a_v_are_those_it_has():
     v = 3 * np.sin(np.arange(4000) / 37)[None]
-    up, down = (orders.filtered(np.maximum(s * v, 0), 0.1, orders.FILTER)[0] for s in (1, -1))
+    up, down = (orders.filtered(np.maximum(s * v, 0), 0.1, orders.FILTER_S)[0] for s in (1, -1))
     rates = np.stack([1 + 0.5 * up + 0.2 * down, 1 + 0.3 * down])
     arms = recorded.arms(rates, v[0], 0.1)
     np.testing.assert_allclose(arms * rates.mean(1, keepdims=True), [[0.5, 0.2], [0, 0.3]], atol=1e-9)
@@ -128,7 +128,7 @@ def test_bridge_is_read_with_one_time_step():
     trials = recorded.bridge(folder / "20160907")
     assert len(trials) == 5
     assert all(t["sides"].shape == (2, len(t["size"])) and len(t["velocity"]) == len(t["size"]) for t in trials)
-    turned = [np.abs(np.cumsum(t["velocity"]) * recorded.STEP).max() for t in trials]
+    turned = [np.abs(np.cumsum(t["velocity"]) * recorded.STEP_S).max() for t in trials]
     assert min(turned) > 1  # rad
 
 
@@ -136,7 +136,7 @@ def test_order_two_foresees_a_bump_that_speed_raises_and_nothing_else_does():
     rng, animal = np.random.default_rng(1), np.arange(9) // 3
     v = orders.filtered(rng.standard_normal((9, 400)), 0.1, 0.3) * 3
     size = 0.4 + 0.2 * orders.filtered(v**2, 0.1, 0.5) / np.mean(v**2)
-    given = size, v, np.ones(v.shape, bool), animal, 0.1
-    found, null = orders.predicted(*given), orders.predicted(*given, "another trial")
+    arguments = size, v, np.ones(v.shape, bool), animal, 0.1
+    found, null = orders.predicted(*arguments), orders.predicted(*arguments, "another trial")
     assert (np.array(found["order two"]) > np.array(found["order one"]) + 0.2).all()
     assert (np.mean(null["order two"], 0) < np.mean(found["order two"], 0) - 0.2).all()

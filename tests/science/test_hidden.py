@@ -95,11 +95,11 @@ def test_gradient_is_that_of_autograd_but_for_absent_weights(kinds, forcing):
 @pytest.mark.parametrize(
     ("options", "driven", "dimensions", "chosen"),
     [
-        ([], None, 1, (0, 100, units.USUAL)),
+        ([], None, 1, (0, 100, units.DEFAULT_CONSTRAINTS)),
         ([], None, 2, (0, 100, "")),
-        ([], np.ones(100, bool), 1, (100, 0, f"{units.USUAL},copies")),
-        ([], np.arange(100) >= 50, 1, (50, 50, f"{units.USUAL},copies")),
-        ([], np.arange(110) >= 100, 1, (0, 90, units.USUAL)),
+        ([], np.ones(100, bool), 1, (100, 0, f"{units.DEFAULT_CONSTRAINTS},copies")),
+        ([], np.arange(100) >= 50, 1, (50, 50, f"{units.DEFAULT_CONSTRAINTS},copies")),
+        ([], np.arange(110) >= 100, 1, (0, 90, units.DEFAULT_CONSTRAINTS)),
         (["--input-units", "4", "--set", "constraints=none"], None, 1, (0, 4, "")),
         (["--control"], None, 1, (0, 100, "")),
         (["--response-units", "3", "--set", "constraints=apart"], None, 1, (3, 100, "apart")),
@@ -117,11 +117,11 @@ def test_hidden_units_are_trained_with_the_given_weights_under_the_constraints(r
     W[:, 7], b[7] = np.nan, np.nan
     settings = train.parse(["--updates", "10", "--replicas", "2", "--alpha", "0.2", "--set", "lr=1e-4", "--set",
                             "window=20"])[1]  # fmt: skip
-    chosen = {"response_units": 0, "input_units": 20, "constraints": units.USUAL}
+    chosen = {"response_units": 0, "input_units": 20, "constraints": units.DEFAULT_CONSTRAINTS}
     found = train.fit_hidden(W, b, rec, replace(settings, **chosen))
     for one in found:
-        given = np.isfinite(W)
-        assert np.array_equal(one.W[:40, :40][given], W.astype(np.float32)[given])
+        fixed = np.isfinite(W)
+        assert np.array_equal(one.W[:40, :40][fixed], W.astype(np.float32)[fixed])
         assert 0 < np.abs(one.W[:40, 7]).max() < 0.1
         assert (one.W[:40, 40:] >= 0).all()
         assert (one.W[40:, 40:] == 0).all()
@@ -208,12 +208,12 @@ def test_a_network_of_hidden_units_of_both_kinds_is_read_off(rec):
     np.testing.assert_allclose(net.gate()[0], 0.1 * W[:n, 45:] @ W[45:, :n], rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("seen", ["shifters", "half", 7])
-def test_other_neurons_of_the_same_circuit_are_recorded(circuit, data, seen):
-    found = observation.record_neurons(data, seen, seed=3)
+@pytest.mark.parametrize("recorded", ["shifters", "half", 7])
+def test_other_neurons_of_the_same_circuit_are_recorded(circuit, data, recorded):
+    found = observation.record_neurons(data, recorded, seed=3)
     n = found["rates"].shape[-1]
-    assert n == {"shifters": 40, "half": 40, 7: 47}[seen]
-    assert found["driven"].sum() == {"shifters": 40, "half": 20, 7: 7}[seen]
+    assert n == {"shifters": 40, "half": 40, 7: 47}[recorded]
+    assert found["driven"].sum() == {"shifters": 40, "half": 20, 7: 7}[recorded]
     rates = np.concatenate([found["rates"], found["hidden_rates"]], -1)
     before = np.concatenate([data["rates"], data["hidden_rates"]], -1)
     assert np.array_equal(np.sort(rates.max((0, 1))), np.sort(before.max((0, 1))))
@@ -221,16 +221,16 @@ def test_other_neurons_of_the_same_circuit_are_recorded(circuit, data, seen):
     assert ((found["true_W_in"][:, :n] != 0).any(0) == found["driven"]).all()
     u = synaptic_state(rates.astype(float), 0.2)[:, 60:90]  # the truth, in its new order, still drives the activity
     errors = [np.abs(r - rates[:, 60 + t]) for t, (_, r) in
-              enumerate(run(net, found["velocity"][:, 60:90], u[:, 0], recorded=u, held=30))]  # fmt: skip
+              enumerate(run(net, found["velocity"][:, 60:90], u[:, 0], recorded=u, clamped=30))]  # fmt: skip
     assert np.mean(errors) < 0.02
     np.testing.assert_allclose(found["true_gate"], net.gate())
 
 
 def test_what_cannot_be_recorded_is_refused(data):
     gain = cann.simulate_recording(CIRCUITS["gain"](), trials=2, steps=20)
-    for seen in ("shifters", "half", 3):
+    for recorded in ("shifters", "half", 3):
         with pytest.raises(BadInput, match="--record: expected compass"):
-            observation.record_neurons(gain, seen)
+            observation.record_neurons(gain, recorded)
     with pytest.raises(BadInput, match="--record"):
         observation.record_neurons(data, 1000)
     with pytest.raises(BadInput, match="pulses"):
@@ -238,10 +238,10 @@ def test_what_cannot_be_recorded_is_refused(data):
     assert observation.record_neurons(data, "compass") is data
 
 
-@pytest.mark.parametrize("seen", ["compass", "half", 7])
-def test_the_truth_matches_itself(data, seen):
+@pytest.mark.parametrize("recorded", ["compass", "half", 7])
+def test_the_truth_matches_itself(data, recorded):
     """One to one, whatever the order of its hidden units; its blocks too, whatever the scale of each."""
-    found = observation.record_neurons(data, seen)
+    found = observation.record_neurons(data, recorded)
     n, size = found["rates"].shape[-1], len(found["true_b"])
     rec = Recording(found["rates"], found["velocity"], found["dt"])
     order = np.r_[np.arange(n), n + np.random.default_rng(0).permutation(size - n)]
@@ -252,7 +252,7 @@ def test_the_truth_matches_itself(data, seen):
     assert measures["r_match"] > 0.98
     assert measures["r2_hidden"] > 0.95
     assert measures["r2_hidden_linear"] > 0.95
-    assert ("r_match_response" in measures) == (seen == "half")
+    assert ("r_match_response" in measures) == (recorded == "half")
     pairs = matching.of_hidden(net, rec, found["hidden_rates"], (W_in[:, n:] != 0).any(0))["pairs"]
     assert (order[n + pairs[:, 0]] - n == pairs[:, 1]).mean() > 0.9
     scaled = net._replace(W=net.W * scale / scale[:, None])

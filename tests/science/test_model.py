@@ -150,7 +150,7 @@ def test_running_pulled_is_the_plain_loop_with_that_forcing(rnn, window):
     given = window["v"], window["u_recorded"]
     _, states = rnn(*(x.unsqueeze(1) for x in given), warmup=0, forcing=0.3)
     (net,), (v, u) = rnn.networks(), (x.numpy().swapaxes(0, 1) for x in given)
-    pulled = run(net, v, np.concatenate([u[:, 0], np.zeros((5, 3))], -1), recorded=u, held=9, pull=0.3)
+    pulled = run(net, v, np.concatenate([u[:, 0], np.zeros((5, 3))], -1), recorded=u, clamped=9, pull=0.3)
     for expected, (found, _) in zip(states[:, 0].detach(), pulled, strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-12)
 
@@ -190,17 +190,17 @@ def test_training_gradient_against_autograd(rnn, window, loss, forcing):
     W, W_in, b = torch.autograd.grad(expected, rnn.weights)
     gradients = W, W_in * (torch.arange(7) >= 4), b
     buffers, settings = bptt.Buffers(), {"warmup": 2, "penalty": 0.3, "loss": loss}
-    for look in (True, False):  # the second time in the buffers that the first left
+    for log in (True, False):  # the second time in the buffers that the first left
         value, found = bptt.gradient(
-            rnn.weights, 4, 0.3, batch, rnn.driven.double(), forcing=forcing, look=look, buffers=buffers, **settings
+            rnn.weights, 4, 0.3, batch, rnn.driven.double(), forcing=forcing, log=log, buffers=buffers, **settings
         )
-        assert look == (value is not None)
-        if look:
+        assert log == (value is not None)
+        if log:
             torch.testing.assert_close(value[0], expected.detach())
         for mine, theirs in zip(found, gradients, strict=True):
             torch.testing.assert_close(mine, theirs)
     if forcing == 1:  # the same thing without a loop
-        value, found = bptt.gradient(rnn.weights, 4, 0.3, batch, rnn.driven.double(), held=True, **settings)
+        value, found = bptt.gradient(rnn.weights, 4, 0.3, batch, rnn.driven.double(), clamped=True, **settings)
         torch.testing.assert_close(value[0], expected.detach())
         for mine, theirs in zip(found, gradients, strict=True):
             torch.testing.assert_close(mine, theirs)
@@ -225,11 +225,11 @@ def test_training_gradient_in_single_precision_is_that_of_the_plain_loop(rec, wi
 
 @pytest.mark.parametrize("loss", ["matching", "mse"])
 @pytest.mark.parametrize("penalty", [None, 0.3])
-@pytest.mark.parametrize(("forcing", "held"), [(0.0, False), (0.25, False), (0.0, True)])
-def test_training_gradient_against_finite_differences(rnn, window, loss, penalty, forcing, held):
+@pytest.mark.parametrize(("forcing", "clamped"), [(0.0, False), (0.25, False), (0.0, True)])
+def test_training_gradient_against_finite_differences(rnn, window, loss, penalty, forcing, clamped):
     """Central differences of the loss that `gradient` itself reports, weight by weight."""
     weights, batch = [p.detach().clone() for p in rnn.weights], batch_of(window)
-    settings = {"warmup": 2, "forcing": forcing, "penalty": penalty, "loss": loss, "held": held}
+    settings = {"warmup": 2, "forcing": forcing, "penalty": penalty, "loss": loss, "clamped": clamped}
     value = lambda: bptt.gradient(weights, 4, 0.3, batch, **settings)[0].item()  # noqa: E731
     _, found = bptt.gradient(weights, 4, 0.3, batch, **settings)
     for p, mine in zip(weights, found, strict=True):
@@ -255,8 +255,8 @@ def test_training_gradient_of_replicas_is_that_of_each(window):
     settings = {"warmup": 2, "forcing": 0.1, "penalty": 0.3}
     losses, found = bptt.gradient(rnn.weights, 4, 0.3, batch, **settings)
     for k in range(3):
-        one, its = [p[k] for p in rnn.weights], [x[:, k] for x in batch]  # without a replica axis
-        loss, alone = bptt.gradient(one, 4, 0.3, its, **settings)
+        one, its_batch = [p[k] for p in rnn.weights], [x[:, k] for x in batch]  # without a replica axis
+        loss, alone = bptt.gradient(one, 4, 0.3, its_batch, **settings)
         torch.testing.assert_close(losses[k], loss)
         for mine, theirs in zip(found, alone, strict=True):
             torch.testing.assert_close(mine[k], theirs)

@@ -62,10 +62,10 @@ def test_orders_of_a_product_are_what_it_multiplies(recorded):
     """In the directions that the states take; the others are left at 0."""
     circuit, data = recorded("quadratic")
     measure = expansion.measure_of(data["rates"], data["velocity"], circuit.network.alpha)
-    seen = measure.onto @ measure.states
+    mean_map = measure.onto @ measure.states
     ((_, square),) = circuit.network.products
-    np.testing.assert_allclose(data["true_orders"][1], seen @ circuit.network.W_gain, atol=1e-9)
-    np.testing.assert_allclose(data["true_orders"][2], seen @ square, atol=1e-9)
+    np.testing.assert_allclose(data["true_orders"][1], mean_map @ circuit.network.W_gain, atol=1e-9)
+    np.testing.assert_allclose(data["true_orders"][2], mean_map @ square, atol=1e-9)
     np.testing.assert_allclose(data["true_orders"][3], 0, atol=1e-9)
 
 

@@ -77,13 +77,13 @@ def test_heading_table_stands_beside_predictions_without_a_network(truth, rec):
 
 def test_an_interval_over_trials_holds_the_mean_in_95_of_100_cases():
     """Of samples that go together within a trial, of which trials have unlike numbers."""
-    rng, held = np.random.default_rng(0), []
+    rng, covered = np.random.default_rng(0), []
     for _ in range(1000):
         x = 0.3 + 0.5 * rng.standard_normal(8) + 0.2 * rng.standard_normal((6, 8))
         x[rng.integers(2, 6) :, :4] = np.nan
         low, high = prediction.interval_over_trials(x)
-        held.append(low < 0.3 < high)
-    assert np.mean(held) == pytest.approx(0.95, abs=0.025)
+        covered.append(low < 0.3 < high)
+    assert np.mean(covered) == pytest.approx(0.95, abs=0.025)
     assert prediction.interval_over_trials(np.where(np.arange(8) < 2, x, np.nan)) is None
 
 

@@ -9,7 +9,7 @@ from nsi.geometry import RING
 from nsi.recordings import Recording
 
 
-def told(lengths, steps=60):
+def recording_of(lengths, steps=60):
     """Velocities (trials, steps, 1) that say which trial and step they are of."""
     trials = len(lengths)
     velocity = (np.arange(trials)[:, None] * 1000 + np.arange(steps) + 1)[..., None].astype(np.float32)
@@ -19,7 +19,7 @@ def told(lengths, steps=60):
 
 @pytest.mark.parametrize("lengths", [[60] * 5, [60, 20, 40, 30, 50], [60, 20]])
 def test_shuffled_velocity_is_of_other_trials(lengths):
-    rec = told(lengths)
+    rec = recording_of(lengths)
     shuffled = recordings.shuffled(rec, seed=0)
     sources = np.where(shuffled.velocity > 0, shuffled.velocity // 1000, np.nan)[..., 0]
     for k, length in enumerate(lengths):
@@ -34,7 +34,7 @@ def test_shuffled_velocity_is_of_other_trials(lengths):
 
 
 def test_shuffled_velocity_of_one_trial_is_of_another_time():
-    rec = told([50])
+    rec = recording_of([50])
     velocity = recordings.shuffled(rec, 0).velocity[0, :, 0]
     assert velocity[:50].tolist() == [*range(26, 51), *range(1, 26)]
     assert not velocity[50:].any()

@@ -130,10 +130,10 @@ def test_a_sparse_circuit_is_estimated():
     assert np.isinf(e.gate_se).all()
     assert e.network is not None
     assert e.noise == pytest.approx(NOISE, rel=0.03)
-    told = nsi.estimate(rec, mask=W != 0)
-    assert not told.W[W == 0].any()
-    assert not told.W_unbiased[W == 0].any()
-    assert np.mean((told.W - W) ** 2) < np.mean((e.W - W) ** 2)
+    masked = nsi.estimate(rec, mask=W != 0)
+    assert not masked.W[W == 0].any()
+    assert not masked.W_unbiased[W == 0].any()
+    assert np.mean((masked.W - W) ** 2) < np.mean((e.W - W) ** 2)
     counts = nsi.estimate(rec, mask=np.round(20 * np.abs(W)))
     assert np.mean((counts.W - W) ** 2) < np.mean((e.W - W) ** 2)
 
