@@ -1,19 +1,19 @@
-"""Propose the next experiment: known current pulses from which, by a pilot's fit, connections are estimated best.
+"""Propose the next experiment: the known current pulses from which connections are estimated best, by a pilot's fit.
 
     python -m nsi.design runs/pilot --trials 20
 
 A weight from i to j shows only where i's state varies on its own while j is active, so that far pairs need both to be
 driven. But pulses also throw the bump. Here the network that was fitted to a pilot recording, passive or weakly
-stimulated, is run under candidate pulses on random velocities, with the pilot's time step and noise, and beside each
-run one without pulses. The regression of nsi/estimation, with the pilot's copies and noise, gives the standard errors
-to expect before any datum is there, since its information matrix depends on the states alone; the two runs' headings
+stimulated, is run under candidate pulses on random velocities, with the pilot's time step and noise, and once more
+without pulses. The regression of nsi/estimation, with the pilot's copies and noise, gives the standard errors
+to expect before any recording, since its information matrix depends on the states alone; the two runs' headings
 give how far the bump is thrown. Of the candidates that throw it no further than asked, and not much further if the
 pulses were stronger than meant, the one with the least standard errors is recommended, and written as the `stimulus`
 that `cann.py --stimulus FILE` plays.
 
 Candidates differ in amplitude, rate and share. Which neurons: those of one pulse are *spread*, one of each few
-neighbours, so that to every side of the bump there are as many, and what they do to its place cancels; and none of them
-is too weak to be seen. Random pulses, as `cann.py --stimulus 4` has them, stand beside for comparison.
+neighbours, so that to every side of the bump there are as many, and their effects on its place cancel; and none of them
+is too weak to have an effect. Random pulses, as of `cann.py --stimulus 4`, are compared with them.
 """
 
 import sys
@@ -233,7 +233,7 @@ def choose(pilot, limit=None, plans=None):
 
 
 def best(evaluated, limit):
-    """The plan with the least standard errors among those within the limit. seen: list of `choose`'s pairs.
+    """The plan with the least standard errors among those within the limit. evaluated: list of pairs (Plan, Expected).
 
     Raises: BadInput where no plan is within it.
     """

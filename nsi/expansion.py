@@ -3,9 +3,9 @@
     J(v) = W + v G1 + v^2 G2 + v^3 G3        of two inputs: W + v1 G10 + v2 G01 + v1^2 G20 + v1 v2 G11 + v2^2 G02
 
 J(v) is what one recorded neuron does to another while the input is v, directly and through hidden neurons. It is
-measured alike on circuits and on fitted networks, whatever they are made of: recorded states are held, and the input
-at each value of a grid, until the hidden units are in equilibrium; the linear map from the states to the currents that
-they cause is J(v), and the orders are its regression on the powers of v, weighted by how often v has such a value.
+measured in the same way on circuits and on fitted networks: recorded units are clamped to recorded states, and the
+input to each value of a grid, until the hidden units are in equilibrium; the linear map from the states to the currents
+that they cause is J(v), and the orders are its regression on the powers of v, weighted by how often v has such a value.
 """
 
 from itertools import product
@@ -20,11 +20,11 @@ STATES = 400  # recorded states at which J is measured
 GRID_REACH_SD = 2.5  # s.d. of the input that the grid covers to either side
 GRID_POINTS = {1: 21, 2: 9}  # of the grid along each input
 MAX_DEGREE = {1: 3, 2: 2}  # highest order
-RIDGE = 1e-2  # of the states' leading eigenvalue: directions that they hardly take are left at 0
+RIDGE = 1e-2  # of the states' leading eigenvalue: directions with less variance are left at 0
 
 
 class Measure(NamedTuple):
-    """What the orders of any network are measured with; the same for a circuit and for the fits to its recording."""
+    """States, grid and regressions that measure orders, the same for a circuit and for the fits to its recording."""
 
     states: np.ndarray  # (STATES, n)
     grid: np.ndarray  # (points, D), values of the input
@@ -53,7 +53,7 @@ def spread_of(velocity):
 
 
 def measure_of(rates, velocity, alpha, valid=None):
-    """What to measure orders with, from a recording.
+    """Prepare the measurement of orders from a recording.
 
     rates: (trials, steps, n); velocity: (trials, steps, D); alpha: dt / tau; valid: (trials, steps) bool, or None.
     Returns: Measure.
@@ -96,7 +96,7 @@ def hidden_states(net, measure):
 
 
 def effective(net, measure):
-    """J over the grid, thresholds counted in: a bump's sum is constant, so that its neurons' inhibition looks like one.
+    """J over the grid. Thresholds count, since a bump's sum is constant and a uniform inhibition equals a threshold.
 
     net: Network, a circuit or a fitted one. Returns: (points, n, n).
     """

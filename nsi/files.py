@@ -1,6 +1,6 @@
 """Files: written whole or not at all, and read without executing what is in them.
 
-Written: beside their place and renamed, so that a kill, a full disk or a second run leaves the old whole file or the
+Written: under a temporary name, then renamed, so that a kill, a full disk or a second run leaves the old file or the
 new one. What a kill leaves half written is called `.NAME.*.part*`, and goes when NAME is next written.
 Read: arrays without pickles, by numpy, and no more of them than a recording may take.
 """
@@ -29,7 +29,7 @@ NUMPY_COMPRESSIONS = (
     zipfile.ZIP_DEFLATED,
 )  # compressions that numpy writes; others may claim any memory
 MAX_JSON_BYTES = 2**26
-ABANDONED_S = 3600  # s since it was last written to: a half-written file that nobody is writing any more
+ABANDONED_S = 3600  # s since it was last written to: a half-written file that no process writes any more
 
 
 # ---- reading ----------------------------------------------------------------------------------------------------
@@ -142,7 +142,7 @@ def remove_parts(path):
 
 
 def lock_file(file):
-    """Lock an open file, until it is closed. Returns: whether nobody else had; None where locks do not work."""
+    """Lock an open file, until it is closed. Returns: whether no other process had; None where locks do not work."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

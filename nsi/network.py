@@ -36,7 +36,7 @@ class Network(NamedTuple):
         return self._replace(W=W, W_in=W_in, b=b, W_gain=W_gain, products=products)
 
     def drive(self, v):
-        """What the velocity v (..., D) sends into each neuron through W_in. Returns: (..., M)."""
+        """Current of each neuron from the velocity v (..., D) through W_in. Returns: (..., M)."""
         return (v if self.saturation is None else self.saturation * np.tanh(v / self.saturation)) @ self.W_in
 
     def gate(self):
@@ -62,11 +62,11 @@ def step(net, u, v, current=0.0):
 
 
 def run(net, velocity, u, current=None, recorded=None, clamped=0, pull=1.0):
-    """Step through time, the first neurons' state put back to the recorded one up to and with step `held`.
+    """Step through time, the first neurons clamped to their recorded state up to and with step `clamped`.
 
     velocity: (trials, steps, D) rad/s; u: (trials, M) first state; current: called with the step, what to add to the
-    currents, or None; recorded: (trials, steps, n) state or None; pull: the fraction of the way that the state is put
-    back at each of these steps.
+    currents, or None; recorded: (trials, steps, n) state or None; pull: the fraction of the way that the state is
+    moved to the recorded one at each of these steps (1: clamped).
     Yields: u (trials, M), the state that a step started from, and r (trials, M), its rates.
     """
     for t in range(velocity.shape[1]):
@@ -79,7 +79,7 @@ def run(net, velocity, u, current=None, recorded=None, clamped=0, pull=1.0):
 
 
 def predict(net, rec, warmup=None, start=0, steps=None):
-    """Run a network along a recording, free after `warmup` steps (None: held at the record throughout).
+    """Run a network on a recording, free after `warmup` steps (None: recorded units clamped throughout).
 
     net: Network; rec: Recording. Returns: rates (trials, steps, units) float32, from step `start` on.
     """

@@ -2,7 +2,7 @@
 
 Dinc, Shai, Schnitzer and Tanaka 2023, doi 10.48550/arXiv.2311.10200 (NeurIPS 36). The network is
 
-    r[t] = tanh(x[t] @ w + known[t])        x = [u, v, 1], its state held at the record (teacher forcing)
+    r[t] = tanh(x[t] @ w + known[t])        x = [u, v, 1], its state clamped to the recorded one (teacher forcing)
 
 and tanh(a) is taken for the mean of a coin that shows 1 or -1, so that the cross-entropy of (1 + r) / 2, weighted by
 1 / (1 - r^2), is convex in w:
@@ -21,7 +21,7 @@ from nsi.network import Network
 
 RIDGES = 1e-6, 1e-4, 1e-2  # relative to the mean square of x
 SAMPLE_STRIDE = 4  # samples are left out where the ridge is looked for
-MAX_RATE = 0.9999  # rates beyond tell no current
+MAX_RATE = 0.9999  # rates beyond are saturated, their current unknown
 
 
 def cornn(rec, alpha, steps=30, ridges=RIDGES):

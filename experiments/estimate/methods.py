@@ -130,7 +130,7 @@ def score_intervals(name, found, true):
 
 
 def score_network(net, data, scale=1.0):
-    """How a network predicts trials that no estimator has seen, running freely, and what its hidden units are.
+    """How a network predicts trials that no estimator was fitted to, running freely, and what its hidden units are.
 
     scale: of the rates, in the network's own units."""
     test, rec = (replace(a, rates=np.float32(scale) * a.rates) for a in (data.test, data.rec))

@@ -4,7 +4,7 @@
 alone; its error is the mean |angle| between its bump and the recorded one. Rivals: a bump that stays; an integrator,
 whose one gain is fitted on the same flies as the network, for each horizon; the same with a start filtered over the
 last frames and a delayed velocity, both chosen on these flies too; and the control without separation.
-*Clear bump*, the rule of selection, which looks at E-PG activity alone: trials whose mean |sum of r exp(i angle)| / sum
+*Clear bump*, the rule of selection, on E-PG activity alone: trials whose mean |sum of r exp(i angle)| / sum
 of r is above the median of all trials. It selects what is scored; no fit selects.
 *Wiring*: mean E-PG to E-PG weight by distance around the ring, against the connectome's E-PG to E-PG synapses minus
 its path through Delta7, times one free ratio.

@@ -1,4 +1,4 @@
-"""Unseen neurons: the input units beside the P-EN1 neurons, which no fit reads."""
+"""Hidden neurons: input units compared with the P-EN1 neurons, which no fit reads."""
 
 import numpy as np
 
@@ -46,7 +46,8 @@ def mapped(x, y, rec, fitted, tested):
 
 
 def unseen(rec, pen, fits, shuffled):
-    """The input units beside the P-EN1 neurons. fits, shuffled: of the recording, and with the velocity of others."""
+    """Compare the input units with the P-EN1 neurons. fits, shuffled: of the recording, and with the
+    velocity of other trials."""
     drive = np.mean([input_units(f, rec)[1] for f in fits], 0)
     epg, v = (synaptic_state(a, fits[0].alpha) for a in (rec.rates, rec.velocity))
     rows = {

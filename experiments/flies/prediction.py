@@ -1,4 +1,4 @@
-"""Leave one fly out: what a fit to the others predicts of its bump, beside integrators and a bump that stays."""
+"""Leave one fly out: what a fit to the others predicts of its bump, compared with integrators and a bump that stays."""
 
 import numpy as np
 

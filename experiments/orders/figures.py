@@ -16,7 +16,7 @@ def fly(found):
     drawn, axes = plt.subplots(1, 5, figsize=(13.5, 3.5), width_ratios=[1.4, 1, 1, 1, 1], layout="constrained")
     rises(axes[0], found["rise"])
     for ax, (place, models) in zip(axes[1:3], found["prediction"].items(), strict=True):
-        foreseen(ax, models, found["prediction, null"][place])
+        draw_prediction(ax, models, found["prediction, null"][place])
         ax.set_title(place)
     axes[1].set_ylabel("r of the size predicted")
     axes[1].legend(fontsize=6)
@@ -45,7 +45,7 @@ def rises(ax, found):
     ax.set(ylabel="rise with speed, per rad/s")
 
 
-def foreseen(ax, models, nulls):
+def draw_prediction(ax, models, nulls):
     """Correlation of predicted and recorded size by horizon, means over flies left out."""
     for name, colour in MODELS.items():
         if name not in models:  # the bridge has no network

@@ -1,4 +1,4 @@
-"""Real flies: does speed, whichever way, raise the bump, and does a model with order two foresee it on other flies?
+"""Real flies: does speed, whichever way, raise the bump, and does a model with order two predict it on other flies?
 
 The bump's size A is the length of its population vector. *Rise*: regression of A, relative to its mean over the trial,
 on the ball's speed and its signed velocity, both through one exponential filter; a slope for each fly, with an interval

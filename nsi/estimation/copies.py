@@ -30,7 +30,7 @@ class Problem:
 
     def __init__(self, u, v, currents, used, alpha, geometry, places, size, noise=None):
         """u, currents (less the stimulus): (trials, steps, n); v: (trials, steps, D); used: (trials, steps, n) bool;
-        size: trials and neurons to look at, at most; noise: (trials, steps, k), further regressors."""
+        size: trials and neurons to use, at most; noise: (trials, steps, k), further regressors."""
         trials, neurons = size
         some = slice(None, None, max(1, len(u) // trials))
         self.u, self.v = u[some, :MAX_STEPS], v[some, :MAX_STEPS]

@@ -365,7 +365,7 @@ def estimate_clean(rec, alpha, geometry, calibrated=True, seed=0, orders=False):
     # what hidden neurons that are not driven do, copies and their terms do not describe
     if rec.driven is not None or not fit.sums.xx:
         fits, found.verdicts["description"] = False, "cannot tell"
-    if not fits:  # what noise does not explain, and no simulation repeats, biases weights by nobody knows how much
+    if not fits:  # misspecification biases weights by an unknown amount
         found.set(**{name: np.full_like(value, np.inf) for name, value in found.arrays().items() if name.endswith("_se")
                      and name != "alpha_se"})  # fmt: skip
     found.identifiable, found.resolved = read_certainty(found.W, found.W_unbiased, found.W_se, geometry, places)

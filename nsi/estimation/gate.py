@@ -86,7 +86,7 @@ def gate_test(rec, alpha, chosen, seed=0):
 
 
 def _derangement(rng, count):
-    """A random order in which nobody keeps its place, as far as there is one."""
+    """A random permutation without fixed points, as far as there is one."""
     circle = rng.permutation(count)
     order = np.empty(count, int)
     order[circle] = np.roll(circle, 1)

@@ -122,7 +122,7 @@ def calibrate(fit, refit, best, variance, seed=0, more=None):
     infinite where the simulated circuit does not stay active, or too active, for its currents to show."""
     noise = float(np.sqrt(np.nanmedian(variance)))
     jitter = best.heterogeneity.get("copies", 0.0) / np.sqrt(2)
-    with np.errstate(all="ignore"):  # what the estimate makes of a real recording need not stay bounded
+    with np.errstate(all="ignore"):  # a simulation from the estimate of a real recording need not stay bounded
         simulated = Simulated(fit, best.weights, noise, seed, min(jitter, MOST_JITTER))
     bounded = not simulated.recording.rates.max() > MAX_RATE * fit.rec.rates.max()
     again = refit(simulated.recording) if bounded and np.isfinite(simulated.recording.rates).all() else None

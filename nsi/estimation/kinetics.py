@@ -1,6 +1,6 @@
 """What kind of circuit made a recording: its response function and their scale, its time constant, its mechanism.
 
-Each candidate is a regression of phi^-1(scale * r) on the signals that it makes of the recording, and its likelihood is
+Each candidate is a regression of phi^-1(scale * r) on its signals of the recording, and its likelihood is
 one of the *rates*: the Gaussian one of the currents, with the Jacobian of phi^-1. Candidates: the response functions of
 nsi/response.py, scales of the rates on a fine grid, alpha = dt / tau where the recording does not give it, and whether
 velocity acts through hidden neurons' synapses, F(v u), or by multiplication at once, v u.

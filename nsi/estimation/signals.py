@@ -42,7 +42,9 @@ class Copies(NamedTuple):
     width: float  # rad, s.d. of the recorded activity around a place that they receive
     threshold: float
     drive: float  # per rad/s
-    centres: np.ndarray | None = None  # (n,) bool, recorded neurons that copies stand beside and hear (None: all)
+    centres: np.ndarray | None = (
+        None  # (n,) bool, recorded neurons that the copies are centred on and receive from (None: all)
+    )
     saturation: float = 0.0  # c, (s/rad)^2: the drive levels off at drive / sqrt(c)
 
     def saturated(self, v):

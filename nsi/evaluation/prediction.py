@@ -1,4 +1,4 @@
-"""Running a network along a recording: what it predicts, and how far its bump strays."""
+"""Errors of networks that run freely on held-out trials: of their headings and of their rates."""
 
 import numpy as np
 from scipy.special import stdtrit
@@ -21,7 +21,7 @@ def heading_error(net, rec, geometry, places, seconds=5.0, warmup=20):
 
 
 def heading_table(net, rec, geometry, places, gain=1.0, warmup=20):
-    """Mean error of the predicted heading by seconds ahead, beside two predictions without a network.
+    """Mean error of the predicted heading by seconds ahead, of the network and of two predictions without one.
 
     rec: held-out trials; places: (n, D) rad; gain: of the integrator, turning of the activity per velocity, one or D.
     Returns: {"0.25": {"error", "integrator", "stay": rad, None of fewer than MIN_SAMPLES, "samples": count}, ...}.
@@ -77,7 +77,7 @@ def interval_over_trials(samples):
 def _errors(net, rec, geometry, places, ahead, every, warmup, gain=1.0):
     """Angles between predicted and recorded headings.
 
-    ahead: steps of the free run, each of which is looked at; every: steps from one start to the next.
+    ahead: lengths of the free run, in steps; every: steps from one start to the next.
     Returns: for each of `ahead` {"network", "integrator", "stay": (starts, trials) rad, NaN where a trial has ended
     or its neurons are silent}.
     """
@@ -95,7 +95,7 @@ def _errors(net, rec, geometry, places, ahead, every, warmup, gain=1.0):
                 continue
             end, ended = now + k, ~rec.valid[:, now + k]
             guesses = {
-                "network": np.nan_to_num(geometry.decode(free[:, warmup + k], places)),  # silent: it errs by chance
+                "network": np.nan_to_num(geometry.decode(free[:, warmup + k], places)),  # silent: as wrong as by chance
                 "integrator": heading[:, now] + moved[:, end] - moved[:, now],
                 "stay": heading[:, now],
             }
@@ -106,7 +106,7 @@ def _errors(net, rec, geometry, places, ahead, every, warmup, gain=1.0):
 
 
 def window_error(net, rec, warmup, window):
-    """Mean squared error of the rates over windows run freely after `warmup` held steps, laid end to end."""
+    """Mean squared error of the rates over windows run freely after `warmup` clamped steps, laid end to end."""
     length = warmup + window
     errors = []
     for start in range(0, rec.rates.shape[1] - length + 1, length):

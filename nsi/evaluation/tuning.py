@@ -1,4 +1,4 @@
-"""What units are tuned to: maps over heading and velocity, shifters, and units matched to neurons."""
+"""Tuning of units: maps over heading and velocity, and shifters."""
 
 import numpy as np
 
@@ -97,7 +97,7 @@ def shifter_tuning(rates, heading, velocity, bins=24, shuffles=20):
 
 
 def shifter_measures(net, rec, geometry, places):
-    """Shifters among the input units, the response units held at the record.
+    """Shifters among the input units, the response units clamped.
 
     Returns: dict with `shifter_fraction` (of the active input units), `shifter_left` and `shifter_right` (the same
     for those that prefer either turning direction; None on a torus, which has no left) and `active_input_units` (a

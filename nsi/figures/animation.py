@@ -10,7 +10,7 @@ from nsi.files import whole
 
 
 def animate(data, path, geometry, trial=0, every=5, frames=200):
-    """The published animation: the bump over the ring beside the heading, in time; a GIF, or a window as well."""
+    """The published animation: the bump over the ring and the heading, in time; a GIF, or a window as well."""
     rates, heading = data["rates"][trial], data["heading"][trial, :, 0]
     places = geometry.places(data["rates"].shape[-1])
     bump = geometry.decode(rates, places)[:, 0]

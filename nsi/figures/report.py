@@ -1,6 +1,6 @@
 """A fit in plain words: runs/NAME/report.html, one page that needs nothing else, and its figures as PNG.
 
-What was found, how far to trust it, what speaks against the fit, what is not determined, what is wrong with the file;
+What was found, how far to trust it, evidence against the fit, what is not determined, what is wrong with the file;
 then what the words mean, the figures and all measures. Every number is of metrics.json or of connectivity.npz; the page
 says of the truth only what is scored there. Of several replicas it gives the mean, the lowest and the highest.
 """
@@ -76,7 +76,7 @@ def write_sentences(rec, arrays, metrics, options, out):
     """What the page says, by its headings.
 
     rec: Recording; arrays: of connectivity.npz, or None; metrics: of metrics.json; options: the fit's; out: the run's
-    folder, beside which null models are looked for. Returns: {heading: list of sentences}.
+    folder, next to which null models are searched for. Returns: {heading: list of sentences}.
     """
     of_fit = metrics.get("fit_warnings", [])
     of_file = [sentence for sentence in metrics["warnings"] if sentence not in of_fit]

@@ -38,7 +38,7 @@ def tuning(panels, rows=3, columns=10, speed=4.0):
 
 
 def connectivity(separated, control, truth, order):
-    """The published connectivity figure, with the signed gate beside the unsigned product.
+    """The published connectivity figure, with the signed gate and the unsigned product.
 
     separated, control: Network; truth: recordings.load_truth's; order: of the input units.
     """
@@ -153,7 +153,7 @@ def profiles(found, separated, control, truth):
 
 
 def recovered(true, estimated):
-    """W and gate beside the true ones, as matrices and by distance. true, estimated: dicts of W and gate, (n, n)."""
+    """Estimated and true W and gate, as matrices and by distance. true, estimated: dicts of W and gate, (n, n)."""
     figure, axes = plt.subplots(2, 3, figsize=(10.5, 6), width_ratios=(1, 1, 1.3))
     for row, name in zip(axes, ("W", "gate"), strict=True):
         limit = np.abs(true[name]).max()
@@ -228,7 +228,7 @@ def integration(time, recorded, fits, heading, trials=(0, 1, 2)):
 
 
 def shifters(fitted, true, correlations, headings, directions):
-    """Input units beside the shifter neurons they match one to one; silent units as crosses.
+    """Input units and the shifter neurons that they match one to one; silent units as crosses.
 
     fitted, true: (pairs, velocity, heading) tuning maps; correlations: (pairs,) of rates;
     headings: (2, pairs) rad, preferred by unit and by neuron; directions: (2, pairs) selectivity.

@@ -119,7 +119,7 @@ def errors(ax, lines):
 
 
 def trust(W, se, true, gate, gate_se, true_gate):
-    """How far to trust connections: their standard errors, the pairs' errors in standard errors beside a normal
+    """How far to trust connections: their standard errors, the pairs' errors in standard errors against a normal
     variable's, and weights and gate of one neuron. All (n, n), of neurons on a sheet row by row; one component's gate.
     """
     figure, axes = plt.subplots(1, 4, figsize=(14, 2.9))

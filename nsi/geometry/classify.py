@@ -36,7 +36,7 @@ class Classification(NamedTuple):
 def classify_shape(rec):
     """Which attractor made a recording's activity.
 
-    rec: Recording, rates and velocity of which are looked at. Returns: Classification.
+    rec: Recording, of which rates and velocity are used. Returns: Classification.
     """
     rng, rates = np.random.default_rng(0), rec.rates[rec.valid]
     if rec.rates.shape[-1] < MIN_NEURONS:

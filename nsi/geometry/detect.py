@@ -17,7 +17,7 @@ MAX_HEADING_ERROR = 0.8  # rad, of the heading decoded by preferred headings, be
 
 
 def places_of(rec, shape):
-    """The recorded neurons' places: those that the activity spans, unless the given heading tells them better.
+    """The recorded neurons' places: those that the activity spans, unless the given heading places them better.
 
     `find` takes neurons for evenly spaced, and may turn the ring over. Where a ring's heading is given, and the
     headings that neurons prefer decode it within MAX_HEADING_ERROR, these are their places; but where evenly spaced
@@ -33,7 +33,7 @@ def places_of(rec, shape):
     tuning = np.stack([np.bincount(bins, x, 36) / count for x in rates.T])  # (n, bins)
     preferred = np.angle(tuning @ np.exp(1j * (np.arange(36) + 0.5) * np.pi / 18))[:, None] % (2 * np.pi)
     error = np.nanmean(shape.distance(shape.decode(rates, preferred), heading[:, None]))
-    middle = np.angle(np.exp(1j * heading).mean())  # a heading that hardly changes tells no neuron's place
+    middle = np.angle(np.exp(1j * heading).mean())  # a heading that hardly changes places no neuron
     if not error < min(MAX_HEADING_ERROR, np.mean(np.abs(np.angle(np.exp(1j * (heading - middle))))) - error):
         return found
     for even in (found, -found % (2 * np.pi)):
@@ -53,7 +53,7 @@ def decoding_error(rec, shape, places):
 
 def of(rec):
     """The geometry of a recording's attractor: a torus where two velocities move three waves as they should, else a
-    ring. Returns: Torus, which knows the places of the recording's neurons, or Ring; `said` tells what was found."""
+    ring. Returns: Torus, which knows the places of the recording's neurons, or Ring; `said` describes it."""
     if rec.velocity.shape[-1] != 2 or rec.rates.shape[-1] < 7:
         return RING
     evidence = Evidence(rec)
@@ -74,7 +74,7 @@ class Evidence:
 
     @cached_property
     def against(self):
-        """Why it is no torus, in words, or "" where nothing speaks against one."""
+        """Why it is no torus, in words, or "" where all tests for one pass."""
         if self.ratio < MIN_PAIR_RATIO:
             return f"the sixth principal component has {self.ratio:.2g} times the variance of the seventh"
         if self.movement.explained < MIN_EXPLAINED:

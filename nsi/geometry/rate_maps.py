@@ -53,7 +53,7 @@ def _radius(r):
 def grid_score(r):
     """How hexagonal an autocorrelogram is: the least correlation with itself turned by 60 or 120 degrees, minus the
     largest at 30, 90 or 150, over a ring without the central peak, at the ring's best outer radius. Above 0 for a grid;
-    NaN where the map is too small to tell.
+    NaN where the map is too small.
     """
     distance, inner = _radius(r)
     filled, best = np.nan_to_num(r), np.nan

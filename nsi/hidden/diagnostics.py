@@ -1,15 +1,14 @@
-"""Is what was assumed of hidden neurons right, and is the answer one? What a recording says against it, in sentences.
+"""Diagnostics: evidence of a recording against the constraints on hidden units, or against the estimate, in sentences.
 
-`apart`, driven neurons that do not connect to each other, foretells how fast velocity acts: what it sends to the
-recorded neurons has come through one synapse. Where driven neurons excite each other it comes through more than one,
-and later. So the shift between the activity's bump and its synaptic state's, which is what velocity does to it, is
-regressed on the velocity through one synapse and through faster and slower filters, on held-out trials, and the
-assumption is doubted where a slower one foresees clearly more.
+`apart` (driven units do not connect to each other) predicts the latency of the velocity's effect: one synapse. Where
+driven neurons excite each other the velocity passes through more than one synapse, and acts later. The velocity moves
+the activity's bump relative to its synaptic state's. This shift is regressed on the velocity filtered by one synapse,
+and by faster and slower filters, on held-out trials; a warning is given where a slower filter explains clearly more.
 
-`excited`, `types` and `copies` foretell nothing of the recorded activity that other hidden neurons could not do as
-well: a compass that inhibits its shifters is fitted as well by one that excites others on the far side. Nothing is
-said for or against them, but that they are assumed. What seeds disagree on neither data nor assumptions say: with
-several replicas their hidden units are compared.
+`excited`, `types` and `copies` predict nothing about the recorded activity that other hidden neurons could not produce
+as well: a compass that inhibits its shifters is fitted as well by one that excites others on the far side. They are not
+tested. With several replicas their hidden units are compared: where these differ, neither the data nor the constraints
+determine them.
 """
 
 import numpy as np
@@ -27,7 +26,7 @@ MIN_NEURONS = 8  # undriven ones, in whose rates a bump can be decoded
 
 
 def find_doubts(rec, alpha, geometry, constraints, networks, errors):
-    """What speaks against the constraints on hidden units, or against the estimate.
+    """Warnings about the constraints on hidden units, and about the estimate.
 
     rec: held-out trials; alpha: dt / tau; constraints: names in a text; networks: replicas, of the hidden units;
     errors: of prediction.select_networks. Yields: sentences."""
@@ -37,8 +36,9 @@ def find_doubts(rec, alpha, geometry, constraints, networks, errors):
 
 
 def poorly_predicting(errors):
-    """Whether networks that have the estimated weights run far worse than the trained ones. errors: {"trained",
-    "hidden": mean squared errors of replicas}."""
+    """Warn where networks with the estimated weights run far worse than the trained ones.
+
+    errors: {"trained", "hidden": mean squared errors of replicas}. Yields: sentences."""
     if "hidden" not in errors:
         return
     ratio = [a / max(b, 1e-300) for a, b in zip(errors["hidden"], errors["trained"], strict=True)]
@@ -50,7 +50,7 @@ def poorly_predicting(errors):
 
 
 def late(rec, alpha, geometry, assumed):
-    """Whether velocity acts later than through one synapse, where driven neurons are taken to be apart."""
+    """Warn where velocity acts later than through one synapse, under the constraint `apart`. Yields: sentences."""
     if "apart" not in assumed or rec.decoded:
         return
     explained = speed(rec, alpha, geometry)
@@ -69,9 +69,10 @@ def late(rec, alpha, geometry, assumed):
 
 
 def speed(rec, alpha, geometry):
-    """How much of the shift between the bump and its state the velocity foresees, through filters of several speeds.
+    """Share of the variance of the shift between the bump and its state that the filtered velocity explains, by filter.
 
-    Returns: {speed relative to one synapse: share of the variance}, of the first component; {} where nothing is told.
+    Returns: {speed relative to one synapse: share of the variance}, of the first component; {} with too few
+    neurons or samples.
     """
     still = np.ones(rec.rates.shape[-1], bool) if rec.driven is None else ~rec.driven
     if still.sum() < MIN_NEURONS or not rec.velocity.any():
@@ -93,7 +94,7 @@ def speed(rec, alpha, geometry):
 
 
 def disagreeing(networks, rec, assumed):
-    """Whether networks from other starts have other hidden units, where something is claimed of these."""
+    """Warn where networks from other initial weights have other hidden units. Yields: sentences."""
     alike = matching.agreement(networks, rec) if assumed else None
     if alike is not None and alike < MIN_AGREEMENT:
         yield (

@@ -1,9 +1,9 @@
-"""What a fit says of neurons that were not recorded, held against them where a simulation or an experiment kept them.
+"""Hidden units compared with hidden neurons, where a simulation or an experiment kept these.
 
 Hidden units have no names. They are matched one to one with the hidden neurons of their kind, driven or not, so that
 the correlations of their rates on training trials add up to the most, and compared on held-out trials, the recorded
-units held at the record. What a linear map makes of the recorded activity itself stands beside it: a hidden neuron that
-copies recorded ones is predicted without any circuit.
+units clamped. The baseline is a linear map from the recorded activity itself: a hidden neuron that copies recorded ones
+is predicted without any circuit.
 """
 
 import numpy as np
@@ -18,7 +18,9 @@ RIDGE = 1e-4  # of a linear map, relative to the mean variance
 
 
 def measures(net, rec, truth):
-    """What of_hidden and blocks find, as far as there are hidden neurons to compare with; truth: load_truth's."""
+    """All measures of `of_hidden` and `blocks`, as far as there are hidden neurons to compare with.
+
+    truth: dict with keys W, hidden_rates, of recordings.load_truth."""
     neurons, driven = truth.get("hidden_rates"), None
     if neurons is None or not neurons.shape[-1]:
         neurons = truth.get("held_out_rates")
@@ -36,7 +38,7 @@ def of_hidden(net, rec, neurons, driven=None):
     """Hidden units against hidden neurons.
 
     net: Network; rec: all trials; neurons: (trials, steps, M) rates; driven: (M,) bool, which of the neurons are, or
-    None where nobody knows. Returns: dict of `r_match` (mean correlation, one to one), `r2_hidden` (variance explained
+    None where it is unknown. Returns: dict of `r_match` (mean correlation, one to one), `r2_hidden` (variance explained
     one to one, each neuron's scale and offset from training trials), `r2_hidden_linear` (by a linear map from the
     hidden units of its kind) and `r2_hidden_baseline` (by one from what was recorded: u, v and v * u); r_match_response
     and r_match_input, of either kind, where there are both; `pairs`, (units, neurons) indices among the hidden ones.
@@ -98,7 +100,7 @@ def agreement(networks, rec):
     """How alike the hidden units of several networks are: those of each matched one to one with the first's.
 
     networks: replicas, each from its own start; rec: some trials. Returns: mean correlation over pairs and networks, or
-    None for one network: where networks disagree, the recording does not say what the hidden neurons do.
+    None for one network: where networks disagree, the recording does not determine the hidden neurons.
     """
     if len(networks) < 2 or len(networks[0].b) == networks[0].n:
         return None
@@ -146,7 +148,7 @@ def _map(x, y):
 
 
 def _line(x, y, z):
-    """What the line that best takes x to y makes of z. x, y: (samples,); z: (any,)."""
+    """Predict at z with the least-squares line of y on x. x, y: (samples,); z: (any,)."""
     slope = np.mean((x - x.mean()) * (y - y.mean())) / max(x.var(), 1e-9)
     return y.mean() + slope * (z - x.mean())
 

@@ -1,7 +1,7 @@
 """Units of a network, and constraints on those that were not recorded.
 
 Units stand in the order recorded, hidden response, hidden input; *driven* units receive the velocity. Activity alone
-does not tell which hidden units there are: units can be swapped, scaled, split, and what one path does another can do.
+does not determine the hidden units: they can be swapped, scaled and split, and one path can stand in for another.
 So they are constrained, by names:
 
     excited      undriven units excite driven ones, and never inhibit them
@@ -9,7 +9,7 @@ So they are constrained, by names:
     types        driven units share one threshold, one size of velocity weight and one sum of weights that they receive,
                  as cells of one type do; where some of them were recorded, these set it
     copies       driven units start as copies of one undriven unit each, hidden ones of recorded ones and recorded ones
-                 of hidden ones: what the data do not say stays so
+                 of hidden ones: an initialization, which stays where the data say nothing
     inhibition   recorded undriven units act on each other through inhibition alone
 
 The trained network has none of these. A second network, whose weights among recorded neurons are the estimate's, is
@@ -31,8 +31,8 @@ MEANINGS = {  # of each constraint, as a clause
     "copies": "each hidden unit started as a copy of one recorded neuron",
     "inhibition": "recorded neurons that do not receive the velocity only inhibit each other",
 }
-DEFAULT_CONSTRAINTS = "excited,apart,types"  # what is assumed where the file decides
-POPULATION = 100  # response units, or input units, recorded and hidden ones together, where nobody says how many
+DEFAULT_CONSTRAINTS = "excited,apart,types"  # where the file decides
+POPULATION = 100  # response units, or input units, recorded and hidden ones together, by default
 
 
 class Units(NamedTuple):
@@ -40,8 +40,8 @@ class Units(NamedTuple):
 
     n: int
     driven: np.ndarray  # (units,) bool
-    low: np.ndarray  # (units, units), the least that each weight of W may be, and
-    high: np.ndarray  # the largest: both 0 where there is no connection
+    low: np.ndarray  # (units, units), lower bounds of W
+    high: np.ndarray  # upper bounds: both 0 where there is no connection
     types: bool = False
     copies: bool = False
 
@@ -56,8 +56,8 @@ class Units(NamedTuple):
         return self.low < self.high
 
     def copied(self):
-        """Whose activity driven units start from: hidden ones from recorded undriven units, one each, and recorded ones
-        from hidden undriven units. Yields: senders, copies (any,) indices."""
+        """Pairs of undriven units and the driven units that start as their copies: hidden ones copy recorded units, one
+        each, and recorded ones hidden units. Yields: senders, copies (any,) indices."""
         index, hidden = np.arange(len(self.driven)), np.arange(len(self.driven)) >= self.n
         for first, second in ((~hidden, hidden), (hidden, ~hidden)):
             senders, copies = index[first & ~self.driven], index[second & self.driven]

@@ -1,4 +1,4 @@
-"""What the rates say of themselves: what all neurons share, which of them change, and which trials are there twice.
+"""Checks of the rates alone: noise that all neurons share, neurons that change, trials that occur twice.
 
 Each neuron's rate is compared with what it has on average where the activity points, by the segments of
 consistency.py.
@@ -32,7 +32,7 @@ MIN_EXPLAINED = 0.35  # share of the rates' variance that the place explains, fr
 
 
 class Activity:
-    """The rates beside those that each neuron has on average where the activity points.
+    """The rates, and those that each neuron has on average where the activity points.
 
     What the neurons are expected to do is a function of the decoded place alone, so that which places were visited,
     and how often, makes no difference between parts of a recording.
@@ -161,8 +161,8 @@ class Activity:
         return f"{'largest value' if level == 1 else f'{100 * level:g}th percentile'}, {usual:.3g},", np.mean(silent)
 
     def measure_delays(self):
-        """When each neuron does what is expected of it. Returns: (2, n) s, of two halves of the recording, NaN where
-        it cannot be told."""
+        """Delay of each neuron relative to its expected rate. Returns: (2, n) s, of two halves of the recording,
+        NaN where it is unknown."""
         rec, dt = self.rec, self.rec.dt
         n, furthest = rec.rates.shape[-1], min(round(0.5 / dt), rec.rates.shape[1] // 4)
         every = max(1, int(np.ceil(self.known.sum() * n * (2 * furthest + 1) / 5e7)))
@@ -305,7 +305,7 @@ def _check_order(activity, divided):
 
 
 def _check_lost(activity, divided):
-    """Neurons that are seen in a part of the recording only."""
+    """Neurons that are active in a part of the recording only."""
     n, product, square = activity.rates.shape[1], activity.rates * activity.expected, activity.expected**2
     for segments in divided:
         coarse = segments.coarser(12)

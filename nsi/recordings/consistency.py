@@ -1,9 +1,9 @@
 """Compare the parts of a recording with each other: early with late trials, the start of trials with their end.
 
-What is fitted is taken to be the same circuit, seen in the same way, throughout. Two divisions into segments are
+A fit assumes the same circuit, recorded in the same way, throughout. Two divisions into segments are
 compared: the session (trials in their order, or pieces of a long trial) and the trial (positions within all trials).
-Each quantity is a weighted mean per segment, so that one test serves all: `change` looks for the place in the sequence
-of segments where the mean before differs most from the mean after, and `outlying` for single segments. The noise is
+Each quantity is a weighted mean per segment, so that one test serves all: `find_change` finds the place in the sequence
+of segments where the mean before differs most from the mean after, and `find_outlying` single segments. The noise is
 that of neighbouring segments. A difference counts if it is both large and far beyond the noise.
 """
 
@@ -250,7 +250,7 @@ class SegmentTurning:
         return np.corrcoef(x[use], y[use])[0, 1]
 
     def measure_lags(self, segments):
-        """The lag (s) of each segment, NaN where it cannot be told. segments: Segments."""
+        """The lag (s) of each segment, NaN where it is unknown. segments: Segments."""
         furthest = min(round(MAX_LAG / self.dt), self.pairs.moved.shape[1] // 3)
         every = np.arange(-furthest, furthest + 1)
         r = np.full((len(every), segments.count), 0.0)

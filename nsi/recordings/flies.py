@@ -12,7 +12,7 @@ authors released them: github.com/DanTurner-Evans/AngularVelocityData. A file ho
                   tVR        (any,)          clock ticks, 1e-4 s, of the ball's samples; the first belongs to t[0]
                   tFrameGrab (frames,)       the same clock's ticks of the imaged frames; several make one volume
 
-*Channels.* The file name tells which line drives which indicator: 60D05 labels E-PG and 37F06 P-EN1 (the publication's
+*Channels.* The file name says which line drives which indicator: 60D05 labels E-PG and 37F06 P-EN1 (the publication's
 Methods); the line after `6fx` has GCaMP6f, which is green, the one after `jRGC1ax` (or `jRGECO1ax`) jRGECO1a, which is
 red. It ends in the condition (`Dark`; in `1x` and `2x` a visible scene turns with the fly) and the
 trial's number. Of the authors' whole release `select` takes one condition and the two lines above.
@@ -129,7 +129,7 @@ def assemble(trials):
 
 
 def named(path):
-    """What a file's name tells: fly, the green and the red line, condition. Returns: a match. Raises: BadInput."""
+    """Parse a file's name: fly, the green and the red line, condition. Returns: a match. Raises: BadInput."""
     name = NAME.fullmatch(path.name)
     if not name or name[2] == name[3]:
         raise BadInput(f"{path}: expected a name like Fly1_9day_6fx37F06_jRGC1ax60D05_Dark_00001.mat")
@@ -139,7 +139,7 @@ def named(path):
 def select(folder, condition="Dark", days=None):
     """The files of one condition, of the lines that are read, and of some days (folders' names), or of all.
 
-    What a Mac leaves beside them (`._` files) is none. Returns: paths, and {why: count} of the files left out.
+    A Mac's `._` files are left out. Returns: paths, and {why: count} of the files left out.
     Raises: BadInput where none is left, or a day is not there.
     """
     paths, chosen, left = [p for p in sorted(folder.rglob("*.mat")) if not p.name.startswith("._")], [], Counter()

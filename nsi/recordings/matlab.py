@@ -26,7 +26,7 @@ def read_variables(path, names, squeeze=False):
         raise BadInput(f"{path}: cannot be read ({error.strerror or error})") from None
     except BadInput:
         raise
-    except Exception:  # whatever scipy makes of damage
+    except Exception:  # scipy raises anything on damaged files
         raise BadInput(f"{path}: cannot be read as a MATLAB file; expected {', '.join(names)} in it") from None
 
 

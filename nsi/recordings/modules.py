@@ -41,7 +41,7 @@ def read(path, module=1, start=-np.inf, stop=np.inf, spacing=None, smooth=SMOOTH
     module: its number; start, stop: s, of the session; spacing: m, of the firing fields (default: as their maps have
     it); smooth: s.d. of the Gaussian, s.
     Returns: dict of arrays (see data/README.md), and the spacing in m. Raises: BadInput where it is another file, or no
-    session is there, or no map tells the spacing.
+    session is there, or no map shows the spacing.
     """
     key = f"spikes_mod{module}"
     with files.Archive(path) as file:
@@ -120,7 +120,7 @@ class _Arrays(pickle.Unpickler):
 
 
 def _bins(t):
-    """Numbers of the bins, from t[0] on, whose middle is less than GAP_S from where the rat was seen."""
+    """Numbers of the bins, from t[0] on, whose middle is less than GAP_S from where the rat was tracked."""
     gap = np.flatnonzero(np.diff(t) > 2 * GAP_S)
     first = np.floor((t[np.r_[0, gap + 1]] - t[0] - GAP_S) / STEP_S + 0.5).astype(int)
     last = np.ceil((t[np.r_[gap, -1]] - t[0] + GAP_S) / STEP_S - 0.5).astype(int)

@@ -1,8 +1,9 @@
-"""What a sceptical colleague would say of a recording before it is fitted, one sentence for each finding.
+"""Warnings about a recording before it is fitted, one sentence for each finding.
 
-A sentence names the file, the key, the number and the remedy. What cannot be used at all is refused when the file is
-read (nsi/recordings); what is said here can be used, and is probably not what its maker meant. A clean recording gets
-no sentence. `before` has all of them; each kind is a function below it, which yields sentences without the file's name.
+A sentence names the file, the key, the number and the remedy. A file that cannot be used is refused when it is
+read (nsi/recordings); one with warnings can be used, and is probably not what its maker meant. A clean recording gets
+no sentence. `report_warnings` prints all of them; each kind is a function below it, which yields sentences without
+the file's name.
 """
 
 import sys

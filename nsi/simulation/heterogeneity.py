@@ -1,6 +1,6 @@
 """Circuits whose connections are not alike from pair to pair, with the behaviour of those that are.
 
-On a symmetric ring any smooth estimate resembles the connectivity. What tells whether single connections are found is a
+On a symmetric ring any smooth estimate resembles the connectivity. To test whether single connections are found needs a
 circuit where they differ.
 """
 

@@ -33,17 +33,17 @@ class Buffers(dict):
 
 
 def unroll(W, two_a, u_recorded, warmup, forcing, alpha, buffers, keep=True):
-    """The loop over time, the first n units held at their recorded state up to and with step `warmup`, then pulled
-    towards it by the fraction `forcing` at every step.
+    """The loop over time: the first n units clamped to their recorded state up to and with step `warmup`, then moved
+    the fraction `forcing` of the way to it at every step (partial teacher forcing).
 
     It runs in s = (1 + r) / 2 and x = (1 + u) / 2, which follow the same equation, as s = max(sigmoid 2a, 1/2) takes
     two passes over an array where r takes five.
 
     two_a: (T, ..., B, units), 2a without its part that depends on the state, overwritten by the whole 2a, and this by s
-    unless told to `keep` it; u_recorded: (T, ..., B, n). Returns: s and u, (T, ..., B, units).
+    unless `keep`; u_recorded: (T, ..., B, n). Returns: s and u, (T, ..., B, units).
 
-    While the first units are held, their share of u @ W is one product for all these steps, and only the hidden units,
-    which know nothing but their own past, need the loop.
+    While the first units are clamped, their share of u @ W is one product for all these steps, and only the hidden
+    units, which depend on their own past alone, need the loop.
     """
     s, x = buffers.like("s", two_a) if keep else two_a, buffers.like("x", two_a)
     n, clamped_steps = u_recorded.shape[-1], min(warmup + 1, len(two_a))
@@ -93,7 +93,7 @@ def unroll_backward(g, from_u, W, s, u, n, warmup, forcing, alpha, buffers):
         for more in from_u_t:
             du.add_(more)
         du_recorded.mul_(remains)
-    # held: what came before does not move the recorded units' state, and theirs moves only what is seen of them
+    # clamped: the recorded units' state does not depend on what came before, and affects only their own loss
     last = clamped_steps - 1
     g[last, ..., :n].addcmul_(du_recorded, slope[last, ..., :n], value=alpha)
     among, du = WT[..., n:, n:].contiguous(), du[..., n:].contiguous()

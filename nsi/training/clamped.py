@@ -4,8 +4,8 @@
     s = K @ h                                            K: the synapse, K[t, t'] = alpha (1 - alpha)^(t - 1 - t')
     a = u @ W + s @ B + b + stimulus                     current of the recorded units, phi(a) against their rates
 
-A third of the steps after the warm-up counts in the loss: neighbouring steps say nearly the same. A test holds
-this equal to autograd's gradient of model.py; bptt.py has the general case.
+A third of the steps after the warm-up counts in the loss: neighbouring steps carry nearly the same information. A test
+holds this equal to autograd's gradient of model.py; bptt.py has the general case.
 """
 
 import torch
@@ -27,7 +27,7 @@ def clamped_gradient(weights, n, K, batch, steps, free=None, log=True):
 
     weights: W (units, units), W_in (D, units), b (units,); n: recorded units; K: of `synapse`; batch: velocity (T, B,
     D), recorded state, rates and stimulus or None (T, B, n); steps: (S,) that count; free: (units, units) 1 where a
-    weight is trained, or None; log: whether the loss is worked out. Returns: loss or None, gradients of W, W_in and b.
+    weight is trained, or None; log: whether to compute the loss. Returns: loss or None, gradients of W, W_in and b.
     """
     W, W_in, b = (p.detach() for p in weights)
     v, u, r, stimulus = batch

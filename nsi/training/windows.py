@@ -19,7 +19,7 @@ class Windows:
                  bootstrap=False):  # fmt: skip
         """rec: Recording; alpha: dt / tau; generators: torch Generators, one per replica; warmup, window: steps outside
         and inside the loss; batch: windows per update and replica; rotate: turn each window around the ring, whose
-        order the activity itself tells. Raises: BadInput where neurons to be turned do not lie evenly around it."""
+        order follows from the activity. Raises: BadInput where neurons to be turned do not lie evenly around it."""
         flat = lambda x: torch.as_tensor(x, device=device).flatten(0, 1)  # noqa: E731
         self.warmup, self.length, self.batch = warmup, warmup + window, batch
         self.trials, self.steps, _ = rec.rates.shape

@@ -199,7 +199,7 @@ PARTS = {
 
 
 @pytest.mark.parametrize("name", PARTS)
-def test_parts_that_differ_are_said(name, data, said):
+def test_parts_that_differ_are_reported(name, data, said):
     change, expected = PARTS[name]
     found = said(data | change(data))
     together = "\n".join(found)
@@ -233,7 +233,7 @@ def test_no_factor_is_named_where_it_is_unsure(data, said):
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake_is_said_with_its_remedy(name, data, said):
+def test_a_mistake_is_reported_with_its_remedy(name, data, said):
     change, expected = MISTAKES[name]
     found = said(data | change(data))
     assert all(sentence.startswith("mine.npz: ") and "\n" not in sentence for sentence in found)
@@ -243,7 +243,7 @@ def test_a_mistake_is_said_with_its_remedy(name, data, said):
 
 
 @pytest.mark.parametrize("name", ["deg/s", "50 ms late", "other trials", "gaps closed up", "padding", "tiny", "counts"])
-def test_it_is_said_without_a_heading_too(name, data, said):
+def test_it_is_reported_without_a_heading_too(name, data, said):
     change, expected = MISTAKES[name]
     found = "\n".join(said(data | change(data) | {"heading": None}))
     assert all(words in found for words in expected), found
@@ -263,7 +263,7 @@ CLEAN = {
 
 
 @pytest.mark.parametrize("name", ["gain", "holding", "quadratic", "even", *CLEAN])
-def test_nothing_is_said_of_a_clean_recording(name, said):
+def test_no_warning_about_a_clean_recording(name, said):
     circuit, (change, more) = circuits.CIRCUITS.get(name, circuits.ring)(), CLEAN.get(name, ({}, {}))
     circuit = vary_weights(circuit, np.random.default_rng(0), **change)
     data = cann.simulate_recording(circuit, **{"trials": 12, "steps": 400} | more)
@@ -291,26 +291,26 @@ UNUSUAL = {
 
 
 @pytest.mark.parametrize("name", UNUSUAL)
-def test_nothing_is_said_of_an_unusual_recording(name, data, said):
+def test_no_warning_about_an_unusual_recording(name, data, said):
     kept = {k: data[k] for k in ("rates", "velocity", "heading", "dt", "tau")}
     assert said(kept | UNUSUAL[name](data)) == []
 
 
 @pytest.mark.parametrize(("trials", "steps"), [(20, 200), (12, 100)])
-def test_nothing_is_said_of_few_short_trials_of_grid_cells(trials, steps, said):
+def test_no_warning_about_few_short_trials_of_grid_cells(trials, steps, said):
     assert said(cann.simulate_recording(circuits.grid(n=12), 5, trials, steps)) == []
 
 
-def test_nothing_is_said_of_a_saturated_circuit_whose_bump_turns_at_0_6_of_the_velocity(said):
+def test_no_warning_about_a_saturated_circuit_whose_bump_turns_at_0_6_of_the_velocity(said):
     assert said(cann.simulate_recording(circuits.saturating(n=60, shifters=30), 113, 40, 500)) == []
 
 
 @pytest.mark.parametrize(("name", "seed"), [("quadratic", 2), ("product", 0), ("product", 2)])
-def test_nothing_is_said_of_a_dozen_trials_of(name, seed, said):
+def test_no_warning_about_a_dozen_trials_of(name, seed, said):
     assert said(cann.simulate_recording(circuits.CIRCUITS[name](n=36 if seed else 24), seed, 12, 300)) == []
 
 
-def test_only_silent_neurons_are_said_of_a_session_that_visits_part_of_the_ring(said):
+def test_only_silent_neurons_are_reported_of_a_session_that_visits_part_of_the_ring(said):
     data = cann.simulate_recording(circuits.ring(n=24, shifters=12), 1, 1, 3000, sd=0.7)
     (found,) = said(data)
     assert "is 0 throughout" in found
@@ -323,13 +323,13 @@ def test_an_animal_that_rests_is_no_lost_tracker(circuit, data, said):
     assert said(data | {"rates": rates, "velocity": rests, "heading": heading}) == []
 
 
-def test_nothing_is_said_of_padding_that_is_told_nor_of_two_components(data, said):
+def test_no_warning_about_padding_with_lengths_or_two_components(data, said):
     assert said(data | padded(data, lengths=True)) == []
     walk = np.concatenate([data["velocity"], 5 + 0 * data["velocity"]], -1)
     assert said(data | {"velocity": walk, "true_W_in": None, "true_gate": None}) == []
 
 
-def test_one_animal_is_said_where_animals_are_to_be_drawn(data, said):
+def test_one_animal_is_reported_where_animals_are_to_be_drawn(data, said):
     one = data | {"animal": np.array(["m1"] * 20)}
     assert said(one) == []
     assert "--bootstrap draws trials" in said(one, bootstrap=True)[0]
@@ -371,7 +371,7 @@ def test_alpha_and_turning_are_always_printed(data, save, capsys):
         assert error == ""
 
 
-def test_nothing_is_said_of_a_mouse():
+def test_no_warning_about_a_mouse():
     path = ROOT.parent / "shared" / "mouse" / "dataHD.mat"
     if not path.exists():
         pytest.skip("the mouse's recording is not here (../shared/mouse)")

@@ -92,7 +92,7 @@ def test_other_files_are_refused_in_a_sentence(name, change, expected, fly_trial
 
 @pytest.mark.parametrize("compressed", [False, True])
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.999])
-def test_file_that_was_cut_off_is_said_not_to_be_whole(share, compressed, fly_trial, tmp_path, monkeypatch, capsys):
+def test_file_that_was_cut_off_is_reported_as_incomplete(share, compressed, fly_trial, tmp_path, monkeypatch, capsys):
     path = tmp_path / GREEN_IS_PEN
     savemat(path, fly_trial()[0], do_compression=compressed)
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])

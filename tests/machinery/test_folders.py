@@ -164,7 +164,7 @@ def test_measures_that_cannot_be_read_are_refused_in_a_sentence(out, content, fi
 # ---- the page ---------------------------------------------------------------------------------------------------
 
 
-def test_the_page_is_written_whatever_lies_beside_it(out, fitted):
+def test_the_page_is_written_whatever_other_folders_hold(out, fitted):
     """Neighbours: damaged, a list, of another version, of a pipe that nobody writes to, without what is compared."""
     mine = json.loads((out / "metrics.json").read_text())
     other = {"shuffle_velocity": True, "data_sha256": mine["data_sha256"], "shifter_fraction": 0.5}

@@ -45,7 +45,7 @@ def test_reader_counts_cuts_and_finds_the_spacing(path, module_session, tmp_path
     assert min(errors) < 0.3
 
 
-def test_module_and_spacing_can_be_told(path):
+def test_module_and_spacing_are_options(path):
     data, spacing = modules.read(path, module=2, spacing=0.7)
     assert spacing == 0.7
     assert data["rates"].shape[-1] == 1  # cells without spikes are left out
@@ -97,7 +97,7 @@ def test_clocks_of_other_units_or_that_start_again_are_refused(change, says, mod
         modules.read(tmp_path / "day.npz", spacing=0.5)
 
 
-def test_a_stray_time_takes_no_memory_and_held_times_are_read(module_session, path, tmp_path):
+def test_a_stray_time_takes_no_memory_and_repeated_times_are_read(module_session, path, tmp_path):
     arrays = module_session()[0]
     whole = modules.read(path, spacing=0.5)[0]
     t = arrays["t"].copy()
@@ -129,7 +129,7 @@ def test_another_session_is_asked_for(path):
         modules.read(path, start=3000)
 
 
-def test_cells_without_a_grid_tell_no_spacing(path, tmp_path, module_session, monkeypatch, capsys):
+def test_cells_without_a_grid_show_no_spacing(path, tmp_path, module_session, monkeypatch, capsys):
     arrays = module_session()[0]
     spikes = {0: np.random.default_rng(0).uniform(1000, 1500, 3000)}
     np.savez(tmp_path / "other.npz", **arrays | {"spikes_mod1": np.array(spikes, dtype=object)})

@@ -92,7 +92,7 @@ def test_bootstrap_of_one_replica_is_refused(save, tmp_path, monkeypatch, capsys
     assert not (tmp_path / "run").exists()
 
 
-def test_resume_where_nothing_was_begun_says_so_and_which_runs_there_are(save, tmp_path, monkeypatch, capsys):
+def test_resume_without_a_checkpoint_says_so_and_which_runs_there_are(save, tmp_path, monkeypatch, capsys):
     arguments = ["--data", save(GOOD), *TINY, "--resume", "--out"]
     status, error = call(train, monkeypatch, capsys, *arguments, tmp_path / "first")
     assert status == 0

@@ -69,7 +69,7 @@ def still(seconds=300, dt=0.02, n=24):
     return trials_of(light), trials_of(np.tile(2 * np.cos(np.arange(0, 10, dt) * 2), 30))
 
 
-def test_calcium_scaled_by_trial_is_said(tmp_path, monkeypatch):
+def test_calcium_scaled_by_trial_is_reported(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     light, v = still()
     exec(recipe("fluorescence"), {"r": light, "v": v, "np": np})

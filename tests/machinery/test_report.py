@@ -89,7 +89,7 @@ def test_page_says_what_the_measures_say(plain):
     assert drawn(plain) == ALL
 
 
-def test_intervals_drawn_are_of_the_weights_that_the_data_tell_best():
+def test_intervals_drawn_are_of_the_weights_with_the_least_standard_errors():
     """Without pulses the total, with them direct weights; an interval's centre, not the best estimate."""
     numbers, nowhere = np.ones((3, 3)), np.full((3, 3), np.inf)
     found = {"W": numbers, "W_unbiased": 2 * numbers, "total": 3 * numbers, "total_unbiased": 4 * numbers}
@@ -103,7 +103,7 @@ def test_intervals_drawn_are_of_the_weights_that_the_data_tell_best():
     ("verdict", "said"),
     [("found", "Velocity changes what neurons do"), ("not found", "No gate is found"), ("cannot tell", "cannot tell")],
 )
-def test_the_gate_is_said_by_its_test_and_by_nothing_else(verdict, said, plain):
+def test_the_gate_is_reported_by_its_test_and_by_nothing_else(verdict, said, plain):
     """Whatever its entries are, and however many of them lie beyond their standard errors."""
     metrics, arrays = json.loads((plain / "metrics.json").read_text()), dict(np.load(plain / "connectivity.npz"))
     for size in (1e-6, 1.0, 1e6):
@@ -202,7 +202,7 @@ def test_stale_figures_go_and_none_are_drawn_on_request(data, plain, fitted, tmp
     assert drawn(fitted(data, "--resume", out="quiet")) == ALL  # drawing is no other fit
 
 
-def test_null_fit_stands_beside_the_fit(data, plain, fitted, tmp_path):
+def test_null_fit_is_compared_with_the_fit(data, plain, fitted, tmp_path):
     out = shutil.copytree(plain, tmp_path / "mine")
     assert "No fit to the velocity of other trials with the same options lies beside this one" in text_of(out)
     null = fitted(data, "--shuffle-velocity", out="null")
@@ -266,7 +266,7 @@ def test_words_about_a_prediction():
     )
 
 
-def test_better_is_said_of_every_replica_and_of_none_without_an_interval():
+def test_better_is_claimed_of_every_replica_and_of_none_without_an_interval():
     below, around = [-0.2, -0.1], [-0.1, 0.1]
     good, doubtful = {"1": (below, below)}, {"1": (below, around)}
     page = " ".join(report.predictions(predicted(("1", 0.5, 90), interval=[good, doubtful], replicas=2)))
@@ -398,7 +398,7 @@ def test_pulses_are_advised_only_where_there_were_none_and_the_total_is_known_be
     assert "A control is no estimate" in " ".join(report.undetermined(metrics, None, False))
 
 
-def test_what_speaks_against_the_estimate_or_the_network_is_said():
+def test_evidence_against_the_estimate_or_the_network_is_reported():
     """A response, a scale or a mechanism that the trained network has not, and neurons of which nothing is known."""
     rec = recordings.Recording(np.full((3, 40, 4), 0.5, np.float32), np.ones((3, 40, 1), np.float32), 0.01)
     nothing = estimate(rec, calibrated=False)
@@ -422,7 +422,7 @@ def test_what_speaks_against_the_estimate_or_the_network_is_said():
     assert said(net._replace(W=np.zeros((4, 4)), b=np.zeros(4)), verdicts=multiplied) == ""
 
 
-def test_a_poor_fit_is_said_to_be_one():
+def test_a_poor_fit_is_reported():
     below, above = [-0.2, -0.1], [0.1, 0.2]
     good = predicted(("1", 0.5, 90), interval={"1": (above, below)})
     assert [*report.poor(good)] == []

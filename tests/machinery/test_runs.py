@@ -80,7 +80,7 @@ def test_metrics_of_a_simulated_recording(data, run, rec):
     assert metrics["heading_error"]["1"]["samples"] >= 4
 
 
-def test_silent_neurons_and_others_that_say_nothing_leave_valid_json(data, run):
+def test_silent_and_constant_neurons_leave_valid_json(data, run):
     silent = data["rates"].copy()
     silent[..., 3:9] = 0
     still = data | {"rates": silent, "velocity": np.zeros_like(data["velocity"]), "true_gate": 0 * data["true_gate"]}

@@ -39,7 +39,7 @@ def test_a_torus_is_fitted_as_one(torus, tmp_path, monkeypatch, capsys):
         assert np.abs(file["W"]).max() > 0
 
 
-def test_input_units_and_forcing_can_be_told(torus, tmp_path, monkeypatch, capsys):
+def test_input_units_and_forcing_are_options(torus, tmp_path, monkeypatch, capsys):
     path, _ = torus
     monkeypatch.setattr("sys.argv", ["train.py", "--data", str(path), "--out", str(tmp_path / "run"), *TINY,
                                      "--set", "forcing=0.5", "--set", "calibrated=no"])  # fmt: skip

@@ -231,7 +231,9 @@ def test_second_run_in_a_folder_is_refused(fitted, tmp_path):
 
 
 @pytest.mark.parametrize("replicas", [1, 3])
-def test_divergence_is_told_at_its_update_and_the_last_good_checkpoint_stays(fitted, tmp_path, monkeypatch, replicas):
+def test_divergence_is_reported_at_its_update_and_the_last_good_checkpoint_stays(
+    fitted, tmp_path, monkeypatch, replicas
+):
     original, calls = bptt.gradient, []
 
     def broken(*args, **settings):
@@ -250,7 +252,7 @@ def test_divergence_is_told_at_its_update_and_the_last_good_checkpoint_stays(fit
     assert not (tmp_path / "run" / "metrics.json").exists()
 
 
-def test_outliers_are_told_before_the_fit(data, rec, save, tmp_path, monkeypatch, capsys):
+def test_outliers_are_reported_before_the_fit(data, rec, save, tmp_path, monkeypatch, capsys):
     assert list(recordings.outliers(rec)) == []
     rates, velocity = rec.rates.copy(), rec.velocity.copy()
     rates[3, 20, 5] = 1000
@@ -417,7 +419,7 @@ def test_fit_with_a_wrong_key_and_no_home_finishes_and_keeps_secrets(ring, tmp_p
     assert getpass.getuser() not in written
 
 
-def test_figures_tell_nothing_of_their_maker():
+def test_figures_contain_nothing_of_their_maker():
     for path in [*(ROOT / "assets").glob("*.png"), *(ROOT / "experiments").rglob("*.png")]:
         with Image.open(path) as image:
             assert image.info.keys() <= {"Software", "dpi"}, path

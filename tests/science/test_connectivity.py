@@ -59,7 +59,7 @@ def test_scores_against_their_definitions():
     assert without["r_W"] == scores["r_W"]
 
 
-def test_deviation_looks_beside_the_mean_profile():
+def test_deviation_is_from_the_mean_profile():
     """A circulant part, whatever it is, changes nothing; a scaled deviation has the scale for its slope."""
     rng = np.random.default_rng(0)
     places = RING.places(12)
@@ -78,7 +78,7 @@ def test_deviation_looks_beside_the_mean_profile():
     assert np.isnan(deviation(true, circulant, some, RING, places)).all()  # the truth does not deviate
 
 
-def test_held_network_is_the_one_that_predict_runs(rec):
+def test_clamped_network_is_the_one_that_predict_runs(rec):
     """hold's states of the input units are the filtered rates that predict gives, and its slopes theirs."""
     rng = np.random.default_rng(0)
     W_in = np.concatenate([np.zeros((1, 40)), rng.normal(size=(1, 5))], 1)

@@ -36,7 +36,7 @@ def tried(pilot):
     return list(design.choose(pilot, plans=FEW))
 
 
-def test_pilot_tells_its_noise(pilot):
+def test_pilot_estimates_its_noise(pilot):
     assert pilot.noise == pytest.approx(0.02, rel=0.1)
 
 
@@ -57,7 +57,7 @@ def test_twice_the_trials_have_standard_errors_root_two_smaller_or_less(fitted, 
     assert 1.3 < few / many < 3  # with few patterns of pulses, weights go together
 
 
-def test_recommended_plan_keeps_to_the_disturbance_and_tells_more(tried, pilot):
+def test_recommended_plan_keeps_to_the_disturbance_and_has_smaller_errors(tried, pilot):
     random = tried[0][1]
     plan, expected = design.best(tried, random.disturbance)
     assert expected.disturbance <= random.disturbance
@@ -134,7 +134,7 @@ def test_command_writes_a_stimulus_that_the_simulator_plays(folder, circuit, tmp
         ([], "give --data FILE"),
     ],
 )
-def test_what_cannot_be_used_is_said(folder, arguments, expected, monkeypatch, capsys, tmp_path):
+def test_what_cannot_be_used_is_reported(folder, arguments, expected, monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
     status, error = call(design, monkeypatch, capsys, folder[0], *arguments)
     assert status == 2

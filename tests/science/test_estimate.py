@@ -126,7 +126,7 @@ def test_copies_without_noise_are_recovered():
     assert np.sqrt(np.median(plain.variance)) == pytest.approx(0.02, rel=0.02)
 
 
-def test_published_gain_network_of_which_nothing_is_said():
+def test_published_gain_network_without_a_warning():
     rec, truth = simulate(circuits.gain(36), trials=30)
     assert rec.tau is None
     found = estimation.estimate(rec, calibrated=False)
@@ -141,7 +141,7 @@ def test_published_gain_network_of_which_nothing_is_said():
         "mechanism": "multiplied connections", "response": "rectified tanh", "gate": "found"}  # fmt: skip
 
 
-def test_ring_whose_shifters_nobody_recorded():
+def test_ring_with_hidden_shifters():
     """Its hidden neurons are not the model's: spread otherwise, and with noise of their own."""
     found, truth = estimate_ring(), simulate_ring()[1]
     for name, least in (("W", 0.999), ("total", 0.999), ("gate", 0.995)):
@@ -222,7 +222,7 @@ def test_p_values_at_which_the_verdict_changes(permutations, verdict, monkeypatc
     assert gate.gate_test(simulate_ring()[0], 0.2, response.TANH) == (verdict, pytest.approx(1 / (1 + permutations)))
 
 
-def test_nothing_is_said_of_a_gate_without_velocity():
+def test_no_warning_about_a_gate_without_velocity():
     rec = simulate_ring()[0]
     still = replace(rec, velocity=0 * rec.velocity)
     assert gate.gate_test(still, 0.2, response.TANH) == ("cannot tell", 1.0)

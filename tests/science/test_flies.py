@@ -93,7 +93,7 @@ def test_connectome_profile():
     assert ratio == pytest.approx(0.01, rel=0.1)
 
 
-def test_bump_that_rises_with_speed_is_said_to_whichever_way_it_turns():
+def test_bump_that_rises_with_speed_is_detected_whichever_way_it_turns():
     rng = np.random.default_rng(0)
     v = orders.filtered(rng.standard_normal((6, 600)), 0.1, 0.5) * 2
     size = 2 + 0.6 * orders.filtered(np.abs(v), 0.1, orders.FILTER_S) - 0.2 * orders.filtered(v, 0.1, orders.FILTER_S)

@@ -20,7 +20,7 @@ def rng():
     return np.random.default_rng(3)
 
 
-def test_weights_are_jittered_and_left_out_as_told(even):
+def test_weights_are_jittered_and_left_out_by_option(even):
     W = even.network.W
     jittered = vary_weights(even, rng(), jitter=0.2).network.W
     ratio = jittered[:N, :N] / W[:N, :N] - 1

@@ -290,7 +290,7 @@ def test_velocity_that_is_not_given_is_the_activity_own_turning(data, save):
     np.testing.assert_allclose(rec.velocity[:, 1:], RING.difference(heading[:, 1:], heading[:, :-1]) / 0.01, atol=1e-3)
 
 
-def test_who_is_driven_is_read_and_checked(data, save):
+def test_driven_neurons_are_read_and_checked(data, save):
     driven = np.arange(40) >= 30
     rec = recordings.load(save(data, driven=driven))
     assert (rec.driven == driven).all()

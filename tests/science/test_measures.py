@@ -92,7 +92,7 @@ def test_true_total_is_what_recorded_and_hidden_neurons_send_together():
     assert np.linalg.norm(total - expected) < 0.03 * np.linalg.norm(A @ W[4:, :4])  # a ridge of 1 %
 
 
-def test_without_truth_nothing_is_said_of_it(circuit_itself, rec, truth, found):
+def test_without_truth_no_warning_about_it(circuit_itself, rec, truth, found):
     whole, without = of(circuit_itself, rec, truth, found), of(circuit_itself, rec, {}, found)
     scored = whole.keys() - without.keys()
     assert scored >= {"r_W", "r_W_near", "r_W_identifiable", "frobenius_W", "r_gate", "r_product", "coverage", "r_dev"}

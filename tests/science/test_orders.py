@@ -157,7 +157,7 @@ def test_orders_are_estimated_and_absent_ones_are_not_shown(estimated, name, the
     assert np.mean(said["orders_coverage"]) == pytest.approx(0.95, abs=0.05)
 
 
-def test_shown_orders_are_said_and_none_where_no_interval_is_claimed(estimated):
+def test_shown_orders_are_reported_and_none_where_no_interval_is_claimed(estimated):
     _, said = estimated("quadratic")
     (sentence,) = describe_orders(said)
     assert "velocity (" in sentence

@@ -62,7 +62,7 @@ def test_five_seconds_are_five_seconds(truth, rec):
     assert prediction.heading_error(truth, rec, RING, RING.places(40), 5.0).size == 0  # trials of 3 s
 
 
-def test_heading_table_stands_beside_predictions_without_a_network(truth, rec):
+def test_heading_table_has_predictions_without_a_network(truth, rec):
     table = prediction.heading_table(truth, rec, RING, RING.places(40))
     assert list(table) == ["0.25", "0.5", "1", "2", "5"]
     assert table["5"] == {"error": None, "integrator": None, "stay": None, "samples": 0}  # trials of 3 s
@@ -116,7 +116,7 @@ def test_turning_finds_gain_and_lag_of_the_activity(gain, lag):
     assert found["lag"] == pytest.approx((lag - 1) * 0.02)
 
 
-def test_turning_says_nothing_of_activity_that_stays():
+def test_turning_is_none_of_activity_that_stays():
     still = moving(gain=0)
     assert measure_turning(still, RING, RING.places(16)) == {"slope": None, "r": None, "lag": None} or (
         abs(measure_turning(still, RING, RING.places(16))["slope"]) < 1e-3

@@ -155,7 +155,7 @@ def test_a_turned_lattice_is_found(walk):
     np.testing.assert_allclose(np.linalg.norm(shape.displacement(moved) - expected, axis=-1), 0, atol=0.02)
 
 
-def test_what_is_no_torus_is_said_to_be_none(walk):
+def test_what_is_no_torus_is_reported_as_none(walk):
     rng = np.random.default_rng(3)
     heading = walk[1][..., :1]
     ring = np.maximum(0, np.cos(heading - RING.places(40)[:, 0]) - 0.2).astype(np.float32)
@@ -178,7 +178,7 @@ def test_what_is_no_torus_is_said_to_be_none(walk):
     assert geometry.of(Recording(ring, walk[0][..., :1], 0.01)) is RING
 
 
-def test_recordings_that_say_nothing_are_of_a_ring():
+def test_uninformative_recordings_are_of_a_ring():
     rng = np.random.default_rng(0)
     still, random = np.zeros((3, 60, 2), np.float32), rng.random((3, 60, 9), np.float32)
     for rates, v in ((random, still), (0 * random + 0.5, still + 1), (random[:, :20], still[:, :20] + 1),

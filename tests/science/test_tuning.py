@@ -19,7 +19,7 @@ def turning():
     return heading, v, bump, left, right
 
 
-def test_shifters_are_told_from_compass_neurons_and_noise(turning):
+def test_shifters_are_distinguished_from_compass_neurons_and_noise(turning):
     heading, v, bump, left, right = turning
     noise = np.random.default_rng(2).random((*v.shape, 30))
     silent = np.zeros_like(noise)
