@@ -146,10 +146,10 @@ def options(doc, seeds, circuits=()):
     return p
 
 
-def gathered(found):
-    """Measures over seeds. found: [{row: {measure: value}}]. Returns: {row: {measure: [values]}}."""
+def gathered(results):
+    """Measures over seeds. results: [{row: {measure: value}}]. Returns: {row: {measure: [values]}}."""
     rows = {}
-    for one in found:
+    for one in results:
         for name, measures in one.items():
             for measure, value in measures.items():
                 rows.setdefault(name, {}).setdefault(measure, []).append(value)

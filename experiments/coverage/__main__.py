@@ -56,8 +56,8 @@ def measured(name, seed, trials, steps):
     """Simulate one circuit and estimate it. Returns: {measure: value or None}, None where no interval is finite."""
     with tempfile.TemporaryDirectory() as folder:
         data = simulate(CASES[name], seed, trials, steps, Path(folder))
-    found = estimation.estimate(data.rec)
-    row = score(found.arrays(), data) | {"identifiable_fraction": found.identifiable.mean()}
+    estimate = estimation.estimate(data.rec)
+    row = score(estimate.arrays(), data) | {"identifiable_fraction": estimate.identifiable.mean()}
     return {measure: None if row.get(measure) is None else float(row[measure]) for measure in MEASURES}
 
 

@@ -39,9 +39,9 @@ def estimated(data, trials):
     rec = recordings.load(data)
     true = recordings.load_truth(data, rec)["W"]
     n = rec.rates.shape[-1]
-    found = estimate(rec.trials(slice(trials)), calibrated=False)
-    r = deviation(found.W, true[:n, :n], np.ones((n, n), bool), RING, RING.places(n))[0]
-    return finite(r), finite(design.median_error(found.W_se))
+    fit = estimate(rec.trials(slice(trials)), calibrated=False)
+    r = deviation(fit.W, true[:n, :n], np.ones((n, n), bool), RING, RING.places(n))[0]
+    return finite(r), finite(design.median_error(fit.W_se))
 
 
 def finite(value):

@@ -29,19 +29,19 @@ def by_estimate(data, folder, sizes):
     began = time.process_time()
     e = estimation.estimate(data.rec)
     row = {"seconds": time.process_time() - began}
-    found = {k: getattr(e, k) for k in e.arrays()}
+    arrays = {k: getattr(e, k) for k in e.arrays()}
     row |= {"alpha": e.alpha, "alpha_se": e.alpha_se, "scale": e.scale, "gate_p": e.gate_p}
     row |= {f"verdict_{k}": v for k, v in e.verdicts.items()}
     row |= {f"factor_{k}": v for k, v in e.calibration.get("factors", {}).items()}
-    return row | score(found, data) | (score_network(e.network, data, e.scale) if e.network else {})
+    return row | score(arrays, data) | (score_network(e.network, data, e.scale) if e.network else {})
 
 
 def by_least_squares(data, folder, sizes):
     began = time.process_time()
-    found = least_squares(data.rec, data.alpha, data.hidden)
+    arrays = least_squares(data.rec, data.alpha, data.hidden)
     row = {"seconds": time.process_time() - began}
-    found = found._asdict() | {"W_unbiased": found.W, "gate_unbiased": found.gate}
-    return row | score(found, data)
+    arrays = arrays._asdict() | {"W_unbiased": arrays.W, "gate_unbiased": arrays.gate}
+    return row | score(arrays, data)
 
 
 def by_training(options, data, folder, sizes):
@@ -51,13 +51,13 @@ def by_training(options, data, folder, sizes):
     n, rec = net.n, data.rec
     clamped = clamp(net, rec)
     W, sent = net.W[:n, :n], net.W[n:, :n]
-    found = {
+    arrays = {
         "W": W,
         "total": W + hidden_path_map(clamped, n) @ sent,
         "gate": gate_map(net, clamped) @ sent,
     }
     seconds = metrics["cpu_seconds"] * metrics["train_seconds"] / metrics["seconds"]  # of the training alone
-    return {"seconds": seconds} | score(found, data) | score_network(net, data)
+    return {"seconds": seconds} | score(arrays, data) | score_network(net, data)
 
 
 def by_network(estimator, data, folder, sizes):
@@ -91,32 +91,32 @@ QUICK = "estimate", "least-squares", "trained", "correlation"  # put to every se
 # ---- scores -----------------------------------------------------------------------------------------------------
 
 
-def score(found, data):
+def score(arrays, data):
     """What is found against what is true, over all pairs but the intervals, which leave the diagonal of W out.
 
-    found: dict with W, and perhaps total and gate, NAME_unbiased and NAME_se. Returns: dict of numbers.
+    arrays: dict with W, and perhaps total and gate, NAME_unbiased and NAME_se. Returns: dict of numbers.
     """
     near, result = data.geometry.near(data.places), {}
     for name, true in data.true.items():
-        if name not in found:
+        if name not in arrays:
             continue
-        a = found[name]
+        a = arrays[name]
         result[f"r_{name}"] = correlation(a, true)
         result[f"slope_{name}"] = np.sum(a * true) / np.sum(true**2)
         result[f"error_{name}"] = np.linalg.norm(a - true) / np.linalg.norm(true)
         if name != "gate":
             result[f"r_{name}_near"] = correlation(a[near], true[near])
-        if f"{name}_se" in found:
-            result |= score_intervals(name, found, true)
-    deviations = deviation(found["W"], data.true["W"], near, data.geometry, data.places)
+        if f"{name}_se" in arrays:
+            result |= score_intervals(name, arrays, true)
+    deviations = deviation(arrays["W"], data.true["W"], near, data.geometry, data.places)
     if np.isfinite(deviations[0]):
         result |= dict(zip(("r_dev", "dev_slope", "dev_error"), deviations, strict=True))
     return result
 
 
-def score_intervals(name, found, true):
+def score_intervals(name, arrays, true):
     """Coverage of the 95 % intervals and their median half-width over the r.m.s. weight."""
-    center, se = found[f"{name}_unbiased"], found[f"{name}_se"]
+    center, se = arrays[f"{name}_unbiased"], arrays[f"{name}_se"]
     claimed = np.isfinite(se) & np.isfinite(center)
     if name != "gate":
         claimed &= ~np.eye(len(se), dtype=bool)

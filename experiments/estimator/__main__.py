@@ -45,27 +45,29 @@ MAIN = (
 COLUMNS = ("ring", "r_W"), ("ring", "heading_error_5s"), ("gain", "r_W"), ("gain", "heading_error_5s")
 
 
-def table(found):
-    """The variants that matter, as Markdown. found: {"variant, circuit": {measure: values of each recording}}."""
-    value = lambda name, circuit, m: f"{np.mean(found[f'{name}, {circuit}'][m]):.3f}"  # noqa: E731
+def table(results_by_row):
+    """The variants that matter, as Markdown.
+
+    results_by_row: {"variant, circuit": {measure: values of each recording}}."""
+    value = lambda name, circuit, m: f"{np.mean(results_by_row[f'{name}, {circuit}'][m]):.3f}"  # noqa: E731
     rows = [[name, *(value(name, *column) for column in COLUMNS)] for name in MAIN]
     return runs.markdown(["", *(f"{circuit}: `{m}`" for circuit, m in COLUMNS)], rows)
 
 
-def made(found):
+def made(results_by_row):
     """What runs the results are of, as a sentence."""
-    return runs.made(found)
+    return runs.made(results_by_row)
 
 
-def tables(found):
-    """All variants, as the text of tables.md. found: as for `table`."""
-    found = {row: values for row, values in found.items() if row != "made"}
+def tables(results_by_row):
+    """All variants, as the text of tables.md. results_by_row: as for `table`."""
+    results_by_row = {row: values for row, values in results_by_row.items() if row != "made"}
     names = []
-    for row in found:
+    for row in results_by_row:
         name, _, circuit = row.rpartition(", ")
         names.append(f"{name} (`{VARIANTS[name]}`), {circuit}" if VARIANTS.get(name) else row)
     columns = {
-        f"`{m}`": [f"{np.mean(row[m]):.{0 if m == 'train_seconds' else 3}f}" for row in found.values()]
+        f"`{m}`": [f"{np.mean(row[m]):.{0 if m == 'train_seconds' else 3}f}" for row in results_by_row.values()]
         for m in MEASURES
     }
     caption = "One change at a time. `train_seconds` were taken beside other work, and are of the free training alone."
@@ -94,18 +96,22 @@ def main():
 
         names = [name for name in VARIANTS if args.only in name]
         items = [(name, circuit, seed) for name in names for circuit in args.circuits for seed in seeds]
-        found = {}
+        results_by_row = {}
         for (name, circuit, _), metrics in zip(items, runs.each(one, items), strict=True):
-            row = found.setdefault(f"{name}, {circuit}", {m: [] for m in MEASURES})
+            row = results_by_row.setdefault(f"{name}, {circuit}", {m: [] for m in MEASURES})
             for m in MEASURES:
                 row[m].append(np.nan if metrics[m] is None else metrics[m])
     if args.only:
-        print(runs.markdown(["", *MEASURES], [[row, *(np.mean(v[m]) for m in MEASURES)] for row, v in found.items()]))
+        print(
+            runs.markdown(
+                ["", *MEASURES], [[row, *(np.mean(v[m]) for m in MEASURES)] for row, v in results_by_row.items()]
+            )
+        )
         return
     many = "recording" if args.seeds == 1 else "recordings"
     size = f"{args.seeds} {many} of each circuit, 100 trials of 1000 steps, seeds from 100 on"
     folder = runs.folder_of(__file__)
-    runs.write(folder, results := {"made": f"{size}; {runs.source()}"} | found)
+    runs.write(folder, results := {"made": f"{size}; {runs.source()}"} | results_by_row)
     runs.publish(folder, results, table, made, tables=tables)
 
 

@@ -245,11 +245,11 @@ def free_running_error(net, rec, places, seconds=5, warmup=20, moments=10):
 def one_seed(seed, args, folder):
     """Simulate, fit and score. Returns: {row: {measure: value}}."""
     simulate(folder, seed, args)
-    more = ["--seed", seed, *(["--updates", args.updates] if args.updates else [])]
+    common = ["--seed", seed, *(["--updates", args.updates] if args.updates else [])]
 
     def run(name):
         data, options = FITS[name]
-        return runs.fit_network(folder / f"{data}.npz", folder / name, *options, *more)
+        return runs.fit_network(folder / f"{data}.npz", folder / name, *options, *common)
 
     metrics = dict(zip(FITS, runs.each(run, FITS), strict=True))
     fits = {name: checkpoint.networks(folder / name / "model.pt", trained=True)[0][0] for name in FITS}

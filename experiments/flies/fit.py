@@ -20,8 +20,8 @@ SETTINGS = (
 def train_on_flies(rec, *options, bootstrap=True):
     """Train networks on a recording with these settings, and options after them. bootstrap: draw flies with
     replacement. Returns: list of Network."""
-    more = () if bootstrap else ("--set", "bootstrap=no")
-    return runs.train_networks(rec, *SETTINGS, *options, *more)
+    extra = () if bootstrap else ("--set", "bootstrap=no")
+    return runs.train_networks(rec, *SETTINGS, *options, *extra)
 
 
 def main():

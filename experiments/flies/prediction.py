@@ -77,8 +77,8 @@ def clearness(rec):
     return np.array([x[v].mean() for x, v in zip(strength, rec.valid, strict=True)])
 
 
-def leave_one_out(rec, *more):
-    """Fit all flies but one, predict that one; for every fly. more: options of the fits.
+def leave_one_out(rec, *extra):
+    """Fit all flies but one, predict that one; for every fly. extra: options of the fits.
 
     Returns: the bumps (pieces, horizons) complex, of the network, the control and the rivals, by name.
     """
@@ -89,7 +89,7 @@ def leave_one_out(rec, *more):
         for name in options:
             one = recordings.Recording(cut.rates[fly == k], cut.velocity[fly == k], cut.dt)
             bumps[name][fly == k] = predict_bump(
-                train_on_flies(rec.trials(rec.animal != k), *more, *options[name]), one
+                train_on_flies(rec.trials(rec.animal != k), *extra, *options[name]), one
             )
         print(f"  left out fly {k + 1} of {fly.max() + 1}", flush=True)
     size = np.abs(vector(cut.rates[:, CLAMPED_STEPS, None]))

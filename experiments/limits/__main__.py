@@ -155,7 +155,7 @@ def known(values):
 def curve(ax, x, rows, measure, **style):
     """One measure against x: seeds as faint dots, their mean as a line, with a gap where no seed has a value.
 
-    x: (values,); rows: one {measure: values over seeds} for each x; look: of the line.
+    x: (values,); rows: one {measure: values over seeds} for each x; style: of the line.
     """
     means = [np.mean(known(row[measure])) if known(row[measure]) else np.nan for row in rows]
     (line,) = ax.plot(x, means, "o", ms=3.5, lw=1.3, **style)

@@ -58,10 +58,10 @@ def differences(first, other):
     return result | {"identifiable": float(np.mean(first["identifiable"] != other["identifiable"]))}
 
 
-def table(found):
+def table(results):
     """The results as Markdown."""
     rows = []
-    for name, one in found["machines"].items():
+    for name, one in results["machines"].items():
         scores = ", ".join(
             "–" if one[k] is None else f"{one[k]:.3g}" if k == "loss" else f"{one[k]:.4f}" for k in SCORES
         )
@@ -74,9 +74,10 @@ def table(found):
     return runs.markdown(["machine", "recording", "`r_W`, `r_gate_effective`, `loss`", "`W`", "`total`, `gate`"], rows)
 
 
-def made(found):
+def made(results):
     """What the results are of, as a sentence."""
-    return f"{found['trials']} trials of {found['steps']} steps of the ring, {found['updates'] or 'the usual'} updates."
+    updates = results["updates"] or "the usual"
+    return f"{results['trials']} trials of {results['steps']} steps of the ring, {updates} updates."
 
 
 def main():
@@ -90,7 +91,7 @@ def main():
     machines = [(kernel, threads) for kernel in kernels for threads in (1, 2)]
     names = [f"{kernel}, {threads} thread{'s' * (threads > 1)}" for kernel, threads in machines]
     fits = [*zip([*names, f"{names[0]}, another seed"], [*machines, machines[0]], [0] * len(names) + [1], strict=True)]
-    found = {"trials": args.trials, "steps": args.steps, "updates": args.updates, "machines": {}}
+    results = {"trials": args.trials, "steps": args.steps, "updates": args.updates, "machines": {}}
     with tempfile.TemporaryDirectory() as folder:
         data, out, first = Path(folder) / "ring.npz", Path(folder) / "run", None
         for name, machine, seed in fits:
@@ -102,14 +103,14 @@ def main():
             metrics = json.loads((out / "metrics.json").read_text())
             with np.load(out / "connectivity.npz") as file:
                 arrays = dict(file)
-            found["machines"][name] = {k: metrics[k] for k in SCORES}
+            results["machines"][name] = {k: metrics[k] for k in SCORES}
             if first is not None:
-                found["machines"][name] |= {"recording": "equal" if same else "differs"} | differences(first, arrays)
+                results["machines"][name] |= {"recording": "equal" if same else "differs"} | differences(first, arrays)
             first = first or arrays
-            print(name, found["machines"][name], flush=True)
+            print(name, results["machines"][name], flush=True)
     folder = runs.folder_of(__file__)
-    runs.write(folder, found)
-    runs.page(folder, made=made(found), machines=table(found))
+    runs.write(folder, results)
+    runs.page(folder, made=made(results), machines=table(results))
 
 
 if __name__ == "__main__":

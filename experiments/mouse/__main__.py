@@ -152,7 +152,7 @@ def main():
             results[name], results["asleep"][name] = [], {"REM": [], "SWS": []}
             for seed in range(args.seeds if one is rec else 1):
                 out = Path(temporary) / f"{name} {seed}"
-                more = (
+                extra = (
                     ()
                     if (one is rec and seed == 0)
                     else (
@@ -160,7 +160,7 @@ def main():
                         "calibrated=no",
                     )
                 )
-                metrics = runs.fit(path, out, "--seed", seed, "--updates", args.updates, *more)
+                metrics = runs.fit(path, out, "--seed", seed, "--updates", args.updates, *extra)
                 keys = ("heading_error", "loss", "variance", "turning", "decoding_error", "identifiable_fraction")
                 results[name].append({k: metrics[k] for k in keys if k in metrics})
                 (net,), _ = checkpoint.networks(out / "model.pt")

@@ -11,16 +11,16 @@ MODELS = {"order two": FITTED, "network (experiments/flies)": "#7a5c99", "order 
 LEFT, RIGHT = "#3b6fb6", "#c8553d"
 
 
-def fly(found):
-    """Real flies. found: results["flies"], with the bridge and fitted networks. Returns: the figure."""
+def fly(results):
+    """Real flies. results: results["flies"], with the bridge and fitted networks. Returns: the figure."""
     drawn, axes = plt.subplots(1, 5, figsize=(13.5, 3.5), width_ratios=[1.4, 1, 1, 1, 1], layout="constrained")
-    rises(axes[0], found["rise"])
-    for ax, (place, models) in zip(axes[1:3], found["prediction"].items(), strict=True):
-        draw_prediction(ax, models, found["prediction, null"][place])
+    rises(axes[0], results["rise"])
+    for ax, (place, models) in zip(axes[1:3], results["prediction"].items(), strict=True):
+        draw_prediction(ax, models, results["prediction, null"][place])
         ax.set_title(place)
     axes[1].set_ylabel("r of the size predicted")
     axes[1].legend(fontsize=6)
-    for ax, (name, sides) in zip(axes[3:], found["curves"].items(), strict=True):
+    for ax, (name, sides) in zip(axes[3:], results["curves"].items(), strict=True):
         tuned(ax, sides)
         ax.set_title(name.replace(", ", "\n"))
     axes[3].set_ylabel("mean rate, relative")
@@ -30,10 +30,10 @@ def fly(found):
     return drawn
 
 
-def rises(ax, found):
+def rises(ax, results):
     """The rise with speed, a dot for each fly, with the recorded velocity and with those of null models."""
     names = []
-    for place, nulls in found.items():
+    for place, nulls in results.items():
         for null, slopes in nulls.items():
             each, at = np.array(slopes["speed"]), len(names)
             colour = FITTED if null == "recording" else "#999999"

@@ -140,42 +140,44 @@ def named(row):
     return f"{row['units']} units, batch {row['batch']}, {row['threads']} thread{'s' * (row['threads'] > 1)}"
 
 
-def table(found):
+def table(results):
     """The update side by side with its products and with autograd, as Markdown."""
     rows = [[named(row), f"{row['own']:.1f}", f"{row['update']:.1f}", f"{row['autograd']:.0f}",
-             f"{row['autograd'] / row['update']:.1f}"] for row in found["compared"]]  # fmt: skip
+             f"{row['autograd'] / row['update']:.1f}"] for row in results["compared"]]  # fmt: skip
     return runs.markdown(["", "its products, ms", "update, ms", "autograd, ms", "autograd / update"], rows)
 
 
-def made(found):
+def made(results):
     """What runs the results are of, as a sentence."""
-    return f"{runs.made(found)[:-1]}; {found['machine']}."
+    return f"{runs.made(results)[:-1]}; {results['machine']}."
 
 
-def tables(found):
+def tables(results):
     """What an update and the simulator cost as they grow, as the text of tables.md."""
     rows = [[", ".join(f"{row[k]} {k}" for k in DEFAULTS), f"{row['floor']:.1f}", f"{row['update']:.1f}",
-             f"{row['update'] / row['floor']:.2f}", f"{row['memory']:.0f}"] for row in found["growing"]]  # fmt: skip
+             f"{row['update'] / row['floor']:.2f}", f"{row['memory']:.0f}"] for row in results["growing"]]  # fmt: skip
     growing = runs.markdown(["", "floor, ms", "update, ms", "× floor", "memory, MiB"], rows)
-    rows = [[row[k] for k in ("neurons", "trials", "steps")] + [f"{row['seconds']:.2f}"] for row in found["simulated"]]
+    rows = [
+        [row[k] for k in ("neurons", "trials", "steps")] + [f"{row['seconds']:.2f}"] for row in results["simulated"]
+    ]
     simulated = runs.markdown(["neurons", "trials", "steps", "seconds"], rows)
     caption = "Floor: the matrix products of the steps that count in the loss, at this machine's rate. One thread."
     return runs.sections("speed", {"An update": (caption, growing), "The simulator": ("One thread.", simulated)})
 
 
-def figure(found):
+def figure(results):
     """Time of an update as one size grows, beside the floor; and the simulator's time."""
     drawn, axes = plt.subplots(1, len(GROWING) + 1, figsize=(12, 2.6))
     for (name, values), ax in zip(GROWING.items(), axes, strict=False):
         others = {k: v for k, v in DEFAULTS.items() if k != name}
-        rows = [row for row in found["growing"] if all(row[k] == v for k, v in others.items())]
+        rows = [row for row in results["growing"] if all(row[k] == v for k, v in others.items())]
         rows = sorted((row for row in rows if row[name] in values), key=lambda row: row[name])
         x = [row[name] for row in rows]
         ax.loglog(x, [row["floor"] for row in rows], "o--", ms=3.5, color="grey", label="matrix products alone")
         ax.loglog(x, [row["update"] for row in rows], "o-", ms=3.5, color=figures.FITTED, label="update")
         ax.set(xlabel=name, ylim=(1, 20_000) if name == "units" else (3, 400))
         ax.set_xticks(x, [f"{v}" for v in x], fontsize=7)
-    x, y = ([row[k] for row in found["simulated"]] for k in ("neurons", "seconds"))
+    x, y = ([row[k] for row in results["simulated"]] for k in ("neurons", "seconds"))
     axes[-1].loglog(x, y, "o-", ms=3.5, color=figures.TRUE)
     axes[-1].set(xlabel="simulated neurons", ylabel="s for 100 × 1000 steps")
     axes[-1].set_xticks(x, [f"{v}" for v in x], fontsize=7)

@@ -350,15 +350,15 @@ def estimate_clean(rec, alpha, geometry, calibrated=True, seed=0, orders=False):
         fit = Fit(rec, kinetics._replace(response=kinetics.response._replace(scale=scale)), geometry, places)
     plain = fit.unbiased()
     best = fit.best(plain.variance)
-    found, more = assemble(fit, plain, best, alpha_given is not None), None
+    found, order_errors = assemble(fit, plain, best, alpha_given is not None), None
     if orders:
         extended = extend(fit)
         found.set(**read_orders(extended, best))
-        more = lambda simulated, again: simulated_errors(extended, simulated, again, best)  # noqa: E731
+        order_errors = lambda simulated, again: simulated_errors(extended, simulated, again, best)  # noqa: E731
     found.verdicts["gate"], found.gate_p = gate_test(rec, fit.kinetics.alpha, fit.kinetics.response, seed)
     if calibrated and fit.sums.xx:
         refit = lambda simulated: Fit(simulated, fit.kinetics, geometry, places, fit)  # noqa: E731
-        found.calibrate(calibrate(fit, refit, best, plain.variance, seed, more))
+        found.calibrate(calibrate(fit, refit, best, plain.variance, seed, order_errors))
     structure = residual_structure(fit) if fit.sums.xx else np.inf
     fits = structure < MISFIT and all(np.isfinite(f) for f in found.calibration.get("factors", {}).values())
     found.verdicts["description"] = "fits" if fits else "does not fit"

@@ -112,12 +112,12 @@ class Simulated:
         return [self.W, total, *gates]
 
 
-def calibrate(fit, refit, best, variance, seed=0, more=None):
+def calibrate(fit, refit, best, variance, seed=0, extra_errors=None):
     """The factors of the standard errors of W, total and gate.
 
     fit: Fit of the recording; refit: called with a Recording, gives its Fit; best: prior.Posterior; variance: (n,), of
-    the residual; more: called with `Simulated` and the Fit of it, gives errors over standard errors of what else is
-    calibrated, by name. Returns: dict of `factors`, `coverage` of the intervals as they were, in the simulated
+    the residual; extra_errors: called with `Simulated` and the Fit of it, gives errors over standard errors of further
+    arrays to calibrate, by name. Returns: dict of `factors`, `coverage` of the intervals as they were, in the simulated
     recording, `jitter` of the copies' incoming weights, and the s.d. of both recordings' `residuals`. Factors are
     infinite where the simulated circuit does not stay active, or too active, for its currents to show."""
     noise = float(np.sqrt(np.nanmedian(variance)))
@@ -133,7 +133,7 @@ def calibrate(fit, refit, best, variance, seed=0, more=None):
     off = ~np.eye(len(true[0]), dtype=bool)
     z = [np.abs(L @ plain.weights - b) / se for L, b, se in zip(again.maps, true, plain.se, strict=True)]
     kinds = {"W": z[0][off], "total": z[1][off], "gate": np.concatenate([one.ravel() for one in z[2:]])}
-    kinds |= {} if more is None else more(simulated, again)
+    kinds |= {} if extra_errors is None else extra_errors(simulated, again)
     kinds = {name: values[np.isfinite(values)] for name, values in kinds.items()}
     return {
         "factors": {k: float(np.percentile(v, PERCENTILE) / NORMAL) if len(v) else np.inf for k, v in kinds.items()},

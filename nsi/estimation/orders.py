@@ -53,7 +53,7 @@ def maps(fit, measure, kernels=None):
     recorded neurons to the copies, one for each block of them (default: the fit's). Returns: list of (n, q)."""
     states, grid, d = measure.states, measure.grid, measure.grid.shape[1]
     sd = expansion.spread_of(fit.rec.velocity[fit.rec.valid])
-    found = np.zeros((len(measure.powers), states.shape[1], fit.signals.x.shape[-1]))
+    linear = np.zeros((len(measure.powers), states.shape[1], fit.signals.x.shape[-1]))
     if fit.copies is not None:
         own, driving = fit.copies.kernel(fit.geometry, fit.places), fit.copies.saturated(grid)
         kernels = iter([own] * len(fit.signals.blocks) if kernels is None else kernels)
@@ -66,15 +66,15 @@ def maps(fit, measure, kernels=None):
             rates = response.phi(received + sign * fit.copies.drive * driving[:, component, None, None])
             rates = rates if fit.copies.centres is None else rates * fit.copies.centres
             for k, row in enumerate(measure.fit):
-                found[k][:, block.columns] = measure.onto @ np.tensordot(row, rates, 1) @ block.directions
+                linear[k][:, block.columns] = measure.onto @ np.tensordot(row, rates, 1) @ block.directions
         elif block.name == "driven":  # a current whatever the state
-            found[:, :, block.columns] = measure.onto.sum(1)[:, None] * (measure.fit @ grid)[:, None]
+            linear[:, :, block.columns] = measure.onto.sum(1)[:, None] * (measure.fit @ grid)[:, None]
         elif powers is not None:
             value = expansion.monomials(grid, np.array([powers]))[:, 0]
             value = value / np.prod(sd**powers) if block.name.startswith("order") else value
-            found[:, :, block.columns] = (measure.fit @ value)[:, None, None] * (measure.onto @ projected)
-    found[0, :, -1] = measure.onto.sum(1)
-    return list(found)
+            linear[:, :, block.columns] = (measure.fit @ value)[:, None, None] * (measure.onto @ projected)
+    linear[0, :, -1] = measure.onto.sum(1)
+    return list(linear)
 
 
 def powers_of(block, dimensions):

@@ -57,32 +57,32 @@ def of_network(trained, net, hidden, data, settings):
     return result
 
 
-def of_connections(found, rec, geometry, truth):
-    """The measures of what a user reads. found: the arrays of connectivity.npz; rec: all trials; truth:
+def of_connections(arrays, rec, geometry, truth):
+    """The measures of what a user reads. arrays: the arrays of connectivity.npz; rec: all trials; truth:
     recordings.load_truth's. Returns: dict; without standard errors (of a control) only those of W."""
-    n, result, determined = len(found["W"]), {}, found.get("identifiable")
+    n, result, determined = len(arrays["W"]), {}, arrays.get("identifiable")
     if "W" in truth:
         true = truth["W"][:n, :n]
-        result |= weight_scores(found["W"], true, geometry, places_of(rec, geometry), determined)
+        result |= weight_scores(arrays["W"], true, geometry, places_of(rec, geometry), determined)
     if determined is None:
         return result
     off = ~np.eye(n, dtype=bool)  # no neuron of the circuits here connects to itself
     result["identifiable_fraction"] = float(determined.mean())
-    result["resolved_fraction"] = float(found["resolved"].mean())
+    result["resolved_fraction"] = float(arrays["resolved"].mean())
     if "W" in truth:
-        r, _, _ = deviation(found["W"], true, found["resolved"], geometry, places_of(rec, geometry))
+        r, _, _ = deviation(arrays["W"], true, arrays["resolved"], geometry, places_of(rec, geometry))
         result["r_dev_resolved"] = float(r)
-        result["coverage"] = coverage(found["W_unbiased"], found["W_se"], true, off)
+        result["coverage"] = coverage(arrays["W_unbiased"], arrays["W_se"], true, off)
     if has_gate(truth):
-        true = true_effective_gate(truth, rec, float(found["alpha"]))
-        result |= gate_scores(found["gate"], true)
-        result["coverage_gate"] = coverage(found["gate_unbiased"], found["gate_se"], true)
+        true = true_effective_gate(truth, rec, float(arrays["alpha"]))
+        result |= gate_scores(arrays["gate"], true)
+        result["coverage_gate"] = coverage(arrays["gate_unbiased"], arrays["gate_se"], true)
     if is_whole(truth, rec):
-        true = true_total(truth, rec.rates, float(found["alpha"]))
+        true = true_total(truth, rec.rates, float(arrays["alpha"]))
         near = geometry.near(places_of(rec, geometry))
-        result["r_total"] = float(correlation(found["total"][near], true[near]))
-        result["frobenius_total"] = float(np.linalg.norm(found["total"] - true) / np.linalg.norm(true))
-        result["coverage_total"] = coverage(found["total_unbiased"], found["total_se"], true, off)
+        result["r_total"] = float(correlation(arrays["total"][near], true[near]))
+        result["frobenius_total"] = float(np.linalg.norm(arrays["total"] - true) / np.linalg.norm(true))
+        result["coverage_total"] = coverage(arrays["total_unbiased"], arrays["total_se"], true, off)
     return result
 
 

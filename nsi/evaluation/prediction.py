@@ -37,8 +37,8 @@ def heading_scores(net, rec, geometry, places, gain=1.0, warmup=20):
     """
     steps = [max(1, round(seconds / rec.dt)) for seconds in HORIZONS_S]
     table, differences = {}, {}
-    found = _errors(net, rec, geometry, places, steps, max(1, round(0.5 / rec.dt)), warmup, gain)
-    for seconds, errors in zip(HORIZONS_S, found, strict=True):
+    horizons = _errors(net, rec, geometry, places, steps, max(1, round(0.5 / rec.dt)), warmup, gain)
+    for seconds, errors in zip(HORIZONS_S, horizons, strict=True):
         count = int(np.isfinite(errors["network"]).sum())
         mean = lambda x, count=count: float(np.nanmean(x)) if count >= MIN_SAMPLES else None  # noqa: E731
         table[f"{seconds:g}"] = {
@@ -85,12 +85,12 @@ def _errors(net, rec, geometry, places, ahead, every, warmup, gain=1.0):
     warmup = min(warmup, length // 4)
     heading = geometry.decode(rec.rates, places)  # (trials, steps, D)
     moved = rec.dt * geometry.movement(gain * rec.velocity[..., : geometry.dimensions]).cumsum(1, dtype=float)
-    found = [{name: [] for name in ("network", "integrator", "stay")} for _ in ahead]
+    horizons = [{name: [] for name in ("network", "integrator", "stay")} for _ in ahead]
     for start in range(0, length - warmup - min(ahead), every):
         possible = [k for k in ahead if start + warmup + k < length]
         free = predict(net, rec, warmup, start, warmup + max(possible) + 1)[..., : net.n]
         now = start + warmup
-        for k, errors in zip(ahead, found, strict=True):
+        for k, errors in zip(ahead, horizons, strict=True):
             if k not in possible:
                 continue
             end, ended = now + k, ~rec.valid[:, now + k]
@@ -102,7 +102,7 @@ def _errors(net, rec, geometry, places, ahead, every, warmup, gain=1.0):
             unknown = ended | np.isnan(heading[:, now] + heading[:, end]).any(-1)
             for name, guess in guesses.items():
                 errors[name].append(np.where(unknown, np.nan, geometry.distance(guess, heading[:, end])))
-    return [{k: np.array(v) if v else np.empty((0, trials)) for k, v in errors.items()} for errors in found]
+    return [{k: np.array(v) if v else np.empty((0, trials)) for k, v in errors.items()} for errors in horizons]
 
 
 def window_error(net, rec, warmup, window):

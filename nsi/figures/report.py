@@ -36,10 +36,10 @@ border-bottom: 1px solid #eee; vertical-align: top } dt { font-weight: 600; marg
 """
 
 
-def write(out, rec, held_out, networks, found, metrics, about):
+def write(out, rec, held_out, networks, arrays, metrics, about):
     """Draw a fit's figures into out/figures and write out/report.html.
 
-    out: the run's folder; rec, held_out: all trials and the held-out ones; networks: the replicas; found: the arrays of
+    out: the run's folder; rec, held_out: all trials and the held-out ones; networks: the replicas; arrays: of
     connectivity.npz, of a control W alone, or None; metrics: of metrics.json; about: the options, with `data`,
     `data_sha256` and `warmup`.
     Returns: paths of the figures.
@@ -47,7 +47,7 @@ def write(out, rec, held_out, networks, found, metrics, about):
     matplotlib.use("agg")
     from matplotlib import pyplot
 
-    found = found if found and "W_se" in found else None
+    arrays = arrays if arrays and "W_se" in arrays else None
     shape = geometry.of(rec)
     places = geometry.places_of(rec, shape)
     (out / "figures").mkdir(exist_ok=True)
@@ -56,14 +56,14 @@ def write(out, rec, held_out, networks, found, metrics, about):
     shown, paths = [], []
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # a user's matplotlibrc may ask for LaTeX, or for fonts that are not there
-        for name, what, figure in portrait.draw(held_out, shape, places, networks, found, metrics, about["warmup"]):
+        for name, what, figure in portrait.draw(held_out, shape, places, networks, arrays, metrics, about["warmup"]):
             path = out / "figures" / f"{name}.png"
             with files.whole(path) as temporary:
                 figure.savefig(temporary, dpi=85)
             pyplot.close(figure)
             shown.append((name, what, base64.b64encode(path.read_bytes()).decode()))
             paths.append(path)
-    content = page(out.resolve().name, write_sentences(rec, found, metrics, about, out), shown, metrics, about)
+    content = page(out.resolve().name, write_sentences(rec, arrays, metrics, about, out), shown, metrics, about)
     with files.whole(out / "report.html") as temporary:
         Path(temporary).write_bytes(content.encode("utf-8", "replace"))  # a folder's name may be no text at all
     return paths
@@ -343,16 +343,16 @@ def calibration(metrics):
     """What a recording simulated from the estimate says of the intervals."""
     if "verdicts" not in metrics:
         return
-    found = metrics.get("calibration")
-    if not found:
+    calibrated = metrics.get("calibration")
+    if not calibrated:
         yield (
             "The intervals are not calibrated and may be too narrow: they know of noise, and not of what the "
             "regression's signals get wrong."
         )
         return
     kinds = {"W": "direct weights", "total": "total effects", "gate": "the gate"}
-    factors = [f"{found['factors'][k]:.2f} ({what})" for k, what in kinds.items()]
-    shares = [f"{found['coverage'][k]:.0%}" for k in kinds if found["coverage"].get(k) is not None]
+    factors = [f"{calibrated['factors'][k]:.2f} ({what})" for k, what in kinds.items()]
+    shares = [f"{calibrated['coverage'][k]:.0%}" for k in kinds if calibrated["coverage"].get(k) is not None]
     yield (
         "The 95 % intervals are calibrated: a recording was simulated from the estimate and estimated again; standard "
         f"errors were multiplied by {enumerated(factors)}, which bring the intervals to hold 95 % of that simulation's "
@@ -429,7 +429,7 @@ def find_null_fits(out, metrics):
                 differing[path.parent.name] = differ
             else:
                 compared[path.parent.name] = compare(metrics, other)
-    first = lambda found: dict(list(found.items())[:MAX_NEIGHBOURS])  # noqa: E731
+    first = lambda fits: dict(list(fits.items())[:MAX_NEIGHBOURS])  # noqa: E731
     return first(compared), first(differing)
 
 
@@ -438,8 +438,10 @@ def differing_options(ours, theirs, most=3):
     if not ours or not theirs:
         return ["its options are not known"]
     names = [k for k in sorted({*ours, *theirs} - FREE_OPTIONS) if ours.get(k) != theirs.get(k)]
-    found = [f"{k.replace('_', '-')} {shortly(theirs.get(k))}, here {shortly(ours.get(k))}" for k in names[:most]]
-    return found + ([f"{len(names) - most} more"] if len(names) > most else [])
+    descriptions = [
+        f"{k.replace('_', '-')} {shortly(theirs.get(k))}, here {shortly(ours.get(k))}" for k in names[:most]
+    ]
+    return descriptions + ([f"{len(names) - most} more"] if len(names) > most else [])
 
 
 def compare(metrics, other):

@@ -92,23 +92,23 @@ def trust(W, W_se, determined, gate, gate_se):
     return figure
 
 
-def profiles(found, separated, control, truth):
+def profiles(arrays, separated, control, truth):
     """Mean weight against distance around the ring, estimated, of both networks, and true; left W, right the gate.
 
-    found: the arrays of connectivity.npz; separated, control: Network; truth: recordings.load_truth's.
+    arrays: the arrays of connectivity.npz; separated, control: Network; truth: recordings.load_truth's.
     """
     n, colours = separated.n, (TRUE, FITTED, SIMPLE, "#d9a05b")
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.3))
     around = (np.arange(n), np.arange(n) - n // 2)
-    share = np.array([found["identifiable"][around[0], (around[0] + s) % n].mean() for s in around[1]])
+    share = np.array([arrays["identifiable"][around[0], (around[0] + s) % n].mean() for s in around[1]])
     own = {"W": separated.W[:n, :n], "gate": separated.gate()[0]}
     for ax, curves in (
-        (left, {"true": truth["W"][:n, :n], "estimate": found["W"], "network": own["W"], "control": control.W}),
+        (left, {"true": truth["W"][:n, :n], "estimate": arrays["W"], "network": own["W"], "control": control.W}),
         (
             right,
             {
                 "true, product of weights": truth["gate"][0],
-                "estimate, effective gate": found["gate"][0],
+                "estimate, effective gate": arrays["gate"][0],
                 "network, product of weights (right axis)": own["gate"],
             },
         ),

@@ -40,11 +40,11 @@ CAPTIONS = {
 }
 
 
-def draw(held_out, geometry, places, networks, found, metrics, warmup):
+def draw(held_out, geometry, places, networks, arrays, metrics, warmup):
     """All figures of a fit.
 
     held_out: Recording; places: (n, D) rad; networks: the replicas, of which the first is drawn where only one can be;
-    found: the arrays of connectivity.npz, or None; metrics: of metrics.json; warmup: clamped steps of a window.
+    arrays: the arrays of connectivity.npz, or None; metrics: of metrics.json; warmup: clamped steps of a window.
     Returns: list of name, what to see, matplotlib Figure.
     """
     set_style()
@@ -55,14 +55,14 @@ def draw(held_out, geometry, places, networks, found, metrics, warmup):
     drawn["recording"] = recording(held_out, geometry, places, order)
     drawn["prediction"] = predicted(held_out, net, geometry, places, order, warmup)
     drawn["error"] = error(metrics["heading_error"])
-    drawn["connectivity"] = weights(net, found, order)
-    if found is not None:
-        drawn["profiles"] = profiles(found, geometry, places, order)
+    drawn["connectivity"] = weights(net, arrays, order)
+    if arrays is not None:
+        drawn["profiles"] = profiles(arrays, geometry, places, order)
     if len(net.b) > net.n:
         drawn["inputs"] = inputs(net, held_out, geometry, places)
     first = f". Drawn is the first of {len(networks)} replicas" if len(networks) > 1 else ""
     see = CAPTIONS | {name: CAPTIONS[name] + first for name in ("prediction", "inputs")}
-    if found is not None and "W_replicas_se" in found:
+    if arrays is not None and "W_replicas_se" in arrays:
         see["connectivity"] += ". On the right, the s.d. of each weight over the replicas"
     return [(name, see[name], figure) for name, figure in drawn.items() if figure is not None]
 
@@ -152,56 +152,56 @@ def error(table):
     return figure
 
 
-def interval(found, name):
+def interval(arrays, name):
     """The centre and the standard error of an estimate's 95 % intervals.
 
-    found: the arrays of connectivity.npz; name: "W", "total" or "gate". Returns: arrays of one shape.
+    arrays: the arrays of connectivity.npz; name: "W", "total" or "gate". Returns: arrays of one shape.
     """
-    return found[f"{name}_unbiased"], found[f"{name}_se"]
+    return arrays[f"{name}_unbiased"], arrays[f"{name}_se"]
 
 
-def claimed(found):
+def claimed(arrays):
     """Of which connections the intervals are drawn: the direct weights, or, where theirs are wider, those of the total,
-    direct weights and paths through hidden neurons together. found: the arrays of connectivity.npz.
+    direct weights and paths through hidden neurons together. arrays: the arrays of connectivity.npz.
 
     Returns: its name, centre and standard error, (n, n)."""
-    width = {name: np.median(found[f"{name}_se"]) for name in ("W", "total")}
+    width = {name: np.median(arrays[f"{name}_se"]) for name in ("W", "total")}
     name = "total" if width["total"] < width["W"] else "W"
-    return name, *interval(found, name)
+    return name, *interval(arrays, name)
 
 
-def weights(net, found, order):
+def weights(net, arrays, order):
     """W, the standard error of what is claimed, W as far as it is determined, and the s.d. over replicas."""
     n, square = net.n, np.ix_(order, order)
-    W = (net.W[:n, :n] if found is None else found["W"])[square]
+    W = (net.W[:n, :n] if arrays is None else arrays["W"])[square]
     limit = float(np.quantile(np.abs(W), 0.995)) or 1.0
-    count = 1 if found is None else 4 if "W_replicas_se" in found else 3
+    count = 1 if arrays is None else 4 if "W_replicas_se" in arrays else 3
     figure, axes = plt.subplots(1, count, figsize=(4.2 * count, 3.6), squeeze=False)
-    draw_matrix(axes[0, 0], W, "W, trained network" if found is None else "W, best estimate", limit)
-    if found is not None:
-        name, _, se = claimed(found)
-        draw_standard_errors(axes[0, 1], se[square], f"standard error of {name}", found[name])
-        draw_matrix(axes[0, 2], np.where(found["identifiable"][square], W, np.nan), "W, identifiable pairs", limit)
+    draw_matrix(axes[0, 0], W, "W, trained network" if arrays is None else "W, best estimate", limit)
+    if arrays is not None:
+        name, _, se = claimed(arrays)
+        draw_standard_errors(axes[0, 1], se[square], f"standard error of {name}", arrays[name])
+        draw_matrix(axes[0, 2], np.where(arrays["identifiable"][square], W, np.nan), "W, identifiable pairs", limit)
         if count > 3:
-            draw_standard_errors(axes[0, 3], found["W_replicas_se"][square], "s.d. of W over replicas", found["W"])
+            draw_standard_errors(axes[0, 3], arrays["W_replicas_se"][square], "s.d. of W over replicas", arrays["W"])
     for k, ax in enumerate(axes[0]):
         ax.set(xlabel="to neuron", ylabel="" if k else "from neuron")
-    figure.subplots_adjust(left=0.2 if found is None else 0.05, right=0.85 if found is None else 0.94, wspace=0.5)
+    figure.subplots_adjust(left=0.2 if arrays is None else 0.05, right=0.85 if arrays is None else 0.94, wspace=0.5)
     return figure
 
 
-def profiles(found, geometry, places, order):
+def profiles(arrays, geometry, places, order):
     """Mean of what is claimed by distance, and the effective gate with its mean by distance."""
-    gated = "gate" in found
+    gated = "gate" in arrays
     figure, axes = plt.subplots(1, 3 if gated else 1, figsize=(12.5 if gated else 4.6, 3.5), squeeze=False)
     axes = axes[0]
-    name, centre, se = claimed(found)
-    _profile(axes[0], found[name], centre, se, geometry, places)
+    name, centre, se = claimed(arrays)
+    _profile(axes[0], arrays[name], centre, se, geometry, places)
     axes[0].set(ylabel="weight", title=f"{name}, mean by distance")
     if gated:
-        centre, se = (a[0] for a in interval(found, "gate"))
-        draw_matrix(axes[1], found["gate"][0][np.ix_(order, order)], "effective gate, per rad/s")
-        _profile(axes[2], found["gate"][0], centre, se, geometry, places)
+        centre, se = (a[0] for a in interval(arrays, "gate"))
+        draw_matrix(axes[1], arrays["gate"][0][np.ix_(order, order)], "effective gate, per rad/s")
+        _profile(axes[2], arrays["gate"][0], centre, se, geometry, places)
         axes[2].set(ylabel="gate per rad/s", title="effective gate")
     figure.subplots_adjust(left=0.06 if gated else 0.16, wspace=0.55)
     return figure

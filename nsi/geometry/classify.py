@@ -93,13 +93,13 @@ def explained_place(rec):
     halves = [(y[k::2][rec.valid[k::2]], x[k::2][rec.valid[k::2]]) for k in (0, 1)]
     if not all(len(a) for a, _ in halves):
         return 0.0
-    found = []
+    scores = []
     for fit, test in (halves, halves[::-1]):
         square = fit[0].T @ fit[0]
         ridge = PLACE_RIDGE * np.trace(square) / len(square) * np.eye(len(square))
         B = np.linalg.solve(square + ridge, fit[0].T @ fit[1])
-        found.append(1 - ((test[1] - test[0] @ B) ** 2).sum() / max((test[1] ** 2).sum(), 1e-12))
-    return float(np.mean(found))
+        scores.append(1 - ((test[1] - test[0] @ B) ** 2).sum() / max((test[1] ** 2).sum(), 1e-12))
+    return float(np.mean(scores))
 
 
 def _centred(a, valid):

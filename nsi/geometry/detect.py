@@ -23,9 +23,9 @@ def places_of(rec, shape):
     headings that neurons prefer decode it within MAX_HEADING_ERROR, these are their places; but where evenly spaced
     ones agree with them, as they are or turned over, these are kept. Returns: (n, D) rad.
     """
-    found = shape.find(rec.rates[rec.valid])
+    places = shape.find(rec.rates[rec.valid])
     if shape.dimensions > 1 or rec.heading is None:
-        return found
+        return places
     some = rec.trials(slice(None, None, 1 + len(rec.rates) // 20))
     rates, heading = some.rates[some.valid], some.heading[some.valid][:, 0]
     bins = np.floor(heading % (2 * np.pi) / (2 * np.pi) * 36).astype(int) % 36
@@ -35,10 +35,10 @@ def places_of(rec, shape):
     error = np.nanmean(shape.distance(shape.decode(rates, preferred), heading[:, None]))
     middle = np.angle(np.exp(1j * heading).mean())  # a heading that hardly changes places no neuron
     if not error < min(MAX_HEADING_ERROR, np.mean(np.abs(np.angle(np.exp(1j * (heading - middle))))) - error):
-        return found
-    for even in (found, -found % (2 * np.pi)):
+        return places
+    for even in (places, -places % (2 * np.pi)):
         off = np.exp(1j * (even - preferred))[tuning.any(1)]
-        if np.abs(np.angle(off * off.sum().conj())).max() < max(0.2, 2 * np.pi / len(found)):
+        if np.abs(np.angle(off * off.sum().conj())).max() < max(0.2, 2 * np.pi / len(places)):
             return even
     return preferred
 

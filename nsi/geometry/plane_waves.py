@@ -141,12 +141,12 @@ def mean_phases(rates, moments):
     return sum_products(rates, even.real) + 1j * sum_products(rates, even.imag)
 
 
-def refine(rates, found):
-    """Find phases of neurons and of moments in turn. rates: (samples, n); found: (n, 2) rad. Returns: (n, 2) rad."""
+def refine(rates, estimate):
+    """Find phases of neurons and of moments in turn. rates: (samples, n); estimate: (n, 2) rad. Returns: (n, 2) rad."""
     some = rates[:: max(1, len(rates) // MAX_SAMPLES)]
     for _ in range(ITERATIONS):
-        there = np.exp(1j * third(found)).astype(np.complex64)
+        there = np.exp(1j * third(estimate)).astype(np.complex64)
         z = some @ there.real + 1j * (some @ there.imag)
         there = np.abs(z).min(1) > 0
-        found = phases(mean_phases(some[there], z[there] / np.abs(z[there])))[0]
-    return found
+        estimate = phases(mean_phases(some[there], z[there] / np.abs(z[there])))[0]
+    return estimate

@@ -187,21 +187,21 @@ class Torus:
         planes = plane_waves.by_modulus(plane_waves.leading(rates)[1], np.random.default_rng(0))
         return self.on_sheet(plane_waves.refine(rates, plane_waves.phases(planes)[0]))
 
-    def on_sheet(self, found, anchored=False):
+    def on_sheet(self, places, anchored=False):
         """Phases moved alike so that they lie as near to `places` as that can bring them, and, where each neuron then
         has one of these places for itself, these. Other numbers of neurons than squares stay as they are.
 
-        found: (n, 2) rad; anchored: move them by no more than to the next place. Returns: (n, 2) rad.
+        places: (n, 2) rad; anchored: move them by no more than to the next place. Returns: (n, 2) rad.
         """
-        side = round(np.sqrt(len(found)))
-        if side**2 != len(found):
-            return found
-        sheet, step = self.places(len(found)), 2 * np.pi / side
-        moved = found - np.angle(np.exp(1j * side * found).mean(0)) / side
+        side = round(np.sqrt(len(places)))
+        if side**2 != len(places):
+            return places
+        sheet, step = self.places(len(places)), 2 * np.pi / side
+        moved = places - np.angle(np.exp(1j * side * places).mean(0)) / side
         if not anchored:
             moved = moved + np.round(np.angle(np.exp(1j * (sheet - moved)).mean(0)) / step) * step
         index = np.round(moved / step).astype(int) % side @ [side, 1]
-        return sheet[index] if len(np.unique(index)) == len(found) else found
+        return sheet[index] if len(np.unique(index)) == len(places) else places
 
     def decode(self, rates, places):
         """Population-vector phases. rates: (..., n); places: (n, 2) rad. Returns: (..., 2) rad in (-pi, pi]."""

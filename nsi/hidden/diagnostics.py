@@ -85,12 +85,12 @@ def speed(rec, alpha, geometry):
     known = rec.valid & np.isfinite(shift) & (np.arange(shift.shape[1]) >= late)
     if known.sum() < MIN_SAMPLES:
         return {}
-    found = {}
+    explained = {}
     for relative in FILTER_SPEEDS:
         if alpha * relative <= 1:
             v = synaptic_state(rec.velocity, alpha * relative)[..., 0]  # at a step, of the velocity before it
-            found[relative] = float(np.corrcoef(v[known], shift[known])[0, 1] ** 2)
-    return found
+            explained[relative] = float(np.corrcoef(v[known], shift[known])[0, 1] ** 2)
+    return explained
 
 
 def disagreeing(networks, rec, assumed):

@@ -259,8 +259,8 @@ def check_activity(activity, divided):
 
     Yields: at most one sentence, with whether it makes what the activity's turning says of the velocity unsure.
     """
-    if (found := activity.find_scaling_by_trial()) is not None:
-        level, silent = found
+    if (scaling := activity.find_scaling_by_trial()) is not None:
+        level, silent = scaling
         yield (
             (
                 f"rates of each neuron reaches the same {level} in every trial, as scaled trial by trial; in "

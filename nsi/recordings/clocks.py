@@ -215,7 +215,7 @@ def _check_rate(at, stamp, dt, cuts):
 def _of_samples(time, at, numbers, cuts, max_still, frames):
     """Frames of all samples, of their stamps' numbers: samples between two stamps are counted on from the first.
 
-    held: frames that a stamp may be old where a piece ends.
+    max_still: frames that a stamp may be old where a piece ends.
     """
     sample, which = np.arange(len(time)), np.zeros(len(at), int)
     which[cuts] = 1

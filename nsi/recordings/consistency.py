@@ -67,7 +67,7 @@ class Segments(NamedTuple):
 def divide_recording(rec):
     """The divisions in which a recording's parts are compared. Returns: list of Segments, of several segments each."""
     valid, (trials, steps) = rec.valid, rec.rates.shape[:2]
-    found, label = [], np.full((trials, steps), -1)
+    divisions, label = [], np.full((trials, steps), -1)
     seconds = valid.sum() * rec.dt
     if trials >= 8:
         size = max(1, int(np.ceil(trials / MAX_SEGMENTS)), int(np.ceil(MIN_SEGMENT_S * trials / seconds)))
@@ -83,14 +83,14 @@ def divide_recording(rec):
         names = [f"seconds {edge}" for edge in edges]
     label[~valid] = -1
     if len(names) >= 6:
-        found.append(Segments(label, names, False, 1.2 if trials >= 8 else 1.5))
+        divisions.append(Segments(label, names, False, 1.2 if trials >= 8 else 1.5))
     if trials >= 8 and steps >= 50:
         bins = 10
         label = np.where(valid, np.arange(steps) * bins // steps, -1)
         edges = [int(np.ceil(k * steps / bins)) for k in range(bins + 1)]
         names = [f"steps {a}-{b - 1}" for a, b in itertools.pairwise(edges)]
-        found.append(Segments(label, names, True))
-    return found
+        divisions.append(Segments(label, names, True))
+    return divisions
 
 
 class Part(NamedTuple):
@@ -191,34 +191,34 @@ def by_difference(most):
 # ---- how the activity turns with the velocity ------------------------------------------------------------------
 
 
-def find_related_part(rec, angle, found):
+def find_related_part(rec, angle, fit):
     """How the activity turns with the velocity in the part of the recording where it does most, if it does so in none
-    other. found: regress_turns' of the whole. Returns: the same of that part, or `found`."""
-    if found["r"] is not None and abs(found["r"]) > 0.5:
-        return found
+    other. fit: regress_turns' of the whole. Returns: the same of that part, or `fit`."""
+    if fit["r"] is not None and abs(fit["r"]) > 0.5:
+        return fit
     trials, steps = angle.shape
     parts = [(slice(None), slice(steps // 2)), (slice(None), slice(steps // 2, None))]
     if trials > 1:
         parts += [(slice(trials // 2), slice(None)), (slice(trials // 2, None), slice(None))]
     each = [regress_turns(angle[part], rec.velocity[..., 0][part], rec.valid[part], rec.dt) for part in parts]
     best = max(each, key=lambda one: abs(one["r"] or 0))
-    return best if abs(best["r"] or 0) > 0.8 else found
+    return best if abs(best["r"] or 0) > 0.8 else fit
 
 
 class SegmentTurning:
     """The turning of an angle on the velocity, window by window, and its regression by segments."""
 
-    def __init__(self, rec, angle, found, divided, jumps=False):
-        """angle: (trials, steps) rad; found: regress_turns' of it; divided: `divisions`'; jumps: (trials, steps)
+    def __init__(self, rec, angle, fit, divided, jumps=False):
+        """angle: (trials, steps) rad; fit: regress_turns' of it; divided: `divisions`'; jumps: (trials, steps)
         bool, steps that are left out."""
         self.rec, self.divided, self.dt = rec, divided, rec.dt
         self.v, self.valid = rec.velocity[..., 0], rec.valid & np.isfinite(angle)
-        self.by = round((found["lag"] or 0.0) / rec.dt)
+        self.by = round((fit["lag"] or 0.0) / rec.dt)
         spans = [Turns(angle, self.v, self.valid, rec.dt, span) for span in SPANS]
         self.pairs = max(spans, key=lambda pairs: abs(self._r(pairs, self.by)))
         self.r = self._r(self.pairs, self.by)
-        if abs(self.r) < 0.5 < abs(found["r"]):
-            self.r = found["r"]
+        if abs(self.r) < 0.5 < abs(fit["r"]):
+            self.r = fit["r"]
         self.x, self.y, self.use, self.middle = self.pairs.at(self.by)
         if np.any(jumps):
             size = self.pairs.apart + self.pairs.width
@@ -489,17 +489,17 @@ def describe_lag(lag):
     return f"{abs(lag):.2g} s {'before' if lag < 0 else 'after'} it"
 
 
-def _find_unrelated_side(found):
-    """Where the correlation is the smaller one, in words, and both. found: `find_slope_change`'s."""
-    segments, part, here, elsewhere = found
+def _find_unrelated_side(change):
+    """Where the correlation is the smaller one, in words, and both. change: of `find_slope_change`."""
+    segments, part, here, elsewhere = change
     others = np.setdiff1d(np.arange(segments.count), part.which)
     return (segments.where(part.which if abs(here) < abs(elsewhere) else others), *sorted((here, elsewhere), key=abs))
 
 
-def _describe_slope_change(found):
+def _describe_slope_change(change):
     """The sentence on `relations`' finding."""
-    segments, part, here, elsewhere = found
-    where, low, high = _find_unrelated_side(found)
+    segments, part, here, elsewhere = change
+    where, low, high = _find_unrelated_side(change)
     if abs(low) < 0.6 * abs(high):
         return (
             f"velocity: the recorded activity of {where} does not turn with it (r {low:.2f}, in the others "

@@ -161,13 +161,13 @@ def _text(path):
         has = "is empty" if not lines else f"has the columns {', '.join(names) or 'none'}"
         raise BadInput(f"{path}: {has[:200]}; expected t, x and y, each of them once, in its first line")
     rows = [(k, _fields(line.strip("\r\n"), delimiter)) for k, line in rest if line.lstrip()[0] not in "#%"]
-    more = bool(rows) and all(len(row) == len(names) + 1 for _, row in rows)
-    if more and all(not row[-1].strip() for _, row in rows):  # a delimiter at the end of each line
-        more = False
+    extra_column = bool(rows) and all(len(row) == len(names) + 1 for _, row in rows)
+    if extra_column and all(not row[-1].strip() for _, row in rows):  # a delimiter at the end of each line
+        extra_column = False
         rows = [(k, row[:-1]) for k, row in rows]
-    columns, table = [names.index(name) + more for name in ("t", "x", "y")], np.empty((len(rows), 3))
+    columns, table = [names.index(name) + extra_column for name in ("t", "x", "y")], np.empty((len(rows), 3))
     for values, (number, row) in zip(table, rows, strict=True):
-        if len(row) != len(names) + more:
+        if len(row) != len(names) + extra_column:
             raise BadInput(f"{path}: line {number} has {len(row)} columns; expected the {len(names)} of its first line")
         values[:] = [_number(path, number, row[k], delimiter) for k in columns]
     return table[:, 0], table[:, 1:]

@@ -84,11 +84,11 @@ def first_component(turning):
 def report_warnings(rec, path, alpha, length, bootstrap=False):
     """Print what `before` finds on stderr, and what the fit takes for granted on stdout. Returns: list of sentences."""
     turning = Turning.of(rec)
-    found = list(find_warnings(rec, path, alpha, length, bootstrap, turning))
-    for sentence in found:
+    sentences = list(find_warnings(rec, path, alpha, length, bootstrap, turning))
+    for sentence in sentences:
         print(sentence, file=sys.stderr)
     print(f"{path.name}: alpha {alpha:.3g} ({describe_alpha(rec, alpha)}); {describe_turning(turning.fit)}")
-    return found
+    return sentences
 
 
 def find_warnings(rec, path, alpha, length, bootstrap=False, turning=None):
@@ -123,25 +123,25 @@ class PartWarnings(NamedTuple):
         length, velocity, heading = active_seconds(rec), [], []
         if turning.rounds < MIN_ROUNDS:
             return cls(repeated, [], [], [], False)
-        found = list(rates_of.check_activity(rates_of.Activity(rec, turning.places, alpha), divided))
-        activity, unsure = [sentence for sentence, _ in found], any(sure for _, sure in found)
-        found = consistency.find_related_part(rec, turning.angle, turning.fit)
+        sentences = list(rates_of.check_activity(rates_of.Activity(rec, turning.places, alpha), divided))
+        activity, unsure = [sentence for sentence, _ in sentences], any(sure for _, sure in sentences)
+        fit = consistency.find_related_part(rec, turning.angle, turning.fit)
         if (
             length > consistency.MIN_ACTIVE_S
             and not (unsure or turning.by_product)
-            and not is_unrelated(found["r"], length)
+            and not is_unrelated(fit["r"], length)
         ):
             jumped = find_jumps(rec, turning.angle, turning)
             jumped = False if jumped is None else jumped[0]
-            one = consistency.SegmentTurning(rec, turning.angle, found, divided, jumped)
+            one = consistency.SegmentTurning(rec, turning.angle, fit, divided, jumped)
             velocity = list(consistency.check_velocity(one))
-            heading = turning.fit.get("heading")
+            course = turning.fit.get("heading")
             if turning.course is not None and not velocity and not activity:
                 activity += consistency.check_place(turning.places, rec.heading, divided)
-            if heading and not velocity and not activity:
-                heading = consistency.find_related_part(rec, turning.course, heading)
+            if course and not velocity and not activity:
+                course = consistency.find_related_part(rec, turning.course, course)
                 heading = list(
-                    consistency.check_heading(consistency.SegmentTurning(rec, turning.course, heading, divided))
+                    consistency.check_heading(consistency.SegmentTurning(rec, turning.course, course, divided))
                 )
         return cls(repeated, activity, velocity, heading, unsure)
 
@@ -316,48 +316,46 @@ def check_turning(rec, turning, parts, alpha):
     if parts.velocity:
         yield from parts.velocity
         return
-    found = turning.fit
-    heading = found.get("heading", {"r": None})
+    fit = turning.fit
+    heading = fit.get("heading", {"r": None})
     if turning.by_product:
         return
-    if is_unrelated(found["r"], length):
+    if is_unrelated(fit["r"], length):
         if parts.unsure:
             return
-        at = "" if found["r"] is None else f" (slope {found['slope']:.2g}, r {found['r']:.2f})"
+        at = "" if fit["r"] is None else f" (slope {fit['slope']:.2g}, r {fit['r']:.2f})"
         reason = _explain_no_turning(rec, turning, length)
         yield f"velocity: the recorded activity does not turn with it{at}{reason}; {unit}"
         return
-    sure = abs(found["r"]) > REMEDY_R and length > consistency.MIN_ACTIVE_S
+    sure = abs(fit["r"]) > REMEDY_R and length > consistency.MIN_ACTIVE_S
     by_heading, (low, high) = not is_unrelated(heading["r"], length), GAIN_RANGE if sure else NOISY_GAIN_RANGE
     slope = (
-        heading["slope"] if by_heading and not GAIN_RANGE[0] < abs(heading["slope"]) < GAIN_RANGE[1] else found["slope"]
+        heading["slope"] if by_heading and not GAIN_RANGE[0] < abs(heading["slope"]) < GAIN_RANGE[1] else fit["slope"]
     )
     if parts.unsure:  # what is wrong with the rates changes how fast they turn
-        low, high = (low / 2, high * 2) if abs(found["r"]) > REMEDY_R else (0, np.inf)
+        low, high = (low / 2, high * 2) if abs(fit["r"]) > REMEDY_R else (0, np.inf)
     part = turning.rounds < MIN_ROUNDS and by_heading and GAIN_RANGE[0] < abs(heading["slope"]) < GAIN_RANGE[1]
-    if not low < abs(found["slope"]) < high and not part:  # evenly spaced places are wrong where few were visited
-        yield _describe_units(
-            rec, v, found, slope, by_heading and GAIN_RANGE[0] < abs(heading["slope"]) < GAIN_RANGE[1]
-        )
+    if not low < abs(fit["slope"]) < high and not part:  # evenly spaced places are wrong where few were visited
+        yield _describe_units(rec, v, fit, slope, by_heading and GAIN_RANGE[0] < abs(heading["slope"]) < GAIN_RANGE[1])
     else:
         yield from _check_heading(rec, turning, parts, length)
-    late = _count_lag_steps(rec, turning.angle, found)
+    late = _count_lag_steps(rec, turning.angle, fit)
     if late and not parts.unsure and not _is_synaptic_lag(rec, turning, alpha):
-        early = found["lag"] < 0
-        remedy = f": move velocity {abs(found['lag']):.3g} s {'earlier' if early else 'later'}, {late} steps"
-        remedy = remedy if abs(found["r"]) >= REMEDY_R else ""
+        early = fit["lag"] < 0
+        remedy = f": move velocity {abs(fit['lag']):.3g} s {'earlier' if early else 'later'}, {late} steps"
+        remedy = remedy if abs(fit["r"]) >= REMEDY_R else ""
         yield (
-            f"velocity: the recorded activity turns {abs(found['lag']):.3g} s {'before' if early else 'after'} it "
-            f"(r {found['r']:.2f}); unless neurons do, their clocks are apart{remedy}"
+            f"velocity: the recorded activity turns {abs(fit['lag']):.3g} s {'before' if early else 'after'} it "
+            f"(r {fit['r']:.2f}); unless neurons do, their clocks are apart{remedy}"
         )
 
 
-def _count_lag_steps(rec, angle, found):
+def _count_lag_steps(rec, angle, fit):
     """By how many steps an angle turns before or after the velocity, 0 where they turn together."""
     at_once = regress_turns(angle, rec.velocity[..., 0], rec.valid, rec.dt, 0.0)["r"] or 0.0
-    gained = (found["r"] ** 2 - at_once**2) / max(1 - found["r"] ** 2, 1e-9)
-    apart = abs(found["lag"]) > max(MIN_LAG[0], MIN_LAG[1] * rec.dt) and gained > MIN_LAG_SHARE
-    return round(abs(found["lag"]) / rec.dt) if apart else 0
+    gained = (fit["r"] ** 2 - at_once**2) / max(1 - fit["r"] ** 2, 1e-9)
+    apart = abs(fit["lag"]) > max(MIN_LAG[0], MIN_LAG[1] * rec.dt) and gained > MIN_LAG_SHARE
+    return round(abs(fit["lag"]) / rec.dt) if apart else 0
 
 
 def _is_synaptic_lag(rec, turning, alpha):
@@ -426,19 +424,19 @@ def _is_in_degrees(rec, length):
     return not is_unrelated(regress_turns(angle, rec.velocity[..., 0], rec.valid, rec.dt)["r"], length)
 
 
-def _describe_units(rec, v, found, slope, by_heading):
+def _describe_units(rec, v, fit, slope, by_heading):
     """The sentence on a velocity, or an activity, that turns at another rate."""
     size, deg = abs(slope), np.pi / 180
     units = {"deg/s": deg, "rad per step": 1 / rec.dt, "deg per step": deg / rec.dt, "turns per s": 2 * np.pi}
     units |= {"rad/ms, or dt in ms": 1e-3}
     unit, factor = min(units.items(), key=lambda item: abs(np.log(size / item[1])))
-    says = f"the recorded activity turns {abs(found['slope']):.3g} times as fast as velocity (r {found['r']:.2f})"
+    says = f"the recorded activity turns {abs(fit['slope']):.3g} times as fast as velocity (r {fit['r']:.2f})"
     if by_heading:
         return f"{says}, and heading as fast as velocity: neurons may be of part of the ring, or of another place"
     known = abs(np.log(size / factor)) < np.log(1.6)
     guess = f", as if it were in {unit}" if known else ""
     true = factor if known else size
-    if abs(found["r"]) < REMEDY_R:
+    if abs(fit["r"]) < REMEDY_R:
         return f"velocity: {says}{guess}; expected the turning velocity in rad/s, of the same circuit"
     return (
         f"velocity: {says}{guess}; its s.d. of {v.std():.3g} would be {v.std() * true:.3g} rad/s: "

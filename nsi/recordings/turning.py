@@ -14,11 +14,11 @@ def measure_turning(rec, geometry, places):
     None where there is none; and `heading`, the same of the given heading, where it is given. On a torus slope and r
     are lists, one for each component of the velocity, at the lag of the first.
     """
-    found = _measure_course(geometry, geometry.decode(rec.rates, places), rec)
+    activity = _measure_course(geometry, geometry.decode(rec.rates, places), rec)
     if rec.heading is None or rec.heading.shape[-1] != geometry.dimensions:
-        return found
+        return activity
     heading = _measure_course(geometry, rec.heading, rec)
-    return found if heading["r"] is None else found | {"heading": heading}
+    return activity if heading["r"] is None else activity | {"heading": heading}
 
 
 def _measure_course(geometry, places, rec):
@@ -50,9 +50,9 @@ def regress_turns(angle, velocity, valid, dt, lag=None):
     """
     best = None
     for span in SPANS:
-        found = _align_turns(angle, velocity, valid & np.isfinite(angle), dt, span, lag)
-        if best is None or (found and abs(found[0]) > abs(best[0])):
-            best = found
+        candidate = _align_turns(angle, velocity, valid & np.isfinite(angle), dt, span, lag)
+        if best is None or (candidate and abs(candidate[0]) > abs(best[0])):
+            best = candidate
         if best and abs(best[0]) > 0.95:
             break
     if best is None:

@@ -126,8 +126,8 @@ def gradient(weights, n, alpha, batch, driven=1.0, *, warmup, forcing=0.0, penal
 
     weights: W, W_in, b; n: units that were recorded; batch: velocity (T, ..., B, D), recorded state, recorded rates and
     known current or None (T, ..., B, n); driven: (units,) 1 where the velocity may enter, else 0; warmup: steps outside
-    the loss; forcing, penalty: numbers or tensors without axes, the latter None for none; held: hold the recorded units
-    beyond the warm-up; log: whether to compute the loss itself, too; buffers: of the last update; free: (units,
+    the loss; forcing, penalty: numbers or tensors without axes, the latter None for none; clamped: clamp the recorded
+    units beyond the warm-up; log: whether to compute the loss itself, too; buffers: of the last update; free: (units,
     units) 1 where there may be a connection, else 0, or None.
     Returns: loss, (...) or None, and the gradients of W, W_in and b.
     """
