@@ -21,7 +21,7 @@ from nsi.estimation.signals import settled, state_of
 from nsi.network import Network
 from nsi.response import Response
 
-FEWEST_NEURONS, LOOKED_AT = 8, 20_000  # of which a geometry may be denied; steps that are looked at
+FEWEST_NEURONS, LOOKED_AT = 8, 20_000  # of which a geometry may be denied; steps that are used
 RING_CORRELATION = 0.8  # share of the correlations' variance that distance on a ring explains: above, it is one
 RING_MOMENT = 1.5  # E[d^4] / E[d^2]^2, d the distance from the centre of the leading plane: circle 1, normal 2
 RING_TURNING, TURNING_SPAN = 0.2, 0.5  # correlation of velocity and turning above which there is a ring; s
@@ -252,7 +252,7 @@ def structure(fit, samples):
 
 
 def shared(fit):
-    """R.m.s. correlation of the residuals of different neurons, beyond chance: inputs that nobody recorded have one."""
+    """R.m.s. correlation of the residuals of different neurons, beyond chance: unrecorded inputs cause one."""
     e = fit.residuals[:, np.isfinite(fit.variance)]
     e = e / np.sqrt(np.einsum("tn,tn->n", e, e, dtype=np.float64)).astype(np.float32)
     correlation = (e.T @ e)[~np.eye(e.shape[1], dtype=bool)].astype(np.float64)

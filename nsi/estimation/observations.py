@@ -48,7 +48,8 @@ LOWEST_CURRENT, HIGHEST_CURRENT = 0.06, 1.8  # of samples; above the second the 
 HIGHEST_SILENT = -0.05  # smoothed current below which a neuron surely is silent
 ALTERNATIONS, COPY_ROUNDS = 8, (0, 2)  # of weights given the states, and in which copies are fitted
 TEMPERATURES = 64.0, 16.0, 4.0  # of the likelihood in the first of them, so that fine profiles come last
-SETTLED, CONVERGED = 0.998, 0.98  # correlation of the last two estimates of W: enough, and below which nothing is told
+SETTLED = 0.998  # correlation of the last two estimates of W, above which they have converged
+CONVERGED = 0.98  # the same, below which no estimate is given
 MAX_SAMPLES, MAX_HOT_SAMPLES = 60_000, 20_000  # steps of all trials, evenly thinned; at the higher temperatures
 PHASE_BINS = 40
 MAX_UNEVENNESS = 0.15  # s.d. of neurons' numbers of spikes over their mean: one scale of the counts is taken for all
@@ -245,9 +246,9 @@ class Smoother:
         states before, until W settles. Copies, which take the most time, are fitted in COPY_ROUNDS, unless given.
         Returns: Observed, regression.LeastSquares, prior.Posterior, of the last states, and the correlation of the last
         two estimates of W."""
-        before, n, given = None, len(self.places), copies
+        before, n, first_copies = None, len(self.places), copies
         for k in range(ALTERNATIONS):
-            copies = "fit" if k in COPY_ROUNDS and given == "fit" else copies
+            copies = "fit" if k in COPY_ROUNDS and first_copies == "fit" else copies
             hot = k < len(TEMPERATURES)
             samples = MAX_HOT_SAMPLES if hot else MAX_SAMPLES
             fit = Observed(observations, kinetics, geometry, self.places, copies, samples)
@@ -262,22 +263,22 @@ class Smoother:
         return fit, plain, best, agreement
 
 
-def choose(smoother, given, geometry):
+def choose(smoother, alpha_given, geometry):
     """Mechanism, and alpha where it is not given, by the likelihood of the observations on some trials, without
     copies. Returns: Kinetics."""
     some = slice(None, None, max(1, len(smoother.rec.rates) // ALPHA_TRIALS))
-    kinetics, fits = Kinetics(response.TANH, given or 0.2, 0.0, MECHANISMS[0], {"response": "cannot tell"}), {}
-    for a in COARSE_ALPHAS if given is None else (given,):
+    kinetics, fits = Kinetics(response.TANH, alpha_given or 0.2, 0.0, MECHANISMS[0], {"response": "cannot tell"}), {}
+    for a in COARSE_ALPHAS if alpha_given is None else (alpha_given,):
         for mechanism in MECHANISMS:
-            asked = kinetics._replace(alpha=a, mechanism=mechanism)
-            fit = Observed(smoother.observations().trials(some), asked, geometry, smoother.places, None)
+            candidate = kinetics._replace(alpha=a, mechanism=mechanism)
+            fit = Observed(smoother.observations().trials(some), candidate, geometry, smoother.places, None)
             fits[a, mechanism] = fit.residuals()
     likelihoods = compare_residuals(fits)
     a, mechanism = max(likelihoods, key=lambda key: likelihoods[key].sum())
     other = max((key for key in likelihoods if key[1] != mechanism), key=lambda key: likelihoods[key].sum())
     clear = surely_better(likelihoods[a, mechanism], likelihoods[other])
     se = 0.0
-    if given is None:
+    if alpha_given is None:
         a, se = parabola({k: v for (k, m), v in likelihoods.items() if m == mechanism}, a, a / 2)
     verdicts = kinetics.verdicts | {"mechanism": mechanism if clear else "cannot tell"}
     return kinetics._replace(alpha=a, alpha_se=se, mechanism=mechanism, verdicts=verdicts)
@@ -311,8 +312,8 @@ def estimate(rec, alpha=None, geometry=None, calibrated=True, seed=0, mask=None,
     if noise is not None and (geometry.dimensions > 1 or rec.stimulus is not None or rec.driven is not None):
         return claim_nothing_of_noise(estimator.estimate_clean(rec, alpha, geometry, False, seed), rec, noise, geometry)
     if noise is not None:
-        given = alpha or (rec.dt / rec.tau if rec.tau else None)
-        found = estimate_observed(rec, noise, given, geometry, calibrated, seed)
+        alpha_given = alpha or (rec.dt / rec.tau if rec.tau else None)
+        found = estimate_observed(rec, noise, alpha_given, geometry, calibrated, seed)
         if found is not None:
             return found
     return estimator.estimate_clean(rec, alpha, geometry, calibrated, seed, orders)
@@ -325,16 +326,16 @@ def claim_nothing_of_noise(found, rec, noise, geometry):
     return claim_nothing(found, geometry, find_places(rec, geometry))
 
 
-def estimate_observed(rec, noise, given, geometry, calibrated=True, seed=0):
-    """Estimate from noisy observations of a ring. noise: Noise, a first guess; given: alpha or None; the rest as
+def estimate_observed(rec, noise, alpha_given, geometry, calibrated=True, seed=0):
+    """Estimate from noisy observations of a ring. noise: Noise, a first guess; alpha_given: or None; the rest as
     `estimate`. Returns: Estimate, or None where what smoothing leaves is no measurement noise."""
     places = find_places(rec, geometry)
-    smoother = Smoother(rec, given or 0.2, places, noise)
+    smoother = Smoother(rec, alpha_given or 0.2, places, noise)
     if smoother.autocorrelation() > WHITE:
         return None
-    kinetics = choose(smoother, given, geometry)
+    kinetics = choose(smoother, alpha_given, geometry)
     fit, plain, best, agreement = smoother.alternate(smoother.observations(), kinetics, geometry)
-    found = assemble(fit, plain, best, given is not None)
+    found = assemble(fit, plain, best, alpha_given is not None)
     found.measurement_noise = float(np.sqrt(smoother.noise.variance(np.ones(1))[0]))  # of counts, at rate 1
     cleaned = replace(rec, rates=smoother.smoothed.rates)
     found.verdicts["gate"], found.gate_p = gate_test(cleaned, kinetics.alpha, kinetics.response, seed)

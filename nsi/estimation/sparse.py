@@ -25,7 +25,7 @@ from scipy.special import erfcx, ndtr, ndtri
 SIZES = np.array([0.15, 0.4, 1.0, 2.5])  # tau, in units of the r.m.s. weight of those that exist
 SWEEPS, BURN_IN = 220, 60
 SHAPE = 0.5  # of the gamma priors of f and k: numbers of connections of single neurons scatter widely
-SIGN_PRIOR = 0.6  # connections, that a sender's signs count before it is looked at
+SIGN_PRIOR = 0.6  # connections, that a sender's signs count before any data
 FIRST_SHARE, MOST, LEAST = 0.1, 0.995, 1e-5  # share of the connections at first, and bounds of pi
 
 
