@@ -233,8 +233,8 @@ def read(folder, name="results.json"):
 
 
 def publish(folder, results, *slots, tables=None):
-    """Put what each of the functions makes of the results into the folder's page, and print it; what `tables` makes of
-    them, into tables.md beside it."""
+    """Insert each function's text on the results into the folder's page, and print it; the text of `tables` into
+    tables.md next to it."""
     page(folder, **{slot.__name__: slot(results) for slot in slots})
     if tables:
         (folder / "tables.md").write_text(tables(results), encoding="utf-8")

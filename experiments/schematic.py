@@ -52,7 +52,7 @@ def draw():
     ax.text(2.95, 0, "velocity v", va="center", fontsize=11, weight="bold")
     ax.text(0.12, -0.05, "recorded\nneurons\n(response units)", ha="center", va="center", fontsize=9)
     notes = {
-        1.45: ("hidden neurons (input units):\ndriven by turns to either side,\nnobody recorded them", figures.TRUE),
+        1.45: ("hidden neurons (input units):\ndriven by turns to either side,\nnot recorded", figures.TRUE),
         -0.1: ("W: from recorded to recorded\n(red arrow)", figures.FITTED),
         -0.85: ("gate: what the velocity adds,\nthrough hidden neurons, to\neither side of the bump", figures.SIMPLE),
     }

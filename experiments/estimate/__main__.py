@@ -45,7 +45,7 @@ def missing(rows, size, seed, again, since):
     return row is None or row["size"] != size or (again and row["when"] < since)
 
 
-def asked(seed, args):
+def methods_of(seed, args):
     """The methods that a seed is put to."""
     return [m for m in args.methods if m in QUICK or seed < FIRST_SEED + args.slow_seeds]
 
@@ -61,7 +61,7 @@ def put_to_circuits(results, args, since):
         for name in args.circuits:
             of = results["circuits"].setdefault(name, {})
             todo = [
-                m for m in asked(seed, args)
+                m for m in methods_of(seed, args)
                 if missing(of.setdefault(m, {}), size_of(m, args), seed, args.again, since)
             ]  # fmt: skip
             if not todo:

@@ -20,7 +20,7 @@ from nsi import network
 from nsi.network import Network
 
 RIDGES = 1e-6, 1e-4, 1e-2  # relative to the mean square of x
-SAMPLE_STRIDE = 4  # samples are left out where the ridge is looked for
+SAMPLE_STRIDE = 4  # samples, of which one is used to choose the ridge
 MAX_RATE = 0.9999  # rates beyond are saturated, their current unknown
 
 

@@ -203,7 +203,7 @@ def tables(results):
 
 
 def scores(results):
-    """The fits and what stands beside them, as Markdown."""
+    """The fits and their comparisons, as Markdown."""
     rows = [(f"{case}: {name}", row) for case, found in results["cases"].items() for name, row in found.items()]
     names = ("r_W", "r_W_near", "r_dev", "dev_slope", "r_gate", "r_gate_effective", "r_gate_profile",
              "heading_error_5s")  # fmt: skip

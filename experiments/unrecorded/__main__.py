@@ -3,7 +3,7 @@
 The same simulated circuit is recorded in several ways: its compass alone, its shifters alone, half of each, the compass
 and ten shifters, half or a quarter of the compass, and the compass without the velocity. train.py is fitted with its
 assumptions and without any. Hidden units are matched one to one with the hidden neurons of their kind on training
-trials and compared on held-out ones; a linear map from the recorded activity stands beside them. Circuits that break
+trials and compared on held-out ones; the baseline is a linear map from the recorded activity. Circuits that break
 an assumption are recorded too: whether the fit warns of it is what is asked there.
 
 Writes results.json, unrecorded.png, tables.md and the page. Run it from the top folder, as

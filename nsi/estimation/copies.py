@@ -2,7 +2,7 @@
 saturation.
 
 Given these the copies' signals are known, and all weights onto recorded neurons follow by least squares; so they alone
-are looked for, by Gauss-Newton steps on the residual after that regression (variable projection: Golub and Pereyra
+are fitted, by Gauss-Newton steps on the residual after that regression (variable projection: Golub and Pereyra
 1973, doi 10.1137/0710036; with Kaufman's approximation of the derivative), from a start for either sign of the gain.
 """
 

@@ -278,9 +278,9 @@ class Fit:
         first, trials = self.signals.first, len(self.rec.rates)
         rates = self.rec.rates[:, first:].reshape(-1, self.rec.rates.shape[-1])
         known = None if self.rec.stimulus is None else self.rec.stimulus[:, first:].reshape(rates.shape)
-        asked = list(self.sums.xx)[:: max(1, len(self.sums.xx) // SCALE_NEURONS)]
+        neurons = list(self.sums.xx)[:: max(1, len(self.sums.xx) // SCALE_NEURONS)]
         data, highest = {}, 0.0
-        for j in asked:
+        for j in neurons:
             at = np.flatnonzero(self.samples.used[:, j])[::SCALE_STRIDE]
             x, r = self.samples.x[at].astype(np.float64), rates[at, j].astype(np.float64)
             data[j] = (

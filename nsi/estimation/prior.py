@@ -195,14 +195,14 @@ class Evidence:
         of = lambda found, usual: np.log([max(found.get(g, usual), 1e-12) for g in groups]).clip(*bounds)  # noqa: E731
         logs = of(start.deviation if start else {}, 0.01)
         sizes, smooth = of(start.size if start else {}, 0.3), of(start.smoothness if start else {}, 3.0)
-        asked = self.neurons[:: max(1, len(self.neurons) // EVIDENCE_NEURONS)]
+        chosen_neurons = self.neurons[:: max(1, len(self.neurons) // EVIDENCE_NEURONS)]
         H, h, value = self.of_profiles(logs)
         for _ in range(rounds):
             sizes, smooth, gain = self.fit_profiles(H, h, sizes, smooth)
             mean = self.coefficients(H, h, sizes, smooth)[0]
 
             def negative(logs, mean=mean):
-                value, gradient = self.of_deviations(logs, mean, asked)
+                value, gradient = self.of_deviations(logs, mean, chosen_neurons)
                 return -value, -gradient
 
             best = minimize(negative, logs, jac=True, method="L-BFGS-B", bounds=[bounds] * len(logs),

@@ -150,7 +150,7 @@ def _may_be_noise(rates):
 
 
 def own_turning(rates, dt, lengths=None):
-    """How fast activity on a ring turns, in the place of a velocity that nobody recorded.
+    """How fast activity on a ring turns, in the place of a velocity that was not recorded.
 
     From one step to the next and not smoothed, so that it tells nothing of what comes after. Its direction is that of
     the neurons' places, which activity alone leaves free. rates: (trials, steps, N); lengths: (trials,) or None.

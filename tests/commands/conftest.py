@@ -63,7 +63,7 @@ def checkout(tmp_path_factory, run):
 
 @pytest.fixture(scope="session")
 def little(tmp_path_factory, run):
-    """A copy in which circuits have 30 neurons where nobody says how many, and networks as many units of a kind.
+    """A copy in which circuits have 30 neurons by default, and networks as many units of a kind.
 
     Whether a page's command runs does not hang on their number; how long it runs does.
     """

@@ -189,7 +189,7 @@ def test_the_file_is_what_is_scored(run, tmp_path):
 
 
 def test_trials_of_half_a_second_are_scored_against_their_truth(run):
-    """Hidden neurons' paths are looked at after the state has settled; short trials have no time left for that."""
+    """Hidden neurons' paths are measured after the state has settled; short trials have no time left for that."""
     rng = np.random.default_rng(0)
     rates, hidden, v = (rng.random((4, 40, size), np.float32) for size in (5, 4, 1))
     truth = {"true_W": rng.random((9, 9)), "true_W_in": rng.random((1, 9)), "true_gate": rng.random((1, 5, 5))}

@@ -132,7 +132,7 @@ def test_bridge_is_read_with_one_time_step():
     assert min(turned) > 1  # rad
 
 
-def test_order_two_foresees_a_bump_that_speed_raises_and_nothing_else_does():
+def test_order_two_predicts_a_bump_that_speed_raises_and_nothing_else_does():
     rng, animal = np.random.default_rng(1), np.arange(9) // 3
     v = orders.filtered(rng.standard_normal((9, 400)), 0.1, 0.3) * 3
     size = 0.4 + 0.2 * orders.filtered(v**2, 0.1, 0.5) / np.mean(v**2)

@@ -200,9 +200,9 @@ def test_a_network_of_hidden_units_of_both_kinds_is_read_off(rec):
     driven = np.r_[np.arange(n) >= 30, np.zeros(5, bool), np.ones(6, bool)]
     W = 0.1 * rng.standard_normal((51, 51)).astype(np.float32)
     net = Network(W, (driven * 0.1).astype(np.float32)[None], np.zeros(51, np.float32), 0.2, n)
-    held = clamp(net, rec)
-    np.testing.assert_allclose(held.known, 0.1 * held.velocity * driven[:n], rtol=1e-5)
-    moved = gate_map(net, held)
+    clamped = clamp(net, rec)
+    np.testing.assert_allclose(clamped.known, 0.1 * clamped.velocity * driven[:n], rtol=1e-5)
+    moved = gate_map(net, clamped)
     assert (moved[0, :, :5] == 0).all()
     assert np.abs(moved[0, :, 5:]).max() > 0
     np.testing.assert_allclose(net.gate()[0], 0.1 * W[:n, 45:] @ W[45:, :n], rtol=1e-4, atol=1e-6)

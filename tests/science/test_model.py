@@ -147,9 +147,9 @@ def test_prediction_runs_the_same_network(rec):
 
 
 def test_running_pulled_is_the_plain_loop_with_that_forcing(rnn, window):
-    given = window["v"], window["u_recorded"]
-    _, states = rnn(*(x.unsqueeze(1) for x in given), warmup=0, forcing=0.3)
-    (net,), (v, u) = rnn.networks(), (x.numpy().swapaxes(0, 1) for x in given)
+    inputs = window["v"], window["u_recorded"]
+    _, states = rnn(*(x.unsqueeze(1) for x in inputs), warmup=0, forcing=0.3)
+    (net,), (v, u) = rnn.networks(), (x.numpy().swapaxes(0, 1) for x in inputs)
     pulled = run(net, v, np.concatenate([u[:, 0], np.zeros((5, 3))], -1), recorded=u, clamped=9, pull=0.3)
     for expected, (found, _) in zip(states[:, 0].detach(), pulled, strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-12)

@@ -144,7 +144,7 @@ def test_neurons_in_order_keep_their_places(walk):
 
 
 def test_a_turned_lattice_is_found(walk):
-    """An animal whose velocity is told in other axes than the lattice's."""
+    """An animal whose velocity is given in other axes than the lattice's."""
     angle = 0.3
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     rec = recording(walk, TORUS.places(N))
