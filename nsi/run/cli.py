@@ -42,7 +42,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def value(parse, expected):
-    """An argparse type: what `parse` makes of a text, a ValueError becoming a sentence.
+    """An argparse type: parse a text, a ValueError becoming a sentence.
 
     parse: a function of a text; expected: the values that there are, in words.
     """

@@ -19,7 +19,7 @@ class Owner(NamedTuple):
     """A process, anywhere."""
 
     pid: int
-    started: str  # on Linux, so that another process of the same number is told from it
+    started: str  # on Linux, so that another process of the same number is not mistaken for it
     host: str
 
     def is_here(self):

@@ -15,7 +15,7 @@ import numpy as np
 os.environ.setdefault("WANDB_SILENT", "true")
 os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # else a server that hangs delays the end
 
-EVERY = 25  # updates between two looks at the loss, the only ones that wait for the device
+EVERY = 25  # updates between two logs of the loss, the only ones that wait for the device
 IMAGES = 5  # pictures of W over a run
 ANSWER, UPLOAD = 10, 30  # s, how long a server is waited for at the start and at the end
 
@@ -126,7 +126,7 @@ def log(run, update, scalars, W, last):
         import wandb
 
         row["W"] = wandb.Image(picture(W))
-    with contextlib.suppress(Exception):  # a service that has died is told of at the end
+    with contextlib.suppress(Exception):  # a service that has died is reported at the end
         run.log(row, step=update)
 
 

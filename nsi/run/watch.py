@@ -9,10 +9,10 @@ CHECKPOINT_EVERY = 100
 
 
 class Watch:
-    """The one hook of the training loop; this one only says when to look, and nothing stops it."""
+    """The one hook of the training loop; this one only says when to log, and nothing stops it."""
 
     def logs(self, update, last):
-        """Whether the loss is looked at, the only time that a fit waits for its device."""
+        """Whether the loss is logged, the only time that a fit waits for its device."""
         return update % tracking.EVERY == 0 or update == last
 
     def keeps(self, update, last):
@@ -33,7 +33,7 @@ class Watch:
 class Stage(Watch):
     """The hook of what follows a run's training, to be used in a with statement: a bar, and no more.
 
-    name: for the bar; count: of updates, or of another unit, in all; None where nobody knows how far it is.
+    name: for the bar; count: of updates, or of another unit, in all; None where it is unknown.
     """
 
     def __init__(self, name, count=None, unit="update"):
@@ -58,7 +58,7 @@ class TrainingHook(Watch):
     """The hook of a run with a folder.
 
     name: for the bar; updates: in all; done: of these, by the run that is continued; wandb: tracking's run; scores:
-    called with a Network, what to show beside the loss; write: called with weights and the state of training;
+    called with a Network, what to show besides the loss; write: called with weights and the state of training;
     stopping: interruption.postponed's.
     """
 
