@@ -24,6 +24,7 @@ from nsi.recordings.consistency import (
 MAX_SHARED_SD = 0.15  # s.d. of what neurons share, as a share of their peak, beyond which it hides what else they do
 MIN_NEURONS = 6  # of which something shared, or two groups, can be found
 MIN_GROUP_SHARE = 0.2  # share of the neurons that each of two groups must have for one to be called late
+MIN_REPEATED_SHARE = 0.5  # of the delay between two groups, in the half of the recording that has not told them apart
 MAX_ALIGNMENTS = 5  # how often late neurons are moved earlier, at most
 MIN_DRIVEN_R = 0.15  # correlation of a neuron's deviation with the velocity, from which it receives it
 MAX_SAMPLES = 100_000  # samples of the activity that are compared
@@ -202,8 +203,10 @@ class Activity:
         """`two_groups` of the delays, refined: the decoded place lags, too, where half of the neurons are late, so that
         these are moved earlier and the activity is decoded anew, as long as the place then explains more."""
         found, explained = split_by_delay(self.measure_delays()), self.explained
+        if found is None or found[2] < MIN_REPEATED_SHARE * found[0]:
+            return None  # moved earlier, any group would agree with itself
         for _ in range(MAX_ALIGNMENTS):
-            steps = 0 if found is None else round(found[0] / self.rec.dt)
+            steps = round(found[0] / self.rec.dt)
             if steps < 2 or steps > self.rec.valid.sum(1).min() // 4:
                 break
             aligned = self.shift_neurons_earlier(found[-1], steps)
@@ -220,9 +223,22 @@ class Activity:
 
 
 def split_by_delay(delays):
-    """Neurons in two groups by their delay. delays: (2, n) s. Returns: s between the groups, the spread within them,
-    the least of it in either half of the recording, and which neurons are late (n,) bool; or None."""
+    """Neurons in two groups by their delay. delays: (2, n) s, of either half of the recording. Returns: s between the
+    groups, the spread within them, the least between groups that one half tells apart, in the other, and which neurons
+    are late (n,) bool; or None."""
     mean = delays.mean(0)
+    split = _split_once(mean)
+    if split is None:
+        return None
+    late, within = split
+    known = np.isfinite(mean)
+    between = lambda one, late: np.median(one[late & known]) - np.median(one[~late & known])  # noqa: E731
+    each = [(a, _split_once(np.where(known, b, np.nan))[0]) for a, b in (delays, delays[::-1])]
+    return between(mean, late), within, min(between(a, late) for a, late in each), late
+
+
+def _split_once(mean):
+    """Two groups by delay. mean: (n,) s, NaN where it is not known. Returns: which are late, spread within; or None."""
     known = np.flatnonzero(np.isfinite(mean))
     if len(known) < MIN_NEURONS:
         return None
@@ -234,12 +250,9 @@ def split_by_delay(delays):
         within = np.sqrt(sum(((mean[part] - mean[part].mean()) ** 2).sum() for part in parts) / len(order))
         if best is None or within < best[1]:
             best = k, within
-    k, within = best
-    early, late = order[:k], order[k:]
-    between = [np.median(one[late]) - np.median(one[early]) for one in (mean, *delays)]
-    which = np.zeros(delays.shape[1], bool)
-    which[late] = True
-    return between[0], within, min(between[1:]), which
+    late = np.zeros(len(mean), bool)
+    late[order[best[0] :]] = True
+    return late, best[1]
 
 
 def _measure_shared(a, b):
