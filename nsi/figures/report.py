@@ -22,7 +22,7 @@ from nsi.recordings import quality
 
 RIVALS = {"integrator": "an integrator of velocity", "stay": "a bump that stays"}  # predictions without a network
 # options that may differ between a fit and a null model of it
-FREE_OPTIONS = {"data", "data_sha256", "shuffle_velocity", "seed", "replicas", "no_errors"}
+FREE_OPTIONS = {"data", "data_sha256", "shuffle_velocity", "seed", "replicas", "calibrated"}
 MAX_NEIGHBOURS = 4  # fits in other folders that are compared, or named
 MIN_REPRODUCED = 0.5  # of the variance of held-out rates, below which a network does not run like the recording
 

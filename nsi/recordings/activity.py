@@ -24,7 +24,7 @@ from nsi.recordings.consistency import (
 MAX_SHARED_SD = 0.15  # s.d. of what neurons share, as a share of their peak, beyond which it hides what else they do
 MIN_NEURONS = 6  # of which something shared, or two groups, can be found
 MIN_GROUP_SHARE = 0.2  # share of the neurons that each of two groups must have for one to be called late
-MIN_REPEATED_SHARE = 0.5  # of the delay between two groups, in the half of the recording that has not told them apart
+MIN_REPEATED_SHARE = 0.5  # of the delay between two groups, in the half of the recording that they were not split by
 MAX_ALIGNMENTS = 5  # how often late neurons are moved earlier, at most
 MIN_DRIVEN_R = 0.15  # correlation of a neuron's deviation with the velocity, from which it receives it
 MAX_SAMPLES = 100_000  # samples of the activity that are compared
@@ -224,7 +224,7 @@ class Activity:
 
 def split_by_delay(delays):
     """Neurons in two groups by their delay. delays: (2, n) s, of either half of the recording. Returns: s between the
-    groups, the spread within them, the least between groups that one half tells apart, in the other, and which neurons
+    groups, the spread within them, the least of it in one half, between groups split by the other, and which neurons
     are late (n,) bool; or None."""
     mean = delays.mean(0)
     split = _split_once(mean)

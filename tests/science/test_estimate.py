@@ -12,7 +12,7 @@ import pytest
 
 import cann
 from nsi import estimation, response
-from nsi.estimation import gate
+from nsi.estimation import estimator, gate
 from nsi.estimation.kinetics import Kinetics, Likelihood, choose_kinetics
 from nsi.estimation.signals import Copies
 from nsi.evaluation.scores import true_effective_gate, true_total
@@ -274,7 +274,7 @@ def test_identifiable_weights_have_intervals_narrower_than_the_weights():
     W = np.array([[3.0, 4.0], [0.0, 5.0]])
     limit = np.sqrt(50 / 4) / 1.96
     se = np.array([[0.99, 1.01], [0.0, np.inf]]) * limit
-    np.testing.assert_array_equal(estimation.identifiable(W, np.nan_to_num(se, posinf=np.inf)),
+    np.testing.assert_array_equal(estimator.identifiable(W, np.nan_to_num(se, posinf=np.inf)),
                                   [[True, False], [True, False]])  # fmt: skip
 
 
@@ -285,7 +285,7 @@ def test_resolved_weights_have_errors_below_half_their_spread():
     for size, expected in ((0.46, True), (0.54, False)):
         se = np.full((n, n), size * spread)
         W = np.cos(places - places[:, 0]) + spread * rng.standard_normal((n, n)) + se * rng.standard_normal((n, n))
-        found = estimation.resolved(W, se, np.ones((n, n), bool), RING, places)
+        found = estimator.resolved(W, se, np.ones((n, n), bool), RING, places)
         assert (found == (expected & ~np.eye(n, dtype=bool))).all()
 
 
