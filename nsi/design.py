@@ -75,7 +75,7 @@ RANDOM = Plan(4.0)  # what `cann.py --stimulus 4` plays
 
 
 class Expected(NamedTuple):
-    """What a plan is expected to give."""
+    """Disturbance and standard errors that a plan is expected to give."""
 
     disturbance: float  # rad, mean displacement of the bump
     stronger: float  # the same, with pulses STRONGER_PULSES times as strong; NaN where these are too much already
@@ -140,7 +140,7 @@ class Pilot:
         return plan.draw(np.random.default_rng(self.seeds[1]), len(self.start), self.steps, self.order, self.dt)
 
     def expect(self, plan, limit=np.inf):
-        """What a plan is expected to give; standard errors only where it throws the bump no further than `limit` rad.
+        """Expected disturbance of a plan, and standard errors where it moves the bump by no more than `limit` rad.
 
         Returns: Expected.
         """

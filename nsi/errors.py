@@ -1,4 +1,4 @@
-"""What is raised for the user."""
+"""Errors that are meant for the user."""
 
 
 class BadInput(Exception):

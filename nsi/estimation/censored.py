@@ -28,7 +28,7 @@ MIN_CLUSTERS = 20  # of trials, or pieces of them, that the sandwich is taken ov
 
 
 class Samples(NamedTuple):
-    """What is regressed, flat over trials and steps, for n neurons."""
+    """Regressors and currents, flat over trials and steps, for n neurons."""
 
     x: np.ndarray  # (samples, q) float32, the last column 1
     y: np.ndarray  # (samples, n) float32, currents less the stimulus; where they are not known, the bound c

@@ -128,7 +128,7 @@ class Problem:
 
 
 def starts(u, v, geometry, places, centres=None):
-    """Where to begin: copies that excite, and such as are inhibited by the recorded activity and fire without it."""
+    """Initial copies: ones that the recorded activity excites, and ones that it inhibits and that fire without it."""
     high = float(np.quantile(u, 0.98))
     spread = max(float(v.std()), 1e-9)
     distance = geometry.distance(places[:, None], places)

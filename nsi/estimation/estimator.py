@@ -49,7 +49,7 @@ PROJECTION_SAMPLES, PROJECTION_RIDGE = (
 
 @dataclass
 class Estimate:
-    """What to read off a recording. Weights are (N, N), from row to column; gate is (D, N, N), per unit of velocity.
+    """The estimate of a recording. Weights are (N, N), from row to column; gate is (D, N, N), per unit of velocity.
 
     Of W, `total` (direct weights and the path through hidden neurons together) and `gate` (what velocity adds to the
     weights) there is the best estimate under that name, and NAME_unbiased and NAME_se, from the data alone: the 95 %
@@ -87,7 +87,7 @@ class Estimate:
     orders_scale: np.ndarray | None = None
 
     def arrays(self):
-        """What connectivity.npz holds. Returns: dict."""
+        """The arrays of connectivity.npz. Returns: dict."""
         names = [k for k, value in vars(self).items() if isinstance(value, np.ndarray)]
         return {k: getattr(self, k) for k in names} | {k: getattr(self, k) for k in ("alpha", "alpha_se", "scale")}
 
@@ -313,7 +313,7 @@ class Fit:
         return float(found.x)
 
     def _free(self):
-        """Which weights there may be: the velocity enters only driven neurons. (q, n) bool or None."""
+        """Weights that may differ from 0: the velocity enters only driven neurons. (q, n) bool or None."""
         driven = self.rec.driven
         if driven is None:
             return None

@@ -38,7 +38,7 @@ COUNT_GROUPS = 3  # that positive counts of connections are divided into, by siz
 
 
 class Moments(NamedTuple):
-    """What the recorded currents say of the weights."""
+    """Likelihood of the weights given the recorded currents."""
 
     J: np.ndarray  # (n, n, n), information about each neuron's weights, inputs and threshold being unknown
     weights: np.ndarray  # (n or more, n), the likeliest

@@ -1,4 +1,4 @@
-"""What kind of circuit made a recording: its response function and their scale, its time constant, its mechanism.
+"""Model selection for a recording: its response function and their scale, its time constant, its mechanism.
 
 Each candidate is a regression of phi^-1(scale * r) on its signals of the recording, and its likelihood is
 one of the *rates*: the Gaussian one of the currents, with the Jacobian of phi^-1. Candidates: the response functions of
@@ -25,7 +25,7 @@ MIN_LEAD_SE = 3.0  # standard errors over trials by which one candidate must be 
 
 
 class Kinetics(NamedTuple):
-    """What the recording's own likelihood says of the circuit."""
+    """Properties of the circuit, chosen by the likelihood of the recording."""
 
     response: response.Response
     alpha: float

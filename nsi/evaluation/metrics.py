@@ -1,4 +1,4 @@
-"""What metrics.json says of a fit, and how it is written."""
+"""The measures in metrics.json."""
 
 import math
 
@@ -58,7 +58,7 @@ def of_network(trained, net, hidden, data, settings):
 
 
 def of_connections(arrays, rec, geometry, truth):
-    """The measures of what a user reads. arrays: the arrays of connectivity.npz; rec: all trials; truth:
+    """The measures of the estimate. arrays: the arrays of connectivity.npz; rec: all trials; truth:
     recordings.load_truth's. Returns: dict; without standard errors (of a control) only those of W."""
     n, result, determined = len(arrays["W"]), {}, arrays.get("identifiable")
     if "W" in truth:
@@ -92,7 +92,7 @@ def of_replicas(each):
 
 
 def replicas(metrics):
-    """How many networks were fitted. metrics: of metrics.json."""
+    """Number of networks that were fitted. metrics: of metrics.json."""
     return len(metrics["heading_error"]) if isinstance(metrics["heading_error"], list) else 1
 
 
@@ -123,7 +123,7 @@ def valid_json(value):
 
 
 def describe_orders(metrics):
-    """The orders that the data show, for a user. metrics: of metrics.json. Yields: sentences."""
+    """Describe the orders that the data show. metrics: of metrics.json. Yields: sentences."""
     if "orders_size" not in metrics:
         return
     if metrics["verdicts"]["description"] != "fits":

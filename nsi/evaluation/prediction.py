@@ -11,7 +11,7 @@ MIN_TRIALS = 3  # held-out trials that an interval over trials is worth
 
 
 def heading_error(net, rec, geometry, places, seconds=5.0, warmup=20):
-    """How far the network's bump is from the recorded one after running freely on velocity alone.
+    """Distance of the network's bump from the recorded one after running freely on velocity alone.
 
     rec: held-out trials; places: (n, D) rad; seconds: length of the free run, which starts at several moments a tenth
     of it apart. Returns: angle (starts, trials) rad at its end, NaN where a trial has ended by then.

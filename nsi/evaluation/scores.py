@@ -20,7 +20,7 @@ def per_component(measure, fitted, true):
 
 
 def deviation(fitted, true, mask, geometry, places):
-    """How two matrices agree on what sets a pair of neurons apart from others at the same distance.
+    """Agreement of two matrices' deviations from their mean profiles over distance.
 
     fitted, true: (n, n), of which each one's mean profile over the mask's pairs is taken away; mask: (n, n) bool, the
     diagonal being left out. Returns: correlation, slope of fitted on true, and relative error, NaN where `true` does
@@ -88,7 +88,7 @@ def coverage(centre, se, true, known=True):
 
 
 def true_total(truth, rates, alpha):
-    """What a simulated circuit's neurons do to each other, directly and through hidden ones, as weights. (n, n)."""
+    """Total effects of a simulated circuit: direct weights plus paths through hidden neurons. Returns: (n, n)."""
     W, hidden, n = truth["W"], truth["hidden_rates"], rates.shape[-1]
     if hidden.shape[-1] == 0:
         return W[:n, :n]

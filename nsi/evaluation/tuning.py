@@ -50,7 +50,7 @@ def sort_units(maps):
 
 
 def shifter_tuning(rates, heading, velocity, bins=24, shuffles=20):
-    """Which units are tuned to heading and modulated by velocity beyond what shuffled data give.
+    """Find units that are tuned to heading and modulated by velocity more than in shuffled data.
 
     Heading tuning is the variance that the mean rate per heading bin explains; velocity modulation is the correlation
     of what it leaves with velocity, of several components the root of the sum of their squares. Both are compared with

@@ -83,7 +83,7 @@ def gate_map(net, clamped):
 
 
 def effective_gate(net, rec):
-    """What velocity adds to the weights: d current / d velocity as a linear function of the response units' state.
+    """The effective gate: d current / d velocity as a linear function of the response units' state.
 
     Unlike the product of weights (`gate`) it counts an input unit only while it is active, so that its size can be
     compared between networks. Returns: (D, n, n).

@@ -73,7 +73,7 @@ def write(out, rec, held_out, networks, arrays, metrics, about):
 
 
 def write_sentences(rec, arrays, metrics, options, out):
-    """What the page says, by its headings.
+    """The sentences of the page, by heading.
 
     rec: Recording; arrays: of connectivity.npz, or None; metrics: of metrics.json; options: the fit's; out: the run's
     folder, next to which null models are searched for. Returns: {heading: list of sentences}.
@@ -144,7 +144,7 @@ def row(table):
 
 
 def predictions(metrics):
-    """What the networks predict of held-out trials."""
+    """Prediction of held-out trials. Yields: sentences."""
     tables = tables_of(metrics, "heading_error")
     s = row(tables[0])
     if s is None:
@@ -204,7 +204,7 @@ def comparisons(tables, differences):
 
 
 def poor(metrics):
-    """Whether the networks run or explain the recording so poorly that what is read off them means little."""
+    """Warn where the networks run or explain the recording too poorly to be interpreted. Yields: sentences."""
     shares = reproduced(metrics)
     if shares and min(shares) < MIN_REPRODUCED:
         yield (
@@ -219,7 +219,7 @@ def poor(metrics):
 
 
 def gates(metrics, arrays):
-    """Whether velocity changes what neurons do to each other, by one test of the whole gate, and how much."""
+    """The gate, by one test of all of it, and its size. Yields: sentences."""
     if arrays is None or "verdicts" not in metrics:
         return
     verdict, p = metrics["verdicts"]["gate"], f"permutation test of the whole gate, p {metrics['gate_p']:.2g}"
@@ -232,7 +232,7 @@ def gates(metrics, arrays):
 
 
 def weights(arrays):
-    """How large the estimated connections are, and how certain."""
+    """Size and standard errors of the estimated connections. Yields: sentences."""
     if arrays is not None:
         yield (
             f"The estimated direct connections (W) have an {with_interval(arrays, 'W')}, the total effects, with the "
@@ -249,7 +249,7 @@ def with_interval(arrays, name, unit=""):
 
 
 def kinetics(metrics):
-    """Which response function, mechanism and alpha the recording itself shows."""
+    """Response function, mechanism and alpha, from the recording. Yields: sentences."""
     if "verdicts" not in metrics:
         return
     verdicts = metrics["verdicts"]
@@ -272,7 +272,7 @@ def kinetics(metrics):
 
 
 def input_units(metrics):
-    """What the hidden units that receive the velocity are tuned to."""
+    """Tuning of the hidden units that receive the velocity. Yields: sentences."""
     fractions = values_of(metrics, "shifter_fraction")
     if not fractions:
         return
@@ -288,7 +288,7 @@ def input_units(metrics):
 
 
 def scores(metrics):
-    """How the estimate compares with the truth of a simulation, and how the networks' own weights do."""
+    """Scores of the estimate and of the networks' own weights against a simulation's truth. Yields: sentences."""
     if not values_of(metrics, "r_W"):
         return
     score = f"Against the simulation's truth, W has r {decimals(values_of(metrics, 'r_W'))} over all pairs"
@@ -303,7 +303,7 @@ def scores(metrics):
 
 
 def trust(rec, metrics):
-    """Whether the recording is one that such a fit can explain."""
+    """Properties of the recording that a fit depends on. Yields: sentences."""
     turning = quality.first_component(tables_of(metrics, "turning")[0])
     if turning["r"] is None:
         yield "The activity or the velocity never turns, so that the recording does not say how one moves the other."
@@ -340,7 +340,7 @@ def trust(rec, metrics):
 
 
 def calibration(metrics):
-    """What a recording simulated from the estimate says of the intervals."""
+    """Calibration of the intervals by a recording simulated from the estimate. Yields: sentences."""
     if "verdicts" not in metrics:
         return
     calibrated = metrics.get("calibration")
@@ -361,7 +361,7 @@ def calibration(metrics):
 
 
 def replica_spread(metrics, arrays, options):
-    """How far single weights differ between replicas, and what that means."""
+    """Differences of single weights between replicas. Yields: sentences."""
     count = replicas(metrics)
     if count == 1:
         yield (
@@ -434,7 +434,7 @@ def find_null_fits(out, metrics):
 
 
 def differing_options(ours, theirs, most=3):
-    """What two fits' options differ in, FREE_OPTIONS aside, in words. ours, theirs: of metrics.json, or None."""
+    """Options that differ between two fits, FREE_OPTIONS aside, in words. ours, theirs: of metrics.json, or None."""
     if not ours or not theirs:
         return ["its options are not known"]
     names = [k for k in sorted({*ours, *theirs} - FREE_OPTIONS) if ours.get(k) != theirs.get(k)]
@@ -466,7 +466,7 @@ def compare(metrics, other):
 
 
 def undetermined(metrics, arrays, pulses):
-    """What the recording does not say. pulses: whether it has known currents. Returns: list of sentences."""
+    """List what the recording does not determine. pulses: whether it has known currents. Returns: list of sentences."""
     sentences = []
     if arrays is None:
         sentences.append("A control is no estimate: it has no intervals, so that nothing says which weights hold.")
@@ -504,7 +504,7 @@ def undetermined(metrics, arrays, pulses):
 
 
 def hidden(metrics):
-    """What the fit says of single hidden neurons, and which assumptions it rests on."""
+    """Hidden neurons, and the constraints that they rest on. Yields: sentences."""
     names = metrics["hidden_assumed"].split(",")
     meanings = "; ".join(f"`{name}`: {units.MEANINGS[name]}" for name in names)
     tested = (
@@ -524,7 +524,7 @@ def hidden(metrics):
 
 
 def introduction(metrics, options):
-    """What was fitted, and what numbers with a range are."""
+    """The fit in a sentence, and the meaning of ranges."""
     count, seed = replicas(metrics), options.get("seed", 0)
     null = "This is a null model, fitted to the velocity of other trials. " if metrics["shuffle_velocity"] else ""
     if count == 1:

@@ -253,7 +253,7 @@ def inputs(net, rec, geometry, places):
 
 
 def _shown(rec, length):
-    """How many steps of a trial of this length are drawn."""
+    """Number of steps that are drawn of a trial of this length."""
     return min(length, max(round(MIN_SHOWN_S / rec.dt), MIN_SHOWN_STEPS))
 
 

@@ -1,4 +1,4 @@
-"""What all figures share: their look, their colours, and matrices with symmetric limits."""
+"""Style of all figures: colours, and matrices with symmetric limits."""
 
 import matplotlib.pyplot as plt
 import numpy as np

@@ -26,7 +26,7 @@ MAX_SHARED = 0.35  # a neuron's part in the other ring, relative to its part in 
 
 
 class Classification(NamedTuple):
-    """What the activity is, and why."""
+    """The shape of the activity, and the evidence for it."""
 
     shape: str  # "ring", "torus", "two rings", "place sheet" or "cannot tell"
     why: str

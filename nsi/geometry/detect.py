@@ -1,4 +1,4 @@
-"""Which shape a recording's attractor has, and where on it the neurons are."""
+"""Detect the shape of a recording's attractor, and the neurons' places on it."""
 
 from functools import cached_property
 
@@ -44,7 +44,7 @@ def places_of(rec, shape):
 
 
 def decoding_error(rec, shape, places):
-    """How far the decoded heading is from the given one, but for each trial's own offset. Returns: rad, mean angle."""
+    """Mean distance of the decoded heading from the given one, each trial's offset aside. Returns: rad."""
     off = np.exp(1j * shape.difference(shape.decode(rec.rates, places), rec.heading[..., : shape.dimensions]))
     off[~rec.valid] = np.nan
     offset = np.nansum(off, 1, keepdims=True)
@@ -61,7 +61,7 @@ def of(rec):
 
 
 class Evidence:
-    """What a recording of two velocities says for and against a torus."""
+    """Evidence of a recording of two velocities for and against a torus."""
 
     def __init__(self, rec):
         """rec: Recording, of two velocities and at least seven neurons."""
@@ -113,7 +113,7 @@ class Evidence:
         return TORUS.on_sheet(places, anchored=True) if np.abs(follows).min() > MIN_FOLLOWING else None
 
     def _clear(self, places):
-        """How well the three waves of each moment agree. Returns: at most 1."""
+        """Agreement of the three waves of each moment. Returns: at most 1."""
         angle = np.angle(self.rates[::10] @ np.exp(1j * plane_waves.third(places)))
         return np.cos(angle[:, 2] - angle[:, 1] + angle[:, 0]).mean()
 

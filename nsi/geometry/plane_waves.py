@@ -27,7 +27,7 @@ ITERATIONS = 5
 
 
 class Movement(NamedTuple):
-    """How velocity moves the leading components of the activity."""
+    """Movement of the leading components of the activity with the velocity."""
 
     waves: np.ndarray  # (n, 3) complex: each neuron in the planes of the three waves
     vectors: np.ndarray  # (3, D): their wave vectors, rad of phase per velocity and second

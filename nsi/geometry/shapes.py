@@ -25,11 +25,11 @@ class Ring:
         self.said = said
 
     def defaults(self, n):
-        """What train.py chooses for n neurons where its options do not say. Returns: dict of options."""
+        """Default settings of train.py for n neurons. Returns: dict."""
         return {"forcing": 0.1}
 
     def movement(self, velocity):
-        """How fast a velocity moves the activity. velocity: (..., any) rad/s. Returns: (..., 1) rad/s."""
+        """Speed of the activity at a velocity. velocity: (..., any) rad/s. Returns: (..., 1) rad/s."""
         return velocity[..., :1]
 
     def displacement(self, difference):
@@ -74,7 +74,7 @@ class Ring:
         return np.angle(np.exp(1j * (np.asarray(a) - b)))
 
     def distance(self, a, b):
-        """How far a is from b. a, b: (..., 1) rad. Returns: (...) rad."""
+        """Distance between a and b. a, b: (..., 1) rad. Returns: (...) rad."""
         return np.linalg.norm(self.difference(a, b), axis=-1)
 
     def bump(self, places, start):
@@ -147,15 +147,15 @@ class Torus:
         return 4 * np.pi / (np.sqrt(3) * self.spacing)
 
     def defaults(self, n):
-        """What train.py chooses for n neurons where its options do not say. Returns: dict of options."""
+        """Default settings of train.py for n neurons. Returns: dict."""
         return {"input_units": int(np.clip(n, 100, 196)), "forcing": 1.0}
 
     def movement(self, velocity):
-        """How fast a velocity moves the activity. velocity: (..., 2) rad/s. Returns: (..., 2) rad/s of the phases."""
+        """Speed of the activity at a velocity. velocity: (..., 2) rad/s. Returns: (..., 2) rad/s of the phases."""
         return velocity @ self.axes @ self.K.T
 
     def phases(self, position):
-        """Where the bump is while the animal is at a position. position: (..., 2) m. Returns: (..., 2) rad."""
+        """Place of the bump while the animal is at a position. position: (..., 2) m. Returns: (..., 2) rad."""
         return self.movement(self.per_metre * position)
 
     def displacement(self, difference):
@@ -219,7 +219,7 @@ class Torus:
         return nearest
 
     def distance(self, a, b):
-        """How far a is from b in the plane. a, b: (..., 2) rad. Returns: (...) rad."""
+        """Distance between a and b in the plane. a, b: (..., 2) rad. Returns: (...) rad."""
         return self._size(self.difference(a, b))
 
     def _size(self, difference):

@@ -97,7 +97,7 @@ def blocks(net, W, pairs):
 
 
 def agreement(networks, rec):
-    """How alike the hidden units of several networks are: those of each matched one to one with the first's.
+    """Correlation of hidden units between networks, those of each matched one to one with the first's.
 
     networks: replicas, each from its own start; rec: some trials. Returns: mean correlation over pairs and networks, or
     None for one network: where networks disagree, the recording does not determine the hidden neurons.

@@ -47,12 +47,12 @@ class Units(NamedTuple):
 
     @property
     def bounded(self):
-        """Whether any weight of W is not free."""
+        """Whether any weight of W has a bound."""
         return bool(np.isfinite(self.low).any() or np.isfinite(self.high).any())
 
     @property
     def free(self):
-        """Which connections there may be. (units, units) bool."""
+        """Connections that may exist. (units, units) bool."""
         return self.low < self.high
 
     def copied(self):
@@ -66,7 +66,7 @@ class Units(NamedTuple):
 
     @property
     def hidden_inputs(self):
-        """Which units are hidden and driven. (units,) bool."""
+        """Units that are hidden and driven. (units,) bool."""
         return self.driven & (np.arange(len(self.driven)) >= self.n)
 
 

@@ -74,7 +74,7 @@ class Activity:
         return np.stack([np.bincount(label[use], x, segments.count) for x in values[use].T], 1)
 
     def measure_shared_noise(self):
-        """What the neurons away from the bump do together beyond what is expected, as a share of a neuron's peak.
+        """Shared activity of the neurons away from the bump beyond the expected, as a share of a neuron's peak.
 
         Returns: s.d., correlation between two halves of these neurons.
         """
@@ -82,7 +82,7 @@ class Activity:
         return _measure_shared(a, b)
 
     def measure_shared_gain(self):
-        """How much the neurons at the bump fluctuate together, as a share of what is expected, as `together`."""
+        """Shared fluctuation of the neurons at the bump, as a share of the expected activity."""
         odd = np.arange(self.rates.shape[1]) % 2
         each = []
         for k in (0, 1):
@@ -268,7 +268,7 @@ def follows_stimulus(stimulus, steps):
 
 
 def check_activity(activity, divided):
-    """What is wrong with the rates in parts of a recording, or in all neurons together.
+    """Check the rates in parts of a recording, and in all neurons together.
 
     Yields: at most one sentence, with whether it makes what the activity's turning says of the velocity unsure.
     """

@@ -168,7 +168,7 @@ def _numbers(at, stamp, dt, cuts, patience):
 
 
 def _lost(late, patience):
-    """How many frames were lost up to each stamp. late: (stamps,) frames behind an even count. Returns: ints.
+    """Number of frames lost up to each stamp. late: (stamps,) frames behind an even count. Returns: ints.
 
     One late stamp is jitter; frames are lost where the median of the next `patience` stamps is late. Few are negative:
     where samples were written twice.

@@ -94,7 +94,7 @@ def divide_recording(rec):
 
 
 class Part(NamedTuple):
-    """Where a quantity differs, and what it is there and elsewhere."""
+    """A part where a quantity differs, and its values there and elsewhere."""
 
     which: np.ndarray  # indices of segments
     here: float
@@ -114,7 +114,7 @@ def estimate_noise(values, weights):
 
 
 def find_change(total, weights, size, least=1):
-    """Where a mean per segment changes. total, weights: (segments,), whose ratio it is; size: called with the means
+    """Find where a mean per segment changes. total, weights: (segments,), the mean's parts; size: called with the means
     before and after, how large their difference is, 1 being what counts; least: segments on either side.
 
     Returns: Part, the shorter side of the change or the later one; or None.
@@ -174,7 +174,7 @@ def find_difference(total, weights, size, single=None):
 
 
 def by_ratio(most):
-    """How large the ratio of two means is, relative to `most`. Returns: a function, `change`'s size."""
+    """Size of the ratio of two means, relative to `most`. Returns: a function, the size of `find_change`."""
 
     def size(a, b):
         low, high = sorted((abs(a), abs(b)))
@@ -184,7 +184,7 @@ def by_ratio(most):
 
 
 def by_difference(most):
-    """How large the difference of two means is, relative to `most`. Returns: a function, `change`'s size."""
+    """Size of the difference of two means, relative to `most`. Returns: a function, the size of `find_change`."""
     return lambda a, b: abs(a - b) / most
 
 
@@ -274,7 +274,7 @@ class SegmentTurning:
 
 
 def interpolate_peak(values, top):
-    """Where a parabola through the largest of some values and its neighbours has its peak, from `top` on, in steps."""
+    """Peak of the parabola through the largest value and its neighbours, from `top` on, in steps."""
     a, b, c = values[top - 1 : top + 2]
     return 0.5 * (a - c) / min(a - 2 * b + c, -1e-12)
 
@@ -365,7 +365,7 @@ def _fill_gaps(v, lost, valid, most):
 
 
 def _describe_steps(mask, valid):
-    """Where most of a mask lies, in words."""
+    """Describe where most of a mask lies."""
     by_trial = mask.sum(1) / np.maximum(valid.sum(1), 1)
     most = by_trial > 0.9
     if mask[most].sum() > 0.9 * mask.sum():
@@ -385,7 +385,7 @@ def list_some(items, most=5):
 
 
 def find_slope_change(turning):
-    """Where the activity's turning on the velocity is another than elsewhere.
+    """Find a part where the activity's turning on the velocity differs.
 
     Returns: None, or its Segments, Part of slopes, and the correlations there and elsewhere.
     """
@@ -408,7 +408,7 @@ def find_slope_change(turning):
 
 
 def find_lag_change(turning):
-    """Where the lag between activity and velocity changes. Returns: None, or Segments and Part (s)."""
+    """Find where the lag between activity and velocity changes. Returns: None, or Segments and Part (s)."""
     for segments in turning.divided:
         if segments.joint and segments.label.shape[1] < 10 * turning.pairs.apart:
             continue  # windows are longer than the segments
@@ -425,7 +425,7 @@ def find_lag_change(turning):
 
 
 def find_offset(turning):
-    """What is added to the velocity, rad/s, by the activity's turning where the velocity is 0.
+    """Find an offset of the velocity, rad/s, by the activity's turning where the velocity is 0.
 
     Returns: None, or the offset everywhere; or Segments and Part where it changes.
     """
@@ -454,7 +454,7 @@ def find_offset(turning):
 
 
 def check_velocity(turning):
-    """What is wrong with the velocity in parts of a recording, or as a constant. Yields: at most one sentence."""
+    """Check the velocity for parts that differ, and for an offset. Yields: at most one sentence."""
     for sentence in check_lost_tracking(turning):
         yield sentence
         return
@@ -525,7 +525,7 @@ def _describe_slope_change(change):
 
 
 def check_heading(turning):
-    """Where the given heading does not turn with the velocity. turning: of the heading.
+    """Check that the given heading turns with the velocity. turning: of the heading.
 
     Yields: at most one sentence.
     """
@@ -539,7 +539,7 @@ def check_heading(turning):
 
 
 def check_place(places, heading, divided):
-    """Where the place that the activity points to, relative to the heading, changes once. Yields: at most one sentence.
+    """Check whether the place of the activity, relative to the heading, changes once. Yields: at most one sentence.
 
     places, heading: (trials, steps, D) rad. Where it differs from trial to trial anyway, or moves little by little,
     nothing is said.

@@ -53,7 +53,7 @@ BALL = "t", "OffsetRot", "tVR", "tFrameGrab"  # of positionDat
 
 
 def read_file(path):
-    """What a .mat file holds. Returns: green, red (16, or in the bridge 18, volumes), and the ball's arrays, a dict.
+    """Read a .mat file. Returns: green, red (16, or in the bridge 18, volumes), and the ball's arrays, a dict.
 
     Raises: BadInput where it is not such a recording.
     """

@@ -55,7 +55,7 @@ def _check_whole(path):
 
 
 def _expanded(path, file, length, most):
-    """How many bytes a compressed element expands to. Raises: BadInput where it is damaged, or expands to too many."""
+    """Bytes that a compressed element expands to. Raises: BadInput where it is damaged, or expands to too many."""
     stream, count = zlib.decompressobj(), 0
     try:
         while length and not stream.eof:

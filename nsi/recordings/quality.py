@@ -37,7 +37,7 @@ MAX_UNUSED_SHARE = 0.05  # share of the recorded steps that no window reaches
 
 
 class Turning(NamedTuple):
-    """Where the activity points, and how it turns."""
+    """The course of the activity, and its regression on the velocity."""
 
     angle: np.ndarray  # (trials, steps) rad, NaN in silence; of the first component
     fit: dict  # measure_turning's, of the first component
@@ -147,14 +147,14 @@ class PartWarnings(NamedTuple):
 
 
 def describe_alpha(rec, alpha):
-    """Where alpha comes from, in a clause."""
+    """Describe the source of alpha, in a clause."""
     if rec.tau and np.isclose(alpha, rec.dt / rec.tau):
         return f"dt {rec.dt:g} s / tau {rec.tau:g} s"
     return "as given" if rec.tau or not np.isclose(alpha, 0.2) else "the file has no tau"
 
 
 def describe_turning(turning):
-    """How the activity turns with the velocity, in a clause. turning: measure_turning's."""
+    """Describe how the activity turns with the velocity, in a clause. turning: of measure_turning."""
     if turning["r"] is None:
         return "activity or velocity never turns"
     lag = (
@@ -295,7 +295,7 @@ def check_trials(rec, length, bootstrap=False):
 
 
 def active_seconds(rec):
-    """How long the neurons were active, s."""
+    """Duration of the neurons' activity, s."""
     return float((rec.valid & rec.rates.any(-1)).sum() * rec.dt)
 
 

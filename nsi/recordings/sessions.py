@@ -26,7 +26,7 @@ MAX_VELOCITY_SD = 20.0  # rad/s, s.d. of a heading's velocity beyond which it is
 
 
 class Course(NamedTuple):
-    """Where an animal heads, or is."""
+    """Heading or position of an animal."""
 
     name: str  # the key
     values: np.ndarray  # (steps, D) rad or m
@@ -35,7 +35,7 @@ class Course(NamedTuple):
     fastest: float  # rad/s or m/s, beyond both of which it did not get there
 
     def distance(self, a, b):
-        """How far apart places are. Returns: (any,)."""
+        """Distance between places. Returns: (any,)."""
         apart = np.abs(a - b)
         return np.max(np.minimum(apart % self.period, -apart % self.period) if np.isfinite(self.period) else apart, -1)
 

@@ -1,4 +1,4 @@
-"""How the recorded activity turns with the velocity."""
+"""Regression of the recorded activity's turning on the velocity."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ MAX_LAG = 0.75  # s, between the clocks of velocity and activity
 
 
 def measure_turning(rec, geometry, places):
-    """How the recorded activity turns with the velocity: without this no fit to the velocity means anything.
+    """Regress the turning of the recorded activity on the velocity; without it no fit to the velocity means anything.
 
     places: (n, D) rad. Returns: dict of `slope` (1 for activity that integrates rad/s), `r` (correlation) and `lag`
     (s, by which the activity comes after the velocity), at the lag within MAX_LAG where the correlation is largest,
@@ -22,7 +22,7 @@ def measure_turning(rec, geometry, places):
 
 
 def _measure_course(geometry, places, rec):
-    """The turning of a course of places (trials, steps, D) rad on the velocity, by component where D > 1."""
+    """Regress the turning of places (trials, steps, D) rad on the velocity, by component where D > 1."""
     course = unwrap_course(geometry, places)
     first = regress_turns(course[..., 0], rec.velocity[..., 0], rec.valid, rec.dt)
     if geometry.dimensions == 1 or first["r"] is None:
@@ -33,8 +33,8 @@ def _measure_course(geometry, places, rec):
 
 
 def unwrap_course(geometry, places):
-    """The way that a bump has come, in the velocity's components: places (trials, steps, D) rad, added up from step to
-    step. Returns: the same, NaN where a place is."""
+    """Unwrapped displacement of the bump, in the velocity's components. places: (trials, steps, D) rad. Returns: the
+    same, NaN where a place is."""
     moved = geometry.displacement(geometry.difference(places[:, 1:], places[:, :-1]))
     course = np.pad(np.cumsum(np.nan_to_num(moved), 1, dtype=float), ((0, 0), (1, 0), (0, 0)))
     return np.where(np.isfinite(places).all(-1, keepdims=True), course, np.nan)
@@ -80,7 +80,7 @@ def _align_turns(angle, velocity, valid, dt, span, lag):
 
 
 class Turns:
-    """How far velocity and angle turn over windows of a recording.
+    """Turns of velocity and angle over windows of a recording.
 
     angle: (trials, steps) rad; velocity: (trials, steps) rad/s; valid: (trials, steps) bool; span: s, of a window.
     """

@@ -40,7 +40,7 @@ class Circuit(NamedTuple):
         return np.concatenate([velocity, second], -1)
 
     def turning(self, inputs):
-        """How fast the heading turns. inputs: (..., D), `inputs`'s. Returns: (..., geometry.dimensions) rad/s."""
+        """Turning of the heading, rad/s. inputs: (..., D), `inputs`'s. Returns: (..., geometry.dimensions) rad/s."""
         return self.geometry.movement(inputs) if self.modulation is None else inputs.prod(-1, keepdims=True)
 
     @property

@@ -1,4 +1,4 @@
-"""What a physiologist would check of a simulated bump: gain, drift, diffusion, width, and where it likes to stay.
+"""Physiology of a simulated bump: gain, drift, diffusion, width, and where it likes to stay.
 
 The functions take the simulator, cann.simulate, for an argument: nothing here knows how a circuit is integrated.
 `report` says it all in words, of a ring or of a torus.
@@ -62,7 +62,7 @@ def bump_movement(simulate, circuit, velocity, start, rng=None, noise=0.0):
 
 
 def physiology(simulate, circuit, noise, seed=0):
-    """What a physiologist would check of the bump.
+    """Measure gain, drift, diffusion and width of the bump.
 
     Returns: dict with `gain` (least-squares slope of the bump's speed against v in -3..3 rad/s), `nonlinearity` (the
     largest |speed / (gain * v) - 1| there), `drift` and `drift_2s` (rad, largest over 5 and 2 s at rest from 360
@@ -88,7 +88,7 @@ def physiology(simulate, circuit, noise, seed=0):
 
 
 def torus_physiology(simulate, circuit, noise, seed=0):
-    """What a physiologist would check of a bump on a torus. All displacements are in rad, a period being 7.26.
+    """Measure gain, drift and diffusion of a bump on a torus. All displacements are in rad, a period being 7.26.
 
     Returns: dict with `gain` (of displacement along the velocity, least squares over all), `gains` (for each of SPEEDS
     the mean over directions, the least and the largest), `across` (the largest displacement across the velocity,

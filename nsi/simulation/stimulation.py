@@ -1,4 +1,4 @@
-"""What a simulated experiment does to a circuit: velocities, and known currents into recorded neurons."""
+"""Inputs of a simulated experiment: velocities, and known currents into recorded neurons."""
 
 import numpy as np
 
