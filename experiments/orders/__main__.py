@@ -141,7 +141,7 @@ def figure(results):
         chosen = [0, 1, 2, 3] if powers.shape[1] == 1 else [0, 1, 3, 4]
         profiles_of = {k: np.array(v, float) for k, v in row["profiles"].items()}
         names = [called(p).removeprefix("order ") for p in powers]
-        figures.orders(line, profiles_of, powers, np.array(row["scale"]), chosen, names)
+        figures.draw_orders(line, profiles_of, powers, np.array(row["scale"]), chosen, names)
         line[0].set_ylabel(f"{name}\nweight")
     for ax in axes[-1]:
         ax.set_xlabel("to minus from (deg)")

@@ -56,7 +56,9 @@ def write(out, rec, held_out, networks, arrays, metrics, about):
     shown, paths = [], []
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # a user's matplotlibrc may ask for LaTeX, or for fonts that are not there
-        for name, what, figure in portrait.draw(held_out, shape, places, networks, arrays, metrics, about["warmup"]):
+        for name, what, figure in portrait.draw_figures(
+            held_out, shape, places, networks, arrays, metrics, about["warmup"]
+        ):
             path = out / "figures" / f"{name}.png"
             with files.whole(path) as temporary:
                 figure.savefig(temporary, dpi=85)
@@ -482,7 +484,7 @@ def undetermined(metrics, arrays, pulses):
             f"How single connections differ from the mean at their distance: the recording says it of "
             f"{share(resolved)} of the pairs."
         )
-        if not pulses and portrait.claimed(arrays)[0] == "total":
+        if not pulses and portrait.choose_claimed(arrays)[0] == "total":
             sentences.append(
                 "Direct connections as against paths through hidden neurons, in part: activity and velocity alone "
                 "hardly separate them, known current pulses do. Intervals of their sum, `total` in connectivity.npz, "

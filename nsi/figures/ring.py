@@ -10,7 +10,7 @@ from nsi.geometry import RING
 SILENT_RATE = 0.005  # mean rate, in the bin where it is highest, below which a unit counts as silent
 
 
-def tuning(panels, rows=3, columns=10, speed=4.0):
+def draw_tuning(panels, rows=3, columns=10, speed=4.0):
     """Tuning maps over velocity x heading, each relative to its largest rate; silent units are marked.
 
     panels: {title: (units, velocity, heading) sorted as they are drawn}."""
@@ -37,7 +37,7 @@ def tuning(panels, rows=3, columns=10, speed=4.0):
     return figure
 
 
-def connectivity(separated, control, truth, order):
+def draw_connectivity(separated, control, truth, order):
     """The published connectivity figure, with the signed gate and the unsigned product.
 
     separated, control: Network; truth: recordings.load_truth's; order: of the input units.
@@ -76,7 +76,7 @@ def connectivity(separated, control, truth, order):
     return figure
 
 
-def trust(W, W_se, determined, gate, gate_se):
+def draw_trust(W, W_se, determined, gate, gate_se):
     """Best estimates, their standard errors, and the weights that the data determine, the others grey; the gate.
 
     All (n, n).
@@ -92,7 +92,7 @@ def trust(W, W_se, determined, gate, gate_se):
     return figure
 
 
-def profiles(arrays, separated, control, truth):
+def draw_profiles(arrays, separated, control, truth):
     """Mean weight against distance around the ring, estimated, of both networks, and true; left W, right the gate.
 
     arrays: the arrays of connectivity.npz; separated, control: Network; truth: recordings.load_truth's.
@@ -152,7 +152,7 @@ def profiles(arrays, separated, control, truth):
     return figure
 
 
-def recovered(true, estimated):
+def draw_recovered(true, estimated):
     """Estimated and true W and gate, as matrices and by distance. true, estimated: dicts of W and gate, (n, n)."""
     figure, axes = plt.subplots(2, 3, figsize=(10.5, 6), width_ratios=(1, 1, 1.3))
     for row, name in zip(axes, ("W", "gate"), strict=True):
@@ -171,7 +171,7 @@ def recovered(true, estimated):
     return figure
 
 
-def orders(axes, profiles, powers, scale, chosen, names):
+def draw_orders(axes, profiles, powers, scale, chosen, names):
     """The orders of effective connectivity, by signed distance around the ring.
 
     axes: one for J at several inputs, and one for each order that is `chosen`, by index; profiles: dict of `profile`,
@@ -199,7 +199,7 @@ def orders(axes, profiles, powers, scale, chosen, names):
         ax.set(xticks=range(-180, 181, 90), xlim=(-180, 180))
 
 
-def integration(time, recorded, fits, heading, trials=(0, 1, 2)):
+def draw_integration(time, recorded, fits, heading, trials=(0, 1, 2)):
     """Decoded heading while the networks run freely on velocity. All angles: (trials, steps) rad."""
     figure, axes = plt.subplots(1, len(trials) + 1, figsize=(13, 2.9), width_ratios=[1] * len(trials) + [0.9])
     for ax, trial in zip(axes, trials, strict=False):
@@ -227,7 +227,7 @@ def integration(time, recorded, fits, heading, trials=(0, 1, 2)):
     return figure
 
 
-def shifters(fitted, true, correlations, headings, directions):
+def draw_shifters(fitted, true, correlations, headings, directions):
     """Input units and the shifter neurons that they match one to one; silent units as crosses.
 
     fitted, true: (pairs, velocity, heading) tuning maps; correlations: (pairs,) of rates;
@@ -274,7 +274,7 @@ def _centred(angle, reference):
 # ---- recordings -------------------------------------------------------------------------------------------------
 
 
-def wedges(rec, trial, seconds=30):
+def draw_wedges(rec, trial, seconds=30):
     """One trial as it was recorded: activity of the wedges over time, and the heading on the ball over it."""
     steps = min(int(rec.valid[trial].sum()), round(seconds / rec.dt))
     n, time = rec.rates.shape[-1], np.arange(steps) * rec.dt

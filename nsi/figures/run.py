@@ -1,6 +1,6 @@
 """The figures of one fit, drawn from its recording, its networks and connectivity.npz.
 
-report.py puts them on a page. `draw` makes them all; one that a fit has nothing for is left out.
+report.py puts them on a page. `draw_figures` makes them all; one that a fit has nothing for is left out.
 """
 
 import matplotlib.pyplot as plt
@@ -40,7 +40,7 @@ CAPTIONS = {
 }
 
 
-def draw(held_out, geometry, places, networks, arrays, metrics, warmup):
+def draw_figures(held_out, geometry, places, networks, arrays, metrics, warmup):
     """All figures of a fit.
 
     held_out: Recording; places: (n, D) rad; networks: the replicas, of which the first is drawn where only one can be;
@@ -52,14 +52,14 @@ def draw(held_out, geometry, places, networks, arrays, metrics, warmup):
     plt.rcParams.update({"figure.constrained_layout.use": False, **MARGINS})
     net, order = networks[0], geometry.order(places)
     drawn = dict.fromkeys(CAPTIONS)
-    drawn["recording"] = recording(held_out, geometry, places, order)
-    drawn["prediction"] = predicted(held_out, net, geometry, places, order, warmup)
-    drawn["error"] = error(metrics["heading_error"])
-    drawn["connectivity"] = weights(net, arrays, order)
+    drawn["recording"] = draw_recording(held_out, geometry, places, order)
+    drawn["prediction"] = draw_prediction(held_out, net, geometry, places, order, warmup)
+    drawn["error"] = draw_heading_error(metrics["heading_error"])
+    drawn["connectivity"] = draw_connectivity(net, arrays, order)
     if arrays is not None:
-        drawn["profiles"] = profiles(arrays, geometry, places, order)
+        drawn["profiles"] = draw_profiles(arrays, geometry, places, order)
     if len(net.b) > net.n:
-        drawn["inputs"] = inputs(net, held_out, geometry, places)
+        drawn["inputs"] = draw_inputs(net, held_out, geometry, places)
     first = f". Drawn is the first of {len(networks)} replicas" if len(networks) > 1 else ""
     see = CAPTIONS | {name: CAPTIONS[name] + first for name in ("prediction", "inputs")}
     if arrays is not None and "W_replicas_se" in arrays:
@@ -67,7 +67,7 @@ def draw(held_out, geometry, places, networks, arrays, metrics, warmup):
     return [(name, see[name], figure) for name, figure in drawn.items() if figure is not None]
 
 
-def recording(rec, geometry, places, order):
+def draw_recording(rec, geometry, places, order):
     """One trial of the recording, the longest."""
     trial = int(np.argmax(rec.valid.sum(1)))
     steps = _shown(rec, int(rec.valid[trial].sum()))
@@ -78,7 +78,7 @@ def recording(rec, geometry, places, order):
         heading = rec.heading[trial, :steps, 0]
         offset = np.angle(np.nansum(np.exp(1j * (angle - heading))))
         angles["given"] = (heading + offset, FITTED)
-    _activity(top, rec.rates[trial, :steps], rec.dt, places, order, angles)
+    _draw_activity(top, rec.rates[trial, :steps], rec.dt, places, order, angles)
     top.set(xlabel="", ylabel="place (deg)")
     top.legend(loc="upper right", markerscale=3, frameon=True, fontsize=7)
     time = np.arange(steps) * rec.dt
@@ -88,7 +88,7 @@ def recording(rec, geometry, places, order):
     return figure
 
 
-def predicted(rec, net, geometry, places, order, warmup):
+def draw_prediction(rec, net, geometry, places, order, warmup):
     """Recorded and predicted activity of the best, the median and the worst trial."""
     lengths = rec.valid.sum(1)
     settled = min(warmup + int(np.ceil(3 / net.alpha)), int(lengths.max()) // 3)
@@ -110,7 +110,7 @@ def predicted(rec, net, geometry, places, order, warmup):
         for ax, rates, of in zip(column, (rec.rates, free), ("recorded", "predicted"), strict=True):
             shown = rates[k, :stop]
             angles = {"decoded": (geometry.decode(shown, places)[:, 0], SIMPLE)}
-            _activity(ax, shown, rec.dt, places, order, angles, brightest)
+            _draw_activity(ax, shown, rec.dt, places, order, angles, brightest)
             ax.axvline(settled * rec.dt, color=FITTED, lw=1)
             ax.set(title=f"{name} trial, {of}", xlabel="time (s)" if of == "predicted" else "")
             ax.tick_params(labelbottom=of == "predicted")
@@ -120,7 +120,7 @@ def predicted(rec, net, geometry, places, order, warmup):
     return figure
 
 
-def error(table):
+def draw_heading_error(table):
     """Error of the heading against seconds ahead. table: of metrics.json, or one for each replica."""
     tables = table if isinstance(table, list) else [table]
     ahead = [float(s) for s in tables[0]]
@@ -152,7 +152,7 @@ def error(table):
     return figure
 
 
-def interval(arrays, name):
+def read_interval(arrays, name):
     """The centre and the standard error of an estimate's 95 % intervals.
 
     arrays: the arrays of connectivity.npz; name: "W", "total" or "gate". Returns: arrays of one shape.
@@ -160,17 +160,17 @@ def interval(arrays, name):
     return arrays[f"{name}_unbiased"], arrays[f"{name}_se"]
 
 
-def claimed(arrays):
+def choose_claimed(arrays):
     """Of which connections the intervals are drawn: the direct weights, or, where theirs are wider, those of the total,
     direct weights and paths through hidden neurons together. arrays: the arrays of connectivity.npz.
 
     Returns: its name, centre and standard error, (n, n)."""
     width = {name: np.median(arrays[f"{name}_se"]) for name in ("W", "total")}
     name = "total" if width["total"] < width["W"] else "W"
-    return name, *interval(arrays, name)
+    return name, *read_interval(arrays, name)
 
 
-def weights(net, arrays, order):
+def draw_connectivity(net, arrays, order):
     """W, the standard error of what is claimed, W as far as it is determined, and the s.d. over replicas."""
     n, square = net.n, np.ix_(order, order)
     W = (net.W[:n, :n] if arrays is None else arrays["W"])[square]
@@ -179,7 +179,7 @@ def weights(net, arrays, order):
     figure, axes = plt.subplots(1, count, figsize=(4.2 * count, 3.6), squeeze=False)
     draw_matrix(axes[0, 0], W, "W, trained network" if arrays is None else "W, best estimate", limit)
     if arrays is not None:
-        name, _, se = claimed(arrays)
+        name, _, se = choose_claimed(arrays)
         draw_standard_errors(axes[0, 1], se[square], f"standard error of {name}", arrays[name])
         draw_matrix(axes[0, 2], np.where(arrays["identifiable"][square], W, np.nan), "W, identifiable pairs", limit)
         if count > 3:
@@ -190,24 +190,24 @@ def weights(net, arrays, order):
     return figure
 
 
-def profiles(arrays, geometry, places, order):
+def draw_profiles(arrays, geometry, places, order):
     """Mean of what is claimed by distance, and the effective gate with its mean by distance."""
     gated = "gate" in arrays
     figure, axes = plt.subplots(1, 3 if gated else 1, figsize=(12.5 if gated else 4.6, 3.5), squeeze=False)
     axes = axes[0]
-    name, centre, se = claimed(arrays)
-    _profile(axes[0], arrays[name], centre, se, geometry, places)
+    name, centre, se = choose_claimed(arrays)
+    _draw_profile(axes[0], arrays[name], centre, se, geometry, places)
     axes[0].set(ylabel="weight", title=f"{name}, mean by distance")
     if gated:
-        centre, se = (a[0] for a in interval(arrays, "gate"))
+        centre, se = (a[0] for a in read_interval(arrays, "gate"))
         draw_matrix(axes[1], arrays["gate"][0][np.ix_(order, order)], "effective gate, per rad/s")
-        _profile(axes[2], arrays["gate"][0], centre, se, geometry, places)
+        _draw_profile(axes[2], arrays["gate"][0], centre, se, geometry, places)
         axes[2].set(ylabel="gate per rad/s", title="effective gate")
     figure.subplots_adjust(left=0.06 if gated else 0.16, wspace=0.55)
     return figure
 
 
-def inputs(net, rec, geometry, places):
+def draw_inputs(net, rec, geometry, places):
     """Tuning of the input units, the response units clamped."""
     units = predict(net, rec)[..., net.n :][rec.valid]
     heading, velocity = geometry.decode(rec.rates[rec.valid], places)[:, 0], rec.velocity[rec.valid][:, 0]
@@ -257,7 +257,7 @@ def _shown(rec, length):
     return min(length, max(round(MIN_SHOWN_S / rec.dt), MIN_SHOWN_STEPS))
 
 
-def _activity(ax, rates, dt, places, order, angles, top=None):
+def _draw_activity(ax, rates, dt, places, order, angles, top=None):
     """Activity over time, neurons by place, with angles (steps,) rad over it. angles: {name: (angle, colour)}."""
     n = len(order)
     extent = (0, len(rates) * dt, -180 / n, 360 - 180 / n)
@@ -273,7 +273,7 @@ def _activity(ax, rates, dt, places, order, angles, top=None):
     ax.set(yticks=[0, 90, 180, 270], ylim=extent[2:], xlim=extent[:2])
 
 
-def _profile(ax, best, centre, se, geometry, places):
+def _draw_profile(ax, best, centre, se, geometry, places):
     """Mean of the best estimate over pairs by distance, with its pairs' s.d., and the interval of the mean.
 
     centre, se: of the intervals, (n, n). Weights onto one neuron come from one regression, so that their errors may all

@@ -11,7 +11,7 @@ LINES = {"network": (FITTED, "-"), "the circuit itself": (TRUE, "-"), "ideal int
          "bump that stays": ("grey", ":")}  # fmt: skip
 
 
-def sheet(ax, values, title, size=None, **colours):
+def draw_sheet(ax, values, title, size=None, **colours):
     """Values of neurons, or of differences of phases, as hexagons in the plane, each at its nearest image.
 
     values: (n,), row by row of a sheet; size: symmetric colour limit, of signed values.
@@ -28,17 +28,17 @@ def sheet(ax, values, title, size=None, **colours):
     ax.figure.colorbar(image, ax=ax, fraction=0.046, pad=0.03)
 
 
-def along(values):
+def profile_along(values):
     """Values of differences of phases (n,) along the first phase, from half a turn before to half a turn after."""
     side = round(np.sqrt(len(values)))
     return 2 * np.pi * (np.arange(side) - side // 2) / side, np.roll(values.reshape(side, side)[:, 0], side // 2)
 
 
-def cells(bump, position, maps, repeats):
+def draw_cells(bump, position, maps, repeats):
     """What grid cells do. bump: (n,) rates at one moment; position: (steps, 2) m, a path; maps: (cells, bins, bins), x
     first; repeats: (2 bins - 1, 2 bins - 1), the first map's autocorrelogram."""
     figure, axes = plt.subplots(1, 3 + len(maps), figsize=(13, 2.8))
-    sheet(axes[0], bump, "(a) the bump on the sheet", vmin=0)
+    draw_sheet(axes[0], bump, "(a) the bump on the sheet", vmin=0)
     axes[1].plot(*position.T, color="grey", lw=0.8)
     axes[1].plot(*position[-1], "o", color=FITTED, ms=5)
     axes[1].set(title="(b) path in the box", xlabel="x (m)", ylabel="y (m)")
@@ -51,24 +51,24 @@ def cells(bump, position, maps, repeats):
     return figure
 
 
-def connectivity(W, gate):
+def draw_connectivity(W, gate):
     """W and the gate as functions of the difference of phases. W: (true, fitted), each (n, n); gate: (true, fitted),
     each (2, n, n), of neurons on a sheet row by row."""
     figure, axes = plt.subplots(2, 3, figsize=(12, 6.4))
     for column, name, pair in zip(axes.T, ("W", "gate, x", "gate, y"), _pairs(W, gate), strict=True):
         means = [TORUS.profile(values)[1] for values in pair]
         for ax, mean, which in zip(column, means, ("true", "fitted"), strict=True):
-            sheet(ax, mean, f"{which} {name}", np.abs(means[0]).max())
+            draw_sheet(ax, mean, f"{which} {name}", np.abs(means[0]).max())
     return figure
 
 
-def profiles(W, gate):
-    """The same along the first phase, with the s.d. over the sheet shaded. Arguments: `connectivity`'s."""
+def draw_profiles(W, gate):
+    """The same along the first phase, with the s.d. over the sheet shaded. Arguments: `draw_connectivity`'s."""
     figure, axes = plt.subplots(1, 3, figsize=(12, 3))
     for ax, name, pair in zip(axes, ("W", "gate, x", "gate, y"), _pairs(W, gate), strict=True):
         for values, colour, label, style in zip(pair, (TRUE, FITTED), ("true", "fitted"), ("--", "-"), strict=True):
             _, mean, sd = TORUS.profile(values)
-            phase, mean, sd = *along(mean), along(sd)[1]
+            phase, mean, sd = *profile_along(mean), profile_along(sd)[1]
             ax.plot(phase, mean, style, color=colour, label=label, zorder=3 if label == "true" else 2)
             ax.fill_between(phase, mean - sd, mean + sd, color=colour, alpha=0.15, lw=0)
         ax.axhline(0, color="grey", lw=0.5)
@@ -83,7 +83,7 @@ def _pairs(W, gate):
     return W, [each[0] for each in gate], [each[1] for each in gate]
 
 
-def integration(recorded, predicted, table, own, spacing):
+def draw_integration(recorded, predicted, table, own, spacing):
     """Paths that the network takes from velocity alone, and its error by seconds ahead.
 
     recorded, predicted: (trials, steps, 2) rad of displacement, from a common start; table, own:
@@ -97,12 +97,12 @@ def integration(recorded, predicted, table, own, spacing):
         ax.set_aspect("equal", adjustable="datalim")
     axes[0].set_ylabel("y (m)")
     axes[0].legend(fontsize=7)
-    errors(axes[-1], {"network": (table, "error"), "the circuit itself": (own, "error"),
+    draw_errors(axes[-1], {"network": (table, "error"), "the circuit itself": (own, "error"),
                       "ideal integrator": (table, "integrator"), "bump that stays": (table, "stay")})  # fmt: skip
     return figure
 
 
-def errors(ax, lines):
+def draw_errors(ax, lines):
     """Errors of the predicted place by seconds ahead. lines: {name of LINES: (a heading_table or several, key)}."""
     for name, (tables, key) in lines.items():
         tables, (colour, style) = tables if isinstance(tables, list) else [tables], LINES[name]
@@ -118,12 +118,12 @@ def errors(ax, lines):
     ax.legend(fontsize=7)
 
 
-def trust(W, se, true, gate, gate_se, true_gate):
+def draw_trust(W, se, true, gate, gate_se, true_gate):
     """How far to trust connections: their standard errors, the pairs' errors in standard errors against a normal
     variable's, and weights and gate of one neuron. All (n, n), of neurons on a sheet row by row; one component's gate.
     """
     figure, axes = plt.subplots(1, 4, figsize=(14, 2.9))
-    sheet(axes[0], TORUS.profile(se)[1], "(a) standard error, mean", vmin=0)
+    draw_sheet(axes[0], TORUS.profile(se)[1], "(a) standard error, mean", vmin=0)
     z, bins = np.ravel((W - true) / se), np.linspace(-4, 4, 41)
     axes[1].hist(z[np.isfinite(z)], bins, density=True, color=FITTED, alpha=0.6, label="pairs")
     axes[1].plot(bins, np.exp(-(bins**2) / 2) / np.sqrt(2 * np.pi), color=TRUE, label="as claimed")
