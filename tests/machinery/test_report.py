@@ -217,7 +217,7 @@ def test_null_fit_is_compared_with_the_fit(data, plain, fitted, tmp_path):
     page = text_of(out)
     assert "With the same options, null was fitted to the velocity of other trials" in page
     assert "of a control was" not in page
-    assert "not compared, since their options are others: of a control (assume-hidden" in page
+    assert "not compared, since their options are others: of a control (constraints" in page
     assert f"{metrics[1]['loss']:.3g} there" in page
 
 
