@@ -4,7 +4,7 @@
 # make torus: simulate grid cells, fit them, execute their notebook.   make pages: all experiments and both notebooks anew.
 PYTHON ?= python3
 BIN := .venv/bin
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 all: environment
 	$(BIN)/python cann.py
@@ -36,7 +36,7 @@ check: lint .venv/pynapple
 SKYLAKEX := OPENBLAS_CORETYPE=SkylakeX
 HASWELL := OPENBLAS_CORETYPE=Haswell MKL_ENABLE_INSTRUCTIONS=AVX2 ATEN_CPU_CAPABILITY=avx2
 SCIENCE := $(BIN)/python -m pytest -m "not slow" tests/science
-ONE := OMP_NUM_THREADS=1 $(SCIENCE) -n 2 --dist loadfile
+ONE := OMP_NUM_THREADS=1 $(SCIENCE) -n 2 --dist worksteal
 TWO := OMP_NUM_THREADS=2 $(SCIENCE)
 
 kernels: .venv/dev
