@@ -48,9 +48,11 @@ def describe(found):
         "verdicts", "gate_p", "alpha", "alpha_se", "alpha_known", "scale", "noise", "measurement_noise", "calibration",
         "prior",
     )  # fmt: skip
-    return {name: getattr(found, name) for name in names} | {
-        "heterogeneity": found.prior.get("heterogeneity", {}).get("direct")
-    }
+    to_profile = found.prior.get("heterogeneity", {}).get("direct")  # relative to the r.m.s. profile
+    to_weight = (
+        None if to_profile is None or not np.isfinite(to_profile) else float(to_profile / np.hypot(1.0, to_profile))
+    )
+    return {name: getattr(found, name) for name in names} | {"heterogeneity": to_weight}
 
 
 def find_doubts(found, net):

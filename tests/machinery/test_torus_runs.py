@@ -27,7 +27,7 @@ def test_a_torus_is_fitted_as_one(torus, tmp_path, monkeypatch, capsys):
     train.main()
     assert "a torus; forcing 1" in capsys.readouterr().out
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    assert 0 <= metrics["heterogeneity"] <= 2.5
+    assert 0 <= metrics["heterogeneity"] <= 1
     for measure in ("r_gate", "r_gate_effective", "gate_error", "gate_slope"):
         assert len(metrics[measure]) == 2, measure
     assert metrics["turning"]["slope"] == pytest.approx([1, 1], abs=0.1)
