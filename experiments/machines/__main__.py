@@ -38,24 +38,20 @@ def run(machine, *arguments):
 
 
 def differences(first, other):
-    """How single entries of two fits' connectivity.npz differ, over the pairs that both call identifiable.
+    """How single entries of two fits' connectivity.npz differ, in the first one's standard errors.
 
-    first, other: dicts of its arrays. Returns: {"W": r.m.s. difference, relative to the r.m.s. weight; "W_largest": the
-    largest, likewise; "total", "gate": r.m.s. difference in the first one's standard errors; "identifiable": share of
-    the pairs that only one of them calls so}, None where both call no pair identifiable.
+    first, other: dicts of its arrays. Returns: {"W", "total", "gate": r.m.s. difference of best estimates, "largest":
+    the largest of the three}, None where the first claims no interval.
     """
-    both = first["identifiable"] & other["identifiable"]
-    if not both.any():
-        return {"W": None, "total": None, "gate": None, "identifiable": float(np.mean(first["identifiable"]))}
-    apart = {k: np.abs(first[k] - other[k])[..., both] for k in ("W", "total", "gate")}
-    rms, result = lambda x: float(np.sqrt(np.mean(x**2))), {}
-    result["W"] = rms(apart["W"]) / rms(first["W"][both])
-    result["W_largest"] = float(apart["W"].max()) / rms(first["W"][both])
-    for name in ("total", "gate"):
-        se = first[f"{name}_se"][..., both]
+    apart = {}
+    for name in ("W", "total", "gate"):
+        se = first[f"{name}_se"]
         known = np.isfinite(se)
-        result[name] = rms(apart[name][known] / se[known]) if known.any() else None
-    return result | {"identifiable": float(np.mean(first["identifiable"] != other["identifiable"]))}
+        apart[name] = (np.abs(first[name] - other[name])[known] / se[known]) if known.any() else None
+    if any(a is None for a in apart.values()):
+        return dict.fromkeys([*apart, "largest"])
+    result = {name: float(np.sqrt(np.mean(a**2))) for name, a in apart.items()}
+    return result | {"largest": float(max(a.max() for a in apart.values()))}
 
 
 def table(results):
@@ -63,15 +59,15 @@ def table(results):
     rows = []
     for name, one in results["machines"].items():
         scores = ", ".join(
-            "–" if one[k] is None else f"{one[k]:.3g}" if k == "loss" else f"{one[k]:.4f}" for k in SCORES
+            "–" if one[k] is None else f"{one[k]:.3g}" if k == "loss" else f"{one[k]:.6f}" for k in SCORES
         )
-        if "W" not in one:
-            rows.append([name, "–", scores, "–", "–"])
+        if one.get("W") is None:
+            rows.append([name, one.get("recording", "–"), scores, "–", "–"])
             continue
-        shown = [f"{one[k]:.2f} s.e." if one[k] is not None else "–" for k in ("total", "gate")]
-        weights = "–" if one["W"] is None else f"{one['W']:.1%}, at most {one['W_largest']:.1%}"
-        rows.append([name, one["recording"], scores, weights, ", ".join(shown)])
-    return runs.markdown(["machine", "recording", "`r_W`, `r_gate_effective`, `loss`", "`W`", "`total`, `gate`"], rows)
+        shown = ", ".join(f"{one[k]:.3f}" for k in ("W", "total", "gate"))
+        rows.append([name, one["recording"], scores, shown, f"{one['largest']:.3f}"])
+    head = ["machine", "recording", "`r_W`, `r_gate_effective`, `loss`", "`W`, `total`, `gate`: s.e.", "largest: s.e."]
+    return runs.markdown(head, rows)
 
 
 def made(results):
