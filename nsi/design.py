@@ -296,7 +296,7 @@ def read(folder, data=None):
     if not path.is_file():
         raise BadInput(f"{path}: no such file; expected the recording that {folder} was fitted to: give --data FILE")
     rec = recordings.load(path)
-    if "data_sha256" in options and not recordings.has_digest(path, rec, options["data_sha256"]):
+    if options.get("data_sha256") not in (None, recordings.digest(rec)):
         raise BadInput(f"{path}: is not the recording that {folder} was fitted to; expected that: give --data FILE")
     if networks[0].n != rec.rates.shape[-1] or networks[0].W_in.shape[0] != rec.velocity.shape[-1]:
         raise BadInput(f"{path}: has rates of {rec.rates.shape[-1]} neurons; expected the {networks[0].n} of {folder}")

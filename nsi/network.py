@@ -14,6 +14,7 @@ import numpy as np
 
 from nsi import response
 
+PUBLISHED_ALPHA = 0.2  # of the publication's networks, taken where nothing says another
 PIECE = 32  # steps of the synaptic state that are worked out at a time
 
 

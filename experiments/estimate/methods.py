@@ -16,13 +16,13 @@ from nsi.evaluation.scores import deviation
 from nsi.evaluation.weights import clamp, gate_map, hidden_path_map
 from nsi.hidden import matching
 from nsi.run import checkpoint
+from nsi.run.settings import Settings
 from nsi.sums import correlation
 
 FREE_OPTIONS = "--set calibrated=no"  # the network's own weights
 PUBLISHED_OPTIONS = "--preset published --set calibrated=no"
 NORMAL = 1.96
-WARMUP = 10  # steps, train.py's, of the windows that the loss is measured on
-WINDOW = 50
+WINDOWS = Settings().warmup, Settings().window  # steps, that the loss is measured on
 
 
 def by_estimate(data, folder, sizes):
@@ -136,7 +136,7 @@ def score_network(net, data, scale=1.0):
     test, rec = (replace(a, rates=np.float32(scale) * a.rates) for a in (data.test, data.rec))
     ahead = prediction.heading_table(net, test, data.geometry, data.places)["5"]
     with np.errstate(over="ignore", invalid="ignore"):
-        loss = prediction.window_error(net, test, WARMUP, WINDOW) if test.rates.shape[1] >= WARMUP + WINDOW else None
+        loss = prediction.window_error(net, test, *WINDOWS) if test.rates.shape[1] >= sum(WINDOWS) else None
     result = {"heading_error_5s": ahead["error"], "loss": loss}
     if len(net.b) > net.n:
         result["r_match"] = matching.measures(net, rec, data.truth).get("r_match")

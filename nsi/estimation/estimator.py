@@ -32,8 +32,6 @@ FIRST_RATES = 0.15, 0.96  # scaled rates that the first fit takes
 NOISE_ITERATIONS = 2  # of finding the innovations
 RESCALINGS = 2  # further fits with another scale, at most
 SAME_SCALE = 1e-3  # relative difference of scales below which no further fit is needed
-STRUCTURE_LAGS = range(5, 20, 2)  # steps
-MISFIT = 0.02  # mean autocorrelation from which on a description does not fit
 PRODUCT_TRIALS = 30  # on which it is found whether products of the velocity matter
 ALPHA_TRIALS = 20  # that alpha is refined on, at most
 COARSE_ALPHAS = 0.1, 0.2, 0.35, 0.6, 1.0
@@ -95,9 +93,12 @@ class Estimate:
         """Write connectivity.npz, whole or not at all."""
         recordings.save(path, **self.arrays())
 
-    def set(self, **values):
-        """Set attributes, in place."""
-        vars(self).update(values)
+    def withdraw_intervals(self, description):
+        """Claim no interval, in place: make standard errors infinite, but alpha's. description: the verdict."""
+        self.verdicts["description"] = description
+        for name, value in self.arrays().items():
+            if name.endswith("_se") and name != "alpha_se":
+                setattr(self, name, np.full_like(value, np.inf))
 
     def calibrate(self, calibration):
         """Widen the intervals by the factors of `intervals.calibrate`, in place."""
@@ -353,21 +354,21 @@ def estimate_clean(rec, alpha, geometry, calibrated=True, seed=0, orders=False):
     found, order_errors = assemble(fit, plain, best, alpha_given is not None), None
     if orders:
         extended = extend(fit)
-        found.set(**read_orders(extended, best))
+        vars(found).update(read_orders(extended, best))
         order_errors = lambda simulated, again: simulated_errors(extended, simulated, again, best)  # noqa: E731
     found.verdicts["gate"], found.gate_p = gate_test(rec, fit.kinetics.alpha, fit.kinetics.response, seed)
     if calibrated and fit.sums.xx:
         refit = lambda simulated: Fit(simulated, fit.kinetics, geometry, places, fit)  # noqa: E731
         found.calibrate(calibrate(fit, refit, best, plain.variance, seed, order_errors))
     structure = residual_structure(fit) if fit.sums.xx else np.inf
-    fits = structure < MISFIT and all(np.isfinite(f) for f in found.calibration.get("factors", {}).values())
-    found.verdicts["description"] = "fits" if fits else "does not fit"
+    repeats = all(np.isfinite(factor) for factor in found.calibration.get("factors", {}).values())
     # what hidden neurons that are not driven do, copies and their terms do not describe
     if rec.driven is not None or not fit.sums.xx:
-        fits, found.verdicts["description"] = False, "cannot tell"
-    if not fits:  # misspecification biases weights by an unknown amount
-        found.set(**{name: np.full_like(value, np.inf) for name, value in found.arrays().items() if name.endswith("_se")
-                     and name != "alpha_se"})  # fmt: skip
+        found.withdraw_intervals("cannot tell")
+    elif structure < regression.MAX_AUTOCORRELATION and repeats:
+        found.verdicts["description"] = "fits"
+    else:  # misspecification biases weights by an unknown amount
+        found.withdraw_intervals("does not fit")
     found.identifiable, found.resolved = read_certainty(found.W, found.W_unbiased, found.W_se, geometry, places)
     return found
 
@@ -397,7 +398,7 @@ def residual_structure(fit):
     e, used, _ = fit.residuals()
     square = float((e.astype(np.float64) ** 2).sum()) / max(1, used.sum())
     values = []
-    for lag in (lag for lag in STRUCTURE_LAGS if lag < e.shape[1] - 1):
+    for lag in (lag for lag in regression.STRUCTURE_LAGS if lag < e.shape[1] - 1):
         both = max(1, np.count_nonzero(used[:, lag:] & used[:, :-lag]))
         values.append(np.einsum("ktn,ktn->", e[:, lag:], e[:, :-lag], dtype=np.float64) / both / max(square, 1e-30))
     return float(np.mean(values)) if values else np.inf

@@ -13,25 +13,20 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from nsi import geometry as shapes
 from nsi.errors import BadInput
 from nsi.estimation import censored, sparse
 from nsi.estimation.kinetics import ALPHAS, NEAR_ONE, parabola, surely_better
+from nsi.estimation.regression import MAX_AUTOCORRELATION, STRUCTURE_LAGS
 from nsi.estimation.signals import settled, state_of
-from nsi.network import Network
+from nsi.network import PUBLISHED_ALPHA, Network
 from nsi.response import Response
 
-FEWEST_NEURONS, LOOKED_AT = 8, 20_000  # of which a geometry may be denied; steps that are used
-RING_CORRELATION = 0.8  # share of the correlations' variance that distance on a ring explains: above, it is one
-RING_MOMENT = 1.5  # E[d^4] / E[d^2]^2, d the distance from the centre of the leading plane: circle 1, normal 2
-RING_TURNING, TURNING_SPAN = 0.2, 0.5  # correlation of velocity and turning above which there is a ring; s
 CHOICE_TRIALS, CHOICE_NEURONS, CHOICE_SAMPLES = 50, 8, 20_000  # that response and alpha are chosen on
 SATURATED = 0.9999  # scaled rate of a tanh from which on the current is only known to be above
 SCALES = np.linspace(0.4, 1.0, 7)  # of the rates' 99.9th percentile, at which a tanh is tried first
 SHAPES = 2.0, 4.0, 8.0  # of a softplus, over the same percentile
 STRAIGHT = 0.8  # smallest over largest slope, above which a response is as good as linear
 ALPHA_SPACINGS = 0.05, 0.02
-STRUCTURE_LAGS, MISFIT = range(5, 20, 2), 0.02  # as in estimator.py: steps; autocorrelation of what is not explained
 SHARED = 0.05  # r.m.s. correlation of residuals of different neurons, beyond chance, from which on something is missing
 WEAKEST = 1e-4  # of the mean information, that is added so that directions that nothing is known of do no harm
 COUNT_GROUPS = 3  # that positive counts of connections are divided into, by size
@@ -57,47 +52,6 @@ class NoGeometry:
     def mean_profile(self, W, places, mask):
         """The mean weight over the pairs of a mask, for every pair. W, mask: (n, n). Returns: (n, n)."""
         return np.full(W.shape, W[mask].mean() if mask.any() else 0.0)
-
-
-def lacks_geometry(rec):
-    """Whether nothing of a recording speaks for a ring or a torus: the activity's correlations do not follow from
-    places on a ring (where velocity has three components they may: a ring has one, a torus two), it is mostly near the
-    middle of its leading plane, and the velocity does not turn it. rec: Recording. Returns: bool."""
-    rates = rec.rates[rec.valid]
-    rates = rates[:: 1 + len(rates) // LOOKED_AT]
-    rates = rates[:, np.nanstd(rates, 0) > 0]
-    if rates.shape[1] < FEWEST_NEURONS:
-        return False
-    z = ((rates - np.nanmean(rates, 0)) / np.nanstd(rates, 0)).astype(np.float64)
-    partial, z = not np.isfinite(z).all(), np.nan_to_num(z)
-    together = (z != 0).astype(np.float32)
-    correlation = z.T @ z / np.maximum(together.T @ together, 1) if partial else z.T @ z / len(z)
-    values, vectors = np.linalg.eigh(correlation)
-    angle = np.angle(vectors[:, -1] + 1j * vectors[:, -2])
-    off = ~np.eye(len(angle), dtype=bool) & (correlation != 0)
-    terms = np.cos((angle[:, None] - angle)[off][:, None] * np.arange(4))
-    left = correlation[off] - terms @ np.linalg.lstsq(terms, correlation[off])[0]
-    if rec.velocity.shape[-1] < 3 and 1 - left.var() / correlation[off].var() > RING_CORRELATION:
-        return False
-    if partial:
-        return True
-    square = ((z @ vectors[:, -2:]) ** 2 / values[-2:]).sum(1)
-    if np.mean(square**2) / np.mean(square) ** 2 < RING_MOMENT:
-        return False
-    return rec.decoded or (_turning(rec, vectors[:, -2:]) < RING_TURNING and shapes.of(rec).dimensions < 2)
-
-
-def _turning(rec, plane):
-    """Largest correlation of the velocity with how the activity turns in a plane. plane: (n', 2), of the z scores of
-    neurons that are active at all."""
-    rates = rec.rates[rec.valid]
-    active, span = rates.std(0) > 0, max(1, min(round(TURNING_SPAN / rec.dt), rec.rates.shape[1] // 4))
-    x, y = np.moveaxis((rec.rates[..., active] - rates[:, active].mean(0)) / rates[:, active].std(0) @ plane, -1, 0)
-    angle, driven = np.unwrap(np.arctan2(y, x), axis=1), rec.velocity.cumsum(1, dtype=float)
-    both = rec.valid[:, span:]
-    turned, driven = (a[:, span:][both] - a[:, :-span][both] for a in (angle, driven))
-    with np.errstate(invalid="ignore"):
-        return max(np.nan_to_num(abs(np.corrcoef(turned, v)[0, 1])) for v in driven.T)
 
 
 def build_samples(rec, alpha, response, first, neurons=slice(None), every=1):
@@ -176,7 +130,7 @@ class Choice:
     def choose(self, alpha=None):
         """Choose response and alpha in turn. alpha: where it is known. Returns: Response, alpha, its standard error,
         the verdict on the response."""
-        known, a, chosen = alpha is not None, alpha or 0.2, None
+        known, a, chosen = alpha is not None, alpha or PUBLISHED_ALPHA, None
         for _ in range(1 if known else 2):
             best = self.families(a)
             before, chosen = chosen, self._simplest(a, best)
@@ -268,7 +222,7 @@ def fit_whole(rec, alpha, response, possible):
     on[:n] = possible
     weights, covariance = censored.restrict(fit, on)
     se = censored.standard_errors(fit, samples, covariance)[:n]
-    fits = structure(fit, samples) < MISFIT and shared(fit) < SHARED
+    fits = structure(fit, samples) < MAX_AUTOCORRELATION and shared(fit) < SHARED
     return Moments(censored.marginal(fit.information, n), weights, se, fit.variance, fits, fit, centre)
 
 

@@ -32,12 +32,12 @@ from nsi.estimation.estimator import (
     find_places,
     read_certainty,
 )
-from nsi.estimation.exchangeable import lacks_geometry
 from nsi.estimation.gate import gate_test
 from nsi.estimation.intervals import Simulated, calibrate
 from nsi.estimation.kinetics import MECHANISMS, Kinetics, parabola, surely_better
 from nsi.estimation.signals import LEADING, hidden_signals, leading_directions, multiplied_signals, settled, state_of
 from nsi.estimation.smoothing import Noise, Smoothed, guess_phase, smooth, smoothed_rate, track
+from nsi.network import PUBLISHED_ALPHA
 from nsi.sums import correlation
 
 MIN_NOISE, MIN_SILENT = 0.04, 0.1  # s.d. relative to the highest rates; that of silent neurons relative to it
@@ -267,7 +267,10 @@ def choose(smoother, alpha_given, geometry):
     """Mechanism, and alpha where it is not given, by the likelihood of the observations on some trials, without
     copies. Returns: Kinetics."""
     some = slice(None, None, max(1, len(smoother.rec.rates) // ALPHA_TRIALS))
-    kinetics, fits = Kinetics(response.TANH, alpha_given or 0.2, 0.0, MECHANISMS[0], {"response": "cannot tell"}), {}
+    kinetics, fits = (
+        Kinetics(response.TANH, alpha_given or PUBLISHED_ALPHA, 0.0, MECHANISMS[0], {"response": "cannot tell"}),
+        {},
+    )
     for a in COARSE_ALPHAS if alpha_given is None else (alpha_given,):
         for mechanism in MECHANISMS:
             candidate = kinetics._replace(alpha=a, mechanism=mechanism)
@@ -296,7 +299,7 @@ def estimate(rec, alpha=None, geometry=None, calibrated=True, seed=0, mask=None,
 
     Raises: BadInput where there is a mask, and a geometry.
     """
-    if geometry is None and lacks_geometry(rec):
+    if geometry is None and shapes.lacks_geometry(rec):
         return estimator.estimate_exchangeable(rec, alpha, mask, seed)
     if mask is not None:
         raise BadInput(
@@ -310,7 +313,7 @@ def estimate(rec, alpha=None, geometry=None, calibrated=True, seed=0, mask=None,
     geometry = shapes.of(rec) if geometry is None else geometry
     noise = find_noise(rec)
     if noise is not None and (geometry.dimensions > 1 or rec.stimulus is not None or rec.driven is not None):
-        return claim_nothing_of_noise(estimator.estimate_clean(rec, alpha, geometry, False, seed), rec, noise, geometry)
+        return withdraw_for_noise(estimator.estimate_clean(rec, alpha, geometry, False, seed), rec, noise)
     if noise is not None:
         alpha_given = alpha or (rec.dt / rec.tau if rec.tau else None)
         found = estimate_observed(rec, noise, alpha_given, geometry, calibrated, seed)
@@ -319,18 +322,21 @@ def estimate(rec, alpha=None, geometry=None, calibrated=True, seed=0, mask=None,
     return estimator.estimate_clean(rec, alpha, geometry, calibrated, seed, orders)
 
 
-def claim_nothing_of_noise(found, rec, noise, geometry):
-    """An estimate that does not describe the noise, its intervals infinite. noise: Noise. Returns: Estimate."""
+def withdraw_for_noise(found, rec, noise):
+    """Withdraw the intervals of an estimate that does not describe the noise, in place. noise: Noise. Returns:
+    Estimate."""
     high = None if noise.sd else rec.spikes[rec.rates >= np.quantile(rec.rates[rec.valid], 0.95)].mean()
     found.measurement_noise = noise.sd or float(np.sqrt(PEAK_RATE / high))
-    return claim_nothing(found, geometry, find_places(rec, geometry))
+    found.withdraw_intervals("cannot tell")
+    found.identifiable, found.resolved = (np.zeros_like(a) for a in (found.identifiable, found.resolved))
+    return found
 
 
 def estimate_observed(rec, noise, alpha_given, geometry, calibrated=True, seed=0):
     """Estimate from noisy observations of a ring. noise: Noise, a first guess; alpha_given: or None; the rest as
     `estimate`. Returns: Estimate, or None where what smoothing leaves is no measurement noise."""
     places = find_places(rec, geometry)
-    smoother = Smoother(rec, alpha_given or 0.2, places, noise)
+    smoother = Smoother(rec, alpha_given or PUBLISHED_ALPHA, places, noise)
     if smoother.autocorrelation() > WHITE:
         return None
     kinetics = choose(smoother, alpha_given, geometry)
@@ -343,22 +349,12 @@ def estimate_observed(rec, noise, alpha_given, geometry, calibrated=True, seed=0
     if calibrated and fit.sums.xx:
         found.calibrate(_calibrate(fit, smoother, best, seed))
     fits = dispersion < MISFIT and all(np.isfinite(f) for f in found.calibration.get("factors", {}).values())
-    found.verdicts["description"] = "fits" if fits else "does not fit"
     if not fits:
-        claim_nothing(found, geometry, places, "does not fit")
+        found.withdraw_intervals("does not fit")
     elif smoother.unevenness > MAX_UNEVENNESS:
-        claim_nothing(found, geometry, places)
-    elif not agreement > CONVERGED:  # NaN where nothing is estimated
-        found.verdicts["description"] = "cannot tell"
-    found.identifiable, found.resolved = read_certainty(found.W, found.W_unbiased, found.W_se, geometry, places)
-    return found
-
-
-def claim_nothing(found, geometry, places, description="cannot tell"):
-    """Make all intervals of an estimate infinite, in place. Returns: Estimate."""
-    found.verdicts["description"] = description
-    for name in ("W_se", "total_se", "gate_se"):
-        setattr(found, name, np.full_like(getattr(found, name), np.inf))
+        found.withdraw_intervals("cannot tell")
+    else:  # agreement is NaN where nothing is estimated
+        found.verdicts["description"] = "fits" if agreement > CONVERGED else "cannot tell"
     found.identifiable, found.resolved = read_certainty(found.W, found.W_unbiased, found.W_se, geometry, places)
     return found
 

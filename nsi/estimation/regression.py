@@ -18,6 +18,8 @@ from scipy.linalg.lapack import dpotri
 
 SAMPLES_PER_REGRESSOR = 2  # that a neuron needs, else nothing is said of its incoming weights
 MIN_CLUSTERS = 20  # at least; fewer trials are cut
+STRUCTURE_LAGS = range(5, 20, 2)  # steps, at which residuals of a right description are not correlated
+MAX_AUTOCORRELATION = 0.02  # mean of theirs at these lags, from which on a description does not fit
 RIDGE = 1e-9  # of the mean eigenvalue, so that directions without samples have a vast, finite variance
 
 

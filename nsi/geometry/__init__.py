@@ -4,7 +4,18 @@ shapes: the ring and the torus; detect: which of them made a recording, and wher
 torus, two rings or a sheet of place cells; plane_waves: phases from activity alone; rate_maps: where grid cells fire.
 """
 
-from nsi.geometry.detect import Evidence, decoding_error, of, places_of
+from nsi.geometry.detect import Evidence, decoding_error, lacks_geometry, of, places_of
 from nsi.geometry.shapes import RING, SYMMETRIES, TORUS, Ring, Torus
 
-__all__ = ["RING", "SYMMETRIES", "TORUS", "Evidence", "Ring", "Torus", "decoding_error", "of", "places_of"]
+__all__ = [
+    "RING",
+    "SYMMETRIES",
+    "TORUS",
+    "Evidence",
+    "Ring",
+    "Torus",
+    "decoding_error",
+    "lacks_geometry",
+    "of",
+    "places_of",
+]

@@ -13,6 +13,11 @@ MAX_GAP = 0.25  # length of k3 - k2 + k1, relative to the wave vectors' mean len
 MIN_EXPLAINED = 0.1  # R^2 of the velocity, of the leading components' change
 MIN_FOLLOWING = 0.5  # mean resultant of decoded and recorded heading, from which the heading places neurons
 SPAN_S = 0.5  # s, over which movements are compared
+MIN_NEURONS = 8  # of which a geometry may be denied
+MAX_SAMPLES = 20_000  # steps that it is denied by
+MIN_RING_R2 = 0.8  # share of the correlations' variance that distance on a ring explains, from which there is one
+MAX_RING_MOMENT = 1.5  # E[d^4] / E[d^2]^2, d the distance from the centre of the leading plane: circle 1, normal 2
+MIN_TURNING_R = 0.2  # correlation of velocity and turning, from which there is a ring
 MAX_HEADING_ERROR = 0.8  # rad, of the heading decoded by preferred headings, below which these are the places
 
 
@@ -124,3 +129,44 @@ class Evidence:
         moved, both = rec.dt * rec.velocity.cumsum(1, dtype=float), rec.valid[:, span:]
         driven, turned = ((a[:, span:] - a[:, :-span])[both] for a in (moved, phases))
         return np.linalg.lstsq(driven, turned)[0].T
+
+
+def lacks_geometry(rec):
+    """Whether nothing of a recording speaks for a ring or a torus: the activity's correlations do not follow from
+    places on a ring (where velocity has three components they may: a ring has one, a torus two), it is mostly near the
+    middle of its leading plane, and the velocity does not turn it. rec: Recording. Returns: bool."""
+    rates = rec.rates[rec.valid]
+    rates = rates[:: 1 + len(rates) // MAX_SAMPLES]
+    rates = rates[:, np.nanstd(rates, 0) > 0]
+    if rates.shape[1] < MIN_NEURONS:
+        return False
+    z = ((rates - np.nanmean(rates, 0)) / np.nanstd(rates, 0)).astype(np.float64)
+    partial, z = not np.isfinite(z).all(), np.nan_to_num(z)
+    together = (z != 0).astype(np.float32)
+    correlation = z.T @ z / np.maximum(together.T @ together, 1) if partial else z.T @ z / len(z)
+    values, vectors = np.linalg.eigh(correlation)
+    angle = np.angle(vectors[:, -1] + 1j * vectors[:, -2])
+    off = ~np.eye(len(angle), dtype=bool) & (correlation != 0)
+    terms = np.cos((angle[:, None] - angle)[off][:, None] * np.arange(4))
+    left = correlation[off] - terms @ np.linalg.lstsq(terms, correlation[off])[0]
+    if rec.velocity.shape[-1] < 3 and 1 - left.var() / correlation[off].var() > MIN_RING_R2:
+        return False
+    if partial:
+        return True
+    square = ((z @ vectors[:, -2:]) ** 2 / values[-2:]).sum(1)
+    if np.mean(square**2) / np.mean(square) ** 2 < MAX_RING_MOMENT:
+        return False
+    return rec.decoded or (_correlate_turning(rec, vectors[:, -2:]) < MIN_TURNING_R and of(rec).dimensions < 2)
+
+
+def _correlate_turning(rec, plane):
+    """Largest correlation of the velocity with how the activity turns in a plane. plane: (n', 2), of the z scores of
+    neurons that are active at all."""
+    rates = rec.rates[rec.valid]
+    active, span = rates.std(0) > 0, max(1, min(round(SPAN_S / rec.dt), rec.rates.shape[1] // 4))
+    x, y = np.moveaxis((rec.rates[..., active] - rates[:, active].mean(0)) / rates[:, active].std(0) @ plane, -1, 0)
+    angle, driven = np.unwrap(np.arctan2(y, x), axis=1), rec.velocity.cumsum(1, dtype=float)
+    both = rec.valid[:, span:]
+    turned, driven = (a[:, span:][both] - a[:, :-span][both] for a in (angle, driven))
+    with np.errstate(invalid="ignore"):
+        return max(np.nan_to_num(abs(np.corrcoef(turned, v)[0, 1])) for v in driven.T)

@@ -283,14 +283,6 @@ def digest(rec):
     return sha256.hexdigest()
 
 
-def has_digest(path, rec, sha256):
-    """Whether a hash is this recording's, or its whole file's, as older fits have it. rec: the Recording of `path`."""
-    if sha256 == digest(rec):
-        return True
-    with open(path, "rb") as file:
-        return sha256 == hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def save(path, **arrays):
     """Write a recording (keys as in the module docstring), whole or not at all."""
     with whole(path) as temporary, open(temporary, "wb") as file:

@@ -13,9 +13,9 @@ import torch
 from nsi import files, recordings
 from nsi.errors import BadInput
 from nsi.estimation import estimate
-from nsi.estimation.exchangeable import lacks_geometry
 from nsi.evaluation import metrics as measures
 from nsi.evaluation.scores import network_scores as scores
+from nsi.geometry import lacks_geometry
 from nsi.hidden import matching
 from nsi.run import checkpoint, connections, folder, interruption, tracking
 from nsi.run.watch import Stage, TrainingHook
@@ -102,7 +102,7 @@ class Run:
 
     @contextlib.contextmanager
     def training_hook(self):
-        """The training's hook, a watch.Run."""
+        """The training's hook, a watch.TrainingHook."""
         out, done = self.out, self.state["training"]["updates"] if self.state else 0
         write = lambda weights, training: checkpoint.write(out / "model.pt", weights, self.options, training)  # noqa: E731
         data = self.data

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nsi.hidden import units
+from nsi.network import PUBLISHED_ALPHA
 from nsi.run import cli
 
 count, size = cli.number(int, 1), cli.number(int, 0)
@@ -69,7 +70,6 @@ class Settings:
         return self.alpha or PUBLISHED_ALPHA
 
 
-PUBLISHED_ALPHA = 0.2
 SCHEDULES = {  # of the free training, and of the control, which has nothing else
     False: {"updates": 550, "batch": 25, "lr": 1e-2},
     True: {"updates": 1100, "batch": 50, "lr": 6e-3},

@@ -49,10 +49,6 @@ class Stage(Watch):
     def log(self, update, model, scalars):
         self.bar.update(update - self.bar.n)
 
-    def advance(self, count):
-        """Advance the bar by `count`."""
-        self.bar.update(count)
-
 
 class TrainingHook(Watch):
     """The hook of a run with a folder.

@@ -16,20 +16,7 @@ DATA = ROOT / "tests" / "data"
 def test_training_gives_the_stored_weights(tmp_path, monkeypatch, capsys):
     """tests/data/trained.npz was trained on tests/data/ring.npz by autograd and torch's optimiser, with these options:
     the initial weights, the windows, the gradients and the updates are still the same."""
-    options = [
-        "--updates",
-        12,
-        "--batch",
-        4,
-        "--window",
-        20,
-        "--input-units",
-        6,
-        "--lr",
-        6e-3,
-        "--set",
-        "constraints=none",
-    ]
+    options = ["--updates", 12, "--batch", 4, "--window", 20, "--input-units", 6, "--lr", 6e-3]
     out, options = tmp_path / "run", [*options, "--wandb", "disabled"]
     status, error = call(train, monkeypatch, capsys, "--data", DATA / "ring.npz", "--out", out, *options)
     assert status == 0, error

@@ -1,7 +1,5 @@
 """The next experiment: its standard errors come true, its pulses spare the bump, and what cannot be used is refused."""
 
-import hashlib
-
 import numpy as np
 import pytest
 import torch
@@ -100,7 +98,7 @@ def folder(fitted, data, save, tmp_path):
 def finished(net, path, tmp_path):
     """The folder of a run that has fitted a network to a recording."""
     options = {"alpha": 0.2, "control": False, "input_units": 40, "data": path.name}
-    options["data_sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    options["data_sha256"] = recordings.digest(recordings.load(path))
     weights = {k: torch.as_tensor(getattr(net, k))[None] for k in checkpoint.NAMES}
     checkpoint.write(tmp_path / "run" / "model.pt", weights, options, {"updates": 1})
     return tmp_path / "run"

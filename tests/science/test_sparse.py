@@ -10,6 +10,7 @@ from scipy.optimize import minimize
 from scipy.stats import norm
 
 import nsi
+from nsi import geometry
 from nsi.errors import BadInput
 from nsi.estimation import censored, exchangeable, sparse
 from nsi.recordings import Recording
@@ -154,7 +155,7 @@ def test_alpha_is_estimated_and_an_unknown_input_is_noticed():
 def test_rings_keep_their_geometry(name):
     data = simulate_recording(CIRCUITS[name](24), seed=0, trials=12, steps=300)
     rec = Recording(data["rates"], data["velocity"], data["dt"])
-    assert not exchangeable.lacks_geometry(rec)
+    assert not geometry.lacks_geometry(rec)
     if name == "ring":
         with pytest.raises(BadInput, match="mask"):
             nsi.estimate(rec, mask=np.ones((24, 24), bool))
