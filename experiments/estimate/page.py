@@ -246,7 +246,7 @@ def figure(results):
     axes[2].set(xlim=(min(0.8, axes[2].get_xlim()[0]), 1.01))
     axes[0].set_yticks(range(len(cases)), cases)
     axes[0].set_ylim(len(cases) - 0.5, -0.5)
-    for m in METHODS:
+    for m in (m for m in METHODS if any(results["circuits"][case].get(m) for case in cases)):
         axes[0].plot([], [], "o", color=COLOURS[m], ms=5, label=NAMES[m])
     for kind, marker in zip(KINDS, "o^s", strict=True):
         axes[2].plot([], [], marker, color="#888888", ms=5, ls="", label=kind)
