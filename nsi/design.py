@@ -25,10 +25,9 @@ import torch
 
 from nsi import files, geometry, network, recordings
 from nsi.errors import BadInput
-from nsi.estimation import regression
-from nsi.estimation.estimator import NOISE_SD_ABOVE, Fit
+from nsi.estimation import fitting, regression
 from nsi.estimation.kinetics import choose_kinetics
-from nsi.estimation.signals import LEADING, hidden_signals, leading_directions, multiplied_signals, state_of
+from nsi.estimation.signals import state_of
 from nsi.evaluation import prediction
 from nsi.network import synaptic_state
 from nsi.run import checkpoint, cli
@@ -101,7 +100,8 @@ class Pilot:
         self.shape = geometry.of(rec)
         self.places = geometry.places_of(rec, self.shape)
         self.order = self.shape.order(self.places)
-        self.fit = Fit(rec, choose_kinetics(rec, net.alpha), self.shape, self.places)
+        pilot = fitting.Pilot(rec, choose_kinetics(rec, net.alpha), self.shape, self.places)
+        self.fit = fitting.Fit(rec, pilot)
         self.noise, self.depth, self.rms = describe_currents(self.fit)
         rng = np.random.default_rng(seed)
         self.seeds = rng.integers(2**32, size=2)
@@ -177,22 +177,16 @@ def expected_errors(fit, rates, velocity, noise):
     """
     chosen, alpha = fit.kinetics.response, fit.kinetics.alpha
     rates = np.float32(chosen.scale) * rates
-    u = state_of(rates, alpha)
-    arguments = u, velocity, alpha, leading_directions(u, np.ones(u.shape[:2], bool), LEADING)
-    driven = fit.rec.driven is not None
-    if fit.kinetics.mechanism == "hidden neurons":
-        products = any(block.name == "products" for block in fit.signals.blocks)
-        signals = hidden_signals(*arguments, fit.copies, fit.geometry, fit.places, driven, products)
-    else:
-        signals = multiplied_signals(*arguments, driven)
+    signals = fit.pilot.describe(state_of(rates, alpha), velocity)
     current = chosen.current(rates[:, signals.first :])
     known = np.zeros_like(current)
     samples = regression.select(signals.x, current, known, chosen.usable(rates[:, signals.first :]), current,
-                                NOISE_SD_ABOVE * noise, chosen.highest)  # fmt: skip
-    known, se = samples.known(), np.full((rates.shape[-1],) * 2, np.inf)
+                                fitting.NOISE_SD_ABOVE * noise, chosen.highest)  # fmt: skip
+    enough = regression.SAMPLES_PER_REGRESSOR * samples.x.shape[1]
+    known, se = samples.used.sum(0) >= enough, np.full((rates.shape[-1],) * 2, np.inf)
     for j, G in regression.information(samples, regression.neighbours(samples.used)):
         if known[j]:
-            variance = np.diag(regression.inverse(regression.factorise(regression.symmetric(G))))
+            variance = np.diag(regression.inverse(regression.factorise(G)))
             se[:, j] = noise * np.sqrt(np.maximum(variance[: len(se)], 0))
     return se
 
@@ -200,14 +194,14 @@ def expected_errors(fit, rates, velocity, noise):
 def describe_currents(fit):
     """The pilot's currents. fit: estimation.Fit. Returns: s.d. of their noise; how far below threshold the most silent
     neurons are, by what all but a twentieth of the currents exceed; the r.m.s. weight."""
-    if not fit.sums.xx:
+    plain, best = fit.estimates()
+    known = np.isfinite(plain.variance)
+    if not known.any():
         raise BadInput("no recorded neuron is active in enough samples; expected a pilot of more or longer trials")
-    variance = fit.unbiased().variance
-    best = fit.best(variance)
-    x = fit.samples.x[:: max(1, len(fit.samples.x) // 5000)]
-    depth = -np.quantile(x @ best.weights[:, list(fit.sums.xx)], 0.05)
+    x = fit.pilot.samples.x
+    depth = -np.quantile(x[:: max(1, len(x) // 5000)] @ best.weights[:, known], 0.05)
     rms = np.sqrt(np.mean((fit.maps[0] @ best.weights) ** 2))
-    return float(np.sqrt(np.nanmedian(variance))), float(max(0.1, depth)), float(rms)
+    return float(np.sqrt(np.nanmedian(plain.variance))), float(max(0.1, depth)), float(rms)
 
 
 def candidates(depth):

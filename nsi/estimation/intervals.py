@@ -32,7 +32,7 @@ class Simulated:
         rec, alpha, chosen = fit.rec, fit.kinetics.alpha, fit.kinetics.response
         rng, n = np.random.default_rng(seed), fit.rec.rates.shape[-1]
         count, steps = rec.rates.shape[:2]
-        blocks = {(b.name, b.component): weights[b.columns].astype(np.float32) for b in fit.signals.blocks}
+        blocks = {(b.name, b.component): weights[b.columns].astype(np.float32) for b in fit.blocks}
         V, self.fit, self.blocks = fit.directions, fit, blocks
         self.sheets = [(c, V @ w) for (name, c), w in blocks.items() if name == "copies"]
         kernels = self.kernels = None
@@ -95,8 +95,8 @@ class Simulated:
         """W, total and each gate of the simulated circuit, as a refit of it would read them. refit: Fit of it.
 
         Returns: list of (n, n)."""
-        alpha, V, valid = self.fit.kinetics.alpha, self.fit.directions, self.recording.valid[:, refit.signals.first :]
-        late = lambda a: a[:, refit.signals.first :][valid]  # noqa: E731
+        alpha, V, valid = self.fit.kinetics.alpha, self.fit.directions, self.recording.valid[:, refit.first :]
+        late = lambda a: a[:, refit.first :][valid]  # noqa: E731
         total = self.W.astype(np.float64).copy()
         gates = np.zeros((self.recording.velocity.shape[-1], *total.shape))
         n = len(total)
@@ -126,10 +126,11 @@ def calibrate(fit, refit, best, variance, seed=0, extra_errors=None):
         simulated = Simulated(fit, best.weights, noise, seed, min(jitter, MOST_JITTER))
     bounded = not simulated.recording.rates.max() > MAX_RATE * fit.rec.rates.max()
     again = refit(simulated.recording) if bounded and np.isfinite(simulated.recording.rates).all() else None
-    if again is None or not again.sums.xx:
+    plain = None if again is None else again.unbiased(again.some_neurons())
+    if plain is None or not np.isfinite(plain.variance).any():
         infinite = dict.fromkeys(("W", "total", "gate"), np.inf)
         return {"factors": infinite, "coverage": {}, "jitter": float(jitter), "residuals": [noise, np.nan]}
-    plain, true = again.unbiased(), simulated.truth(again)
+    true = simulated.truth(again)
     off = ~np.eye(len(true[0]), dtype=bool)
     z = [np.abs(L @ plain.weights - b) / se for L, b, se in zip(again.maps, true, plain.se, strict=True)]
     kinds = {"W": z[0][off], "total": z[1][off], "gate": np.concatenate([one.ravel() for one in z[2:]])}

@@ -12,26 +12,18 @@ ALTERNATIONS times: the weights predict currents, whose rates make the next stat
 """
 
 from dataclasses import replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import cho_solve
-from scipy.linalg.blas import dsyrk
 
 from nsi import geometry as shapes
 from nsi import recordings, response
 from nsi.errors import BadInput
 from nsi.estimation import estimator, regression
 from nsi.estimation.copies import fit_copies
-from nsi.estimation.estimator import (
-    ALPHA_TRIALS,
-    COARSE_ALPHAS,
-    Fit,
-    assemble,
-    compare_residuals,
-    find_places,
-    read_certainty,
-)
+from nsi.estimation.estimator import ALPHA_TRIALS, COARSE_ALPHAS, assemble, find_places, read_certainty
+from nsi.estimation.fitting import PROJECTION_SAMPLES, Fit, compare_residuals, second_moment_with_ridge
 from nsi.estimation.gate import gate_test
 from nsi.estimation.intervals import Simulated, calibrate
 from nsi.estimation.kinetics import MECHANISMS, Kinetics, parabola, surely_better
@@ -98,59 +90,27 @@ class Observed(Fit):
             signals = hidden_signals(u, v, alpha, self.directions, self.copies, geometry, places)
         else:
             signals = multiplied_signals(u, v, alpha, self.directions)
-        self.signals, self.u = signals, u[:, first:]
-        self.maps = self._maps(v[:, first:], rec.valid[:, first:])
-        self.first, self.predictors = first, signals.x
+        self.blocks, self.q, self.first, self.predictors = signals.blocks, signals.x.shape[-1], first, signals.x
         thin = max(1, round(rec.valid.sum() / (samples or MAX_SAMPLES)))
         late = slice(first, None, thin)
         x, r, y, usable = x[:, late], smoothed.rates[:, late], observed[:, late], usable[:, late]
         slope = response.slope(r) * noise.slope(r)
         weight = np.where(usable, slope**2 / noise.variance(r), 0.0).astype(np.float32)
         target = np.where(usable, x + (y - noise.mean(r)) / np.maximum(slope, 1e-6), 0.0).astype(np.float32)
-        self.signals = signals._replace(x=np.ascontiguousarray(signals.x[:, ::thin]))
         flat = lambda a: np.ascontiguousarray(a.reshape(-1, a.shape[-1]))  # noqa: E731
         trials, steps = weight.shape[:2]
-        pieces = max(1, -(-regression.MIN_CLUSTERS // trials))
-        starts = np.arange(trials)[:, None] * steps + np.arange(pieces) * steps // pieces
-        self.weight = flat(weight)
-        self.samples = regression.Samples(flat(self.signals.x), self.weight > 0, flat(target), starts.ravel())
-        self.sums = self._moments()
+        starts = regression.cluster_starts(trials, steps, cuts=max(1, -(-regression.MIN_CLUSTERS // trials)))
+        used = flat(weight > 0)
+        self.pieces = [regression.Samples(flat(signals.x[:, ::thin]), used, flat(target), starts, flat(weight))]
+        self.order = np.arange(used.shape[1])
+        self.maps = self._maps()
 
-    def _moments(self):
-        """Weighted sums. Returns: regression.Moments."""
-        x, y, weight = self.samples.x, self.samples.y, self.weight
-        xy, xx = np.zeros((x.shape[1], y.shape[1])), {}
-        for k in range(0, len(x), 8192):
-            part = slice(k, k + 8192)
-            xy += x[part].T.astype(np.float64) @ (weight[part] * y[part]).astype(np.float64)
-        for j in np.flatnonzero(self.samples.known()):
-            at = np.flatnonzero(weight[:, j])
-            scaled = (x[at] * np.sqrt(weight[at, j])[:, None]).astype(np.float64)
-            xx[j] = regression.symmetric(dsyrk(1.0, scaled.T, lower=True))
-        yy = np.einsum("sn,sn,sn->n", y, y, weight, dtype=np.float64)
-        return regression.Moments(xx, xy, yy, self.samples.counts)
-
-    def unbiased(self):
-        """regression.LeastSquares, weighted; standard errors as there."""
-        samples, sums = self.samples, self.sums
-        q, n = sums.xy.shape
-        weights, variance = np.full((q, n), np.nan), np.full(n, np.nan)
-        errors = [np.full((len(L), n), np.inf) for L in self.maps]
-        factors = {j: regression.factorise(G) for j, G in sums.xx.items()}
-        for j, factor in factors.items():
-            weights[:, j] = cho_solve(factor, sums.xy[:, j], check_finite=False)
-            variance[j] = max(0.0, sums.yy[j] - weights[:, j] @ sums.xy[:, j]) / max(1, sums.counts[j] - q)
-        left = samples.residuals(np.nan_to_num(weights)) * self.weight
-        pieces = np.split(np.arange(len(samples.x)), samples.starts[1:])
-        scores = np.stack([left[piece].T @ samples.x[piece] for piece in pieces]).astype(np.float64)
-        larger = len(pieces) / max(1, len(pieces) - 1)
-        for j, factor in factors.items():
-            B = regression.inverse(factor)
-            clustered = scores[:, j] @ B
-            for L, se in zip(self.maps, errors, strict=True):
-                classical = variance[j] * np.einsum("mq,mq->m", L @ B, L)
-                se[:, j] = np.sqrt(np.maximum(classical, larger * ((clustered @ L.T) ** 2).sum(0)))
-        return regression.LeastSquares(weights, variance, errors)
+    @cached_property
+    def _projection(self):
+        valid, n = self.rec.valid[:, self.first :], self.rec.rates.shape[-1]
+        thin = max(1, valid.sum() // PROJECTION_SAMPLES)
+        x = self.predictors[valid][::thin]
+        return x, thin, second_moment_with_ridge(x[:, :n])
 
     def predict_states(self, weights, smoothed):
         """The currents and rates that the estimate predicts from the states so far, in the place of the smoothed ones.
@@ -163,9 +123,12 @@ class Observed(Fit):
         return smoothed._replace(current=x, rates=rates)
 
     def residuals(self):
-        """Weighted residuals under the best weights without copies' prior, as `Fit.residuals`."""
-        e, used, first = super().residuals()
-        return e * np.sqrt(self.weight).reshape(e.shape), used, first
+        """Weighted residuals under the unbiased weights, as `Pilot.residuals`."""
+        (samples,) = self.pieces
+        weights = np.nan_to_num(regression.solve(self.sums)[0])
+        shape, used = (len(self.rec.rates), -1, weights.shape[1]), samples.used & weights.any(0)
+        e = samples.residuals(weights) * np.sqrt(samples.weight) * used
+        return e.reshape(shape), used.reshape(shape), self.first
 
 
 def find_noise(rec):
@@ -252,8 +215,7 @@ class Smoother:
             hot = k < len(TEMPERATURES)
             samples = MAX_HOT_SAMPLES if hot else MAX_SAMPLES
             fit = Observed(observations, kinetics, geometry, self.places, copies, samples)
-            plain = fit.unbiased()
-            best = fit.best(plain.variance * (TEMPERATURES[k] if hot else 1.0))
+            plain, best = fit.estimates(temperature=TEMPERATURES[k] if hot else 1.0)
             copies, W = fit.copies, best.weights[:n]
             agreement = 0.0 if before is None else correlation(before, W)
             if agreement > SETTLED and not hot:
@@ -345,8 +307,8 @@ def estimate_observed(rec, noise, alpha_given, geometry, calibrated=True, seed=0
     found.measurement_noise = float(np.sqrt(smoother.noise.variance(np.ones(1))[0]))  # of counts, at rate 1
     cleaned = replace(rec, rates=smoother.smoothed.rates)
     found.verdicts["gate"], found.gate_p = gate_test(cleaned, kinetics.alpha, kinetics.response, seed)
-    dispersion = float(np.nanmedian(plain.variance)) if fit.sums.xx else np.inf
-    if calibrated and fit.sums.xx:
+    dispersion = float(np.nanmedian(plain.variance)) if np.isfinite(plain.variance).any() else np.inf
+    if calibrated and np.isfinite(plain.variance).any():
         found.calibrate(_calibrate(fit, smoother, best, seed))
     fits = dispersion < MISFIT and all(np.isfinite(f) for f in found.calibration.get("factors", {}).values())
     if not fits:

@@ -12,12 +12,9 @@ columns here; the evidence sets the scale of each, so that what is not there is 
 errors are the regression's, times a factor by the recording simulated from the estimate, as for W.
 """
 
-from copy import copy
-
 import numpy as np
 
 from nsi import expansion, response
-from nsi.estimation import regression
 from nsi.estimation.signals import state_of
 
 DIRECTIONS = 7  # leading directions of the states that further powers multiply: mean and three waves of a ring or torus
@@ -27,24 +24,26 @@ SHOWN = 2.64  # mean square of profile over standard error: 99 % quantile of the
 def extend(fit):
     """A fit with blocks for the powers of the velocity that it lacks, whose maps take its weights to the orders.
 
-    fit: estimator.Fit. Returns: another one, with the attribute `measure`, expansion.Measure.
+    fit: fitting.Fit. Returns: another one, with the attribute `measure`, expansion.Measure.
     """
-    rec, signals, alpha = fit.rec, fit.signals, fit.kinetics.alpha
-    rates = np.float32(fit.kinetics.response.scale) * rec.rates
-    extended, V = copy(fit), fit.directions[:, :DIRECTIONS]
-    extended.measure = expansion.measure_of(rates, rec.velocity, alpha, rec.valid)
-    u, sd = state_of(rates, alpha), expansion.spread_of(rec.velocity[rec.valid])
-    known = [powers_of(block, len(sd)) for block in signals.blocks]
-    for powers in extended.measure.powers[1:]:
-        if tuple(powers) in known:
-            continue
-        moved = expansion.monomials(rec.velocity / sd, powers[None]).astype(np.float32) * (u @ V)
-        moved = state_of(moved, alpha) if fit.kinetics.mechanism == "hidden neurons" else moved
-        signals = signals.with_block(f"order {powers.tolist()}", moved[:, signals.first :], V)
-    extended.signals = signals
-    extended.samples = fit.samples._replace(x=signals.x.reshape(-1, signals.x.shape[-1]))
-    extended.sums = regression.moments(extended.samples, fit.order)
-    extended.maps = maps(extended, extended.measure)
+    rec, alpha = fit.rec, fit.kinetics.alpha
+    rates, V = np.float32(fit.kinetics.response.scale) * rec.rates, fit.directions[:, :DIRECTIONS]
+    measure, sd = (
+        expansion.measure_of(rates, rec.velocity, alpha, rec.valid),
+        expansion.spread_of(rec.velocity[rec.valid]),
+    )
+    known = [powers_of(block, len(sd)) for block in fit.blocks]
+
+    def moved(powers):
+        def signal(u, v):
+            product = expansion.monomials(v / sd, powers[None]).astype(np.float32) * (u @ V)
+            return state_of(product, alpha) if fit.kinetics.mechanism == "hidden neurons" else product
+
+        return signal
+
+    further = [(f"order {p.tolist()}", moved(p), V) for p in measure.powers[1:] if tuple(p) not in known]
+    extended = fit.add_blocks(further)
+    extended.measure, extended.maps = measure, maps(extended, measure)
     return extended
 
 
@@ -53,11 +52,11 @@ def maps(fit, measure, kernels=None):
     recorded neurons to the copies, one for each block of them (default: the fit's). Returns: list of (n, q)."""
     states, grid, d = measure.states, measure.grid, measure.grid.shape[1]
     sd = expansion.spread_of(fit.rec.velocity[fit.rec.valid])
-    linear = np.zeros((len(measure.powers), states.shape[1], fit.signals.x.shape[-1]))
+    linear = np.zeros((len(measure.powers), states.shape[1], fit.q))
     if fit.copies is not None:
         own, driving = fit.copies.kernel(fit.geometry, fit.places), fit.copies.saturated(grid)
-        kernels = iter([own] * len(fit.signals.blocks) if kernels is None else kernels)
-    for block in fit.signals.blocks:
+        kernels = iter([own] * len(fit.blocks) if kernels is None else kernels)
+    for block in fit.blocks:
         projected = states if block.directions is None else states @ block.directions
         powers = powers_of(block, d)
         if block.name == "copies":
@@ -92,8 +91,7 @@ def read_orders(fit, best):
     Returns: dict of `orders`, best, `orders_unbiased` and `orders_se`, (K + 1, n, n), per power of the velocity's unit;
     `orders_powers` (K + 1, D); `orders_scale` (K + 1,), the r.m.s. of each power.
     """
-    plain = fit.unbiased()
-    shrunk = fit.best(plain.variance, best.scales)
+    plain, shrunk = fit.estimates(best.scales)
     read = lambda weights: np.stack([L @ weights for L in fit.maps])  # noqa: E731
     return {
         "orders": read(shrunk.weights), "orders_unbiased": read(plain.weights), "orders_se": np.stack(plain.se),
@@ -105,7 +103,7 @@ def simulated_errors(fit, simulated, again, best):
     """Errors over standard errors in the recording simulated from a fit. fit: `extend`'s; simulated:
     intervals.Simulated; again: Fit of it; best: prior.Posterior that it was simulated with. Returns: dict of arrays."""
     other = extend(again)
-    weights = np.zeros((fit.signals.x.shape[-1], len(simulated.W)))
+    weights = np.zeros((fit.q, len(simulated.W)))
     weights[: len(best.weights) - 1], weights[-1] = best.weights[:-1], best.weights[-1]
     true = maps(fit, other.measure, simulated.kernels)
     plain = other.unbiased()

@@ -24,7 +24,9 @@ with H = sum R' M R, h = sum R' (t - G S A^-1 S t) and L the prior s.d. of c. pl
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import cholesky, solve_triangular
+from scipy.linalg import cho_factor, cho_solve, cholesky, solve_triangular
+from scipy.linalg.blas import dsymm, dsymv
+from scipy.linalg.lapack import dtrtri
 from scipy.optimize import minimize
 
 CONSTANT_SD = 0.3  # prior s.d. of the threshold b, in units of the current: wide
@@ -101,26 +103,31 @@ class Evidence:
 
     def __init__(self, model, sums, variance):
         """model: Model; sums: regression.Moments; variance: (n,), of each neuron's residual."""
-        self.model, self.neurons = model, list(sums.xx)
-        self.G = {j: G / variance[j] for j, G in sums.xx.items()}
+        self.model, self.neurons, self.variance, self.sums = model, list(sums.xx), variance, sums
         self.t = {j: sums.xy[:, j] / variance[j] for j in self.neurons}
         rest = lambda j: -sums.yy[j] / variance[j] / 2 - sums.counts[j] * np.log(variance[j]) / 2  # noqa: E731
         self.rest = {j: rest(j) for j in self.neurons}
         self.maps = {j: model.profile_map(j) for j in self.neurons}
-        self.GR = {j: self.G[j] @ self.maps[j] for j in self.neurons}
+        self.GR = {j: dsymm(1 / variance[j], sums.xx[j], self.maps[j], lower=True) for j in self.neurons}
+
+    def _root(self, j, s, on):
+        """The Cholesky factor of A = I + S G S. s: (on,), S's diagonal; on: indices. Returns: lower triangle."""
+        s = s / np.sqrt(self.variance[j])
+        G = self.sums.xx[j] if len(on) == self.model.q else self.sums.xx[j][np.ix_(on, on)]  # lower triangle stays so
+        A = s[:, None] * G * s
+        A[np.diag_indices(len(on))] += 1.0
+        return cholesky(A, lower=True, check_finite=False, overwrite_a=True)
 
     def of_deviations(self, logs, mean, neurons):
         """Log evidence of deviations about given profiles, and its gradient. mean: coefficients. (float, (groups,))"""
         value, gradient, groups = 0.0, np.zeros(len(logs)), self.model.of_weight
         for j in neurons:
-            s, about = self.model.deviation_sd(logs, j), self.maps[j] @ mean
+            s = self.model.deviation_sd(logs, j)
             on = np.flatnonzero(s)
-            left, s = (self.t[j] - self.G[j] @ about)[on], s[on]
-            A = s[:, None] * self.G[j][np.ix_(on, on)] * s
-            A[np.diag_indices(len(on))] += 1.0
-            L = cholesky(A, lower=True, check_finite=False, overwrite_a=True)
+            left, s = (self.t[j] - self.GR[j] @ mean)[on], s[on]
+            L = self._root(j, s, on)
             z = solve_triangular(L, s * left, lower=True, check_finite=False)
-            back = solve_triangular(L, np.eye(len(on)), lower=True, check_finite=False)
+            back = np.tril(dtrtri(L, lower=1)[0])
             value += z @ z / 2 - np.log(np.diag(L)).sum()
             each = (back**2).sum(0) - 1.0 + (back.T @ z) ** 2
             gradient += np.bincount(groups[on][groups[on] >= 0], each[groups[on] >= 0], len(logs))
@@ -133,9 +140,7 @@ class Evidence:
         for j in self.neurons:
             s, R = self.model.deviation_sd(logs, j), self.maps[j]
             on = np.flatnonzero(s)
-            A = s[on, None] * self.G[j][np.ix_(on, on)] * s[on]
-            A[np.diag_indices(len(on))] += 1.0
-            L = cholesky(A, lower=True, check_finite=False, overwrite_a=True)
+            L = self._root(j, s[on], on)
             both = np.column_stack([self.GR[j][on], self.t[j][on]]) * s[on, None]
             Z = solve_triangular(L, both, lower=True, check_finite=False)
             H += R.T @ self.GR[j] - Z[:, :-1].T @ Z[:, :-1]
@@ -153,7 +158,7 @@ class Evidence:
             A[np.diag_indices(len(sd))] += 1.0
             L = cholesky(A, lower=True, check_finite=False, overwrite_a=True)
             z = solve_triangular(L, sd * h, lower=True, check_finite=False)
-            back = solve_triangular(L, np.eye(len(sd)), lower=True, check_finite=False)
+            back = np.tril(dtrtri(L, lower=1)[0])
             each = (back**2).sum(0) - 1.0 + (back.T @ z) ** 2
             by_size = np.bincount(model.owner, each, groups)
             by_smooth = np.bincount(model.owner, each * model.frequency**2, groups) * np.exp(-2 * logs[groups:])
@@ -212,25 +217,30 @@ class Evidence:
         sizes, smooth, gain = self.fit_profiles(H, h, sizes, smooth)
         return logs, sizes, smooth, H, h, value + gain
 
-    def posterior(self, start=None, rounds=ROUNDS, maps=()):
-        """The weights under the likeliest scales. maps: of (m, q), whose variance is wanted. Returns: Posterior."""
+    def posterior(self, start=None, rounds=ROUNDS, maps=(), parts=None):
+        """The weights under the likeliest scales. maps: of (m, q), whose variance is wanted; parts: sums of all neurons
+        and their variances, some neurons at a time (default: those of the scales). Returns: Posterior."""
         model = self.model
         logs, sizes, smooth, H, h, value = self.maximise(start, rounds)
         mean, covariance = self.coefficients(H, h, sizes, smooth)
         weights = np.zeros((model.q, model.terms.shape[-1]))
-        profile = np.zeros(model.q)  # r.m.s. over neurons
-        if self.neurons:
-            profile = np.sqrt(np.mean([(self.maps[j] @ mean) ** 2 for j in self.neurons], 0))
+        square, count = np.zeros(model.q), 0  # of the profile, over neurons
         variance = [np.full((len(L), model.terms.shape[-1]), np.inf) for L in maps]
-        for j in self.neurons:
-            s, about = model.deviation_sd(logs, j), self.maps[j] @ mean
-            A = np.eye(model.q) + s[:, None] * self.G[j] * s
-            inverse = np.linalg.inv(A)
-            weights[:, j] = about + s * (inverse @ (s * (self.t[j] - self.G[j] @ about)))
-            for L, of_map in zip(maps, variance, strict=True):
-                own = (L * s) @ inverse * s  # (m, q)
-                passed = (L - own @ self.G[j]) @ self.maps[j]  # what of the profile's error is left
-                of_map[:, j] = np.einsum("mq,mq->m", own, L) + np.einsum("mk,mk->m", passed @ covariance, passed)
+        for sums, residual in [(self.sums, self.variance)] if parts is None else parts:
+            for j, G in sums.xx.items():
+                s, R = model.deviation_sd(logs, j) / np.sqrt(residual[j]), model.profile_map(j)
+                about, A = R @ mean, s[:, None] * G * s
+                A[np.diag_indices(model.q)] += 1.0
+                factor = cho_factor(A, lower=True, check_finite=False, overwrite_a=True)
+                left = sums.xy[:, j] - dsymv(1.0, G, about, lower=True)
+                weights[:, j] = about + s * cho_solve(factor, s * left, check_finite=False)
+                square, count = square + about**2, count + 1
+                for L, of_map in zip(maps, variance, strict=True):
+                    own = cho_solve(factor, (L * s).T).T * s  # (m, q)
+                    passed = L @ R - own @ dsymm(1.0, G, R, lower=True)  # what of the profile's error is left
+                    of_map[:, j] = residual[j] * np.einsum("mq,mq->m", own, L)
+                    of_map[:, j] += np.einsum("mk,mk->m", passed @ covariance, passed)
+        profile = np.sqrt(square / max(1, count))  # r.m.s. over neurons
         exact = lambda logs: np.where(logs > MIN_LOG_SCALE + 1e-6, np.exp(logs), 0.0).tolist()  # noqa: E731
         named = lambda values: dict(zip(model.groups, values, strict=True))  # noqa: E731
         scales = Scales(named(exact(sizes)), named(np.exp(smooth).tolist()), named(exact(logs)))

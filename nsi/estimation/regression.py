@@ -7,6 +7,9 @@ Where neuron j is active its rate shows its current, y_j = phi^-1(r_j) - stimulu
 The covariance of w_j is the larger of the classical one, sigma^2 B with B = (X' X)^-1, and the trial-clustered one,
 B (sum_c X_c' e_c e_c' X_c) B (Liang and Zeger 1986, doi 10.1093/biomet/73.1.13). Samples are chosen by the predicted
 current, never by the recorded rate, which would favour positive noise. plain.py has the same in a few lines.
+
+All functions take the samples in pieces, any iterable of Samples, so that a long recording's signals need never be in
+memory at once.
 """
 
 from typing import NamedTuple
@@ -14,34 +17,26 @@ from typing import NamedTuple
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 from scipy.linalg.blas import dsyrk
-from scipy.linalg.lapack import dpotri
+from scipy.linalg.lapack import dpotri, dtrtri
 
 SAMPLES_PER_REGRESSOR = 2  # that a neuron needs, else nothing is said of its incoming weights
-MIN_CLUSTERS = 20  # at least; fewer trials are cut
+MIN_CLUSTERS, MAX_CLUSTERS = 20, 100  # fewer trials are cut, more are put together
 STRUCTURE_LAGS = range(5, 20, 2)  # steps, at which residuals of a right description are not correlated
 MAX_AUTOCORRELATION = 0.02  # mean of theirs at these lags, from which on a description does not fit
 RIDGE = 1e-9  # of the mean eigenvalue, so that directions without samples have a vast, finite variance
 
 
 class Samples(NamedTuple):
-    """The samples that neurons' regressions use, and their sums."""
+    """Some samples that neurons' regressions use."""
 
     x: np.ndarray  # (samples, q) float32
     used: np.ndarray  # (samples, n) bool
     y: np.ndarray  # (samples, n) float32, currents less the stimulus, 0 where not used
-    starts: np.ndarray  # (clusters,) first sample of each trial, or piece of one
-
-    @property
-    def counts(self):
-        """Samples of each neuron. (n,)"""
-        return self.used.sum(0)
-
-    def known(self, regressors=None):
-        """Neurons with enough samples. (n,) bool"""
-        return self.counts >= SAMPLES_PER_REGRESSOR * (regressors or self.x.shape[1])
+    starts: np.ndarray  # (clusters,) first sample of each cluster
+    weight: np.ndarray | None = None  # (samples, n), of each sample, 0 where not used; None: 1 where used
 
     def residuals(self, weights, neurons=slice(None)):
-        """y - x @ weights where a sample is used, else 0. weights: (q, n). Returns: (samples, n) float32."""
+        """y - x @ weights where a sample is used, else 0. weights: (q, any). Returns: (samples, any) float32."""
         left = self.y[:, neurons] - self.x @ weights.astype(np.float32)
         return np.where(self.used[:, neurons], left, np.float32(0.0))
 
@@ -49,27 +44,27 @@ class Samples(NamedTuple):
 class Moments(NamedTuple):
     """Sums over each neuron's samples, all that priors and estimates need of the data."""
 
-    xx: dict  # neuron: (q, q), X' X
+    xx: dict  # neuron: (q, q), the lower triangle of X' X, of neurons with enough samples
     xy: np.ndarray  # (q, n), X' y
     yy: np.ndarray  # (n,), y' y
-    counts: np.ndarray  # (n,)
-
-    def only(self, index):
-        """The same of some regressors. index: (any,)."""
-        return Moments({j: G[np.ix_(index, index)] for j, G in self.xx.items()}, self.xy[index], self.yy, self.counts)
+    counts: np.ndarray  # (n,), samples
 
 
 def select(x, currents, known, usable, predicted, low, high):
-    """Set up the samples. x: (trials, steps, q); currents, known, predicted: (trials, steps, n), phi^-1 of the rates,
-    the stimulus and the current that a first fit predicts; usable: the same, bool, whether the rate shows a current at
-    all; low, high: of the predicted current. Returns: Samples."""
+    """Set up samples. x: (trials, steps, q); currents, known, predicted: (trials, steps, n), phi^-1 of the rates, the
+    stimulus and the current that a first fit predicts; usable: the same, bool, whether the rate shows a current at all;
+    low, high: of the predicted current. Each trial is a cluster. Returns: Samples."""
     trials, steps, _ = x.shape
-    pieces = max(1, -(-MIN_CLUSTERS // trials))
-    starts = np.arange(trials)[:, None] * steps + np.arange(pieces) * steps // pieces
     flat = lambda a: a.reshape(-1, a.shape[-1])  # noqa: E731
     used = flat(usable & (predicted > low) & (predicted < high))
     y = np.where(used, flat(currents - known), 0.0).astype(np.float32)
-    return Samples(np.ascontiguousarray(flat(x)), used, y, starts.ravel())
+    return Samples(np.ascontiguousarray(flat(x)), used, y, np.arange(trials) * steps)
+
+
+def cluster_starts(trials, steps, per_cluster=1, cuts=1):
+    """First samples of clusters of so many trials, or of so many pieces of each trial. Returns: (clusters,)."""
+    first = np.arange(0, trials, per_cluster)[:, None] * steps
+    return (first + np.arange(cuts) * steps // cuts).ravel()
 
 
 def information(samples, order=None):
@@ -79,28 +74,56 @@ def information(samples, order=None):
     of the two has: a tenth of the work for a ring, a third for a torus. order: neurons in which neighbours follow.
     Yields: j, (q, q) of which the lower triangle is filled, overwritten by the next.
     """
-    x, used, q = samples.x, samples.used, samples.x.shape[1]
-    G, before = np.zeros((q, q), order="F"), np.zeros(len(x), bool)
-    for j in range(used.shape[1]) if order is None else order:
-        now = used[:, j]
+    x, used, q = samples.x.astype(np.float64), samples.used, samples.x.shape[1]
+    order = range(used.shape[1]) if order is None else order
+    if samples.weight is not None:
+        for j in order:
+            at = np.flatnonzero(samples.weight[:, j])
+            yield j, dsyrk(1.0, (x[at] * np.sqrt(samples.weight[at, j, None])).T, lower=True)
+        return
+    G, before, used = np.zeros((q, q), order="F"), np.zeros(len(x), bool), np.ascontiguousarray(used.T)
+    for j in order:
+        now = used[j]
         if np.count_nonzero(now != before) > np.count_nonzero(now):
             G[:], before = 0.0, np.zeros(len(x), bool)
         for sign, changed in ((1.0, now & ~before), (-1.0, before & ~now)):
-            if changed.any():
-                dsyrk(sign, x[changed].astype(np.float64).T, beta=1.0, c=G, lower=True, overwrite_c=True)
+            rows = x[np.flatnonzero(changed)]
+            if len(rows):
+                dsyrk(sign, rows.T, beta=1.0, c=G, lower=True, overwrite_c=True)
         before = now
         yield j, G
 
 
-def moments(samples, order=None):
-    """Sums over each neuron's samples. Returns: Moments."""
-    xy = np.zeros((samples.x.shape[1], samples.used.shape[1]))
-    for k in range(0, len(samples.x), 8192):
-        xy += samples.x[k : k + 8192].T.astype(np.float64) @ samples.y[k : k + 8192].astype(np.float64)
+def moments(pieces, order=None):
+    """Sums over each neuron's samples. pieces: iterable of Samples; order: neurons whose X' X are wanted (default:
+    all), neighbours following each other. Returns: Moments."""
+    xx, xy = {}, 0.0
+    yy = counts = 0
+    for samples in pieces:
+        y = samples.y if samples.weight is None else samples.weight * samples.y
+        xy = xy + samples.x.T.astype(np.float64) @ y.astype(np.float64)
+        yy = yy + np.einsum("sn,sn->n", y, samples.y, dtype=np.float64)
+        counts = counts + samples.used.sum(0)
+        for j, G in information(samples, order):
+            if j in xx:
+                xx[j] += G
+            else:
+                xx[j] = G.copy(order="F")
+    known = counts >= SAMPLES_PER_REGRESSOR * len(xy)
+    return Moments({j: G for j, G in xx.items() if known[j]}, xy, yy, counts)
+
+
+def ordinary(samples, order=None, ridge=1e-7):
+    """Least squares with a small ridge. samples: Samples. Returns: weights (q, n), 0 for neurons with too few samples,
+    and the median s.d. of the residual."""
+    xy = samples.x.T.astype(np.float64) @ samples.y.astype(np.float64)
     yy = np.einsum("sn,sn->n", samples.y, samples.y, dtype=np.float64)
-    known = samples.known()
-    xx = {j: symmetric(G) for j, G in information(samples, order) if known[j]}
-    return Moments(xx, xy, yy, samples.counts)
+    weights, variance, counts, q = np.zeros_like(xy), [], samples.used.sum(0), len(xy)
+    for j, G in information(samples, order):
+        if counts[j] >= SAMPLES_PER_REGRESSOR * q:
+            weights[:, j] = cho_solve(factorise(G, ridge), xy[:, j], check_finite=False)
+            variance.append((yy[j] - weights[:, j] @ xy[:, j]) / max(1, counts[j] - q))
+    return weights, float(np.sqrt(max(np.median(variance), 1e-12))) if variance else np.nan
 
 
 def neighbours(used, most=5000):
@@ -118,10 +141,10 @@ def neighbours(used, most=5000):
     return np.array(order)
 
 
-def factorise(G):
-    """The Cholesky factor of X' X, regularised by RIDGE. Returns: what scipy's cho_solve takes."""
+def factorise(G, ridge=RIDGE):
+    """The Cholesky factor of X' X by its lower triangle, regularised. Returns: what scipy's cho_solve takes."""
     G = G.copy(order="F")
-    np.einsum("ii->i", G)[:] += RIDGE * np.trace(G) / len(G) + 1e-30
+    np.einsum("ii->i", G)[:] += ridge * np.trace(G) / len(G) + 1e-30
     return cho_factor(G, lower=True, overwrite_a=True, check_finite=False)
 
 
@@ -143,24 +166,72 @@ class LeastSquares(NamedTuple):
     variance: np.ndarray  # (n,), of the residual
     se: list  # of (m, n), for each map
 
+    @staticmethod
+    def unknown(q, n, maps):
+        """That of no neuron. maps: list of (m, q)."""
+        return LeastSquares(np.full((q, n), np.nan), np.full(n, np.nan), [np.full((len(L), n), np.inf) for L in maps])
 
-def least_squares(samples, sums, maps):
-    """The unbiased estimate. sums: Moments of the samples; maps: list of (m, q). Returns: LeastSquares."""
+    def fill(self, other, neurons):
+        """Take some neurons from another one, in place."""
+        self.weights[:, neurons], self.variance[neurons] = other.weights[:, neurons], other.variance[neurons]
+        for mine, theirs in zip(self.se, other.se, strict=True):
+            mine[:, neurons] = theirs[:, neurons]
+
+
+def solve(sums):
+    """The weights (q, n) and the residual's variance (n,), NaN for neurons without sums, and the sums' factors by
+    neuron. sums: Moments."""
     q, n = sums.xy.shape
     weights, variance = np.full((q, n), np.nan), np.full(n, np.nan)
-    se = [np.full((len(L), n), np.inf) for L in maps]
     factors = {j: factorise(G) for j, G in sums.xx.items()}
     for j, factor in factors.items():
         weights[:, j] = cho_solve(factor, sums.xy[:, j], check_finite=False)
         variance[j] = max(0.0, sums.yy[j] - weights[:, j] @ sums.xy[:, j]) / max(1, sums.counts[j] - q)
-    left = samples.residuals(np.nan_to_num(weights))
-    pieces = np.split(np.arange(len(samples.x)), samples.starts[1:])
-    scores = np.stack([left[piece].T @ samples.x[piece] for piece in pieces]).astype(np.float64)  # (clusters, n, q)
-    larger = len(pieces) / max(1, len(pieces) - 1)
-    for j, factor in factors.items():
-        B = inverse(factor)
-        clustered = scores[:, j] @ B  # (clusters, q)
-        for L, errors in zip(maps, se, strict=True):
-            classical = variance[j] * np.einsum("mq,mq->m", L @ B, L)
-            errors[:, j] = np.sqrt(np.maximum(classical, larger * ((clustered @ L.T) ** 2).sum(0)))
+    return weights, variance, factors
+
+
+class LinearMap:
+    """What the variance of L w needs of L, (m, q): most are the identity on direct weights, and some columns."""
+
+    def __init__(self, L):
+        m = len(L)
+        self.identity = L.shape[1] >= m and np.array_equal(L[:, :m], np.eye(m))
+        rest = L.copy()
+        rest[:, :m] -= np.eye(m) if self.identity else 0.0
+        self.columns, self.m = np.flatnonzero(rest.any(0)), m
+        self.rest = rest[:, self.columns]
+
+    def variance(self, root):
+        """The diagonal of L B L'. root: (q, q) lower triangular with B = root' root. Returns: (m,)."""
+        mapped = root[:, self.columns] @ self.rest.T
+        if self.identity:
+            mapped += root[:, : self.m]
+        return np.einsum("qm,qm->m", mapped, mapped)
+
+    def apply(self, weights):
+        """L w for each row w of some weights. weights: (any, q). Returns: (any, m)."""
+        mapped = weights[:, self.columns] @ self.rest.T
+        return mapped + weights[:, : self.m] if self.identity else mapped
+
+
+def least_squares(pieces, sums, maps):
+    """The unbiased estimate. pieces: iterable of Samples; sums: Moments of them; maps: list of (m, q).
+
+    Returns: LeastSquares of the neurons in sums.xx.
+    """
+    weights, variance, factors = solve(sums)
+    se = LeastSquares.unknown(*weights.shape, maps).se
+    neurons, structured, scores = list(factors), [LinearMap(L) for L in maps], []
+    for samples in pieces if neurons else ():
+        left = samples.residuals(weights[:, neurons], neurons)
+        left = left if samples.weight is None else left * samples.weight[:, neurons]
+        ends = [*samples.starts[1:], len(left)]
+        scores += [left[a:b].T @ samples.x[a:b] for a, b in zip(samples.starts, ends, strict=True)]
+    larger = len(scores) / max(1, len(scores) - 1)
+    for k, (j, factor) in enumerate(factors.items()):
+        root = np.tril(dtrtri(factor[0], lower=1)[0])
+        clustered = cho_solve(factor, np.stack([score[k] for score in scores], -1).astype(np.float64)).T
+        for L, errors in zip(structured, se, strict=True):
+            classical = variance[j] * L.variance(root)
+            errors[:, j] = np.sqrt(np.maximum(classical, larger * (L.apply(clustered) ** 2).sum(0)))
     return LeastSquares(weights, variance, se)

@@ -93,7 +93,7 @@ def estimate_ring():
 
 
 def fit(rec, kinetics=HIDDEN):
-    return estimation.Fit(rec, kinetics, RING, RING.places(rec.rates.shape[-1]))
+    return estimation.Fit(rec, estimation.Pilot(rec, kinetics, RING, RING.places(rec.rates.shape[-1])))
 
 
 def agree(found, true):
@@ -114,8 +114,7 @@ def test_copies_without_noise_are_recovered():
     """Of the model's own circuit: weights, total and gate within their errors, and the copies' parameters."""
     rec, truth = simulate_copies()
     found = fit(rec)
-    plain = found.unbiased()
-    best = found.best(plain.variance)
+    plain, best = found.estimates()
     for L, se, name in zip(found.maps, plain.se, NAMES, strict=True):
         true = np.reshape(getattr(truth, name), se.shape)
         r, slope = agree(L @ best.weights, true)
@@ -291,7 +290,7 @@ def test_resolved_weights_have_errors_below_half_their_spread():
 
 def test_noise_of_hidden_neurons_is_taken_out_of_the_residuals():
     """Their synapses filter it: residuals four steps apart correlate at .18 unless innovations are regressors."""
-    residuals, used, _ = fit(simulate_copies(1, 0.1)[0]).residuals()
+    residuals, used, _ = fit(simulate_copies(1, 0.1)[0]).pilot.residuals()
     both = used[:, 4:] & used[:, :-4]
     alike = (residuals[:, 4:] * residuals[:, :-4])[both].mean() / (residuals[used] ** 2).mean()
     assert abs(alike) < 0.12

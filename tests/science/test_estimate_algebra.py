@@ -40,7 +40,7 @@ def problem(seed=0):
     model = prior.Model(tuple(blocks), *RING.terms(RING.places(N)), free)
     variance = rng.uniform(0.5, 1.5, N)
     return SimpleNamespace(rng=rng, samples=samples, model=model, variance=variance, q=q, V=V, x=x.reshape(-1, q),
-                           sums=regression.moments(samples, regression.neighbours(samples.used)))  # fmt: skip
+                           sums=regression.moments([samples], regression.neighbours(samples.used)))  # fmt: skip
 
 
 def stack(p, logs, sizes, smooth):
@@ -67,7 +67,7 @@ LOGS, SIZES, SMOOTH = np.log([0.2, 0.5, 0.1, 0.4]), np.log([0.7, 0.3, 0.5, 0.2])
 def test_least_squares_and_both_its_standard_errors():
     p = problem()
     L = p.rng.normal(size=(4, p.q))
-    found = regression.least_squares(p.samples, p.sums, [L])
+    found = regression.least_squares([p.samples], p.sums, [L])
     clusters, larger = np.repeat(np.arange(TRIALS), STEPS), 0
     for j in range(N):
         at = p.samples.used[:, j]
@@ -84,7 +84,7 @@ def test_least_squares_and_both_its_standard_errors():
 def test_neurons_with_few_samples_get_no_weights():
     p = problem()
     p.samples.used[:, 2] = np.arange(len(p.x)) < 2 * p.q - 1
-    found = regression.least_squares(p.samples, regression.moments(p.samples), [np.eye(p.q)])
+    found = regression.least_squares([p.samples], regression.moments([p.samples]), [np.eye(p.q)])
     assert np.isnan(found.weights[:, 2]).all()
     assert np.isinf(found.se[0][:, 2]).all()
     assert np.isfinite(found.weights[:, [0, 1, 3, 4]]).all()

@@ -7,7 +7,9 @@ import cann
 from nsi import expansion, network, recordings
 from nsi.estimation import estimate
 from nsi.estimation.copies import fit_copies
-from nsi.estimation.estimator import Fit, build_network, choose_kinetics
+from nsi.estimation.estimator import build_network
+from nsi.estimation.fitting import Fit, Pilot
+from nsi.estimation.kinetics import choose_kinetics
 from nsi.estimation.orders import extend, maps, sizes
 from nsi.estimation.signals import Copies, state_of
 from nsi.evaluation.metrics import describe_orders
@@ -154,7 +156,12 @@ def test_orders_are_estimated_and_absent_ones_are_not_shown(estimated, name, the
     for k in set(range(1, len(said["orders_size"]))) - set(there):
         assert np.isnan(said["r_orders"][k])
         assert said["orders_size"][k] < 0.01
-    assert np.mean(said["orders_coverage"]) == pytest.approx(0.95, abs=0.05)
+
+
+def test_intervals_of_orders_hold_the_truth(estimated):
+    """On average over three small recordings; that of a single one scatters by 0.02."""
+    each = [np.mean(estimated(name)[1]["orders_coverage"]) for name in ("quadratic", "product", "ring")]
+    assert np.mean(each) == pytest.approx(0.95, abs=0.04)
 
 
 def test_shown_orders_are_reported_and_none_where_no_interval_is_claimed(estimated):
@@ -172,12 +179,12 @@ def test_maps_of_the_orders_are_those_of_the_network_that_the_weights_are(record
     """Recorded neurons and copies as a network, whose orders nsi/expansion.py measures by itself."""
     _, data = recorded("ring", 40, 300)
     rec = recording(data)
-    fit = Fit(rec, choose_kinetics(rec, 0.2), RING, RING.places(N))
+    fit = Fit(rec, Pilot(rec, choose_kinetics(rec, 0.2), RING, RING.places(N)))
     fit.copies = Copies(1.2, 0.3, 0.3, 0.08, saturation=0.2)
     extended = extend(fit)
     rng = np.random.default_rng(0)
-    weights = 0.1 * rng.standard_normal((extended.signals.x.shape[-1], N))
-    for block in extended.signals.blocks:
+    weights = 0.1 * rng.standard_normal((extended.q, N))
+    for block in extended.blocks:
         if block.name not in ("direct", "copies"):
             weights[block.columns] = 0
     net = build_network(extended, weights)

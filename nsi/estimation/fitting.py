@@ -1,0 +1,436 @@
+"""The regression of one recording: from its kinetics to the weights on all known signals.
+
+A pilot, the same regression on some of the trials, finds what the whole needs: the copies, whether products of the
+velocity matter, the scale of the rates, and the weights by which samples are chosen and innovations predicted. Given
+these each trial stands for itself, so that sums are taken a few trials at a time and memory does not grow with them.
+"""
+
+from dataclasses import replace
+from functools import cached_property
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+
+from nsi.estimation import regression
+from nsi.estimation.copies import fit_copies
+from nsi.estimation.kinetics import NEAR_ONE, surely_better
+from nsi.estimation.prior import Evidence, Model
+from nsi.estimation.signals import (
+    LEADING,
+    Block,
+    hidden_signals,
+    leading_directions,
+    multiplied_signals,
+    second_moment,
+    settled,
+    state_of,
+)
+from nsi.response import slope as slope_of
+
+NOISE_SD_ABOVE = 5.0  # predicted currents must be so many s.d. of the noise above the threshold for a sample to count
+PILOT_TRIALS, PILOT_SAMPLES = 30, 30_000  # of a pilot, at least where the recording has so many
+PILOT_DIRECTIONS = 256  # leading directions in which a pilot's direct weights are described, of more neurons
+FIRST_STRIDE = 2  # steps, of which the first fit takes one
+FIRST_RATES = 0.15, 0.96  # scaled rates that the first fit takes
+SCALE_NEURONS = 8  # that the scale is chosen on
+SCALE_STRIDE = 3  # steps, of which one is used for it
+SAME_SCALE = 1e-3  # relative difference of scales below which no further pilot is needed
+RESCALINGS = 2  # further pilots with another scale, at most
+MAX_STEPS = 2000  # of a trial; longer ones are cut
+PIECE_SAMPLES = 16_000  # of which signals are made at a time
+CACHE_BYTES = 1.2e8  # of signals that are kept rather than made anew
+GROUP_BYTES = 1.2e8  # of X' X that are kept at a time
+MAX_NEURONS = 128  # from which the scales of the prior, and the calibration, are found
+PROJECTION_SAMPLES = 30_000
+PROJECTION_RIDGE = 1e-2  # of the leading eigenvalue: directions that states hardly span get no path and no gate
+
+
+def shorten(rec):
+    """The same recording with trials of more than MAX_STEPS steps cut into shorter ones of equal length."""
+    trials, steps = rec.rates.shape[:2]
+    count = -(-steps // MAX_STEPS)
+    if count == 1:
+        return rec
+    size = -(-steps // count)
+
+    def cut(name, a):
+        if a is None or name == "animal":
+            return a if a is None else np.repeat(a, count, 0)
+        if name == "lengths":
+            return (a[:, None] - np.arange(count) * size).clip(0, size).ravel()
+        padded = np.pad(a, [(0, 0), (0, count * size - steps)] + [(0, 0)] * (a.ndim - 2))
+        return padded.reshape(trials * count, size, *a.shape[2:])
+
+    lengths = np.full(trials, steps) if rec.lengths is None else rec.lengths
+    parts = {name: cut(name, a) for name, a in (rec.arrays() | {"lengths": lengths}).items()}
+    some = parts["lengths"] > size // 4
+    return replace(rec, **{name: a if a is None else a[some] for name, a in parts.items()})
+
+
+def prepare(rec, kinetics):
+    """Scaled rates, state, currents and stimulus of a recording under its kinetics.
+
+    Returns: rates, u, currents, known, usable, each (trials, steps, n)."""
+    chosen = kinetics.response
+    rates = rec.rates if chosen.scale == 1 else np.float32(chosen.scale) * rec.rates
+    known = np.zeros_like(rates) if rec.stimulus is None else rec.stimulus
+    usable = chosen.usable(rates) & rec.valid[..., None]
+    return rates, state_of(rates, kinetics.alpha), chosen.current(rates).astype(np.float32), known, usable
+
+
+class Pilot:
+    """What some trials say of a recording's description."""
+
+    def __init__(self, rec, kinetics, geometry, places, original=None):
+        """rec: Recording; kinetics: kinetics.Kinetics; geometry: of nsi.geometry; places: (N, D) rad; original: the
+        Pilot of what `rec` was simulated from, whose blocks it takes, and near whose copies its own are."""
+        trials, steps = rec.rates.shape[:2]
+        count = min(trials, max(PILOT_TRIALS, -(-PILOT_SAMPLES // steps)))
+        self.rec = rec = rec.trials(np.linspace(0, trials - 1, count).round().astype(int))
+        self.kinetics, self.geometry, self.places = kinetics, geometry, places
+        rates, u, currents, known, usable = prepare(rec, kinetics)
+        self.first = first = settled(kinetics.alpha, steps)
+        self.directions, self.copies, self.has_products = leading_directions(u, rec.valid, LEADING), None, False
+        late, v = [a[:, first:] for a in (currents, known, usable)], rec.velocity
+        signals, self.samples = self._learn(self.describe(u, v), late, rates[:, first:])
+        if self.has_hidden:
+            noise, used = np.zeros((*u.shape[:2], len(self.directions.T)), np.float32), np.zeros_like(usable)
+            noise[:, first:] = signals.x[..., signals.blocks[-1].columns]
+            used[:, first:] = self.samples.used.reshape(used[:, first:].shape)
+            centres, near = None if rec.driven is None else ~rec.driven, None if original is None else original.copies
+            self.copies = fit_copies(u, v, currents - known, used, kinetics.alpha, geometry, places, noise, centres,
+                                     near)  # fmt: skip
+            self.has_products = original.has_products if original else self._needs_products(u, late, rates[:, first:])
+            if self.has_products or self.copies is not None:
+                signals, self.samples = self._learn(self.describe(u, v), late, rates[:, first:])
+        self.blocks, self.q = signals.blocks, signals.x.shape[-1]
+        self.order = regression.neighbours(self.samples.used)
+
+    @property
+    def has_hidden(self):
+        """Whether the velocity acts through hidden neurons."""
+        return self.kinetics.mechanism == "hidden neurons"
+
+    def describe(self, u, v, products=None):
+        """All signals but the innovations. u: (trials, steps, n); v: (trials, steps, D). Returns: signals.Signals."""
+        alpha, driven = self.kinetics.alpha, self.rec.driven is not None
+        if not self.has_hidden:
+            return multiplied_signals(u, v, alpha, self.directions, driven)
+        products = self.has_products if products is None else products
+        return hidden_signals(u, v, alpha, self.directions, self.copies, self.geometry, self.places, driven, products)
+
+    def _learn(self, signals, late, rates):
+        """Find the weights by which samples are chosen, first on samples by their rate, and those that predict
+        innovations. Returns: as `choose_samples`."""
+        thin = lambda a: a[:, ::FIRST_STRIDE]  # noqa: E731
+        start = regression.select(*map(thin, (signals.x, *late, rates)), *FIRST_RATES)
+        self._innovating = None
+        self._choosing, self._noise = self._ordinary(start)
+        if self.has_hidden:
+            x, used, y = (a[::FIRST_STRIDE] for a in self.choose_samples(signals, late)[1][:3])
+            self._innovating, _ = self._ordinary(regression.Samples(x, used, y, start.starts))
+        return self.choose_samples(signals, late)
+
+    def _ordinary(self, samples):
+        """regression.ordinary, the direct weights of many neurons in leading directions of the states."""
+        n = samples.used.shape[1]
+        if n <= PILOT_DIRECTIONS:
+            return regression.ordinary(samples)
+        x, V = samples.x, np.linalg.eigh(second_moment(samples.x[:, :n]))[1][:, -PILOT_DIRECTIONS:].astype(np.float32)
+        weights, noise = regression.ordinary(samples._replace(x=np.concatenate([x[:, :n] @ V, x[:, n:]], 1)))
+        return np.concatenate([V @ weights[:PILOT_DIRECTIONS], weights[PILOT_DIRECTIONS:]]), noise
+
+    def choose_samples(self, signals, late):
+        """Samples by the current that the weights predict, and F(e) V, what hidden neurons' own noise does, as one more
+        block: e are the innovations, the residuals of the regression that has this block. late: currents, known and
+        usable, (trials, steps, n). Returns: Signals with it, Samples."""
+        currents, known, usable = late
+        predicted = signals.x @ self._choosing.astype(np.float32) + known
+        bounds = NOISE_SD_ABOVE * self._noise, self.kinetics.response.highest
+        samples = regression.select(signals.x, currents, known, usable, predicted, *bounds)
+        if not self.has_hidden:
+            return signals, samples
+        extended = None
+        for weights in (self._choosing, self._innovating):
+            if weights is not None:
+                e = samples.residuals(weights).reshape(predicted.shape)
+                noise = state_of(e, self.kinetics.alpha) @ self.directions
+                extended = signals.with_block("noise", noise, self.directions)
+                samples = samples._replace(x=extended.x.reshape(-1, extended.x.shape[-1]))
+        return extended, samples
+
+    def _needs_products(self, u, late, rates):
+        """Whether hidden neurons' response to products of the velocity's components surely explains more."""
+        fits, shape = {}, (*late[0].shape[:2], -1)
+        even, odd = slice(None, None, 2), slice(1, None, 2)
+        for products in (False, True):
+            signals = self.describe(u, self.rec.velocity, products)
+            start = regression.select(signals.x[:, even], *(a[:, even] for a in (*late, rates)), *FIRST_RATES)
+            weights, _ = self._ordinary(start)
+            predicted = signals.x @ weights.astype(np.float32) + late[1]
+            samples = regression.select(signals.x, *late, predicted, NOISE_SD_ABOVE * self._noise,
+                                        self.kinetics.response.highest)  # fmt: skip
+            e, used = samples.residuals(weights).reshape(shape), samples.used.reshape(shape)
+            fits[products] = e[:, odd], used[:, odd], 0  # steps that the weights are not from
+        likelihoods = compare_residuals(fits)
+        return surely_better(likelihoods[True], likelihoods[False])
+
+    def residuals(self):
+        """Residuals and which samples are used, from the first step of each trial, and the step from which on they are.
+        Returns: (trials, steps, n) float32 and bool, int."""
+        weights, _ = regression.ordinary(self.samples, self.order, regression.RIDGE)
+        shape = len(self.rec.rates), -1, weights.shape[1]
+        used = self.samples.used & weights.any(0)
+        return (self.samples.residuals(weights) * used).reshape(shape), used.reshape(shape), self.first
+
+    def rescaled(self):
+        """The pilot with the scale of the rates that maximises their likelihood. Returns: Pilot."""
+        pilot = self
+        for _ in range(RESCALINGS):
+            scale, chosen = pilot.likeliest_scale(), pilot.kinetics.response
+            if abs(scale / chosen.scale - 1) < SAME_SCALE:
+                break
+            kinetics = pilot.kinetics._replace(response=chosen._replace(scale=scale))
+            pilot = Pilot(self.rec, kinetics, self.geometry, self.places)
+        return pilot
+
+    def likeliest_scale(self):
+        """The scale of the rates that maximises their likelihood under all blocks, on these samples: 1, or the present
+        one, unless another is surely better. Only the rectified tanh has one."""
+        chosen, samples = self.kinetics.response, self.samples
+        known = np.flatnonzero(samples.used.sum(0) >= regression.SAMPLES_PER_REGRESSOR * self.q)
+        if chosen.name != "tanh" or not len(known):
+            return chosen.scale
+        first, trials = self.first, len(self.rec.rates)
+        flat = lambda a: a[:, first:].reshape(len(samples.x), -1)  # noqa: E731
+        rates, stimulus = flat(self.rec.rates), None if self.rec.stimulus is None else flat(self.rec.stimulus)
+        data, highest = [], 0.0
+        for j in known[:: max(1, len(known) // SCALE_NEURONS)]:
+            at = np.flatnonzero(samples.used[:, j])[::SCALE_STRIDE]
+            x, r = samples.x[at].astype(np.float64), rates[at, j].astype(np.float64)
+            added = 0.0 if stimulus is None else stimulus[at, j]
+            data.append((at // (len(rates) // trials), x, r, added, np.linalg.pinv(x.T @ x)))
+            highest = max(highest, r.max(initial=0.0))
+
+        def likelihood(scale):
+            total, response = np.zeros(trials), chosen._replace(scale=scale)
+            for trial, x, r, added, inverse in data:
+                y = response.current(scale * r) - added
+                left = y - x @ (inverse @ (x.T @ y))
+                variance = max(left @ left / len(left), 1e-14)
+                each = -0.5 * left**2 / variance - 0.5 * np.log(variance) + response.log_jacobian(scale * r)
+                total += np.bincount(trial, each, trials)
+            return total
+
+        most = min(1.1 * chosen.scale, 0.9999 / highest)
+        found = minimize_scalar(lambda c: -likelihood(c).sum(), bounds=(0.9 * chosen.scale, most), method="bounded",
+                                options={"xatol": 1e-4})  # fmt: skip
+        best = likelihood(found.x)
+        for usual in (1.0, chosen.scale):
+            near = abs(found.x / usual - 1) < NEAR_ONE and usual == 1
+            if usual <= most and (near or not surely_better(best, likelihood(usual))):
+                return usual
+        return float(found.x)
+
+
+class Fit:
+    """One recording's regression: signals, samples and sums, from which both estimates follow."""
+
+    further = ()  # blocks put after the others: name, function of (u, v), directions
+
+    def __init__(self, rec, pilot):
+        """rec: Recording; pilot: Pilot of it."""
+        self.rec, self.pilot = rec, pilot
+        self.kinetics, self.geometry, self.places = pilot.kinetics, pilot.geometry, pilot.places
+        self.directions, self.copies, self.first = pilot.directions, pilot.copies, pilot.first
+        self.blocks, self.q, self.order = pilot.blocks, pilot.q, pilot.order
+        self.maps = self._maps()
+
+    @property
+    def groups(self):
+        """Neurons whose sums are taken at a time, neighbours following each other. Returns: list of indices."""
+        return np.array_split(self.order, max(1, -(-8 * len(self.order) * self.q**2 // int(GROUP_BYTES))))
+
+    def add_blocks(self, further):
+        """The same regression with further blocks before the constant. further: list of name, function that gives
+        (trials, steps, k) of u and v, directions (n, k). Returns: Fit, without maps."""
+        other = object.__new__(type(self))
+        vars(other).update({k: v for k, v in vars(self).items() if k not in ("pieces", "sums", "_projection")})
+        other.further, end = tuple(further), self.q - 1
+        for name, _, directions in further:
+            columns = slice(end, end + directions.shape[1])
+            other.blocks, end = (*other.blocks, Block(name, columns, directions, name)), columns.stop
+        other.q = end + 1
+        return other
+
+    @property
+    def has_products(self):
+        """Whether products of the velocity's components are among the blocks."""
+        return any(block.name == "products" for block in self.blocks)
+
+    @cached_property
+    def pieces(self):
+        """The samples, trials by trials. An iterable of regression.Samples."""
+        trials, steps = len(self.rec.rates), self.rec.rates.shape[1] - self.first
+        each = -(-trials // regression.MAX_CLUSTERS)  # trials of a cluster
+        size = max(each, PIECE_SAMPLES // max(1, steps) // each * each)
+        cuts = -(-regression.MIN_CLUSTERS // trials)
+        groups = [slice(k, min(k + size, trials)) for k in range(0, trials, size)]
+        pieces = Pieces(lambda some: self._samples(some, each, cuts), groups)
+        return list(pieces) if 4 * trials * steps * self.q < CACHE_BYTES else pieces
+
+    def _samples(self, some, per_cluster, cuts):
+        rec = self.rec.trials(some)
+        _, u, currents, known, usable = prepare(rec, self.kinetics)
+        late = [a[:, self.first :] for a in (currents, known, usable)]
+        signals, samples = self.pilot.choose_samples(self.pilot.describe(u, rec.velocity), late)
+        for name, moved, directions in self.further:
+            signals = signals.with_block(name, moved(u, rec.velocity)[:, self.first :], directions)
+        trials, steps = signals.x.shape[:2]
+        starts = regression.cluster_starts(trials, steps, per_cluster, cuts)
+        return samples._replace(x=signals.x.reshape(-1, signals.x.shape[-1]), starts=starts)
+
+    @cached_property
+    def sums(self):
+        """regression.Moments of all neurons, or of those that the scales of the prior are found from."""
+        return regression.moments(self.pieces, self.some_neurons())
+
+    def some_neurons(self):
+        """All neurons, or evenly chosen ones where there are many, neighbours following each other."""
+        return self.order[:: -(-len(self.order) // MAX_NEURONS)]
+
+    def unbiased(self, neurons=None):
+        """regression.LeastSquares of all blocks. neurons: of which it is wanted (default: all)."""
+        if len(self.groups) == 1:
+            return regression.least_squares(self.pieces, self.sums, self.maps)
+        found = regression.LeastSquares.unknown(self.q, len(self.order), self.maps)
+        for group in self.groups if neurons is None else [neurons]:
+            self._add(found, group)
+        return found
+
+    def _add(self, found, group):
+        sums = self.sums if len(self.groups) == 1 else regression.moments(self.pieces, group)
+        found.fill(regression.least_squares(self.pieces, sums, self.maps), list(sums.xx))
+        return sums
+
+    def estimates(self, start=None, temperature=1.0):
+        """Both estimates: regression.LeastSquares and prior.Posterior. start: prior.Scales from which the likeliest are
+        looked for; temperature: by which the residuals' variance is multiplied for the second."""
+        evidence = Evidence(self._model(), self.sums, temperature * regression.solve(self.sums)[1])
+        found = regression.LeastSquares.unknown(self.q, len(self.order), self.maps)
+        parts = ((self._add(found, group), temperature * found.variance) for group in self.groups)
+        return found, evidence.posterior(start, parts=parts)
+
+    def _model(self):
+        terms, frequency = self.geometry.terms(self.places)
+        if self.rec.driven is not None:  # weights to and from driven neurons have no profile
+            terms[:, self.rec.driven], terms[:, :, self.rec.driven] = 0.0, 0.0
+        return Model(self.blocks, terms, frequency, self._free())
+
+    def release(self):
+        """Forget all samples and sums that can be made anew."""
+        for name in ("pieces", "sums", "_projection"):
+            vars(self).pop(name, None)
+
+    def residual_structure(self, weights):
+        """Mean autocorrelation of residuals regression.STRUCTURE_LAGS steps apart: noise through a synapse has mostly
+        been predicted then, and what the signals cannot describe is still there. weights: (q, n), NaN where unknown."""
+        known = np.isfinite(weights).all(0)
+        lags = [lag for lag in regression.STRUCTURE_LAGS if lag < self.rec.rates.shape[1] - self.first - 1]
+        products, pairs, square, count = np.zeros(len(lags)), np.zeros(len(lags)), 0.0, 0
+        if not known.any() or not lags:
+            return np.inf
+        for samples in self.pieces:
+            shape = -1, self.rec.rates.shape[1] - self.first, known.sum()
+            e = samples.residuals(weights[:, known], known).reshape(shape)
+            used = samples.used[:, known].reshape(shape)
+            square, count = square + np.einsum("ktn,ktn->", e, e, dtype=np.float64), count + used.sum()
+            for k, lag in enumerate(lags):
+                products[k] += np.einsum("ktn,ktn->", e[:, lag:], e[:, :-lag], dtype=np.float64)
+                pairs[k] += np.count_nonzero(used[:, lag:] & used[:, :-lag])
+        return float(np.mean(products / np.maximum(1, pairs)) / max(square / max(1, count), 1e-30))
+
+    @cached_property
+    def _projection(self):
+        """Signals at some samples, evenly thinned; which, of those that are not padding; their states' second moments
+        with a ridge."""
+        valid, n = self.rec.valid[:, self.first :].ravel(), self.rec.rates.shape[-1]
+        thin, rows, start = max(1, valid.sum() // PROJECTION_SAMPLES), [], 0
+        chosen = np.zeros(len(valid), bool)
+        chosen[np.flatnonzero(valid)[::thin]] = True
+        for samples in self.pieces:
+            rows.append(samples.x[chosen[start : start + len(samples.x)]])
+            start += len(samples.x)
+        x = np.concatenate(rows)
+        return x, thin, second_moment_with_ridge(x[:, :n])
+
+    def project(self, y):
+        """The linear map that best takes the recorded state to y, directions that the states hardly span left at 0.
+        y: (samples, k), at all samples that are not padding or at those of `_projection`. Returns: (n, k)."""
+        x, thin, cov = self._projection
+        y = y if len(y) == len(x) else y[::thin]
+        return np.linalg.solve(cov, second_moment(x[:, : len(cov)], y))
+
+    def _maps(self):
+        """Linear maps from weights (q, n) to W, total and each gate, (n, q) each."""
+        x, thin, cov = self._projection
+        n, project = len(cov), self.project
+        direct = np.zeros((n, self.q))
+        direct[:, :n] = np.eye(n)
+        total, gates = direct.copy(), np.zeros((self.rec.velocity.shape[-1], n, self.q))
+        slopes = {}
+        if self.copies is not None:
+            v = self.rec.velocity[:, self.first :][self.rec.valid[:, self.first :]][::thin]
+            for component, r in self.copies.rates(x[:, :n], v, self.geometry, self.places):
+                slopes[component] = project(slope_of(r))
+        for block in self.blocks:
+            if block.name in ("copies", "path"):
+                total[:, block.columns] = project(x[:, block.columns])
+            if block.name == "copies":
+                d, sign = block.component
+                gates[d][:, block.columns] = sign * self.copies.drive * slopes[block.component] @ block.directions
+            if block.name == "gate":
+                gates[block.component[0]][:, block.columns] = block.directions
+        return [direct, total, *gates]
+
+    def _free(self):
+        """Weights that may differ from 0: the velocity enters only driven neurons. (q, n) bool or None."""
+        driven = self.rec.driven
+        if driven is None:
+            return None
+        free = np.ones((self.q, len(driven)), bool)
+        for block in self.blocks:
+            if block.name == "driven":
+                free[block.columns] = driven
+        return free
+
+
+def second_moment_with_ridge(states):
+    """states.T @ states / samples, and PROJECTION_RIDGE of its leading eigenvalue on the diagonal."""
+    cov = second_moment(states)
+    cov[np.diag_indices(len(cov))] += PROJECTION_RIDGE * np.linalg.eigvalsh(cov)[-1]
+    return cov
+
+
+class Pieces:
+    """An iterable whose items are made anew each time."""
+
+    def __init__(self, make, keys):
+        self.make, self.keys = make, keys
+
+    def __iter__(self):
+        return map(self.make, self.keys)
+
+
+def compare_residuals(fits):
+    """Log likelihoods by trial of several fits, on the samples that all of them use, but for what they share.
+
+    fits: {key: `Pilot.residuals`}. Returns: {key: (trials,)}."""
+    first = max(start for _, _, start in fits.values())
+    used = np.logical_and.reduce([u[:, first - start :] for _, u, start in fits.values()])
+    counts, result = np.maximum(used.sum((0, 1)), 1), {}
+    for key, (e, _, start) in fits.items():
+        square = np.where(used, e[:, first - start :], 0.0).astype(np.float64) ** 2
+        variance = np.maximum(square.sum((0, 1)) / counts, 1e-14)
+        result[key] = -0.5 * ((square / variance).sum((1, 2)) + (used.sum(1) * np.log(variance)).sum(1))
+    return result
