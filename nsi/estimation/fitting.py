@@ -39,8 +39,7 @@ RESCALINGS = 2  # further pilots with another scale, at most
 MAX_STEPS = 2000  # of a trial; longer ones are cut
 PIECE_SAMPLES = 16_000  # of which signals are made at a time
 CACHE_BYTES = 1.2e8  # of signals that are kept rather than made anew
-GROUP_BYTES = 1.2e8  # of X' X that are kept at a time
-MAX_NEURONS = 128  # from which the scales of the prior, and the calibration, are found
+SUMS_BYTES, MIN_NEURONS = 3e8, 32  # of X' X: of as many neurons the scales of the prior are found, and the calibration
 PROJECTION_SAMPLES = 30_000
 PROJECTION_RIDGE = 1e-2  # of the leading eigenvalue: directions that states hardly span get no path and no gate
 
@@ -247,9 +246,17 @@ class Fit:
         self.maps = self._maps()
 
     @property
+    def some_neurons(self):
+        """All neurons whose sums fit into SUMS_BYTES, or evenly chosen ones, neighbours following each other."""
+        most = max(MIN_NEURONS, int(SUMS_BYTES / (8 * self.q**2)))
+        count = min(len(self.order), most)
+        return self.order[np.linspace(0, len(self.order) - 1, count).round().astype(int)]
+
+    @property
     def groups(self):
-        """Neurons whose sums are taken at a time, neighbours following each other. Returns: list of indices."""
-        return np.array_split(self.order, max(1, -(-8 * len(self.order) * self.q**2 // int(GROUP_BYTES))))
+        """Neurons whose sums are taken at a time: all, or a third of `some_neurons`. Returns: list of indices."""
+        some, n = len(self.some_neurons), len(self.order)
+        return np.array_split(self.order, 1 if some == n else -(-3 * n // some))
 
     def add_blocks(self, further):
         """The same regression with further blocks before the constant. further: list of name, function that gives
@@ -293,11 +300,7 @@ class Fit:
     @cached_property
     def sums(self):
         """regression.Moments of all neurons, or of those that the scales of the prior are found from."""
-        return regression.moments(self.pieces, self.some_neurons())
-
-    def some_neurons(self):
-        """All neurons, or evenly chosen ones where there are many, neighbours following each other."""
-        return self.order[:: -(-len(self.order) // MAX_NEURONS)]
+        return regression.moments(self.pieces, self.some_neurons)
 
     def unbiased(self, neurons=None):
         """regression.LeastSquares of all blocks. neurons: of which it is wanted (default: all)."""

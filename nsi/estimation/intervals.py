@@ -126,7 +126,7 @@ def calibrate(fit, refit, best, variance, seed=0, extra_errors=None):
         simulated = Simulated(fit, best.weights, noise, seed, min(jitter, MOST_JITTER))
     bounded = not simulated.recording.rates.max() > MAX_RATE * fit.rec.rates.max()
     again = refit(simulated.recording) if bounded and np.isfinite(simulated.recording.rates).all() else None
-    plain = None if again is None else again.unbiased(again.some_neurons())
+    plain = None if again is None else again.unbiased(again.some_neurons)
     if plain is None or not np.isfinite(plain.variance).any():
         infinite = dict.fromkeys(("W", "total", "gate"), np.inf)
         return {"factors": infinite, "coverage": {}, "jitter": float(jitter), "residuals": [noise, np.nan]}
