@@ -8,7 +8,7 @@ from nsi import recordings
 from nsi.estimation import exchangeable, regression
 from nsi.estimation.fitting import Fit, Pilot, compare_residuals, shorten
 from nsi.estimation.gate import gate_test
-from nsi.estimation.intervals import NORMAL, calibrate
+from nsi.estimation.intervals import NORMAL, calibrate, find_hidden_noise
 from nsi.estimation.kinetics import choose_kinetics, parabola
 from nsi.estimation.orders import extend, read_orders, simulated_errors
 from nsi.network import Network
@@ -119,7 +119,8 @@ def estimate_clean(rec, alpha, geometry, calibrated=True, seed=0, orders=False):
     fit.release()
     if calibrated and known:
         refit = lambda simulated: Fit(simulated, Pilot(simulated, fit.kinetics, geometry, places, fit.pilot))  # noqa: E731
-        found.calibrate(calibrate(fit, refit, best, plain.variance, seed, order_errors))
+        hidden_noise = find_hidden_noise(fit, best, found.noise, seed)
+        found.calibrate(calibrate(fit, refit, best, plain.variance, seed, order_errors, hidden_noise))
     repeats = all(np.isfinite(factor) for factor in found.calibration.get("factors", {}).values())
     # what hidden neurons that are not driven do, copies and their terms do not describe
     if rec.driven is not None or not known:

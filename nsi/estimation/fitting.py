@@ -80,9 +80,10 @@ def prepare(rec, kinetics):
 class Pilot:
     """What some trials say of a recording's description."""
 
-    def __init__(self, rec, kinetics, geometry, places, original=None):
+    def __init__(self, rec, kinetics, geometry, places, original=None, refit=True):
         """rec: Recording; kinetics: kinetics.Kinetics; geometry: of nsi.geometry; places: (N, D) rad; original: the
-        Pilot of what `rec` was simulated from, whose blocks it takes, and near whose copies its own are."""
+        Pilot of what `rec` was simulated from, whose blocks it takes; refit: whether its own copies are fitted, near
+        that one's, or it takes these too."""
         trials, steps = rec.rates.shape[:2]
         count = min(trials, max(PILOT_TRIALS, -(-PILOT_SAMPLES // steps)))
         self.rec = rec = rec.trials(np.linspace(0, trials - 1, count).round().astype(int))
@@ -90,9 +91,11 @@ class Pilot:
         rates, u, currents, known, usable = prepare(rec, kinetics)
         self.first = first = settled(kinetics.alpha, steps)
         self.directions, self.copies, self.has_products = leading_directions(u, rec.valid, LEADING), None, False
+        if not refit:
+            self.copies, self.has_products = original.copies, original.has_products
         late, v = [a[:, first:] for a in (currents, known, usable)], rec.velocity
         signals, self.samples = self._learn(self.describe(u, v), late, rates[:, first:])
-        if self.has_hidden:
+        if self.has_hidden and refit:
             noise, used = np.zeros((*u.shape[:2], len(self.directions.T)), np.float32), np.zeros_like(usable)
             noise[:, first:] = signals.x[..., signals.blocks[-1].columns]
             used[:, first:] = self.samples.used.reshape(used[:, first:].shape)
@@ -181,6 +184,18 @@ class Pilot:
         shape = len(self.rec.rates), -1, weights.shape[1]
         used = self.samples.used & weights.any(0)
         return (self.samples.residuals(weights) * used).reshape(shape), used.reshape(shape), self.first
+
+    def measure_innovations(self):
+        """The share of the residual's variance that innovations predict, less what as many random signals would."""
+        block, samples, shares = self.blocks[-1], self.samples, []
+        weights, _ = regression.ordinary(samples, self.order)
+        for j in np.flatnonzero(weights.any(0)):
+            used = np.flatnonzero(samples.used[:, j])
+            x, w = samples.x[used], weights[:, j].astype(np.float32)
+            variance = np.square(samples.y[used, j] - x @ w).sum() / (len(used) - self.q)
+            predicted = np.square(x[:, block.columns] @ w[block.columns]).mean()
+            shares.append(predicted / variance - block.size / len(used))
+        return float(np.mean(shares)) if shares else 0.0
 
     def rescaled(self):
         """The pilot with the scale of the rates that maximises their likelihood. Returns: Pilot."""

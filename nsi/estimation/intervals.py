@@ -5,30 +5,37 @@ recorded neurons and copies, noise in all of them, is simulated with the recordi
 estimated as the recording was. There the truth is known: the 95th percentile of |estimate - truth| / standard error, in
 the place of 1.96, is what intervals are multiplied by.
 
+Copies are as many as recorded neurons. Of fewer real ones each sends more, and more of its noise; so the copies' noise
+is scaled to what the innovations of the recording predict of its currents, relative to those of a simulation.
+
 Real hidden neurons differ from each other, copies do not. What the evidence finds of it, deviations of the copies'
 outgoing weights relative to their profile, stands for the deviations of incoming and outgoing weights together; half of
 that variance is given to the simulated copies' incoming weights, in which the estimate cannot follow it.
 """
 
+from copy import copy
 from dataclasses import replace
 
 import numpy as np
 
 from nsi import response
+from nsi.estimation.fitting import Pilot
 from nsi.estimation.signals import state_of
 
 NORMAL = 1.96  # 97.5th percentile of the normal distribution
 PERCENTILE = 95
 MOST_JITTER = 1.0  # relative
+MOST_HIDDEN_NOISE = 5.0  # of the copies, relative to recorded neurons'
 MAX_RATE = 10.0  # times the highest recorded one, beyond which a simulated circuit has diverged
 
 
 class Simulated:
     """A recording simulated from a fit, and its truth."""
 
-    def __init__(self, fit, weights, noise, seed=0, jitter=0.0):
+    def __init__(self, fit, weights, noise, seed=0, jitter=0.0, hidden_noise=None):
         """fit: estimation.Fit; weights: (q, n), of its signals; noise: s.d. of every neuron's current; jitter: relative
-        s.d., of the copies' incoming weights."""
+        s.d., of the copies' incoming weights; hidden_noise: s.d. of the copies' current (default: noise)."""
+        hidden_noise = noise if hidden_noise is None else hidden_noise
         rec, alpha, chosen = fit.rec, fit.kinetics.alpha, fit.kinetics.response
         rng, n = np.random.default_rng(seed), fit.rec.rates.shape[-1]
         count, steps = rec.rates.shape[:2]
@@ -77,7 +84,8 @@ class Simulated:
                 received, driving = u @ kernels - np.float32(fit.copies.threshold), fit.copies.saturated(v)
                 for k, ((d, sign), _) in enumerate(self.sheets):
                     received[:, k * n : (k + 1) * n] += np.float32(sign * fit.copies.drive) * driving[:, d, None]
-                h = response.phi(received + noise * rng.standard_normal(received.shape, np.float32)).astype(np.float32)
+                received += np.float32(hidden_noise) * rng.standard_normal(received.shape, np.float32)
+                h = response.phi(received).astype(np.float32)
                 if fit.copies.centres is not None:
                     h *= np.tile(fit.copies.centres, len(self.sheets))
                 s += np.float32(alpha) * (h - s)
@@ -112,24 +120,49 @@ class Simulated:
         return [self.W, total, *gates]
 
 
-def calibrate(fit, refit, best, variance, seed=0, extra_errors=None):
+def jitter_of(best):
+    """Relative s.d. of the simulated copies' incoming weights. best: prior.Posterior."""
+    return best.heterogeneity.get("copies", 0.0) / np.sqrt(2)
+
+
+def find_hidden_noise(fit, best, noise, seed=0):
+    """The s.d. of the copies' current under which innovations predict as much of the currents' noise in a simulation as
+    in the recording, within a factor of MOST_HIDDEN_NOISE. fit: fitting.Fit; noise: s.d. of recorded neurons' currents.
+    """
+    pilot, few = fit.pilot, copy(fit)
+    if fit.copies is None:
+        return noise
+    few.rec = pilot.rec
+    with np.errstate(all="ignore"):
+        rec = Simulated(few, best.weights, noise, seed + 1, min(jitter_of(best), MOST_JITTER)).recording
+    if not np.isfinite(rec.rates).all():
+        return noise
+    again = Pilot(rec, pilot.kinetics, pilot.geometry, pilot.places, pilot, refit=False)
+    ratio = pilot.measure_innovations() / max(again.measure_innovations(), 1e-9)
+    return noise * float(np.clip(np.sqrt(max(ratio, 0.0)), 1 / MOST_HIDDEN_NOISE, MOST_HIDDEN_NOISE))
+
+
+def calibrate(fit, refit, best, variance, seed=0, extra_errors=None, hidden_noise=None):
     """The factors of the standard errors of W, total and gate.
 
     fit: Fit of the recording; refit: called with a Recording, gives its Fit; best: prior.Posterior; variance: (n,), of
     the residual; extra_errors: called with `Simulated` and the Fit of it, gives errors over standard errors of further
-    arrays to calibrate, by name. Returns: dict of `factors`, `coverage` of the intervals as they were, in the simulated
-    recording, `jitter` of the copies' incoming weights, and the s.d. of both recordings' `residuals`. Factors are
-    infinite where the simulated circuit does not stay active, or too active, for its currents to show."""
+    arrays to calibrate, by name; hidden_noise: `find_hidden_noise`'s (default: as recorded neurons').
+
+    Returns: dict of `factors`, `coverage` of the intervals as they were, in the simulated recording, `jitter` of the
+    copies' incoming weights, `hidden_noise` of the copies relative to recorded neurons, and the s.d. of both
+    recordings' `residuals`. Factors are infinite where the simulated circuit does not stay active, or too active, for
+    its currents to show."""
     noise = float(np.sqrt(np.nanmedian(variance)))
-    jitter = best.heterogeneity.get("copies", 0.0) / np.sqrt(2)
+    jitter, louder = jitter_of(best), {"hidden_noise": 1.0 if hidden_noise is None else float(hidden_noise / noise)}
     with np.errstate(all="ignore"):  # a simulation from the estimate of a real recording need not stay bounded
-        simulated = Simulated(fit, best.weights, noise, seed, min(jitter, MOST_JITTER))
+        simulated = Simulated(fit, best.weights, noise, seed, min(jitter, MOST_JITTER), hidden_noise)
     bounded = not simulated.recording.rates.max() > MAX_RATE * fit.rec.rates.max()
     again = refit(simulated.recording) if bounded and np.isfinite(simulated.recording.rates).all() else None
     plain = None if again is None else again.unbiased(again.some_neurons)
     if plain is None or not np.isfinite(plain.variance).any():
         infinite = dict.fromkeys(("W", "total", "gate"), np.inf)
-        return {"factors": infinite, "coverage": {}, "jitter": float(jitter), "residuals": [noise, np.nan]}
+        return {"factors": infinite, "coverage": {}, "jitter": float(jitter), "residuals": [noise, np.nan]} | louder
     true = simulated.truth(again)
     off = ~np.eye(len(true[0]), dtype=bool)
     z = [np.abs(L @ plain.weights - b) / se for L, b, se in zip(again.maps, true, plain.se, strict=True)]
@@ -140,5 +173,6 @@ def calibrate(fit, refit, best, variance, seed=0, extra_errors=None):
         "factors": {k: float(np.percentile(v, PERCENTILE) / NORMAL) if len(v) else np.inf for k, v in kinds.items()},
         "coverage": {k: float(np.mean(v < NORMAL)) if len(v) else None for k, v in kinds.items()},
         "jitter": float(jitter),
+        **louder,
         "residuals": [noise, float(np.sqrt(np.nanmedian(plain.variance)))],
     }
