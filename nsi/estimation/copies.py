@@ -6,6 +6,8 @@ are fitted, by Gauss-Newton steps on the residual after that regression (variabl
 1973, doi 10.1137/0710036; with Kaufman's approximation of the derivative), from a start for either sign of the gain.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from nsi import response
@@ -14,15 +16,25 @@ from nsi.estimation.signals import Copies, leading_directions, settled, state_of
 FIRST_SIZE = 10, 20  # trials and neurons of the first fits, from every start
 LAST_SIZE = 30, 28  # of the last fit
 MAX_STEPS = 1500  # of a trial that are used
+STEP_STRIDE = 2  # steps of a trial, of which one is used
 ITERATIONS = 7  # of Gauss-Newton, at most
 HALVINGS = 3  # of one of its steps, at most
-STEP_STRIDE = 2  # steps of a trial, of which one is used
 DIRECTIONS = 16  # of the recorded states in which the copies' signals are regressed on
 SATURATION_EVIDENCE = 10.0  # log likelihood gained, from which on the drive is taken to level off
+MAX_STEP = 0.7  # of each number, in one iteration
 CONVERGED = 2e-5  # relative improvement of the residual below which the fit has converged
 DERIVATIVE_STEP = (
     0.02  # of numerical derivatives: of the width, relative; of the saturation, over the velocity's variance
 )
+
+
+class Known(NamedTuple):
+    """One neuron's samples, and its regression on [u, 1, noise] alone."""
+
+    at: np.ndarray  # (samples,) rows of the signals
+    x: np.ndarray  # (samples, q)
+    inverse: np.ndarray  # (q, q), of x' x
+    left: np.ndarray  # (samples,) of the current, after the regression
 
 
 class Problem:
@@ -32,17 +44,15 @@ class Problem:
         """u, currents (less the stimulus): (trials, steps, n); v: (trials, steps, D); used: (trials, steps, n) bool;
         size: trials and neurons to use, at most; noise: (trials, steps, k), further regressors."""
         trials, neurons = size
-        some = slice(None, None, max(1, len(u) // trials))
-        self.u, self.v = u[some, :MAX_STEPS], v[some, :MAX_STEPS]
-        currents, used = currents[some, :MAX_STEPS], used[some, :MAX_STEPS]
+        some = slice(None, None, max(1, len(u) // trials)), slice(MAX_STEPS)
+        self.u, self.v = u[some], v[some]
         self.alpha, self.geometry, self.places = alpha, geometry, places
         self.variance = max(float(v.var()), 1e-18)
         self.first = settled(alpha, self.u.shape[1])
-        later = slice(self.first, None, STEP_STRIDE)
         self.directions = leading_directions(self.u, np.ones(self.u.shape[:2], bool), DIRECTIONS)
-        known = [self.u, np.ones_like(self.u[..., :1])] + ([] if noise is None else [noise[some, :MAX_STEPS]])
-        plain = np.concatenate([a[:, later] for a in known], -1)
-        used, currents, plain = (a.reshape(-1, a.shape[-1]) for a in (used[:, later], currents[:, later], plain))
+        known = [self.u, np.ones_like(self.u[..., :1])] + ([] if noise is None else [noise[some]])
+        plain = np.concatenate([self.late(a) for a in known], -1)
+        used, currents = self.late(used[some]), self.late(currents[some])
         enough = np.flatnonzero(used.sum(0) >= 4 * (plain.shape[-1] + 3 * DIRECTIONS))
         self.data = []
         for j in enough[:: max(1, len(enough) // neurons)]:
@@ -51,80 +61,95 @@ class Problem:
             G = x.T @ x
             G[np.diag_indices(len(G))] += 1e-9 * np.trace(G) / len(G)
             inverse = np.linalg.inv(G)
-            self.data.append((at, x, y, inverse, inverse @ (x.T @ y)))
+            self.data.append(Known(at, x, inverse, y - x @ (inverse @ (x.T @ y))))
 
-    def signals(self, copies, derivatives=4):
-        """The copies' signals, and their derivatives by the first so many of gain, width, threshold, drive and
-        saturation, filtered. Returns: signals (samples, columns), and a list of derivatives of the same shape.
-        """
-        kernel = copies.kernel(self.geometry, self.places)
-        wider = copies._replace(width=copies.width * (1 + DERIVATIVE_STEP)).kernel(self.geometry, self.places)
-        received, change = self.u @ kernel, self.u @ (wider - kernel) / np.float32(DERIVATIVE_STEP)
-        values, slopes = [], [[] for _ in range(derivatives)]
-        further = copies._replace(saturation=copies.saturation + DERIVATIVE_STEP / self.variance)
-        driving = copies.saturated(self.v)
-        bend = (further.saturated(self.v) - driving) / np.float32(DERIVATIVE_STEP)
-        for d in range(self.v.shape[-1]):
-            v, bent = driving[..., d : d + 1], bend[..., d : d + 1]
+    def late(self, a):
+        """The samples of a signal (trials, steps, k): every few steps after the first ones. Returns: (samples, k)."""
+        return a[:, self.first :: STEP_STRIDE].reshape(-1, a.shape[-1])
+
+    def filter(self, parts):
+        """The samples of some signals (trials, steps, k) behind a synapse. Returns: (samples, all k)."""
+        return self.late(state_of(np.concatenate(parts, -1), self.alpha))
+
+
+class Point:
+    """Some copies' signals, the regression of the currents on them, and the Gauss-Newton step from there."""
+
+    def __init__(self, problem, copies):
+        """problem: Problem; copies: Copies."""
+        self.problem, self.copies = problem, copies
+        self.received = problem.u @ copies.kernel(problem.geometry, problem.places)
+        self.driving = copies.saturated(problem.v)
+        over, self.rates = self.received - np.float32(copies.threshold), []
+        for d in range(problem.v.shape[-1]):
             for sign in (1, -1):
-                signed = np.float32(sign * copies.drive)
-                driven = signed * v
-                r = response.phi(received + driven - np.float32(copies.threshold))
-                if copies.centres is not None:
-                    r = r * copies.centres
-                slope = response.slope(r)
-                values.append(self._filter(r))
-                if not derivatives:
-                    continue
-                inner = received / np.float32(copies.gain), change, -1, driven, signed * bent
-                for k in range(derivatives):
-                    slopes[k].append(self._filter(slope * inner[k]))
-        return np.concatenate(values, -1), [np.concatenate(s, -1) for s in slopes if s]
+                r = response.phi(over + np.float32(sign * copies.drive) * self.driving[..., d : d + 1])
+                self.rates.append((d, sign, r if copies.centres is None else r * copies.centres))
+        self.values = problem.filter([r @ problem.directions for _, _, r in self.rates]).astype(np.float64)
+        self.solutions = [self._solve(known) for known in problem.data]
+        self.residual = float(sum(left for *_, left in self.solutions))
 
-    def _filter(self, a):
-        late = state_of((a @ self.directions).astype(np.float32), self.alpha)[:, self.first :: STEP_STRIDE]
-        return late.reshape(-1, late.shape[-1]).astype(np.float64)
+    def _solve(self, known):
+        """A neuron's regression on [u, 1, noise] and the copies' signals z, by the sums alone. Returns: the map from
+        [u, 1, noise] to z; the weights of z; the inverse of z's sums after [u, 1, noise]; the sum of squares left."""
+        z = self.values[known.at]
+        xz = known.x.T @ z
+        across = known.inverse @ xz
+        S = z.T @ z - xz.T @ across
+        S[np.diag_indices(len(S))] += 1e-6 * np.trace(S) / len(S) + 1e-12
+        reduced = np.linalg.inv(S)
+        right = z.T @ known.left
+        weights = reduced @ right
+        return across, weights, reduced, known.left @ known.left - right @ weights
 
-    def residual(self, copies):
-        """Sum of squares that is left with these copies."""
-        values, _ = self.signals(copies, 0)
-        return sum(solution[-1] for solution in self._solutions(values))
+    def slopes(self, count):
+        """Derivatives of the signals by the first `count` of gain, log width, threshold, log drive, and saturation
+        times the velocity's variance. Returns: list of (samples, columns)."""
+        problem, copies, V = self.problem, self.copies, self.problem.directions
+        wider = copies._replace(width=copies.width * (1 + DERIVATIVE_STEP))
+        change = problem.u @ wider.kernel(problem.geometry, problem.places) - self.received
+        further = copies._replace(saturation=copies.saturation + DERIVATIVE_STEP / problem.variance)
+        bend = (further.saturated(problem.v) - self.driving) / np.float32(DERIVATIVE_STEP)
+        parts = [[] for _ in range(count)]
+        for d, sign, r in self.rates:
+            slope, signed = response.slope(r), np.float32(sign * copies.drive)
+            plain = slope @ V
+            derivatives = (
+                (slope * self.received) @ (V / np.float32(copies.gain)),
+                (slope * change) @ (V / np.float32(DERIVATIVE_STEP)),
+                -plain,
+                signed * self.driving[..., d : d + 1] * plain,
+                signed * bend[..., d : d + 1] * plain,
+            )
+            for part, derivative in zip(parts, derivatives, strict=False):
+                part.append(derivative)
+        return [problem.filter(part) for part in parts]
 
-    def step(self, copies, count=4):
+    def step(self, count=4):
         """The Gauss-Newton step of the first `count` of (log gain, log width, threshold, log drive, saturation times
         the velocity's variance), and the fall of the residual that it promises."""
-        values, slopes = self.signals(copies, count)
         normal, right = np.zeros((count, count)), np.zeros(count)
-        for (at, x, y, inverse, plain), z, across, weights, reduced, _ in self._solutions(values):
-            T = np.stack([s[at] @ weights for s in slopes], -1)  # (samples, count)
-            xT, zT = x.T @ T, z.T @ T
-            zT_left = zT - across.T @ xT
-            direct = inverse @ xT
+        all_weights = np.stack([weights for _, weights, *_ in self.solutions]).astype(np.float32)
+        moved = np.stack([all_weights @ slopes.T for slopes in self.slopes(count)], -1)  # (neurons, samples, count)
+        for known, each, (across, weights, reduced, _) in zip(self.problem.data, moved, self.solutions, strict=True):
+            T = each[known.at].astype(np.float64)
+            xT, zT = known.x.T @ T, self.values[known.at].T @ T
+            direct, zT_left = known.inverse @ xT, zT - across.T @ xT
             normal += T.T @ T - xT.T @ direct - zT_left.T @ (reduced @ zT_left)
-            e = y - x @ (plain - across @ weights) - z @ weights
-            right += T.T @ e
-        scale = np.append(copies.gain, np.ones(count - 1))  # by the gain's logarithm; the width's is one already
+            right += T.T @ known.left - zT_left.T @ weights
+        scale = np.append(self.copies.gain, np.ones(count - 1))  # by the gain's logarithm; the width's is one already
         normal, right = normal * scale[:, None] * scale, right * scale
         normal[np.diag_indices(count)] *= 1.01
         normal[np.diag_indices(count)] += 1e-9 * np.trace(normal) + 1e-30
         step = np.linalg.solve(normal, right)
-        return step.clip(-0.7, 0.7), right @ step
+        return step.clip(-MAX_STEP, MAX_STEP), right @ step
 
-    def _solutions(self, values):
-        """Each neuron's regression on [u, 1] and the copies' signals z, by the sums alone. Yields: its data; z; the map
-        from [u, 1] to z; the weights of z; the inverse of z's sums after [u, 1]; the sum of squares that is left."""
-        for problem_data in self.data:
-            at, x, y, inverse, plain = problem_data
-            z = values[at]
-            xz = x.T @ z
-            across = inverse @ xz
-            S = z.T @ z - xz.T @ across
-            S[np.diag_indices(len(S))] += 1e-6 * np.trace(S) / len(S) + 1e-12
-            reduced = np.linalg.inv(S)
-            right = z.T @ y - xz.T @ plain
-            weights = reduced @ right
-            left = y @ y - (x.T @ y) @ plain - right @ weights
-            yield problem_data, z, across, weights, reduced, float(left)
+    def moved(self, step):
+        """The copies after a step."""
+        copies, (gain, width, threshold, drive, saturation) = self.copies, np.append(step, 0.0)[:5]
+        return Copies(float(copies.gain * np.exp(gain)), float(copies.width * np.exp(width)),
+                      float(copies.threshold + threshold), float(copies.drive * np.exp(drive)), copies.centres,
+                      max(0.0, float(copies.saturation + saturation / self.problem.variance)))  # fmt: skip
 
 
 def starts(u, v, geometry, places, centres=None):
@@ -147,43 +172,40 @@ def fit_copies(u, v, currents, used, alpha, geometry, places, noise, centres=Non
     if not v.any() or (centres is not None and not centres.any()):
         return None
     problem = lambda size: Problem(u, v, currents, used, alpha, geometry, places, size, noise)  # noqa: E731
+    if near is not None:
+        last = problem(LAST_SIZE)
+        return descend(Point(last, near), 5 if near.saturation else 4).copies if last.data else None
     first = problem(FIRST_SIZE)
     if len(first.data) < 2:
         return None
     last = problem(LAST_SIZE)
-    if near is not None:
-        return descend(last, near, 5 if near.saturation else 4)[0]
-    each = list(starts(first.u, first.v, geometry, places, centres))
-    best = lambda count: min((descend(first, start, count)[0] for start in each), key=last.residual)  # noqa: E731
-    copies, value = descend(last, best(4))
-    samples = sum(len(y) for _, _, y, *_ in last.data)
-    if samples * last.step(copies, 5)[1] < 2 * SATURATION_EVIDENCE * value:
-        return copies
-    saturated, less = min((descend(last, one, 5) for one in (copies, best(5))), key=lambda pair: pair[1])
-    return saturated if samples * np.log(value / less) > 2 * SATURATION_EVIDENCE else copies
+    each = [Point(first, start) for start in starts(first.u, first.v, geometry, places, centres)]
+    best = lambda count: min((Point(last, descend(start, count).copies) for start in each), key=residual_of)  # noqa: E731
+    found = descend(best(4))
+    samples = sum(len(known.at) for known in last.data)
+    if samples * found.step(5)[1] < 2 * SATURATION_EVIDENCE * found.residual:
+        return found.copies
+    saturated = min((descend(start, 5) for start in (found, best(5))), key=residual_of)
+    evidence = samples * np.log(found.residual / saturated.residual)
+    return saturated.copies if evidence > 2 * SATURATION_EVIDENCE else found.copies
 
 
-def descend(problem, copies, count=4):
-    """Gauss-Newton steps of the first `count` numbers, halved until the residual falls. Returns: Copies, residual."""
-    value = problem.residual(copies)
+def residual_of(point):
+    """Sum of squares that is left of the currents."""
+    return point.residual
+
+
+def descend(point, count=4):
+    """Gauss-Newton steps of the first `count` numbers, halved until the residual falls. Returns: Point."""
     for _ in range(ITERATIONS):
-        step, _ = problem.step(copies, count)
+        step, _ = point.step(count)
         for halving in range(HALVINGS):
-            moved = moved_by(copies, 0.5**halving * step, problem.variance)
-            after = problem.residual(moved)
-            if after < value:
+            after = Point(point.problem, point.moved(0.5**halving * step))
+            if after.residual < point.residual:
                 break
         else:
             break
-        gained, value, copies = 1 - after / value, after, moved
+        gained, point = 1 - after.residual / point.residual, after
         if gained < CONVERGED:
             break
-    return copies, value
-
-
-def moved_by(copies, step, variance):
-    """Copies after a step of `Problem.step`. variance: of the velocity."""
-    gain, width, threshold, drive, saturation = np.append(step, 0.0)[:5]
-    return Copies(float(copies.gain * np.exp(gain)), float(copies.width * np.exp(width)),
-                  float(copies.threshold + threshold), float(copies.drive * np.exp(drive)), copies.centres,
-                  max(0.0, float(copies.saturation + saturation / variance)))  # fmt: skip
+    return point

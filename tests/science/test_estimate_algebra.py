@@ -9,7 +9,7 @@ from scipy.optimize import approx_fprime
 
 from nsi import recordings, response
 from nsi.estimation import plain, prior, regression, signals
-from nsi.estimation.copies import Problem
+from nsi.estimation.copies import Point, Problem
 from nsi.estimation.kinetics import Likelihood, parabola, surely_better
 from nsi.geometry import RING, TORUS
 from nsi.network import synaptic_state
@@ -220,8 +220,9 @@ def test_derivatives_of_copies_signals():
     currents, used = rng.random((4, 80, n)), np.ones((4, 80, n), bool)
     problem = Problem(u, v, currents, used, 0.3, RING, RING.places(n), (4, n))
     copies = signals.Copies(1.2, 0.6, 0.1, 0.2, saturation=0.3)
-    values, slopes = problem.signals(copies, 5)
-    moved = lambda **change: problem.signals(copies._replace(**change), derivatives=0)[0]  # noqa: E731
+    point = Point(problem, copies)
+    values, slopes = point.values, point.slopes(5)
+    moved = lambda **change: Point(problem, copies._replace(**change)).values  # noqa: E731
     change = {"gain": 1e-3, "width": 0.6e-3, "threshold": 1e-3, "drive": 1e-3, "saturation": 1e-3}
     # steps of a logarithm are relative
     unit = {"gain": 1.0, "width": 0.6, "threshold": 1.0, "drive": 0.2, "saturation": 1 / problem.variance}
@@ -230,6 +231,31 @@ def test_derivatives_of_copies_signals():
         numerical = (moved(**{name: at + by}) - moved(**{name: at - by})) / (2 * by) * unit[name]
         assert np.linalg.norm(slope - numerical) < 0.03 * np.linalg.norm(numerical)
     assert values.shape == slopes[0].shape
+
+
+def test_gauss_newton_step_is_the_one_of_a_whole_regression():
+    """On [u, 1, noise, F(h) V] at once, without sums, and the residual with it."""
+    rng, n = np.random.default_rng(1), 8
+    u, v = rng.random((6, 200, n)), rng.normal(size=(6, 200, 1))
+    currents, used, noise = rng.random((6, 200, n)), rng.random((6, 200, n)) < 0.8, rng.normal(size=(6, 200, 2))
+    problem = Problem(u, v, currents, used, 0.3, RING, RING.places(n), (6, n), noise)
+    point = Point(problem, signals.Copies(1.2, 0.6, 0.1, 0.2))
+    late = lambda a: a[:, problem.first :: 2].reshape(-1, a.shape[-1])  # noqa: E731
+    slopes, normal, right, residual = np.stack(point.slopes(4), -1), 0.0, 0.0, 0.0
+    assert len(problem.data) == n
+    for j in range(n):
+        at = late(used)[:, j]
+        x = np.column_stack([late(u), np.ones(len(at)), late(noise), point.values])[at]
+        y = late(currents)[at, j]
+        weights = np.linalg.lstsq(x, y, rcond=None)[0]
+        e, T = y - x @ weights, np.einsum("sct,c->st", slopes[at], weights[n + 3 :]) * [1.2, 1, 1, 1]
+        left = T - x @ np.linalg.lstsq(x, T, rcond=None)[0]
+        normal, right, residual = normal + left.T @ left, right + T.T @ e, residual + e @ e
+    step, promise = point.step()
+    expected = np.linalg.solve(normal + 0.01 * np.diag(np.diag(normal)), right)
+    np.testing.assert_allclose(step, expected.clip(-0.7, 0.7), rtol=0.02)
+    assert promise == pytest.approx(right @ expected, rel=0.02)
+    assert point.residual == pytest.approx(residual, rel=1e-3)
 
 
 # ---- likelihoods ------------------------------------------------------------------------------------------------
