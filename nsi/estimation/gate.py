@@ -8,10 +8,12 @@ statistic is worked out again with the velocities of other trials, and the rank 
 """
 
 import numpy as np
+from scipy.linalg import cholesky, solve_triangular
 
 from nsi.estimation.signals import leading_directions, settled, state_of
 
 PERMUTATIONS = 39
+AT_ONCE = 8  # permutations whose regressors are summed in one product
 MAX_P_FOUND = 0.025  # up to which a gate is found
 MIN_P_ABSENT = 0.2  # from which on there is none
 MAX_TRIALS = 24
@@ -49,30 +51,34 @@ def gate_test(rec, alpha, chosen, seed=0):
     data = []
     for j in enough[:: max(1, len(enough) // MAX_NEURONS)]:
         at = np.flatnonzero(flat[:, j])
-        basis = np.linalg.qr(path[at].astype(np.float64))[0]
-        target = y[at, j].astype(np.float64)
-        data.append((at, basis, target - basis @ (basis.T @ target)))
+        x, target = path[at].astype(np.float64), y[at, j].astype(np.float64)
+        G = x.T @ x
+        G[np.diag_indices(len(G))] += 1e-10 * np.trace(G) / len(G)
+        basis = solve_triangular(cholesky(G, lower=True), x.T, lower=True)  # orthonormal rows
+        data.append((at, basis, target - (basis @ target) @ basis))
     if not data:
         return "cannot tell", 1.0
 
-    def statistic(velocity):
+    def statistics(velocities):
         parts = []
-        for d in range(velocity.shape[-1]):
-            product = velocity[..., d : d + 1] * z
-            parts += [product, state_of(product, alpha)]
-        added = np.concatenate(parts, -1)[:, later].reshape(-1, columns).astype(np.float64)
-        total = 0.0
+        for velocity in velocities:
+            products = [velocity[..., d : d + 1] * z for d in range(velocity.shape[-1])]
+            parts += [*products, state_of(np.concatenate(products, -1), alpha)]
+        added = np.concatenate([a[:, later] for a in parts], -1).reshape(-1, columns * len(velocities))
+        total = np.zeros(len(velocities))
         for at, basis, left in data:
-            own = added[at]
-            across, right = basis.T @ own, own.T @ left
-            G = own.T @ own - across.T @ across
-            G[np.diag_indices(columns)] += 1e-9 * np.trace(G) / columns + 1e-30
-            explained = right @ np.linalg.solve(G, right)
-            total += explained / columns / ((left @ left - explained) / (len(at) - basis.shape[1] - columns))
+            own = added[at].astype(np.float64)
+            across, right = basis @ own, left @ own
+            for k in range(len(velocities)):
+                part = slice(k * columns, (k + 1) * columns)
+                G = own[:, part].T @ own[:, part] - across[:, part].T @ across[:, part]
+                G[np.diag_indices(columns)] += 1e-9 * np.trace(G) / columns + 1e-30
+                explained = right[part] @ np.linalg.solve(G, right[part])
+                total[k] += explained / columns / ((left @ left - explained) / (len(at) - len(basis) - columns))
         return total / len(data)
 
     rng, trials = np.random.default_rng(seed), len(rec.rates)
-    true, null = statistic(rec.velocity), []
+    velocities = [rec.velocity]
     for _ in range(PERMUTATIONS):
         shift = rng.integers(1, trials) if trials > 1 else 0
         order = (np.arange(trials) + shift) % trials if rng.random() < 0.5 else _derangement(rng, trials)
@@ -80,7 +86,9 @@ def gate_test(rec, alpha, chosen, seed=0):
         if trials < MIN_TRIALS:
             steps = velocity.shape[1]
             velocity = np.roll(velocity, rng.integers(steps // 5, max(steps // 5 + 1, 4 * steps // 5)), 1)
-        null.append(statistic(velocity))
+        velocities.append(velocity)
+    pieces = [velocities[k : k + AT_ONCE] for k in range(0, len(velocities), AT_ONCE)]
+    true, *null = np.concatenate([statistics(piece) for piece in pieces])
     p = (1 + np.sum(np.array(null) >= true)) / (1 + len(null))
     return "found" if p <= MAX_P_FOUND else "not found" if p >= MIN_P_ABSENT else "cannot tell", float(p)
 
