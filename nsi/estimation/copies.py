@@ -65,7 +65,8 @@ class Problem:
 
     def late(self, a):
         """The samples of a signal (trials, steps, k): every few steps after the first ones. Returns: (samples, k)."""
-        return a[:, self.first :: STEP_STRIDE].reshape(-1, a.shape[-1])
+        a = a[:, self.first :: STEP_STRIDE]
+        return a.reshape(a.shape[0] * a.shape[1], a.shape[2])
 
     def filter(self, parts):
         """The samples of some signals (trials, steps, k) behind a synapse. Returns: (samples, all k)."""

@@ -33,6 +33,7 @@ PILOT_DIRECTIONS = 256  # leading directions in which a pilot's direct weights a
 FIRST_STRIDE = 2  # steps, of which the first fit takes one
 FIRST_RATES = 0.15, 0.96  # scaled rates that the first fit takes
 SCALE_NEURONS = 8  # that the scale is chosen on
+INNOVATION_NEURONS = 24  # of which it is measured what innovations predict
 SCALE_STRIDE = 3  # steps, of which one is used for it
 SAME_SCALE = 1e-3  # relative difference of scales below which no further pilot is needed
 RESCALINGS = 2  # further pilots with another scale, at most
@@ -188,7 +189,7 @@ class Pilot:
     def measure_innovations(self):
         """The share of the residual's variance that innovations predict, less what as many random signals would."""
         block, samples, shares = self.blocks[-1], self.samples, []
-        weights, _ = regression.ordinary(samples, self.order)
+        weights, _ = regression.ordinary(samples, self.order[:: max(1, len(self.order) // INNOVATION_NEURONS)])
         for j in np.flatnonzero(weights.any(0)):
             used = np.flatnonzero(samples.used[:, j])
             x, w = samples.x[used], weights[:, j].astype(np.float32)
