@@ -371,35 +371,30 @@ class Fit:
 
     @cached_property
     def _projection(self):
-        """Signals at some samples, evenly thinned; which, of those that are not padding; their states' second moments
-        with a ridge."""
-        valid, n = self.rec.valid[:, self.first :].ravel(), self.rec.rates.shape[-1]
-        thin, rows, start = max(1, valid.sum() // PROJECTION_SAMPLES), [], 0
-        chosen = np.zeros(len(valid), bool)
-        chosen[np.flatnonzero(valid)[::thin]] = True
+        """Signals at `projected_samples`, and their states' second moments with a ridge."""
+        shown, rows, start = projected_samples(self.rec.valid, self.first)[:, self.first :].ravel(), [], 0
         for samples in self.pieces:
-            rows.append(samples.x[chosen[start : start + len(samples.x)]])
+            rows.append(samples.x[shown[start : start + len(samples.x)]])
             start += len(samples.x)
         x = np.concatenate(rows)
-        return x, thin, second_moment_with_ridge(x[:, :n])
+        return x, second_moment_with_ridge(x[:, : len(self.order)])
 
     def project(self, y):
         """The linear map that best takes the recorded state to y, directions that the states hardly span left at 0.
-        y: (samples, k), at all samples that are not padding or at those of `_projection`. Returns: (n, k)."""
-        x, thin, cov = self._projection
-        y = y if len(y) == len(x) else y[::thin]
+        y: (samples, k), at `projected_samples`. Returns: (n, k)."""
+        x, cov = self._projection
         return np.linalg.solve(cov, second_moment(x[:, : len(cov)], y))
 
     def _maps(self):
         """Linear maps from weights (q, n) to W, total and each gate, (n, q) each."""
-        x, thin, cov = self._projection
-        n, project = len(cov), self.project
+        (x, cov), project = self._projection, self.project
+        n = len(cov)
         direct = np.zeros((n, self.q))
         direct[:, :n] = np.eye(n)
         total, gates = direct.copy(), np.zeros((self.rec.velocity.shape[-1], n, self.q))
         slopes = {}
         if self.copies is not None:
-            v = self.rec.velocity[:, self.first :][self.rec.valid[:, self.first :]][::thin]
+            v = self.rec.velocity[projected_samples(self.rec.valid, self.first)]
             for component, r in self.copies.rates(x[:, :n], v, self.geometry, self.places):
                 slopes[component] = project(slope_of(r))
         for block in self.blocks:
@@ -422,6 +417,17 @@ class Fit:
             if block.name == "driven":
                 free[block.columns] = driven
         return free
+
+
+def projected_samples(valid, first):
+    """Evenly thinned samples, about PROJECTION_SAMPLES, from step `first` on. valid: (trials, steps) bool. Returns: the
+    same."""
+    late = valid.copy()
+    late[:, :first] = False
+    at = np.flatnonzero(late)
+    chosen = np.zeros(late.size, bool)
+    chosen[at[:: max(1, len(at) // PROJECTION_SAMPLES)]] = True
+    return chosen.reshape(late.shape)
 
 
 def second_moment_with_ridge(states):

@@ -19,8 +19,8 @@ from dataclasses import replace
 import numpy as np
 
 from nsi import response
-from nsi.estimation.fitting import Pilot
-from nsi.estimation.signals import NEGLIGIBLE, state_of
+from nsi.estimation.fitting import Pilot, projected_samples
+from nsi.estimation.signals import NEGLIGIBLE
 
 NORMAL = 1.96  # 97.5th percentile of the normal distribution
 PERCENTILE = 95
@@ -60,8 +60,14 @@ class Simulated:
         f = u @ V
         g = {c: np.zeros_like(f) for c in gates}
         rates = np.empty((count, steps, n), np.float32)
-        self.hidden = np.empty((count, steps, s.shape[1]), np.float32)
+        shown = projected_samples(rec.valid, fit.first)
+        row = np.cumsum(shown).reshape(shown.shape) - 1
+        # what copies and the path do to the currents, and the copies' slopes, at the samples that truth is projected on
+        self.slopes, self.states = (np.empty((shown.sum(), s.shape[1]), np.float32) for _ in range(2))
+        self.paths = np.empty((shown.sum(), V.shape[1]), np.float32)
         for t in range(-settle, steps):
+            at = shown[:, t] if t >= 0 else slice(0)
+            rows = row[at, t]
             v = rec.velocity[:, max(t, 0)] if t >= 0 else np.zeros_like(rec.velocity[:, 0])
             x = u @ W + b + noise * rng.standard_normal(u.shape, np.float32)
             z = u @ V
@@ -71,6 +77,7 @@ class Simulated:
                 x += v @ driven
             if hidden:
                 x += f @ path
+                self.paths[rows] = f[at]
                 for c, w in gates.items():
                     x += g[c] @ w
                     g[c] += np.float32(alpha) * (v[:, c[0], None] * z - g[c])
@@ -89,9 +96,8 @@ class Simulated:
                 h = response.phi(received).astype(np.float32)
                 if fit.copies.centres is not None:
                     h *= np.tile(fit.copies.centres, len(self.sheets))
+                self.states[rows], self.slopes[rows] = s[at], response.slope(h[at])
                 s += np.float32(alpha) * (h - s)
-                if t >= 0:
-                    self.hidden[:, t] = h
             r = chosen.phi(x).astype(np.float32)
             u += np.float32(alpha) * (r - u)
             if t % FLUSH_STEPS == 0:
@@ -107,20 +113,16 @@ class Simulated:
         """W, total and each gate of the simulated circuit, as a refit of it would read them. refit: Fit of it.
 
         Returns: list of (n, n)."""
-        alpha, V, valid = self.fit.kinetics.alpha, self.fit.directions, self.recording.valid[:, refit.first :]
-        late = lambda a: a[:, refit.first :][valid]  # noqa: E731
         total = self.W.astype(np.float64).copy()
-        gates = np.zeros((self.recording.velocity.shape[-1], *total.shape))
-        n = len(total)
+        gates, n = np.zeros((self.recording.velocity.shape[-1], *total.shape)), len(total)
         if self.path is not None:
-            u = state_of(np.float32(self.fit.kinetics.response.scale) * self.recording.rates, alpha)
-            total += refit.project(late(state_of(u @ V, alpha))) @ self.path
+            total += refit.project(self.paths) @ self.path
         for (d, _), w in self.gates.items():
-            gates[d] += V @ w
+            gates[d] += self.fit.directions @ w
         for k, ((d, sign), sent) in enumerate(self.sheets):
-            h = self.hidden[..., k * n : (k + 1) * n]
-            total += refit.project(late(state_of(h, alpha))) @ sent
-            gates[d] += sign * self.fit.copies.drive * refit.project(late(response.slope(h))) @ sent
+            columns = slice(k * n, (k + 1) * n)
+            total += refit.project(self.states[:, columns]) @ sent
+            gates[d] += sign * self.fit.copies.drive * refit.project(self.slopes[:, columns]) @ sent
         return [self.W, total, *gates]
 
 

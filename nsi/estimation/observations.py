@@ -23,7 +23,7 @@ from nsi.errors import BadInput
 from nsi.estimation import estimator, regression
 from nsi.estimation.copies import fit_copies
 from nsi.estimation.estimator import ALPHA_TRIALS, COARSE_ALPHAS, assemble, find_places, read_certainty
-from nsi.estimation.fitting import PROJECTION_SAMPLES, Fit, compare_residuals, second_moment_with_ridge
+from nsi.estimation.fitting import Fit, compare_residuals, projected_samples, second_moment_with_ridge
 from nsi.estimation.gate import gate_test
 from nsi.estimation.intervals import Simulated, calibrate
 from nsi.estimation.kinetics import MECHANISMS, Kinetics, parabola, surely_better
@@ -107,10 +107,8 @@ class Observed(Fit):
 
     @cached_property
     def _projection(self):
-        valid, n = self.rec.valid[:, self.first :], self.rec.rates.shape[-1]
-        thin = max(1, valid.sum() // PROJECTION_SAMPLES)
-        x = self.predictors[valid][::thin]
-        return x, thin, second_moment_with_ridge(x[:, :n])
+        x = self.predictors[projected_samples(self.rec.valid, self.first)[:, self.first :]]
+        return x, second_moment_with_ridge(x[:, : len(self.order)])
 
     def predict_states(self, weights, smoothed):
         """The currents and rates that the estimate predicts from the states so far, in the place of the smoothed ones.
