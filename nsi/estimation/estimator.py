@@ -113,13 +113,14 @@ def estimate_clean(rec, alpha, geometry, calibrated=True, seed=0, orders=False):
     if orders:
         extended = extend(fit)
         vars(found).update(read_orders(extended, best))
-        extended.release()
+        for name in ("pieces", "sums"):
+            vars(extended).pop(name, None)
         order_errors = lambda simulated, again: simulated_errors(extended, simulated, again, best)  # noqa: E731
     found.verdicts["gate"], found.gate_p = gate_test(rec, fit.kinetics.alpha, fit.kinetics.response, seed)
-    fit.release()
     if calibrated and known:
-        refit = lambda simulated: Fit(simulated, Pilot(simulated, fit.kinetics, geometry, places, fit.pilot))  # noqa: E731
         hidden_noise = find_hidden_noise(fit, best, found.noise, seed)
+        fit.release()
+        refit = lambda simulated: Fit(simulated, Pilot(simulated, fit.kinetics, geometry, places, fit.pilot))  # noqa: E731
         found.calibrate(calibrate(fit, refit, best, plain.variance, seed, order_errors, hidden_noise))
     repeats = all(np.isfinite(factor) for factor in found.calibration.get("factors", {}).values())
     # what hidden neurons that are not driven do, copies and their terms do not describe

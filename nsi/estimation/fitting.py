@@ -347,9 +347,10 @@ class Fit:
         return Model(self.blocks, terms, frequency, self._free())
 
     def release(self):
-        """Forget all samples and sums that can be made anew."""
+        """Forget all samples and sums, the pilot's too."""
         for name in ("pieces", "sums", "_projection"):
             vars(self).pop(name, None)
+        self.pilot.samples = None
 
     def residual_structure(self, weights):
         """Mean autocorrelation of residuals regression.STRUCTURE_LAGS steps apart: noise through a synapse has mostly
