@@ -35,6 +35,7 @@ class Known(NamedTuple):
     x: np.ndarray  # (samples, q)
     inverse: np.ndarray  # (q, q), of x' x
     left: np.ndarray  # (samples,) of the current, after the regression
+    square: float  # its sum of squares, and the regression's small penalty
 
 
 class Problem:
@@ -60,8 +61,8 @@ class Problem:
             x, y = plain[at].astype(np.float64), currents[at, j].astype(np.float64)
             G = x.T @ x
             G[np.diag_indices(len(G))] += 1e-9 * np.trace(G) / len(G)
-            inverse = np.linalg.inv(G)
-            self.data.append(Known(at, x, inverse, y - x @ (inverse @ (x.T @ y))))
+            inverse, xy = np.linalg.inv(G), x.T @ y
+            self.data.append(Known(at, x, inverse, y - x @ (inverse @ xy), y @ y - xy @ inverse @ xy))
 
     def late(self, a):
         """The samples of a signal (trials, steps, k): every few steps after the first ones. Returns: (samples, k)."""
@@ -78,15 +79,20 @@ class Point:
 
     def __init__(self, problem, copies):
         """problem: Problem; copies: Copies."""
-        self.problem, self.copies = problem, copies
-        self.received = problem.u @ copies.kernel(problem.geometry, problem.places)
+        self.problem, self.copies, V = problem, copies, problem.directions
+        kernel, components = copies.kernel(problem.geometry, problem.places), range(problem.v.shape[-1])
+        self.sheets = [(d, np.float32(sign * copies.drive)) for d in components for sign in (1, -1)]
         self.driving = copies.saturated(problem.v)
-        over, self.rates = self.received - np.float32(copies.threshold), []
-        for d in range(problem.v.shape[-1]):
-            for sign in (1, -1):
-                r = response.phi(over + np.float32(sign * copies.drive) * self.driving[..., d : d + 1])
-                self.rates.append((d, sign, r if copies.centres is None else r * copies.centres))
-        self.values = problem.filter([r @ problem.directions for _, _, r in self.rates]).astype(np.float64)
+        self.received = np.empty_like(problem.u)
+        self.rates = np.empty((len(self.sheets), *problem.u.shape), np.float32)
+        projected = np.empty((len(self.sheets), *problem.u.shape[:2], V.shape[1]), np.float32)
+        for k, u in enumerate(problem.u):  # a trial at a time stays in the processor's cache
+            received = np.matmul(u, kernel, out=self.received[k])
+            for (d, signed), rates, sent in zip(self.sheets, self.rates, projected, strict=True):
+                r = response.phi(received + (signed * self.driving[k, :, d : d + 1] - np.float32(copies.threshold)))
+                rates[k] = r if copies.centres is None else r * copies.centres
+                np.matmul(rates[k], V, out=sent[k])
+        self.values = problem.filter(projected).astype(np.float64)
         self.solutions = [self._solve(known) for known in problem.data]
         self.residual = float(sum(left for *_, left in self.solutions))
 
@@ -101,30 +107,27 @@ class Point:
         reduced = np.linalg.inv(S)
         right = z.T @ known.left
         weights = reduced @ right
-        return across, weights, reduced, known.left @ known.left - right @ weights
+        return across, weights, reduced, known.square - right @ weights
 
     def slopes(self, count):
         """Derivatives of the signals by the first `count` of gain, log width, threshold, log drive, and saturation
         times the velocity's variance. Returns: list of (samples, columns)."""
         problem, copies, V = self.problem, self.copies, self.problem.directions
-        wider = copies._replace(width=copies.width * (1 + DERIVATIVE_STEP))
-        change = problem.u @ wider.kernel(problem.geometry, problem.places) - self.received
+        wider = copies._replace(width=copies.width * (1 + DERIVATIVE_STEP)).kernel(problem.geometry, problem.places)
         further = copies._replace(saturation=copies.saturation + DERIVATIVE_STEP / problem.variance)
         bend = (further.saturated(problem.v) - self.driving) / np.float32(DERIVATIVE_STEP)
-        parts = [[] for _ in range(count)]
-        for d, sign, r in self.rates:
-            slope, signed = response.slope(r), np.float32(sign * copies.drive)
-            plain = slope @ V
-            derivatives = (
-                (slope * self.received) @ (V / np.float32(copies.gain)),
-                (slope * change) @ (V / np.float32(DERIVATIVE_STEP)),
-                -plain,
-                signed * self.driving[..., d : d + 1] * plain,
-                signed * bend[..., d : d + 1] * plain,
-            )
-            for part, derivative in zip(parts, derivatives, strict=False):
-                part.append(derivative)
-        return [problem.filter(part) for part in parts]
+        by_gain, by_width, plain = np.empty((3, len(self.sheets), *problem.u.shape[:2], V.shape[1]), np.float32)
+        V_gain, V_width = V / np.float32(copies.gain), V / np.float32(DERIVATIVE_STEP)
+        for k, u in enumerate(problem.u):
+            received = self.received[k]
+            change = u @ wider - received
+            for s, rates in enumerate(self.rates):
+                slope = response.slope(rates[k])
+                np.matmul(slope, V, out=plain[s, k])
+                np.matmul(slope * received, V_gain, out=by_gain[s, k])
+                np.matmul(slope * change, V_width, out=by_width[s, k])
+        by = lambda a: [signed * a[..., d : d + 1] * part for (d, signed), part in zip(self.sheets, plain, strict=True)]  # noqa: E731
+        return [problem.filter(part) for part in (by_gain, by_width, -plain, by(self.driving), by(bend))[:count]]
 
     def step(self, count=4):
         """The Gauss-Newton step of the first `count` of (log gain, log width, threshold, log drive, saturation times

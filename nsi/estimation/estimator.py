@@ -155,21 +155,23 @@ def find_places(rec, geometry):
 
 def refine_alpha(rec, kinetics, geometry, places):
     """The alpha under which the rates are likeliest, all blocks included: the best of a few, then uphill from it in
-    smaller and smaller steps, the copies being fitted anew for each. Returns: Kinetics."""
+    smaller and smaller steps. For each of the few the copies are fitted from their starts, then from those of the best
+    alpha so far. Returns: Kinetics."""
     rec = rec.trials(slice(None, None, max(1, len(rec.rates) // ALPHA_TRIALS)))
-    by_alpha = {}
+    by_alpha, pilots = {}, {}
 
-    def evaluate(alphas):
+    def evaluate(alphas, near=None):
         for a in (round(min(a, 1.0), 4) for a in alphas):
             if a > 0.01 and a not in by_alpha:
-                by_alpha[a] = Pilot(rec, kinetics._replace(alpha=a), geometry, places).residuals()
+                pilot = Pilot(rec, kinetics._replace(alpha=a), geometry, places, near)
+                by_alpha[a], pilots[a], pilot.samples = pilot.residuals(), pilot, None
         likelihoods = compare_residuals(by_alpha)
         return max(likelihoods, key=lambda a: likelihoods[a].sum())
 
     alpha = evaluate([kinetics.alpha, *COARSE_ALPHAS])
     for spacing in ALPHA_SPACINGS:
         for _ in range(ALPHA_STEPS):
-            before, alpha = alpha, evaluate([alpha - spacing, alpha + spacing])
+            before, alpha = alpha, evaluate([alpha - spacing, alpha + spacing], pilots[alpha])
             if before == alpha:
                 break
     alpha, se = parabola(compare_residuals(by_alpha), alpha, ALPHA_SPACINGS[-1])
