@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import functools
 import importlib
 import io
 import json
@@ -161,12 +162,17 @@ def updates(args):
     return ["--updates", args.updates] if args.updates else []
 
 
+@functools.cache
+def commit_of(paths=MEASURED):
+    """The last commit to some of the project's code. paths: tuple of str. Returns: its hash."""
+    git = lambda *words: subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True).stdout.strip()  # noqa: E731
+    commit = git("log", "-1", "--format=%h", "--", *paths)
+    return f"{commit} with changes" if git("status", "--porcelain", "--", *paths) else commit
+
+
 def describe_run():
     """The last commit to the code that is measured, the machine and the time. Returns: dict, JSON."""
-    git = lambda *words: subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True).stdout.strip()  # noqa: E731
-    commit = git("log", "-1", "--format=%h", "--", *MEASURED)
-    changed = git("status", "--porcelain", "--", *MEASURED)
-    return {"commit": f"{commit} with changes" if changed else commit, "machine": machine(), "when": int(time.time())}
+    return {"commit": commit_of(), "machine": machine(), "when": int(time.time())}
 
 
 def machine():

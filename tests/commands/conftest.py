@@ -20,7 +20,7 @@ from tests.tools import ROOT
 LITTLE = (
     ("nsi/simulation/circuits.py", r"\bn=100\b", "n=30"),
     ("nsi/simulation/circuits.py", r"\bshifters=50\b", "shifters=15"),
-    ("experiments/estimate/cases.py", r"\b84, 42\b", "30, 15"),
+    ("experiments/benchmark/tasks.py", r"\b84, 42\b", "30, 15"),
     ("nsi/hidden/units.py", r"POPULATION = 100", "POPULATION = 30"),
     ("experiments/limits/__main__.py", r'(input units|as many shifters)", 100,', r'\1", 30,'),
 )

@@ -66,9 +66,8 @@ def test_named_modules_and_files_are_there(page):
 
 
 TABLES = {
-    "coverage": {"answer": "answer", "made": "made", "table": "table"},
+    "benchmark": {name: name for name in ("made", "need", "intervals", "main_table")},
     "design": {"kinds": "kinds", "trials": "trials"},
-    "estimate": {"answer": "answer", "made": "made", "main_table": "main_table", "nulls": "nulls", "need": "need"},
     "estimator": {"made": "made", "table": "table"},
     "findings": {"made": "made", "table": "table"},
     "flies": {"answer": "answer", "made": "made", "table": "table"},
@@ -82,7 +81,7 @@ TABLES = {
     "speed": {"made": "made", "table": "table"},
     "worm": {"auc": "table"},
 }
-SHORT = "coverage", "estimator", "findings", "flies", "grid", "limits", "mouse", "reproduction", "speed", "unrecorded"
+SHORT = "benchmark", "estimator", "findings", "flies", "grid", "limits", "mouse", "reproduction", "speed", "unrecorded"
 MAX_WORDS = 400  # of a page, without its table and its code
 MAX_COLUMNS = 5
 
@@ -137,9 +136,8 @@ def test_results_are_of_as_many_seeds_as_the_page_says():
 @pytest.mark.parametrize(
     "name",
     [
-        "coverage",
+        "benchmark",
         "design",
-        "estimate",
         "flies",
         "grid",
         "limits",

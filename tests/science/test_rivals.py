@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from experiments.estimate.cornn import cornn, loss, weights
-from experiments.estimate.least_squares import least_squares as delayed_least_squares
-from experiments.estimate.least_squares import regress
-from experiments.estimate.lint import lint
+from experiments.benchmark.cornn import cornn, loss, weights
+from experiments.benchmark.least_squares import least_squares as delayed_least_squares
+from experiments.benchmark.least_squares import regress
+from experiments.benchmark.lint import lint
 from nsi import network
 from nsi.network import Network, predict
 from nsi.recordings import Recording
@@ -87,12 +87,12 @@ def test_delayed_least_squares_finds_weights_and_gate_and_its_intervals_hold(del
         rates[:, t] = np.maximum(0, np.tanh(x + 0.02 * rng.standard_normal(u.shape)))
         u, later = u + ALPHA * (rates[:, t] - u), later + ALPHA * (moved - later)
     rec = Recording(rates, v, 0.01, tau=0.01 / ALPHA, stimulus=stimulus)
-    found = delayed_least_squares(rec, ALPHA, delayed)
-    for a, se, true in ((found.W, found.W_se, net.W), (found.gate[0], found.gate_se[0], gate)):
+    mechanisms = ("hidden neurons", "multiplied connections")[:: 1 if delayed else -1]
+    found, wrong = (delayed_least_squares(rec, ALPHA, mechanism) for mechanism in mechanisms)
+    for a, se, true in ((found["W"], found["W_se"], net.W), (found["gate"][0], found["gate_se"][0], gate)):
         assert correlation(a, true) > 0.99
         assert 0.88 < np.mean(np.abs(a - true) < 1.96 * se) < 0.99
-    wrong = delayed_least_squares(rec, ALPHA, not delayed)
-    assert correlation(wrong.gate[0], gate) < 0.9
+    assert correlation(wrong["gate"][0], gate) < 0.9
 
 
 def test_regress_is_ordinary_least_squares_with_its_standard_errors():
