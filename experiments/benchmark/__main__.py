@@ -2,8 +2,8 @@
 
 Every (task, method, seed) is worked out once for a commit of the method's code and kept in results.json, so that a run
 that was stopped goes on, and one whose method has changed is worked out anew. Of several commits the page shows the
-latest. Writes results.json, benchmark.png, tables.md and the page. A method is a function in methods.py, a task one in
-tasks.py.
+latest, of several sizes (`--trials`, `--steps`, `--updates`) that of most results. Writes results.json, benchmark.png,
+tables.md and the page. A method is a function in methods.py, a task one in tasks.py.
 
     python -m experiments.benchmark --methods estimate --tasks ring torus --seeds 2
 """
@@ -31,21 +31,23 @@ def wanted(rows, task, seed, args, since):
         if not set(TASKS[task].asks) & set(method.gives) or seed >= FIRST_SEED + min(method.seeds, TASKS[task].seeds):
             continue
         commit = runs.commit_of(method.code)
-        row = next((row for row in rows if key(row) == (task, name, seed, commit)), None)
-        if row is None or row["size"] != size or (args.again and row["when"] < since):
+        row = next((row for row in rows if key(row) == (task, name, seed, commit, size)), None)
+        if row is None or (args.again and row["when"] < since):
             some.append((name, commit))
     return some
 
 
 def key(row):
     """What a row is kept under."""
-    return tuple(row[k] for k in ("task", "method", "seed", "commit"))
+    return tuple(row[k] for k in ("task", "method", "seed", "commit", "size"))
 
 
 def keep(rows, row):
     """Put a row in the place of one with the same key, and write all, one a line."""
     rows[:] = [other for other in rows if key(other) != key(row)] + [row]
-    rows.sort(key=lambda row: (list(TASKS).index(row["task"]), list(METHODS).index(row["method"]), *key(row)[2:]))
+    rows.sort(
+        key=lambda row: (list(TASKS).index(row["task"]), list(METHODS).index(row["method"]), row["seed"], row["when"])
+    )
     with files.whole(FOLDER / "results.json") as temporary, open(temporary, "w") as file:
         file.write("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n")
 
@@ -71,7 +73,7 @@ def main():
     p.add_argument("--again", action="store_true", help="work out anew what there is already")
     p.add_argument("--draw", action="store_true", help="only draw the results of the last run")
     args, since = p.parse_args(), int(time.time())
-    rows, missing = runs.read(FOLDER) or [], set()
+    rows, missing = [row for row in runs.read(FOLDER) if row["task"] in TASKS and row["method"] in METHODS], set()
     for seed in range(FIRST_SEED, FIRST_SEED + (0 if args.draw else args.seeds)):
         for task in args.tasks:
             try:

@@ -49,7 +49,9 @@ class Results:
     """The latest row of each task, method and seed."""
 
     def __init__(self, rows):
-        self.rows = {(row["task"], row["method"], row["seed"]): row for row in sorted(rows, key=lambda r: r["when"])}
+        size = Counter(str(row["size"]) for row in rows).most_common(1)[0][0]  # no small trial among them
+        rows = sorted((row for row in rows if str(row["size"]) == size), key=lambda row: row["when"])
+        self.rows = {(row["task"], row["method"], row["seed"]): row for row in rows}
         self.tasks = [t for t in TASKS if any(key[0] == t for key in self.rows)]
 
     def values(self, task, method, measure):

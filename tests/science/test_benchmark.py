@@ -98,7 +98,7 @@ def test_what_is_there_is_kept_and_what_changed_is_worked_out_anew(monkeypatch, 
     monkeypatch.setitem(TASKS, "ring", tasks.simulated(SMALL))
     monkeypatch.setattr(benchmark.runs, "commit_of", lambda paths=(): "aaaaaaa")
     first = run(monkeypatch, tmp_path)
-    assert [benchmark.key(row) for row in first] == [("ring", "correlation", 100, "aaaaaaa")]
+    assert [benchmark.key(row) for row in first] == [("ring", "correlation", 100, "aaaaaaa", [20, 200, None])]
     assert run(monkeypatch, tmp_path) == first
     again = run(monkeypatch, tmp_path, again=True, since=first[0]["when"] + 1)
     assert len(again) == 1
@@ -106,7 +106,8 @@ def test_what_is_there_is_kept_and_what_changed_is_worked_out_anew(monkeypatch, 
     both = run(monkeypatch, tmp_path)
     assert [row["commit"] for row in both] == ["aaaaaaa", "bbbbbbb"]
     both[1]["when"] += 10
-    assert Results(both).values("ring", "correlation", "commit") == ["bbbbbbb"]
+    small = [dict(both[1], size=[5, 50, None], when=both[1]["when"] + 10)]
+    assert Results(both + small).values("ring", "correlation", "commit") == ["bbbbbbb"]
 
 
 def test_a_newcomer_gets_a_row_and_one_that_fails_stops_nobody(monkeypatch, tmp_path):
