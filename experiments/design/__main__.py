@@ -109,33 +109,38 @@ def cell(values, digits=3):
 
 
 def trials(results):
-    """r_dev by the number of trials, as Markdown. results: list of `measured`'s, one for each circuit."""
-    columns = {name: [cell([one[name]["r_dev"].get(str(t)) for one in results]) for t in TRIALS] for name in KINDS}
+    """r_dev by the number of trials, as Markdown. results: "circuits", list of `measured`'s, one for each."""
+    each = results["circuits"]
+    columns = {name: [cell([one[name]["r_dev"].get(str(t)) for one in each]) for t in TRIALS] for name in KINDS}
     return runs.turned(TRIALS, columns)
+
+
+made = runs.made
 
 
 def kinds(results):
     """What the two kinds of pulses cost, as Markdown. results: as for `trials`."""
     rows = []
     for name in KINDS:
-        each = [one[name] for one in results]
+        each = [one[name] for one in results["circuits"]]
         needs = cell([needed(row["r_dev"]) for row in each], 1)
         rows.append([name, needs, *(cell([row[key] for row in each]) for key in ("thrown", "expected"))])
     return runs.markdown(["", f"trials to r {MIN_R_DEV:g}", "thrown, rad", "expected"], rows)
 
 
 def tables(results):
-    """Pulses, and standard errors, expected and reached: tables.md. results: as for `trials`."""
-    plans = [[name, " ".join(one[name]["plan"].split())] for one in results for name in KINDS]
+    """Trials, pulses, and standard errors, expected and reached: tables.md. results: as for `trials`."""
+    each = results["circuits"]
+    plans = [[name, " ".join(one[name]["plan"].split())] for one in each for name in KINDS]
     columns = {
-        f"{name}, {what}": [
-            cell([one[name]["errors"].get(str(t), (None, None))[k] for one in results], 4) for t in TRIALS
-        ]
+        f"{name}, {what}": [cell([one[name]["errors"].get(str(t), (None, None))[k] for one in each], 4) for t in TRIALS]
         for name in KINDS
         for k, what in enumerate(("expected", "reached"))
     }
     parts = (
         "# Which experiment next: further tables",
+        "r of single weights' deviations from the mean profile, over all pairs of different neurons, by trials:",
+        trials(results),
         "Pulses: largest amplitude, s between pulses, share of the neurons, and which.",
         runs.markdown(["", "pulses"], plans),
         "Median standard errors of the weights over all pairs, expected from the pilot and reached, by trials:",
@@ -148,7 +153,7 @@ def figure(results):
     """r_dev against trials, both kinds of pulses."""
     drawn, ax = plt.subplots(figsize=(4.5, 3))
     for name, colour in zip(KINDS, (figures.SIMPLE, figures.FITTED), strict=True):
-        for k, one in enumerate(results):
+        for k, one in enumerate(results["circuits"]):
             counts = one[name]["r_dev"]
             values = np.array([*counts.values()], float)
             ax.plot([int(t) for t in counts], values, "o-", color=colour, label="" if k else name)
@@ -177,14 +182,13 @@ def main():
         for seed in range(FIRST_SEED, FIRST_SEED + args.seeds):
             with tempfile.TemporaryDirectory() as folder:
                 results.append(measured(seed, Path(folder), args))
-        runs.write(FOLDER, results)
+        made_of = f"{args.seeds} circuits, seeds from {FIRST_SEED} on; {runs.source()}"
+        runs.write(FOLDER, {"made": made_of, "circuits": results})
     results = runs.read(FOLDER)
     figures.set_style()
     with files.whole(FOLDER / "design.png") as temporary:
         figure(results).savefig(temporary)
-    runs.page(FOLDER, kinds=kinds(results), trials=trials(results))
-    (FOLDER / "tables.md").write_text(tables(results), encoding="utf-8")
-    print("\n\n".join(table(results) for table in (kinds, trials, tables)))
+    runs.publish(FOLDER, results, made, kinds, tables=tables)
 
 
 if __name__ == "__main__":
