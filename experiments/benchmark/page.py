@@ -27,7 +27,7 @@ TABLES = {
         "verdict_description",
     ),
     "Running": ("heading_error_5s", "loss", "r_match"),
-    "Time": ("seconds", "commit", "failed"),
+    "Time": ("seconds", "commit", "date", "failed"),
 }  # fmt: skip
 CAPTIONS = {
     "Weights": "`r_W`, `error_W` (relative): all pairs; `near`: pairs within 0.3 of the ring, which one bump can hold; "
@@ -51,7 +51,7 @@ class Results:
     def __init__(self, rows):
         size = Counter(str(row["size"]) for row in rows).most_common(1)[0][0]  # no small trial among them
         rows = sorted((row for row in rows if str(row["size"]) == size), key=lambda row: row["when"])
-        self.rows = {(row["task"], row["method"], row["seed"]): row for row in rows}
+        self.rows = {(row["task"], row["method"], row["seed"]): row | {"date": date(row["when"])} for row in rows}
         self.tasks = [t for t in TASKS if any(key[0] == t for key in self.rows)]
 
     def values(self, task, method, measure):
@@ -89,6 +89,11 @@ class Results:
         return f"{len(ahead)} of {len(ahead + rest)}{named(rest)}"
 
 
+def date(seconds):
+    """A day. seconds: since 1970."""
+    return time.strftime("%d.%m.%Y", time.gmtime(seconds))
+
+
 def named(tasks):
     """Names of exceptions, if they are few, in brackets."""
     return f" (not *{'*, *'.join(tasks)}*)" if 0 < len(tasks) <= 3 else ""
@@ -116,7 +121,7 @@ def made(rows):
     """Of what recordings, commits and days the numbers are."""
     results = Results(rows)
     shown = [row for row in results.rows.values() if "failed" not in row]
-    dates = [time.strftime("%d.%m.%Y", time.gmtime(f(row["when"] for row in shown))).lstrip("0") for f in (min, max)]
+    dates = [date(f(row["when"] for row in shown)) for f in (min, max)]
     commits = dict.fromkeys(row["commit"] for row in sorted(shown, key=lambda r: -r["when"]))
     trials, steps, _ = shown[0]["size"]
     return (
@@ -178,7 +183,7 @@ def coverage_of(results, method):
 def main_table(rows):
     """r of W, or of its deviations, and of the gate, task by task."""
     results, lines = Results(rows), []
-    for task in (t for t in results.having("estimate", "r_W") if "intervals" not in TASKS[t].asks):
+    for task in (t for t in results.having("estimate", "r_W") if not {"intervals", "gate"} & set(TASKS[t].asks)):
         for measure in (main_measure(task), "r_gate"):
             mine, network, oracle = (
                 cell(results.values(task, m, measure), n=True) for m in ("estimate", "trained", "oracle")
@@ -215,7 +220,7 @@ def tables(rows):
 def figure(rows):
     """Weights, gate and coverage by task: recordings as faint dots, means as full ones."""
     results = Results(rows)
-    tasks = [t for t in results.tasks if any(results.values(t, m, "r_W") for m in METHODS)]
+    tasks = [t for t in results.having("estimate", "r_W") if "gate" not in TASKS[t].asks]
     drawn, axes = plt.subplots(1, 3, figsize=(10, 1.0 + 0.32 * max(1, len(tasks))), sharey=True, width_ratios=(3, 3, 2))
     axes[2].axvspan(*BAND, color="#e6e6e6", lw=0, zorder=0)
     for ax, measure in zip(axes, (main_measure, lambda _: "r_gate", None), strict=True):

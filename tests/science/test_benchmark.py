@@ -11,7 +11,7 @@ from experiments.benchmark import __main__ as benchmark
 from experiments.benchmark import measures, methods, tasks
 from experiments.benchmark.methods import METHODS, Method
 from experiments.benchmark.oracle import oracle
-from experiments.benchmark.page import Results
+from experiments.benchmark.page import Results, coverage_of
 from experiments.benchmark.tasks import TASKS, Absent
 from nsi.simulation import circuits
 from nsi.simulation.heterogeneity import vary_weights
@@ -148,3 +148,17 @@ def test_circuit_of_others_has_its_truth_and_no_geometry():
     assert data.known.geometry is None
     assert not data.pairs.diagonal().any()
     assert found["r_W"] > max(0.9, measures.score(methods.correlate(data.rec, data.known), data)["r_W"])
+
+
+def rows_of(task, method, measure, values):
+    meta = {"size": [100, 1000, None], "when": 0, "commit": "aaaaaaa"}
+    return [{"task": task, "method": method, "seed": k, measure: value} | meta for k, value in enumerate(values)]
+
+
+def test_a_difference_within_its_spread_is_no_better_and_means_out_of_the_band_are_named():
+    rows = rows_of("ring", "estimate", "r_W", [0.97, 0.99, 0.98]) + rows_of("ring", "trained", "r_W", [0.979])
+    rows += rows_of("gain", "estimate", "r_W", [0.97, 0.99, 0.98]) + rows_of("gain", "trained", "r_W", [0.97])
+    better = Results(rows).better("estimate", ["trained", "cornn"], lambda task: "r_W")
+    assert better == "1 of 2 (not *ring*)"
+    rows = rows_of("ring", "estimate", "coverage_W", [0.95, 0.99]) + rows_of("gain", "estimate", "coverage_W", [0.9])
+    assert coverage_of(Results(rows), "estimate") == "weights 0.900 to 0.970: 1 of 2 (not *gain*)"
