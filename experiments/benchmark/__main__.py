@@ -10,8 +10,10 @@ tables.md and the page. A method is a function in methods.py, a task one in task
 
 import json
 import time
+from pathlib import Path
 
 from experiments import runs
+from experiments.benchmark import tasks
 from experiments.benchmark.methods import METHODS
 from experiments.benchmark.page import figure, intervals, made, main_table, need, tables
 from experiments.benchmark.tasks import TASKS, Absent
@@ -70,9 +72,13 @@ def main():
     p = runs.options(__doc__, 5)
     p.add_argument("--tasks", nargs="*", choices=TASKS, default=list(TASKS), help="which (default: all)")
     p.add_argument("--methods", nargs="*", choices=METHODS, default=list(METHODS), help="which (default: all)")
+    p.add_argument(
+        "--others", type=Path, default=tasks.OTHERS, help="folder with make_circuits.py (tasks.py says what)"
+    )
     p.add_argument("--again", action="store_true", help="work out anew what there is already")
     p.add_argument("--draw", action="store_true", help="only draw the results of the last run")
     args, since = p.parse_args(), int(time.time())
+    tasks.OTHERS = args.others
     rows, missing = [row for row in runs.read(FOLDER) if row["task"] in TASKS and row["method"] in METHODS], set()
     for seed in range(FIRST_SEED, FIRST_SEED + (0 if args.draw else args.seeds)):
         for task in args.tasks:

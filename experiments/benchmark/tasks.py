@@ -3,7 +3,8 @@
     rings, torus         84 neurons and 42 shifters a side with strengths of their own, 13 x 13 cells, the published
                          network: no setting of the estimate was chosen on the first two
     further circuits     of nsi/simulation at other lengths, of which intervals are asked
-    circuits of others   a zebrafish's and a larva's published connectivities, where OTHERS is there
+    circuits of others   a zebrafish's and a larva's published connectivities, simulated by a script make_circuits.py of
+                         yours in the folder OTHERS, called with a path, a circuit, a seed and NAME=VALUE
     gate or none         short recordings, with their own velocity, without shifters, or with other trials' velocity
     real animals         where data/ has them: no truth is known, prediction is asked
 
@@ -30,7 +31,7 @@ from nsi.response import TANH, Response
 from nsi.simulation import circuits
 from nsi.simulation.heterogeneity import vary_weights
 
-OTHERS = runs.ROOT.parent / "shared" / "tasks"  # make_circuits.py and the published matrices
+OTHERS = runs.ROOT / "data" / "others"  # make_circuits.py, which simulates published matrices that lie beside it
 RING = partial(circuits.ring, 84, 42, cosine=0.115, displacement=1.6, amplitude=0.145, threshold=0.36, drive=0.045)
 SATURATED = partial(circuits.ring, 84, 42, cosine=0.13, displacement=1.4, amplitude=0.206, threshold=0.45, drive=0.05)
 HOLDING = partial(circuits.holding, 84, 42, cosine=0.085, displacement=1.1, amplitude=0.18, threshold=0.36, drive=0.065)
