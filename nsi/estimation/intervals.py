@@ -58,7 +58,7 @@ class Simulated:
         u = (chosen.scale * rec.rates[:, 0]).astype(np.float32)
         s = np.zeros((count, n * len(self.sheets)), np.float32)
         f = u @ V
-        g = {c: np.zeros_like(f) for c in gates}
+        g, p = ({c: np.zeros_like(f) for c in some} for some in (gates, products))
         rates = np.empty((count, steps, n), np.float32)
         shown = projected_samples(rec.valid, fit.first)
         row = np.cumsum(shown).reshape(shown.shape) - 1
@@ -81,6 +81,9 @@ class Simulated:
                 for c, w in gates.items():
                     x += g[c] @ w
                     g[c] += np.float32(alpha) * (v[:, c[0], None] * z - g[c])
+                for c, w in products.items():
+                    x += p[c] @ w
+                    p[c] += np.float32(alpha) * (v[:, c[0], None] * v[:, c[1], None] * z - p[c])
                 f += np.float32(alpha) * (z - f)
             else:
                 for c, w in gates.items():
@@ -101,7 +104,7 @@ class Simulated:
             r = chosen.phi(x).astype(np.float32)
             u += np.float32(alpha) * (r - u)
             if t % FLUSH_STEPS == 0:
-                for state in (u, s, f, *g.values()):
+                for state in (u, s, f, *g.values(), *p.values()):
                     state[np.abs(state) < NEGLIGIBLE] = 0.0
             if t >= 0:
                 rates[:, t] = r
