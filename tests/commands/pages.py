@@ -44,6 +44,7 @@ MAKES = (
     "experiments.grid.read",
     "experiments/flies/fit.sh",
 )  # what other commands read
+ANEW = "experiments.findings"  # runs with a new Python, and processes of its own, as the others do by hand
 LAST = "nsi.design", "--stimulus runs/"  # what reads a fit, and what reads that
 
 
@@ -57,6 +58,14 @@ def commands(page):
 
 EVERY = list(dict.fromkeys(line for page in PAGES for line in commands(page)))
 RUN = [line for line in EVERY if not line.startswith("jupyter")]  # notebooks have tests of their own
+
+
+EXAMPLES = [
+    code
+    for page in PAGES
+    for code in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    if "pynapple" not in code
+]  # pynapple's have a test of their own
 
 
 def small(command):

@@ -168,7 +168,8 @@ def test_fly_recording_is_fitted_like_any_other(checkout, run):
         pytest.skip("the real recordings are not here (../shared/fly)")
     run(
         checkout,
-        f"python train.py --data '{fly}' --out runs/epg --input-units 32 --updates 5 --wandb disabled --no-report",
+        f"python train.py --data '{fly}' --out runs/epg --input-units 32 --updates 5 --wandb disabled --no-report"
+        " --set calibrated=no",
     )
     metrics = json.loads((checkout / "runs" / "epg" / "metrics.json").read_text())
     assert "r_W" not in metrics

@@ -7,7 +7,7 @@ import shlex
 
 import pytest
 
-from tests.commands.pages import EVERY, PAGES, RUN, commands
+from tests.commands.pages import EVERY, EXAMPLES, PAGES, RUN, commands
 from tests.commands.test_notebooks import DRAWN, FLIES, executed
 from tests.tools import ROOT
 
@@ -25,8 +25,8 @@ def test_fly_notebook_runs_from_top_to_bottom(little, outcomes, monkeypatch):
 
 
 @pytest.mark.slow
-def test_own_recording_of_the_pages_gets_no_invented_measures(little, examples, outcomes):
-    assert any("mine.npz" in code for code in examples)
+def test_own_recording_of_the_pages_gets_no_invented_measures(little, outcomes):
+    assert any("mine.npz" in code for code in EXAMPLES)
     metrics = json.loads((little / "runs" / "mine" / "metrics.json").read_text())
     assert "loss" in metrics
     assert not {"r_W", "r_gate", "r_product", "frobenius_W", "coverage"} & metrics.keys()
