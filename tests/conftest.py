@@ -36,6 +36,12 @@ def data(circuit):
 
 
 @pytest.fixture(scope="session")
+def small():
+    """The least recording in which intervals are claimed of all weights, with its truth: estimated in a second."""
+    return cann.simulate_recording(ring(n=14, shifters=7), seed=1, trials=20, steps=220)
+
+
+@pytest.fixture(scope="session")
 def rec(data):
     return Recording(data["rates"], data["velocity"], data["dt"], data["heading"], data["tau"])
 

@@ -264,7 +264,7 @@ CLEAN = {
 
 @pytest.mark.parametrize("name", ["gain", "holding", "quadratic", "even", *CLEAN])
 def test_no_warning_about_a_clean_recording(name, said):
-    circuit, (change, more) = circuits.CIRCUITS.get(name, circuits.ring)(), CLEAN.get(name, ({}, {}))
+    circuit, (change, more) = circuits.CIRCUITS.get(name, circuits.ring)(50), CLEAN.get(name, ({}, {}))
     circuit = vary_weights(circuit, np.random.default_rng(0), **change)
     data = cann.simulate_recording(circuit, **{"trials": 12, "steps": 400} | more)
     assert said(data) == []
@@ -348,8 +348,8 @@ def test_missing_frames_are_refused_with_their_place(lost, save):
     assert "`lengths`" in str(refused.value)
 
 
-def test_findings_go_to_stderr_and_into_the_measures(data, save, tmp_path, monkeypatch, capsys):
-    path = save(data, velocity=np.rad2deg(data["velocity"]))
+def test_findings_go_to_stderr_and_into_the_measures(small, save, tmp_path, monkeypatch, capsys):
+    path = save(small, velocity=np.rad2deg(small["velocity"]))
     status, error = call(train, monkeypatch, capsys, "--data", path, "--out", tmp_path / "run", *TINY)
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert status == 0

@@ -82,8 +82,8 @@ def test_metrics_of_a_simulated_recording(data, run, rec):
     assert metrics["heading_error"]["1"]["samples"] >= 4
 
 
-def test_silent_and_constant_neurons_leave_valid_json(data, run):
-    silent = data["rates"].copy()
+def test_silent_and_constant_neurons_leave_valid_json(small, run):
+    data, silent = small, small["rates"].copy()
     silent[..., 3:9] = 0
     still = data | {"rates": silent, "velocity": np.zeros_like(data["velocity"]), "true_gate": 0 * data["true_gate"]}
     status, error, metrics = run(still, "--window", 20)
@@ -92,8 +92,8 @@ def test_silent_and_constant_neurons_leave_valid_json(data, run):
     assert metrics["turning"] == {"slope": None, "r": None, "lag": None}
 
 
-def test_outliers_are_among_the_warnings(data, run):
-    rates = data["rates"].copy()
+def test_outliers_are_among_the_warnings(small, run):
+    data, rates = small, small["rates"].copy()
     rates[3, 20, 5] = 1000
     status, error, metrics = run(data | {"rates": rates}, "--window", 20, "--set", "calibrated=no")
     assert status == 0
@@ -126,19 +126,19 @@ def test_finished_run_is_not_replaced_by_accident(run, tmp_path):
     assert run(GOOD, "--seed", 1, "--resume", out="another")[0] == 0  # and nothing to resume
 
 
-def test_connectivity_file_is_as_documented(data, run, tmp_path):
-    status, error, metrics = run(data, "--window", 20, "--replicas", 2, "--bootstrap", "--set", "calibrated=no")
+def test_connectivity_file_is_as_documented(small, run, tmp_path):
+    status, error, metrics = run(small, "--window", 20, "--replicas", 2, "--bootstrap", "--set", "calibrated=no")
     assert status == 0, error
     with np.load(tmp_path / "run" / "connectivity.npz", allow_pickle=False) as file:
         found = dict(file)
     square = ("W", "W_unbiased", "W_se", "total", "total_unbiased", "total_se", "identifiable", "W_replicas_se")
-    assert {k: found[k].shape for k in square} == dict.fromkeys(square, (40, 40))
-    assert found["gate"].shape == found["gate_se"].shape == found["gate_replicas_se"].shape == (1, 40, 40)
-    assert found["gate_unbiased"].shape == (1, 40, 40)
+    assert {k: found[k].shape for k in square} == dict.fromkeys(square, (14, 14))
+    assert found["gate"].shape == found["gate_se"].shape == found["gate_replicas_se"].shape == (1, 14, 14)
+    assert found["gate_unbiased"].shape == (1, 14, 14)
     assert found["identifiable"].dtype == bool
     assert found["identifiable"].mean() == pytest.approx(metrics["identifiable_fraction"])
     assert np.isfinite(found["W"]).all()
-    assert run(data, "--window", 20, "--control", out="control")[0] == 0
+    assert run(small, "--window", 20, "--control", out="control")[0] == 0
     with np.load(tmp_path / "control" / "connectivity.npz", allow_pickle=False) as file:
         assert set(file) == {"W"}  # as trained: a control is no estimate
         saved = torch.load(tmp_path / "control" / "model.pt", weights_only=True)["model"]

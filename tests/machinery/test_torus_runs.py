@@ -39,11 +39,9 @@ def test_a_torus_is_fitted_as_one(torus, tmp_path, monkeypatch, capsys):
         assert np.abs(file["W"]).max() > 0
 
 
-def test_input_units_and_forcing_are_options(torus, tmp_path, monkeypatch, capsys):
-    path, _ = torus
-    monkeypatch.setattr("sys.argv", ["train.py", "--data", str(path), "--out", str(tmp_path / "run"), *TINY,
-                                     "--set", "forcing=0.5", "--set", "calibrated=no"])  # fmt: skip
-    train.main()
+def test_input_units_and_forcing_are_options(torus, tmp_path, capsys):
+    """What the file would decide is printed, and what an option does is not."""
+    train.prepare_options(["--data", str(torus[0]), "--out", str(tmp_path / "run"), *TINY, "--set", "forcing=0.5"])
     said = capsys.readouterr().out
     assert "a torus\n" in said
     assert "forcing 1" not in said

@@ -78,7 +78,7 @@ def test_truth_is_never_read(data, rec, fit, save, monkeypatch):
 
 def test_truth_changes_nothing_that_a_run_leaves(save, tmp_path, monkeypatch, capsys):
     """From reading the file to the intervals: the same bytes with the truth, without it and with another."""
-    small = ["--updates", 4, "--batch", 4, "--window", 20, "--input-units", 6, "--wandb", "disabled"]
+    small = ["--updates", 4, "--batch", 4, "--window", 20, "--input-units", 6, "--wandb", "disabled", "--no-report"]
     little, left = cann.simulate_recording(circuits.ring(n=10, shifters=5), seed=1, trials=12, steps=200), []
     for path in thrice(little, save):
         out = tmp_path / path.stem
