@@ -106,21 +106,26 @@ def estimate_clean(rec, alpha, geometry, calibrated=True, seed=0, orders=False):
     if alpha_given is None:
         kinetics = refine_alpha(rec, kinetics, geometry, places)
     fit = Fit(rec, Pilot(rec, kinetics, geometry, places).rescaled())
+    if orders:
+        extend(fit)
     plain, best = fit.estimates()
     structure = fit.residual_structure(plain.weights)
     known = np.isfinite(plain.variance).any()
     found, order_errors = assemble(fit, plain, best, alpha_given is not None), None
     if orders:
-        extended = extend(fit)
-        vars(found).update(read_orders(extended, best))
-        for name in ("pieces", "sums"):
-            vars(extended).pop(name, None)
-        order_errors = lambda simulated, again: simulated_errors(extended, simulated, again, best)  # noqa: E731
+        vars(found).update(read_orders(fit.extended, best))
+        order_errors = lambda simulated, again: simulated_errors(fit, simulated, again, best)  # noqa: E731
     found.verdicts["gate"], found.gate_p = gate_test(rec, fit.kinetics.alpha, fit.kinetics.response, seed)
     if calibrated and known:
         hidden_noise = find_hidden_noise(fit, best, found.noise, seed)
         fit.release()
-        refit = lambda simulated: Fit(simulated, Pilot(simulated, fit.kinetics, geometry, places, fit.pilot))  # noqa: E731
+
+        def refit(simulated):
+            again = Fit(simulated, Pilot(simulated, fit.kinetics, geometry, places, fit.pilot))
+            if orders:
+                extend(again)
+            return again
+
         found.calibrate(calibrate(fit, refit, best, plain.variance, seed, order_errors, hidden_noise))
     repeats = all(np.isfinite(factor) for factor in found.calibration.get("factors", {}).values())
     # what hidden neurons that are not driven do, copies and their terms do not describe

@@ -252,6 +252,8 @@ class Fit:
     """One recording's regression: signals, samples and sums, from which both estimates follow."""
 
     further = ()  # blocks put after the others: name, function of (u, v), directions
+    made = "pieces", "sums", "_projection"  # that can be made anew
+    extended = None  # the Fit with further blocks, whose sums contain these
 
     def __init__(self, rec, pilot):
         """rec: Recording; pilot: Pilot of it."""
@@ -278,12 +280,12 @@ class Fit:
         """The same regression with further blocks before the constant. further: list of name, function that gives
         (trials, steps, k) of u and v, directions (n, k). Returns: Fit, without maps."""
         other = object.__new__(type(self))
-        vars(other).update({k: v for k, v in vars(self).items() if k not in ("pieces", "sums", "_projection")})
+        vars(other).update({k: v for k, v in vars(self).items() if k not in self.made})
         other.further, end = tuple(further), self.q - 1
         for name, _, directions in further:
             columns = slice(end, end + directions.shape[1])
             other.blocks, end = (*other.blocks, Block(name, columns, directions, name)), columns.stop
-        other.q = end + 1
+        other.q, self.extended = end + 1, other
         return other
 
     @property
@@ -316,6 +318,10 @@ class Fit:
     @cached_property
     def sums(self):
         """regression.Moments of all neurons, or of those that the scales of the prior are found from."""
+        if self.extended is not None and len(self.extended.some_neurons) == len(self.some_neurons):
+            larger = self.extended.sums
+            if len(larger.xx) == np.count_nonzero(larger.counts >= regression.SAMPLES_PER_REGRESSOR * self.q):
+                return larger.only(np.append(np.arange(self.q - 1), self.extended.q - 1))
         return regression.moments(self.pieces, self.some_neurons)
 
     def unbiased(self, neurons=None):
@@ -347,9 +353,10 @@ class Fit:
         return Model(self.blocks, terms, frequency, self._free())
 
     def release(self):
-        """Forget all samples and sums, the pilot's too."""
-        for name in ("pieces", "sums", "_projection"):
-            vars(self).pop(name, None)
+        """Forget all samples and sums, the pilot's and the extended fit's too."""
+        for fit in (self, self.extended):
+            for name in self.made if fit is not None else ():
+                vars(fit).pop(name, None)
         self.pilot.samples = None
 
     def residual_structure(self, weights):

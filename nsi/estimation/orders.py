@@ -24,14 +24,13 @@ SHOWN = 2.64  # mean square of profile over standard error: 99 % quantile of the
 def extend(fit):
     """A fit with blocks for the powers of the velocity that it lacks, whose maps take its weights to the orders.
 
-    fit: fitting.Fit. Returns: another one, with the attribute `measure`, expansion.Measure.
+    fit: fitting.Fit, whose `extended` it becomes. Returns: another one, with the attribute `measure`,
+    expansion.Measure.
     """
     rec, alpha = fit.rec, fit.kinetics.alpha
     rates, V = np.float32(fit.kinetics.response.scale) * rec.rates, fit.directions[:, :DIRECTIONS]
-    measure, sd = (
-        expansion.measure_of(rates, rec.velocity, alpha, rec.valid),
-        expansion.spread_of(rec.velocity[rec.valid]),
-    )
+    measure = expansion.measure_of(rates, rec.velocity, alpha, rec.valid)
+    sd = expansion.spread_of(rec.velocity[rec.valid])
     known = [powers_of(block, len(sd)) for block in fit.blocks]
 
     def moved(powers):
@@ -100,12 +99,13 @@ def read_orders(fit, best):
 
 
 def simulated_errors(fit, simulated, again, best):
-    """Errors over standard errors in the recording simulated from a fit. fit: `extend`'s; simulated:
-    intervals.Simulated; again: Fit of it; best: prior.Posterior that it was simulated with. Returns: dict of arrays."""
-    other = extend(again)
-    weights = np.zeros((fit.q, len(simulated.W)))
+    """Errors over standard errors in the recording simulated from a fit. fit, again: Fits of the recording and the
+    simulated one, both extended; simulated: intervals.Simulated; best: prior.Posterior that it was simulated with.
+    Returns: dict of arrays."""
+    other = again.extended
+    weights = np.zeros((other.q, len(simulated.W)))
     weights[: len(best.weights) - 1], weights[-1] = best.weights[:-1], best.weights[-1]
-    true = maps(fit, other.measure, simulated.kernels)
+    true = maps(fit.extended, other.measure, simulated.kernels)
     plain = other.unbiased()
     each = zip(other.maps, true, plain.se, strict=True)
     return {"orders": np.concatenate([(np.abs(L @ plain.weights - T @ weights) / se).ravel() for L, T, se in each])}

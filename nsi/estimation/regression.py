@@ -49,6 +49,10 @@ class Moments(NamedTuple):
     yy: np.ndarray  # (n,), y' y
     counts: np.ndarray  # (n,), samples
 
+    def only(self, index):
+        """The same of some regressors. index: ascending."""
+        return Moments({j: G[np.ix_(index, index)] for j, G in self.xx.items()}, self.xy[index], self.yy, self.counts)
+
 
 def select(x, currents, known, usable, predicted, low, high):
     """Set up samples. x: (trials, steps, q); currents, known, predicted: (trials, steps, n), phi^-1 of the rates, the
