@@ -20,6 +20,7 @@ STEP_STRIDE = 2  # steps of a trial, of which one is used
 ITERATIONS = 7  # of Gauss-Newton, at most
 HALVINGS = 3  # of one of its steps, at most
 DIRECTIONS = 16  # of the recorded states in which the copies' signals are regressed on
+MAX_DIRECT = 256  # neurons; the states of more are taken in as many leading directions
 SATURATION_EVIDENCE = 10.0  # log likelihood gained, from which on the drive is taken to level off
 MAX_STEP = 0.7  # of each number, in one iteration
 CONVERGED = 2e-5  # relative improvement of the residual below which the fit has converged
@@ -51,7 +52,10 @@ class Problem:
         self.variance = max(float(v.var()), 1e-18)
         self.first = settled(alpha, self.u.shape[1])
         self.directions = leading_directions(self.u, np.ones(self.u.shape[:2], bool), DIRECTIONS)
-        known = [self.u, np.ones_like(self.u[..., :1])] + ([] if noise is None else [noise[some]])
+        direct = self.u
+        if direct.shape[-1] > MAX_DIRECT:
+            direct = direct @ leading_directions(direct, np.ones(direct.shape[:2], bool), MAX_DIRECT)
+        known = [direct, np.ones_like(direct[..., :1])] + ([] if noise is None else [noise[some]])
         plain = np.concatenate([self.late(a) for a in known], -1)
         used, currents = self.late(used[some]), self.late(currents[some])
         enough = np.flatnonzero(used.sum(0) >= 4 * (plain.shape[-1] + 3 * DIRECTIONS))
