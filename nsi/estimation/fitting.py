@@ -223,9 +223,13 @@ class Pilot:
         for j in known[:: max(1, len(known) // SCALE_NEURONS)]:
             at = np.flatnonzero(samples.used[:, j])[::SCALE_STRIDE]
             x, r = samples.x[at].astype(np.float64), rates[at, j].astype(np.float64)
+            if not np.ptp(r):  # a rate that never changes is likely under any scale
+                continue
             added = 0.0 if stimulus is None else stimulus[at, j]
             data.append((at // (len(rates) // trials), x, r, added, np.linalg.pinv(x.T @ x)))
             highest = max(highest, r.max(initial=0.0))
+        if not data:
+            return chosen.scale
 
         def likelihood(scale):
             total, response = np.zeros(trials), chosen._replace(scale=scale)
