@@ -74,7 +74,8 @@ def prepare(rec, kinetics):
     chosen = kinetics.response
     rates = rec.rates if chosen.scale == 1 else np.float32(chosen.scale) * rec.rates
     known = np.zeros_like(rates) if rec.stimulus is None else rec.stimulus
-    usable = chosen.usable(rates) & rec.valid[..., None]
+    varies = ((rates != rates[0, 0]) & rec.valid[..., None]).any((0, 1))  # one that does not shows nothing
+    usable = chosen.usable(rates) & rec.valid[..., None] & varies
     return rates, state_of(rates, kinetics.alpha), chosen.current(rates).astype(np.float32), known, usable
 
 
@@ -223,14 +224,9 @@ class Pilot:
         for j in known[:: max(1, len(known) // SCALE_NEURONS)]:
             at = np.flatnonzero(samples.used[:, j])[::SCALE_STRIDE]
             x, r = samples.x[at].astype(np.float64), rates[at, j].astype(np.float64)
-            if not np.ptp(r):  # a rate that never changes is likely under any scale
-                continue
             added = 0.0 if stimulus is None else stimulus[at, j]
             data.append((at // (len(rates) // trials), x, r, added, np.linalg.pinv(x.T @ x)))
             highest = max(highest, r.max(initial=0.0))
-        if not data:
-            return chosen.scale
-
         def likelihood(scale):
             total, response = np.zeros(trials), chosen._replace(scale=scale)
             for trial, x, r, added, inverse in data:
