@@ -74,6 +74,11 @@ class Estimate:
             if name.endswith("_se") and name != "alpha_se":
                 setattr(self, name, np.full_like(value, np.inf))
 
+    def withdraw_pairs(self, pairs):
+        """Claim no interval of some pairs, in place. pairs: (N, N) bool."""
+        for name in ("W_se", "total_se", "gate_se"):
+            setattr(self, name, np.where(pairs, np.inf, getattr(self, name)))
+
     def calibrate(self, calibration):
         """Widen the intervals by the factors of `intervals.calibrate`, in place."""
         self.calibration = calibration
@@ -97,9 +102,10 @@ def resolved(W, se, known, geometry, places):
     return known & (se < np.sqrt(max(spread, 0.0)) / 2)
 
 
-def estimate_clean(rec, alpha, geometry, calibrated=True, seed=0, orders=False):
-    """The estimate of a recording without measurement noise, of a circuit with a geometry. Arguments and Returns: as
-    observations.estimate."""
+def estimate_clean(rec, alpha, geometry, calibrated=True, seed=0, orders=False, impute=None):
+    """The estimate of a recording without measurement noise, of a circuit with a geometry. impute: where rates of `rec`
+    were imputed, called with a recording simulated from the estimate, its Fit and weights, to impute the same rates.
+    Other arguments and Returns: as observations.estimate."""
     rec, places = shorten(rec), find_places(rec, geometry)
     alpha_given = alpha or (rec.dt / rec.tau if rec.tau else None)
     kinetics = choose_kinetics(rec, alpha_given)
@@ -117,10 +123,11 @@ def estimate_clean(rec, alpha, geometry, calibrated=True, seed=0, orders=False):
         order_errors = lambda simulated, again: simulated_errors(fit, simulated, again, best)  # noqa: E731
     found.verdicts["gate"], found.gate_p = gate_test(rec, fit.kinetics.alpha, fit.kinetics.response, seed)
     if calibrated and known:
-        hidden_noise = find_hidden_noise(fit, best, found.noise, seed)
+        hidden_noise = find_hidden_noise(fit, best, found.noise, seed) if impute is None else None
         fit.release()
 
         def refit(simulated):
+            simulated = simulated if impute is None else impute(simulated, fit, best.weights)
             again = Fit(simulated, Pilot(simulated, fit.kinetics, geometry, places, fit.pilot))
             if orders:
                 extend(again)
@@ -135,6 +142,8 @@ def estimate_clean(rec, alpha, geometry, calibrated=True, seed=0, orders=False):
         found.verdicts["description"] = "fits"
     else:  # misspecification biases weights by an unknown amount
         found.withdraw_intervals("does not fit")
+    if rec.measured is not None:
+        found.withdraw_pairs(recordings.never_together(rec))
     found.identifiable, found.resolved = read_certainty(found.W, found.W_unbiased, found.W_se, geometry, places)
     return found
 

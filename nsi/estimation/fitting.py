@@ -14,7 +14,7 @@ from scipy.optimize import minimize_scalar
 from nsi.estimation import regression
 from nsi.estimation.copies import fit_copies
 from nsi.estimation.kinetics import NEAR_ONE, surely_better
-from nsi.estimation.prior import Evidence, Model
+from nsi.estimation.prior import ROUNDS, Evidence, Model
 from nsi.estimation.signals import (
     LEADING,
     Block,
@@ -76,6 +76,8 @@ def prepare(rec, kinetics):
     known = np.zeros_like(rates) if rec.stimulus is None else rec.stimulus
     varies = ((rates != rates[0, 0]) & rec.valid[..., None]).any((0, 1))  # one that does not shows nothing
     usable = chosen.usable(rates) & rec.valid[..., None] & varies
+    if rec.measured is not None:
+        usable &= rec.measured
     return rates, state_of(rates, kinetics.alpha), chosen.current(rates).astype(np.float32), known, usable
 
 
@@ -227,6 +229,7 @@ class Pilot:
             added = 0.0 if stimulus is None else stimulus[at, j]
             data.append((at // (len(rates) // trials), x, r, added, np.linalg.pinv(x.T @ x)))
             highest = max(highest, r.max(initial=0.0))
+
         def likelihood(scale):
             total, response = np.zeros(trials), chosen._replace(scale=scale)
             for trial, x, r, added, inverse in data:
@@ -322,7 +325,7 @@ class Fit:
             larger = self.extended.sums
             if len(larger.xx) == np.count_nonzero(larger.counts >= regression.SAMPLES_PER_REGRESSOR * self.q):
                 return larger.only(np.append(np.arange(self.q - 1), self.extended.q - 1))
-        return regression.moments(self.pieces, self.some_neurons)
+        return regression.moments(self.pieces, self.some_neurons, self._least)
 
     def unbiased(self, neurons=None):
         """regression.LeastSquares of all blocks. neurons: of which it is wanted (default: all)."""
@@ -334,17 +337,25 @@ class Fit:
         return found
 
     def _add(self, found, group):
-        sums = self.sums if len(self.groups) == 1 else regression.moments(self.pieces, group)
+        sums = self.sums if len(self.groups) == 1 else regression.moments(self.pieces, group, self._least)
         found.fill(regression.least_squares(self.pieces, sums, self.maps), list(sums.xx))
         return sums
 
-    def estimates(self, start=None, temperature=1.0):
+    @property
+    def _least(self):
+        """Samples that a neuron needs: where rates are missing it has the others' profile, however few are left."""
+        return None if self.rec.measured is None else 1
+
+    def estimates(self, start=None, temperature=1.0, rounds=ROUNDS):
         """Both estimates: regression.LeastSquares and prior.Posterior. start: prior.Scales from which the likeliest are
-        looked for; temperature: by which the residuals' variance is multiplied for the second."""
-        evidence = Evidence(self._model(), self.sums, temperature * regression.solve(self.sums)[1])
+        looked for, in so many rounds; temperature: by which the residuals' variance is multiplied for the second."""
         found = regression.LeastSquares.unknown(self.q, len(self.order), self.maps)
-        parts = ((self._add(found, group), temperature * found.variance) for group in self.groups)
-        return found, evidence.posterior(start, parts=parts)
+        variance = regression.solve(self.sums)[1]
+        usual = np.median(variance[np.isfinite(variance)]) if np.isfinite(variance).any() else 1.0
+        warm = lambda variance: temperature * np.where(np.isfinite(variance), variance, usual)  # noqa: E731
+        evidence = Evidence(self._model(), self.sums, warm(variance))
+        parts = ((self._add(found, group), warm(found.variance)) for group in self.groups)
+        return found, evidence.posterior(start, rounds, parts=parts)
 
     def _model(self):
         terms, frequency = self.geometry.terms(self.places)

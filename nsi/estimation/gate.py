@@ -44,6 +44,7 @@ def gate_test(rec, alpha, chosen, seed=0):
     top = np.quantile(r[rec.valid[:, later]], 0.999)
     used = (r > RATE_RANGE[0] * top) & (r < RATE_RANGE[1] * max(top, 1.0 if chosen.name == "tanh" else top))
     used &= (r > 0) & rec.valid[:, later][..., None]
+    used &= True if rec.measured is None else rec.measured[:, later]
     y, path = chosen.current(r) - known, path.reshape(-1, path.shape[-1])
     flat, y = used.reshape(-1, n), y.reshape(-1, n)
     columns = 2 * DIRECTIONS * rec.velocity.shape[-1]

@@ -33,9 +33,10 @@ MAX_RATE = 10.0  # times the highest recorded one, beyond which a simulated circ
 class Simulated:
     """A recording simulated from a fit, and its truth."""
 
-    def __init__(self, fit, weights, noise, seed=0, jitter=0.0, hidden_noise=None):
+    def __init__(self, fit, weights, noise, seed=0, jitter=0.0, hidden_noise=None, clamp=None):
         """fit: estimation.Fit; weights: (q, n), of its signals; noise: s.d. of every neuron's current; jitter: relative
-        s.d., of the copies' incoming weights; hidden_noise: s.d. of the copies' current (default: noise)."""
+        s.d., of the copies' incoming weights; hidden_noise: s.d. of the copies' current (default: noise);
+        clamp: called with the step and its rates, gives those that are."""
         hidden_noise = noise if hidden_noise is None else hidden_noise
         rec, alpha, chosen = fit.rec, fit.kinetics.alpha, fit.kinetics.response
         rng, n = np.random.default_rng(seed), fit.rec.rates.shape[-1]
@@ -102,6 +103,7 @@ class Simulated:
                 self.states[rows], self.slopes[rows] = s[at], response.slope(h[at])
                 s += np.float32(alpha) * (h - s)
             r = chosen.phi(x).astype(np.float32)
+            r = r if clamp is None else clamp(max(t, 0), r)
             u += np.float32(alpha) * (r - u)
             if t % FLUSH_STEPS == 0:
                 for state in (u, s, f, *g.values(), *p.values()):

@@ -80,7 +80,8 @@ class Likelihood:
     def used(self, first):
         """Samples (trials, steps, n) bool that all candidates share: rates neither low nor near the highest."""
         rates, valid = self.rec.rates[:, first :: self.every], self.rec.valid[:, first :: self.every]
-        return (rates > RATE_RANGE[0] * self.top) & (rates < RATE_RANGE[1] * self.top) & valid[..., None]
+        used = (rates > RATE_RANGE[0] * self.top) & (rates < RATE_RANGE[1] * self.top) & valid[..., None]
+        return used if self.rec.measured is None else used & self.rec.measured[:, first :: self.every]
 
     def _all(self, alpha, mechanism, responses):
         signals = self.signals(alpha, mechanism)

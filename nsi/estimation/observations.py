@@ -20,7 +20,7 @@ import numpy as np
 from nsi import geometry as shapes
 from nsi import recordings, response
 from nsi.errors import BadInput
-from nsi.estimation import estimator, regression
+from nsi.estimation import estimator, missing, regression
 from nsi.estimation.copies import fit_copies
 from nsi.estimation.estimator import ALPHA_TRIALS, COARSE_ALPHAS, assemble, find_places, read_certainty
 from nsi.estimation.fitting import Fit, compare_residuals, projected_samples, second_moment_with_ridge
@@ -140,17 +140,20 @@ def find_noise(rec):
     if y.shape[1] < 3:
         return None
     thin = slice(None, None, max(1, int(rec.valid.sum()) // 20_000))  # trials
-    y, valid = y[thin], rec.valid[thin]
+    y, valid = y[thin], np.broadcast_to(rec.valid[thin][..., None], y[thin].shape)
+    valid = valid if rec.measured is None else valid & rec.measured[thin]
     around = (y[:, :-2] + y[:, 2:]) / 2
     apart = y[:, 1:-1] - around
-    valid = np.broadcast_to(valid[:, 2:, None], apart.shape)
+    valid = valid[:, :-2] & valid[:, 1:-1] & valid[:, 2:]
+    if not valid.any():
+        return None
     low, high, top = *np.quantile(around[valid], [0.3, 0.95]), np.quantile(y, 0.99)
     at = valid & (around >= high)
     active = 1.4826 * np.median(np.abs(apart[at])) / np.sqrt(1.5)
     silent = np.median(np.abs(apart[valid & (around <= low)])) / np.sqrt(1.5)
     if active < MIN_NOISE * top or silent < MIN_SILENT * active:
         return None
-    both, square = valid[:, 1:], np.square(apart[valid]).mean()
+    both, square = valid[:, 1:] & valid[:, :-1], np.square(apart[valid]).mean()
     if (apart[:, 1:] * apart[:, :-1])[both].mean() > WHITE_DIFFERENCES * square:
         return None
     clipped = y.min() == 0 and np.mean(y == 0) > CLIPPED_ZEROS
@@ -248,8 +251,8 @@ def choose(smoother, alpha_given, geometry):
 
 
 def estimate(rec, alpha=None, geometry=None, calibrated=True, seed=0, mask=None, orders=False):
-    """Estimate the connections that made a recording. Measurement noise on a torus, or with a stimulus, is not
-    described: then nothing is claimed.
+    """Estimate the connections that made a recording. Measurement noise on a torus, with a stimulus, or where neurons
+    are missing, is not described: then nothing is claimed.
 
     rec: Recording; alpha: dt / tau (default: the recording's, else estimated); geometry: of nsi.geometry (default:
     found from the activity); calibrated: widen intervals by what a recording simulated from the estimate needs, which
@@ -259,27 +262,24 @@ def estimate(rec, alpha=None, geometry=None, calibrated=True, seed=0, mask=None,
 
     Raises: BadInput where there is a mask, and a geometry.
     """
+    as_recorded, rec = rec, shapes.fill_missing(rec)
     if geometry is None and shapes.lacks_geometry(rec):
-        return estimator.estimate_exchangeable(rec, alpha, mask, seed)
+        return estimator.estimate_exchangeable(as_recorded, alpha, mask, seed)
     if mask is not None:
         raise BadInput(
             "mask is given, and the activity has a ring's or a torus' geometry; expected none: leave mask out"
         )
-    if not np.isfinite(rec.rates).all():
-        raise BadInput(
-            "recorded says that neurons are missing in trials, of a circuit with a ring's or a torus' geometry; "
-            "expected a circuit without one, or the trials and neurons that were recorded together"
-        )
     geometry = shapes.of(rec) if geometry is None else geometry
-    noise = find_noise(rec)
-    if noise is not None and (geometry.dimensions > 1 or rec.stimulus is not None or rec.driven is not None):
-        return withdraw_for_noise(estimator.estimate_clean(rec, alpha, geometry, False, seed), rec, noise)
+    noise, known = find_noise(rec), (rec.stimulus, rec.driven, rec.measured)
+    clean = estimator.estimate_clean if rec.measured is None else missing.estimate
+    if noise is not None and (geometry.dimensions > 1 or any(a is not None for a in known)):
+        return withdraw_for_noise(clean(rec, alpha, geometry, False, seed), rec, noise)
     if noise is not None:
         alpha_given = alpha or (rec.dt / rec.tau if rec.tau else None)
         found = estimate_observed(rec, noise, alpha_given, geometry, calibrated, seed)
         if found is not None:
             return found
-    return estimator.estimate_clean(rec, alpha, geometry, calibrated, seed, orders)
+    return clean(rec, alpha, geometry, calibrated, seed, orders)
 
 
 def withdraw_for_noise(found, rec, noise):

@@ -98,9 +98,10 @@ def information(samples, order=None):
         yield j, G
 
 
-def moments(pieces, order=None):
+def moments(pieces, order=None, least=None):
     """Sums over each neuron's samples. pieces: iterable of Samples; order: neurons whose X' X are wanted (default:
-    all), neighbours following each other. Returns: Moments."""
+    all), neighbours following each other; least: samples without which a neuron's is left out (default: those that
+    least squares needs). Returns: Moments."""
     xx, xy = {}, 0.0
     yy = counts = 0
     for samples in pieces:
@@ -113,7 +114,7 @@ def moments(pieces, order=None):
                 xx[j] += G
             else:
                 xx[j] = G.copy(order="F")
-    known = counts >= SAMPLES_PER_REGRESSOR * len(xy)
+    known = counts >= (SAMPLES_PER_REGRESSOR * len(xy) if least is None else least)
     return Moments({j: G for j, G in xx.items() if known[j]}, xy, yy, counts)
 
 
@@ -183,11 +184,11 @@ class LeastSquares(NamedTuple):
 
 
 def solve(sums):
-    """The weights (q, n) and the residual's variance (n,), NaN for neurons without sums, and the sums' factors by
-    neuron. sums: Moments."""
+    """The weights (q, n) and the residual's variance (n,), NaN for neurons with too few samples, and the sums' factors
+    by neuron. sums: Moments."""
     q, n = sums.xy.shape
     weights, variance = np.full((q, n), np.nan), np.full(n, np.nan)
-    factors = {j: factorise(G) for j, G in sums.xx.items()}
+    factors = {j: factorise(G) for j, G in sums.xx.items() if sums.counts[j] >= SAMPLES_PER_REGRESSOR * q}
     for j, factor in factors.items():
         weights[:, j] = cho_solve(factor, sums.xy[:, j], check_finite=False)
         variance[j] = max(0.0, sums.yy[j] - weights[:, j] @ sums.xy[:, j]) / max(1, sums.counts[j] - q)

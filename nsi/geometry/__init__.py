@@ -5,6 +5,7 @@ torus, two rings or a sheet of place cells; plane_waves: phases from activity al
 """
 
 from nsi.geometry.detect import Evidence, decoding_error, lacks_geometry, of, places_of
+from nsi.geometry.factors import fill_missing, interpolate
 from nsi.geometry.shapes import RING, SYMMETRIES, TORUS, Ring, Torus
 
 __all__ = [
@@ -15,6 +16,8 @@ __all__ = [
     "Ring",
     "Torus",
     "decoding_error",
+    "fill_missing",
+    "interpolate",
     "lacks_geometry",
     "of",
     "places_of",

@@ -5,6 +5,7 @@ from functools import cached_property
 import numpy as np
 
 import nsi.geometry.plane_waves as plane_waves
+from nsi.geometry.factors import fill_missing
 from nsi.geometry.shapes import RING, SYMMETRIES, TORUS, Ring, Torus
 
 MIN_PAIR_RATIO = 1.2  # variance of the sixth principal component relative to the seventh's
@@ -135,15 +136,18 @@ def lacks_geometry(rec):
     """Whether nothing of a recording speaks for a ring or a torus: the activity's correlations do not follow from
     places on a ring (where velocity has three components they may: a ring has one, a torus two), it is mostly near the
     middle of its leading plane, and the velocity does not turn it. rec: Recording. Returns: bool."""
+    rec = fill_missing(rec)
     rates = rec.rates[rec.valid]
-    rates = rates[:: 1 + len(rates) // MAX_SAMPLES]
-    rates = rates[:, np.nanstd(rates, 0) > 0]
-    if rates.shape[1] < MIN_NEURONS:
+    thin = slice(None, None, 1 + len(rates) // MAX_SAMPLES)
+    rates, active = rates[thin], rates.std(0) > 0
+    if active.sum() < MIN_NEURONS:
         return False
-    z = ((rates - np.nanmean(rates, 0)) / np.nanstd(rates, 0)).astype(np.float64)
-    partial, z = not np.isfinite(z).all(), np.nan_to_num(z)
-    together = (z != 0).astype(np.float32)
-    correlation = z.T @ z / np.maximum(together.T @ together, 1) if partial else z.T @ z / len(z)
+    z = ((rates - rates.mean(0)) / np.where(active, rates.std(0), 1))[:, active].astype(np.float64)
+    if rec.measured is None:
+        correlation = z.T @ z / len(z)
+    else:  # of pairs that were recorded together
+        together = rec.measured[rec.valid][thin][:, active].astype(np.float64)
+        correlation = (z * together).T @ (z * together) / np.maximum(together.T @ together, 1)
     values, vectors = np.linalg.eigh(correlation)
     angle = np.angle(vectors[:, -1] + 1j * vectors[:, -2])
     off = ~np.eye(len(angle), dtype=bool) & (correlation != 0)
@@ -151,8 +155,6 @@ def lacks_geometry(rec):
     left = correlation[off] - terms @ np.linalg.lstsq(terms, correlation[off])[0]
     if rec.velocity.shape[-1] < 3 and 1 - left.var() / correlation[off].var() > MIN_RING_R2:
         return False
-    if partial:
-        return True
     square = ((z @ vectors[:, -2:]) ** 2 / values[-2:]).sum(1)
     if np.mean(square**2) / np.mean(square) ** 2 < MAX_RING_MOMENT:
         return False

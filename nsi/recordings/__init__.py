@@ -10,7 +10,8 @@ A recording is an `.npz` file of plain arrays (no pickles):
     stimulus   (trials, steps, N)   optional, a known current into the observed neurons
     lengths    (trials,)            optional, the steps that each trial really has; what follows them is padding
     animal     (trials,)            optional, names or numbers of the animals, which a bootstrap draws whole (or `fly`)
-    recorded   (trials, N)          optional, which neurons a trial recorded; rates of the others are not read
+    recorded   (trials, N)          optional, which neurons a trial recorded; rates of the others are not read, and
+                                    rates of single samples may be NaN
     driven     (N,)                 optional, which of the observed neurons receive the velocity themselves; else none
     spikes     (trials, steps, N)   counts of spikes, in the place of rates
 
@@ -50,6 +51,7 @@ class Recording:
     driven: np.ndarray | None = None  # (N,) bool, None where no neuron is
     decoded: bool = False  # whether the velocity is the activity's own turning
     spikes: np.ndarray | None = None  # (trials, steps, N) float32, counts, of which `rates` are a smoothed version
+    measured: np.ndarray | None = None  # (trials, steps, N) bool, samples that were: the other rates are imputed
 
     @property
     def valid(self):
@@ -65,7 +67,8 @@ class Recording:
     def arrays(self):
         """The arrays with a trial axis, by name; absent ones are None."""
         return {
-            k: getattr(self, k) for k in ("rates", "velocity", "heading", "stimulus", "lengths", "animal", "spikes")
+            k: getattr(self, k)
+            for k in ("rates", "velocity", "heading", "stimulus", "lengths", "animal", "spikes", "measured")
         }
 
 
@@ -78,7 +81,9 @@ def load(path):
     with files.Archive(path) as file:
         lengths = _lengths(path, file) if "lengths" in file else None
         spikes = _counts(path, file, lengths) if "spikes" in file and "rates" not in file else None
-        missing = _missing(path, file) if "recorded" in file and spikes is None else None
+        missing = _missing(path, file) if "recorded" in file else None
+        if missing is not None and spikes is not None and missing.any():
+            raise BadInput(f"{path}: recorded says that neurons are missing; expected all of them in a file of spikes")
         if spikes is None:
             rates = _array(path, file, "rates", 3, lengths=lengths, missing=missing)
         else:
@@ -86,16 +91,18 @@ def load(path):
         trials, steps, _ = rates.shape
         if min(rates.shape) == 0:
             raise BadInput(f"{path}: rates is empty, shape {rates.shape}; expected (trials, steps, N)")
-        if rates.min() < 0 and not _may_be_noise(rates):
+        if (lowest := np.nanmin(rates)) < 0 and not _may_be_noise(rates):
             raise BadInput(
-                f"{path}: rates has negative values (down to {rates.min():.3g}); expected firing rates >= 0, but for "
+                f"{path}: rates has negative values (down to {lowest:.3g}); expected firing rates >= 0, but for "
                 "measurement noise about 0"
             )
-        if rates.max() == 0:
+        if np.nanmax(rates) == 0:
             key = "rates" if spikes is None else "spikes"
             raise BadInput(f"{path}: {key} is 0 everywhere; expected neurons that fire")
         dt = _positive(path, file, "dt")
         decoded = "velocity" not in file
+        if decoded and np.isnan(rates).any():
+            raise BadInput(f"{path}: has no key 'velocity'; expected it where neurons are missing in trials (recorded)")
         velocity = own_turning(rates, dt, lengths) if decoded else None
         if velocity is None:
             velocity = _array(path, file, "velocity", 3, like=(trials, steps, None), lengths=lengths)
@@ -107,10 +114,6 @@ def load(path):
         named = next((key for key in ("animal", "fly") if key in file), None)
         animal = _labels(path, file, named, trials) if named else None
         driven = _driven(path, file, rates.shape[-1]) if "driven" in file else None
-    if missing is not None:
-        if decoded:
-            raise BadInput(f"{path}: has no key 'velocity'; expected it where neurons are missing in trials (recorded)")
-        rates = np.where(missing[:, None], np.float32(np.nan), rates)
     if tau is not None and tau < dt:
         raise BadInput(f"{path}: tau is {tau:g} s, shorter than dt = {dt:g} s; expected tau >= dt")
     return Recording(rates, velocity, dt, heading, tau, stimulus, lengths, animal, driven, decoded, spikes)
@@ -145,8 +148,8 @@ def _counts(path, file, lengths):
 def _may_be_noise(rates):
     """Whether negative rates are few and small enough to be noise about 0."""
     some = rates[:: max(1, rates.shape[0] // 20)]
-    low, high = np.quantile(some, [0.01, 0.99])
-    return rates.min() >= -high and low >= -high / 2
+    low, high = np.nanquantile(some, [0.01, 0.99])
+    return np.nanmin(rates) >= -high and low >= -high / 2
 
 
 def own_turning(rates, dt, lengths=None):
@@ -195,6 +198,12 @@ def shuffled(rec, seed):
         length = min(ends[trial], sum(map(len, others)))
         velocity[trial, :length] = np.concatenate(others)[:length]
     return replace(rec, velocity=velocity)
+
+
+def never_together(rec):
+    """Pairs of neurons that no step measured both of. rec: Recording with `measured`. Returns: (N, N) bool."""
+    measured = rec.measured[rec.valid].astype(np.float32)
+    return measured.T @ measured == 0
 
 
 def load_truth(path, rec):
@@ -290,17 +299,19 @@ def save(path, **arrays):
 
 
 def _missing(path, file):
-    """Which neurons a trial did not record, by the key `recorded`. Returns: (trials, N) bool, None where all were."""
+    """Which neurons a trial did not record, by the key `recorded`. Returns: (trials, N) bool."""
     recorded = _array(path, file, "recorded", 2)
     if not np.isin(recorded, (0, 1)).all():
         raise BadInput(f"{path}: recorded has values other than 0 and 1; expected for each trial which neurons it has")
     if not recorded.any(0).all() or not recorded.any(1).all():
         raise BadInput(f"{path}: recorded has a neuron or a trial without any; expected every one at least once")
-    return None if recorded.all() else recorded == 0
+    return recorded == 0
 
 
 def _array(path, file, key, rank, like=None, dtype=np.float32, lengths=None, missing=None):
-    """One finite array of the file, checked for its rank and, where `like` says, its shape; its padding is zeroed."""
+    """One finite array of the file, checked for its rank and, where `like` says, its shape; its padding is zeroed.
+
+    missing: (trials, N) bool, neurons whose values become NaN; others' may then be NaN as well."""
     if key not in file:
         keys = ", ".join(map(repr, list(file)[:9])) or "none"
         raise BadInput(f"{path}: has no key {key!r}; expected rates, velocity and dt (it has {keys})")
@@ -327,17 +338,21 @@ def _array(path, file, key, rank, like=None, dtype=np.float32, lengths=None, mis
     if missing is not None:
         if missing.shape != (shape[0], shape[2]):
             raise BadInput(f"{path}: recorded has shape {missing.shape}; expected {(shape[0], shape[2])}, as rates")
-        array[np.broadcast_to(missing[:, None], shape)] = 0
-    if not np.isfinite(array).all():
-        raise BadInput(f"{path}: {key} has values that are not finite (NaN or infinite){_where(array)}")
+        array[np.broadcast_to(missing[:, None], shape)] = np.nan
+        empty = np.flatnonzero(np.isnan(array).all((0, 1)))
+        if len(empty):
+            raise BadInput(f"{path}: {key} of neuron {empty[0]} is NaN throughout; expected numbers: leave it out")
+    wrong = ~np.isfinite(array) if missing is None else np.isinf(array)
+    if wrong.any():
+        raise BadInput(f"{path}: {key} has values that are not finite (NaN or infinite){_where(wrong)}")
     return array
 
 
-def _where(array):
-    """Where an array is not finite and what to do, in a clause."""
-    if array.ndim < 3:
+def _where(wrong):
+    """Where an array is not finite and what to do, in a clause. wrong: bool, of its shape."""
+    if wrong.ndim < 3:
         return "; expected finite numbers"
-    missing = ~np.isfinite(array).all(-1)  # (trials, steps)
+    missing = wrong.any(-1)  # (trials, steps)
     trial, step = np.argwhere(missing)[0]
     at_end = np.array_equal(missing, np.logical_and.accumulate(missing[:, ::-1], 1)[:, ::-1])
     remedy = "as padding is: give `lengths`" if at_end else "cut the trial there, and use `lengths`"

@@ -83,6 +83,7 @@ def first_component(turning):
 
 def report_warnings(rec, path, alpha, length, bootstrap=False):
     """Print what `before` finds on stderr, and what the fit takes for granted on stdout. Returns: list of sentences."""
+    rec = geometry.fill_missing(rec)
     turning = Turning.of(rec)
     sentences = list(find_warnings(rec, path, alpha, length, bootstrap, turning))
     for sentence in sentences:
@@ -97,6 +98,7 @@ def find_warnings(rec, path, alpha, length, bootstrap=False, turning=None):
 
     Yields: sentences, which begin with the file's name.
     """
+    rec = geometry.fill_missing(rec)
     turning = turning or Turning.of(rec)
     parts = PartWarnings.of(rec, turning, alpha)
     kinds = (
