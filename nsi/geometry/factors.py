@@ -26,7 +26,7 @@ def fill_missing(rec):
     if measured.all():
         return rec
     x = rec.rates[rec.valid]
-    return _filled(replace(rec, measured=measured), Factors.fit(x[:: max(1, len(x) // SAMPLES)]))
+    return _filled(replace(rec, measured=measured), Factors.fit(x[:: max(1, len(x) // SAMPLES)]), HIGHEST)
 
 
 def interpolate(rec, shape, places):
@@ -35,11 +35,11 @@ def interpolate(rec, shape, places):
     return _filled(rec, Factors.by_distance(rec.rates[rec.valid], rec.measured[rec.valid], shape, places))
 
 
-def _filled(rec, model):
+def _filled(rec, model, highest=1.0):
     x = np.where(rec.measured, rec.rates, np.float32(np.nan))[rec.valid]
     expected = np.concatenate([model.expect(x[k : k + PIECE]) for k in range(0, len(x), PIECE)])
     filled = np.zeros_like(rec.rates)
-    filled[rec.valid] = np.where(np.isfinite(x), x, np.clip(expected, 0, HIGHEST * np.nanmax(x, 0)))
+    filled[rec.valid] = np.where(np.isfinite(x), x, np.clip(expected, 0, highest * np.nanmax(x, 0)))
     return replace(rec, rates=filled)
 
 
