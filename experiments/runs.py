@@ -254,9 +254,9 @@ def sections(title, parts):
     return "\n\n".join(text) + "\n"
 
 
-def page(folder, **tables):
-    """Put tables into the folder's page, each between <!-- NAME --> and <!-- end -->."""
-    path = folder / "README.md"
+def page(folder, page="README.md", **tables):
+    """Put tables into a page of the folder, each between <!-- NAME --> and <!-- end -->."""
+    path = folder / page
     text = path.read_text(encoding="utf-8")
     for name, table in tables.items():
         before, rest = text.split(f"<!-- {name} -->\n", 1)

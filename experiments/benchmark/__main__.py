@@ -72,9 +72,7 @@ def main():
     p = runs.options(__doc__, 5)
     p.add_argument("--tasks", nargs="*", choices=TASKS, default=list(TASKS), help="which (default: all)")
     p.add_argument("--methods", nargs="*", choices=METHODS, default=list(METHODS), help="which (default: all)")
-    p.add_argument(
-        "--others", type=Path, default=tasks.OTHERS, help="folder with make_circuits.py (tasks.py)"
-    )
+    p.add_argument("--others", type=Path, default=tasks.OTHERS, help="folder with make_circuits.py (tasks.py)")
     p.add_argument("--again", action="store_true", help="work out anew what there is already")
     p.add_argument("--draw", action="store_true", help="only draw the results of the last run")
     args, since = p.parse_args(), int(time.time())

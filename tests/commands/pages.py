@@ -25,6 +25,7 @@ SMALL = {
     "experiments.findings": CIRCUIT,
     "experiments.limits": f"--factors strength recorded {CIRCUIT}",
     "experiments.orders": f"--circuits quadratic --flies none {CIRCUIT}",
+    "experiments.speed.estimate": "--most 2500 --steps 100",
     "experiments.benchmark": "--tasks ring 'ring, own velocity' flies --seeds 1 --updates 5 --trials 20 --steps 300",
     "experiments.estimator": "--only forcing --circuits gain --small",
     "experiments.speed": "--small --seconds 0.1",

@@ -1,0 +1,73 @@
+"""What an estimate costs as neurons and samples grow: CPU seconds and memory, each size in a process of its own.
+
+Run from the top folder, as `python -m experiments.speed.estimate`; nothing else should run beside it. Writes
+estimate.json and the table of docs/scaling.md.
+"""
+
+import argparse
+import json
+import resource
+import time
+from pathlib import Path
+
+from experiments import runs
+from nsi import files
+
+FOLDER = runs.folder_of(__file__)
+SIZES = (25, 100), (50, 100), (100, 25), (100, 100), (100, 300), (100, 600), (250, 30), (500, 30)  # neurons, trials
+STEPS = 1000
+
+
+def measure(neurons, trials, steps, calibrated):
+    """Estimate a ring without stimulus. Returns: dict of `seconds` of the CPU, `memory` (GiB, at most), `start` (GiB,
+    before the estimate) and the sizes."""
+    import nsi
+    from nsi.simulation.circuits import ring
+    from nsi.simulation.simulator import simulate_recording
+
+    data = simulate_recording(ring(neurons, neurons // 2), 0, trials, steps)
+    rec = nsi.recordings.Recording(data["rates"], data["velocity"], data["dt"], None, data["tau"])
+    del data
+    start, began = used_memory(), time.process_time()
+    nsi.estimate(rec, calibrated=calibrated)
+    seconds = time.process_time() - began
+    return {"neurons": neurons, "trials": trials, "steps": steps, "calibrated": calibrated, "seconds": seconds,
+            "memory": used_memory(), "start": start}  # fmt: skip
+
+
+def used_memory():
+    """The most memory that this process has had, GiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def estimate_table(results):
+    """Seconds and memory by size, as Markdown."""
+    plain = {(r["neurons"], r["trials"]): r["seconds"] for r in results["rows"] if not r["calibrated"]}
+    rows = [
+        [f"{r['neurons']} neurons, {r['trials']} × {r['steps']}",
+         f"{plain[r['neurons'], r['trials']]:.1f}" if (r["neurons"], r["trials"]) in plain else "–",
+         f"{r['seconds']:.1f}", f"{r['memory']:.2f}"]
+        for r in results["rows"] if r["calibrated"]
+    ]  # fmt: skip
+    columns = ["", "CPU s, no intervals", "CPU s, with", "GiB"]
+    return f"{runs.markdown(columns, rows)}\n\nRings without stimulus, one thread; {runs.source()}."
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    p.add_argument("--most", type=int, default=10**9, help="neurons times trials, at most")
+    p.add_argument("--steps", type=int, default=STEPS, help="of a trial")
+    args = p.parse_args()
+    rows = []
+    for neurons, trials in (size for size in SIZES if size[0] * size[1] <= args.most):
+        for calibrated in (False, True):
+            rows.append(runs.apart("experiments.speed.estimate", "measure", neurons, trials, args.steps, calibrated))
+            print(rows[-1], flush=True)
+    results = {"rows": rows} | runs.describe_run()
+    with files.whole(FOLDER / "estimate.json") as temporary:
+        Path(temporary).write_text(json.dumps(results, indent=1) + "\n")
+    runs.page(runs.ROOT / "docs", "scaling.md", estimate=estimate_table(results))
+
+
+if __name__ == "__main__":
+    main()
