@@ -43,11 +43,13 @@ class Likelihood:
         self.rec, self.n = rec, rec.rates.shape[-1]
         self.every = max(1, round(rec.valid.sum() / MAX_SAMPLES))
         self.top = float(np.quantile(rec.rates[rec.valid], 0.999))
+        measured = np.s_[:] if rec.measured is None else rec.measured
+        self.highest = float(rec.rates[measured].max())
         self.by_candidate = {}
 
     def candidates(self):
         """Response functions and scales to try."""
-        highest = float(self.rec.rates.max())
+        highest = self.highest
         scales = [1.0] if highest <= 1 else []  # single precision rounds the highest rates to 1
         for scale in [*scales, *(s / self.top for s in SCALES)]:
             if scale * highest < 1.05:
@@ -157,7 +159,7 @@ def _finest_scale(likelihood, alpha, mechanism):
     if not any(key[2].name == "tanh" for key in likelihood.by_candidate):
         return
     (_, _, chosen), _ = likelihood.best(alpha=alpha, mechanism=mechanism, response="tanh")
-    width, best, highest = (SCALES[1] - SCALES[0]) / likelihood.top, chosen.scale, likelihood.rec.rates.max()
+    width, best, highest = (SCALES[1] - SCALES[0]) / likelihood.top, chosen.scale, likelihood.highest
     tried = lambda scale: chosen._replace(scale=float(scale))  # noqa: E731
     while width > MIN_SCALE_SPACING * best:
         width /= 2
