@@ -1,7 +1,7 @@
 """What an estimate costs as neurons and samples grow: CPU seconds and memory, each size in a process of its own.
 
 Run from the top folder, as `python -m experiments.speed.estimate`; nothing else should run beside it. Writes
-estimate.json and the table of docs/scaling.md.
+estimate.json and the table of estimate.md.
 """
 
 import argparse
@@ -66,7 +66,7 @@ def main():
     results = {"rows": rows} | runs.describe_run()
     with files.whole(FOLDER / "estimate.json") as temporary:
         Path(temporary).write_text(json.dumps(results, indent=1) + "\n")
-    runs.page(runs.ROOT / "docs", "scaling.md", estimate=estimate_table(results))
+    runs.page(FOLDER, "estimate.md", estimate=estimate_table(results))
 
 
 if __name__ == "__main__":

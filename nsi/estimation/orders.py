@@ -103,7 +103,7 @@ def simulated_errors(fit, simulated, again, best):
     simulated one, both extended; simulated: intervals.Simulated; best: prior.Posterior that it was simulated with.
     Returns: dict of arrays."""
     other = again.extended
-    weights = np.zeros((other.q, len(simulated.W)))
+    weights = np.zeros((fit.extended.q, len(simulated.W)))
     weights[: len(best.weights) - 1], weights[-1] = best.weights[:-1], best.weights[-1]
     true = maps(fit.extended, other.measure, simulated.kernels)
     plain = other.unbiased()
