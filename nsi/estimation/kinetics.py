@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nsi import response
-from nsi.estimation.signals import hidden_signals, leading_directions, multiplied_signals, state_of
+from nsi.estimation.signals import hidden_signals, leading_directions, multiplied_signals, settled, state_of
 
 MAX_TRIALS = 40
 MAX_NEURONS = 8
@@ -37,10 +37,11 @@ class Kinetics(NamedTuple):
 class Likelihood:
     """Log likelihoods of a recording's rates, by trial, under candidates."""
 
-    def __init__(self, rec):
+    def __init__(self, rec, alphas=ALPHAS):
+        """alphas: that may be evaluated; all of them are judged on the steps after the slowest has settled."""
         trials = slice(None, None, max(1, -(-len(rec.rates) // MAX_TRIALS)))
         rec = rec.trials(trials)
-        self.rec, self.n = rec, rec.rates.shape[-1]
+        self.rec, self.first = rec, settled(min(alphas), rec.rates.shape[1])
         self.every = max(1, round(rec.valid.sum() / MAX_SAMPLES))
         self.top = float(np.quantile(rec.rates[rec.valid], 0.999))
         measured = np.s_[:] if rec.measured is None else rec.measured
@@ -79,16 +80,16 @@ class Likelihood:
             self._factors = {}
         return self._signals
 
-    def used(self, first):
+    def used(self):
         """Samples (trials, steps, n) bool that all candidates share: rates neither low nor near the highest."""
-        rates, valid = self.rec.rates[:, first :: self.every], self.rec.valid[:, first :: self.every]
+        rates, valid = self.rec.rates[:, self.first :: self.every], self.rec.valid[:, self.first :: self.every]
         used = (rates > RATE_RANGE[0] * self.top) & (rates < RATE_RANGE[1] * self.top) & valid[..., None]
-        return used if self.rec.measured is None else used & self.rec.measured[:, first :: self.every]
+        return used if self.rec.measured is None else used & self.rec.measured[:, self.first :: self.every]
 
     def _all(self, alpha, mechanism, responses):
         signals = self.signals(alpha, mechanism)
-        first, every = signals.first, self.every
-        x, used, r = signals.x[:, ::every], self.used(first), self.rec.rates[:, first::every]
+        first, every = self.first, self.every
+        x, used, r = signals.x[:, first - signals.first :: every], self.used(), self.rec.rates[:, first::every]
         known = None if self.rec.stimulus is None else self.rec.stimulus[:, first::every]
         trials, q = len(x), x.shape[-1]
         enough = np.flatnonzero(used.sum((0, 1)) >= 2 * q)
@@ -134,9 +135,10 @@ MECHANISMS = "hidden neurons", "multiplied connections"
 def choose_kinetics(rec, alpha=None):
     """Choose response function, scale, alpha and mechanism. alpha: dt / tau where it is known, else one of ALPHAS is
     chosen (`refine_alpha` goes on from there). Returns: Kinetics."""
-    likelihood = Likelihood(rec)
+    alphas = ALPHAS if alpha is None else (alpha,)
+    likelihood = Likelihood(rec, alphas)
     candidates = list(likelihood.candidates())
-    for a in ALPHAS if alpha is None else (alpha,):
+    for a in alphas:
         for mechanism in MECHANISMS:
             likelihood.evaluate(a, mechanism, candidates)
             _finest_scale(likelihood, a, mechanism)

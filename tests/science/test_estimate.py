@@ -187,9 +187,22 @@ def test_likelihoods_are_of_rates_that_show_the_current():
     """Between a fifth of the highest rate, its 99.9th percentile, and just below it; never of padding."""
     rec, _ = simulate_ring()
     rec = replace(rec, lengths=np.repeat([200, 300], 15))
-    likelihood, top = Likelihood(rec), np.quantile(rec.rates[rec.valid], 0.999)
+    likelihood, top = Likelihood(rec, (0.2,)), np.quantile(rec.rates[rec.valid], 0.999)
     expected = (rec.rates > 0.2 * top) & (rec.rates < 0.97 * top) & rec.valid[..., None]
-    np.testing.assert_array_equal(likelihood.used(40), expected[:, 40 :: likelihood.every])
+    np.testing.assert_array_equal(likelihood.used(), expected[:, 40 :: likelihood.every])
+
+
+def test_unit_of_the_rates_does_not_choose_alpha():
+    """A unit adds a constant to the log likelihood of each sample: all alphas have the same samples."""
+    rec, _ = simulate_ring()
+    linear, leads = response.Response("linear"), []
+    for unit in (1.0, 100.0):
+        likelihood = Likelihood(replace(rec, rates=np.float32(unit) * rec.rates))
+        for alpha in (0.05, 1.0):
+            likelihood.evaluate(alpha, "multiplied connections", [linear])
+        slow, fast = (likelihood.best(alpha=alpha)[1].sum() for alpha in (0.05, 1.0))
+        leads.append(fast - slow)
+    assert leads[1] == pytest.approx(leads[0], rel=1e-3)
 
 
 # ---- is there a gate --------------------------------------------------------------------------------------------
