@@ -48,7 +48,7 @@ def main():
     p.add_argument("--visualize", action="store_true", help="animate the first trial, beside the recording as .gif")
     # fmt: on
     args = p.parse_args()
-    circuit, rng, path = CIRCUITS[args.circuit](), np.random.default_rng(1000 + args.seed), None
+    circuit, rng, motion = CIRCUITS[args.circuit](), np.random.default_rng(1000 + args.seed), stimulation.Velocity()
     walks = circuit.geometry.dimensions == 2
     args.out = args.out or Path(f"data/{args.circuit}.npz")
     if args.out.suffix != ".npz":
@@ -56,14 +56,15 @@ def main():
     if args.trajectory and not walks:
         p.error(f"argument --trajectory: expected --circuit grid, since the {args.circuit} circuit knows no places")
     if args.trajectory:
-        path = paths.read(args.trajectory, circuit.dt, args.trials, args.steps)
+        motion = paths.read(args.trajectory, circuit.dt, args.trials, args.steps)
     if isinstance(args.stimulus, Path):
-        size = (args.trials, args.steps) if path is None else (len(path), path.shape[1] - 1)
+        size = (len(motion), motion.shape[1] - 1) if args.trajectory else (args.trials, args.steps)
         args.stimulus = stimulation.from_file(args.stimulus, (*size, circuit.network.n), circuit.dt)
+    else:
+        args.stimulus = stimulation.Pulses(args.stimulus, args.stimulus_every, args.stimulus_share)
     files.writable(args.out.parent)
     circuit = vary_weights(circuit, rng, args.jitter, args.jitter_shifters, args.sparse, args.balance)
-    data = simulate_recording(circuit, args.seed, args.trials, args.steps, args.noise, args.stimulus,
-                              args.stimulus_every, args.stimulus_share, path=path)  # fmt: skip
+    data = simulate_recording(circuit, args.seed, args.trials, args.steps, args.noise, args.stimulus, motion)
     data = record_neurons(data, args.record, args.seed)
     recordings.save(args.out, **data)
     size = f"{len(data['rates'])} trials x {args.steps} steps of {circuit.dt * 1000:g} ms"

@@ -94,12 +94,13 @@ class RNN(nn.Module):
             currents.append(a)
         return torch.stack(currents), torch.stack(states)
 
-    def loss(self, v, u_recorded, r, stimulus=None, warmup=10, forcing=0.0, penalty=0.0, kind="matching"):
+    def loss(self, batch, warmup=10, forcing=0.0, penalty=0.0, kind="matching"):
         """The loss above, of each replica; `kind` "mse" has the squared error of the rates for its first term.
 
-        r: (T, R, B, n_response) recorded rates; the rest as for `forward`. Returns: (R,).
+        batch: v, u_recorded, r and stimulus, r (T, R, B, n_response) the recorded rates, the others as for `forward`.
+        Returns: (R,).
         """
-        n = self.n_response
+        n, (v, u_recorded, r, stimulus) = self.n_response, batch
         a, u = self.forward(v, u_recorded, warmup, forcing, stimulus)
         each = losses.LOSSES[kind](a[warmup:, ..., :n], r[warmup:])
         drive = u[warmup:, ..., n:] @ self.W[:, n:, :n]

@@ -11,6 +11,7 @@ docs/method.md has the equations of each step. Ground truth is read for scores a
 
 import os
 import time
+from dataclasses import replace
 
 if __name__ == "__main__":  # before numpy is imported
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -30,23 +31,24 @@ def start_network(rec, units, settings, device="cpu"):
     n, alpha = rec.rates.shape[-1], settings.alpha_of_networks
     generators = [torch.Generator().manual_seed(settings.seed + k) for k in range(settings.replicas)]
     model = RNN(n, 0, rec.velocity.shape[-1], alpha, settings.init_scale, generators, units).to(device)
-    sizes = {k: getattr(settings, k) for k in ("warmup", "window", "batch", "rotate")}
-    return model, Windows(rec, alpha, generators, device, bootstrap=settings.bootstrap, **sizes)
+    return model, Windows(rec, alpha, generators, settings, device)
 
 
-def fit(model, windows, updates, lr, beta2=0.99, schedule="onecycle", loss="matching", forcing=0.1, penalty=0.003,
-        clamped=False, fade=True, hook=None, training=None):  # fmt: skip
+def fit(model, windows, settings, clamped=False, hook=None, training=None):
     """Train networks in place, by back-propagation through windows of a recording.
 
-    model: RNN, on the windows' device; windows: Windows, with one generator per replica; forcing, penalty: at the
-    first update, fading to 0; clamped: the recorded units are clamped throughout; fade: whether the forcing fades;
-    hook: Watch; training: the state of a checkpoint, to continue. Returns: seconds of the training loop.
+    model: RNN, on the windows' device; windows: Windows, with one generator per replica; settings: Settings, of which
+    forcing and drive_penalty fade to 0; clamped: the recorded units are clamped throughout; hook: Watch; training: the
+    state of a checkpoint, to continue. Returns: seconds of the training loop.
     Raises: BadInput where the loss or a gradient is not finite; interruption.Interrupted.
     """
-    hook = hook or Watch()
-    optimiser = Adam([p.detach() for p in model.weights], updates, lr, beta2, schedule)
-    gradient = Gradient([p.detach() for p in model.weights], model.n_response, model.alpha, windows, model.driven,
-                        penalised=penalty > 0, loss=loss, clamped=clamped, free=model.free)  # fmt: skip
+    hook, updates, lr, penalty = hook or Watch(), settings.updates, settings.lr, settings.drive_penalty
+    weights = [p.detach() for p in model.weights]
+    optimiser = Adam(weights, updates, lr, settings.beta2, settings.schedule)
+    objective = Objective(
+        model.n_response, model.alpha, windows.warmup, model.driven, model.free, settings.loss, clamped
+    )
+    gradient = Gradient(weights, objective, windows, penalised=penalty > 0)
     if training:
         session.restore(training, optimiser, windows.generators)
     diverged = torch.zeros((), dtype=torch.long, device=windows.rates.device)
@@ -54,7 +56,7 @@ def fit(model, windows, updates, lr, beta2=0.99, schedule="onecycle", loss="matc
     for update in range(optimiser.done + 1, updates + 1):
         left, logged = 1 - (update - 1) / updates, hook.logs(update, updates)
         lr_now = optimiser.lr_and_beta1()[0]
-        losses, gradients = gradient(windows.draw(), (left if fade else 1.0) * forcing, left * penalty, logged)
+        losses, gradients = gradient(windows.draw(), left * settings.forcing, left * penalty, logged)
         optimiser.step(gradients)
         constraints.project(model)
         diverged, stop = session.first_divergence(diverged, update, gradients), hook.stopping()
@@ -77,9 +79,9 @@ def train_networks(rec, settings, device="cpu", hook=None, restore=lambda model:
     of training to continue, or None. Returns: list of Network, one per replica; seconds."""
     which = make_units(rec, settings)
     model, windows = start_network(rec, which, settings, device)
-    penalty = settings.drive_penalty if len(which.driven) > which.n else 0.0
-    seconds = fit(model, windows, settings.updates, settings.lr, settings.beta2, settings.schedule, settings.loss,
-                  settings.forcing, penalty, hook=hook, training=restore(model))  # fmt: skip
+    if len(which.driven) == which.n:
+        settings = replace(settings, drive_penalty=0.0)
+    seconds = fit(model, windows, settings, hook=hook, training=restore(model))
     return model.networks(), seconds
 
 
@@ -102,8 +104,8 @@ def fit_hidden(W, b, rec, settings, hook=None):
     model, windows = start_network(rec, which, settings)
     model.b.data[:, :n] = torch.as_tensor(np.nan_to_num(b))
     constraints.project(model)
-    loop = {"beta2": settings.beta2, "schedule": settings.schedule, "loss": settings.loss}
-    fit(model, windows, hidden_updates(settings), settings.lr, **loop, penalty=0.0, clamped=True, hook=hook)
+    settings = replace(settings, updates=hidden_updates(settings), drive_penalty=0.0)
+    fit(model, windows, settings, clamped=True, hook=hook)
     return model.networks()
 
 
@@ -172,7 +174,7 @@ from nsi.recordings import quality
 from nsi.run import connections, interruption, session
 from nsi.run.watch import Watch
 from nsi.training.adam import Adam
-from nsi.training.bptt import Gradient
+from nsi.training.bptt import Gradient, Objective
 from nsi.training.windows import Windows
 
 if __name__ == "__main__":

@@ -31,8 +31,8 @@ from nsi.estimation.signals import state_of
 from nsi.evaluation import prediction
 from nsi.network import synaptic_state
 from nsi.run import checkpoint, cli
-from nsi.simulation import stimulation
 from nsi.simulation.circuits import CIRCUITS
+from nsi.simulation.stimulation import Pulses, random_velocity
 
 DEPTHS = 0.5, 0.65, 0.8, 0.95  # amplitudes, as multiples of how far below threshold the most silent neurons are
 PULSE_PERIODS_S = 0.1, 0.2  # s between pulses
@@ -47,30 +47,7 @@ MIN_RUNS = 40  # trials from which the displacement is measured, at least
 MAX_TRIALS = 20  # from which the information matrix is measured, at most
 
 
-class Plan(NamedTuple):
-    """Pulses into recorded neurons, chosen anew for each pulse."""
-
-    amplitude: float  # the largest
-    every: float = 0.25  # s
-    share: float = 0.3  # of the neurons
-    weakest: float = 0.0  # amplitude of the weakest pulse relative to the largest
-    spread: bool = False  # one of each few neighbours, not any
-
-    def draw(self, rng, trials, steps, order, dt):
-        """The stimulus. order: (N,) indices, neighbours following each other. Returns: (trials, steps, N) float32."""
-        chosen = stimulation.spread(order) if self.spread else None
-        return stimulation.pulses(
-            rng, trials, steps, len(order), dt, self.amplitude, self.every, fraction=self.share,
-            weakest=self.weakest, choose=chosen,
-        ).astype(np.float32)  # fmt: skip
-
-    def describe(self):
-        """The plan as cells of a table."""
-        kind = "spread" if self.spread else "random"
-        return f"{self.amplitude:9.2f} {self.every:7.2f} {self.share:6.2f}  {kind}"
-
-
-RANDOM = Plan(4.0)  # what `cann.py --stimulus 4` plays
+RANDOM = Pulses(4.0)  # what `cann.py --stimulus 4` plays
 
 
 class Expected(NamedTuple):
@@ -107,7 +84,7 @@ class Pilot:
         self.seeds = rng.integers(2**32, size=2)
         runs = max(trials, MIN_RUNS)
         sd = rec.velocity[rec.valid].std(0)
-        each = [stimulation.random_velocity(rng, runs, steps, rec.dt, one) for one in sd]
+        each = [random_velocity(rng, runs, steps, rec.dt, one) for one in sd]
         self.velocity = np.concatenate(each, -1).astype(np.float32)
         u = synaptic_state(rec.rates, net.alpha)[rec.valid]
         self.start = np.zeros((runs, len(net.b)), np.float32)
@@ -137,7 +114,8 @@ class Pilot:
 
     def draw(self, plan):
         """A plan's stimulus for all runs, the same for the same plan; the first `trials` of it are the experiment's."""
-        return plan.draw(np.random.default_rng(self.seeds[1]), len(self.start), self.steps, self.order, self.dt)
+        rng = np.random.default_rng(self.seeds[1])
+        return plan.draw(rng, len(self.start), self.steps, self.order, self.dt).astype(np.float32)
 
     def expect(self, plan, limit=np.inf):
         """Expected disturbance of a plan, and standard errors where it moves the bump by no more than `limit` rad.
@@ -205,9 +183,9 @@ def describe_currents(fit):
 
 
 def candidates(depth):
-    """Plans to choose from. depth: `silence`'s. Returns: list of Plan."""
+    """Plans to choose from. depth: `silence`'s. Returns: list of Pulses."""
     return [
-        Plan(depth * a, every, share, MIN_AMPLITUDE, True)
+        Pulses(depth * a, every, share, MIN_AMPLITUDE, True)
         for a in DEPTHS
         for every in PULSE_PERIODS_S
         for share in NEURON_SHARES
@@ -217,7 +195,7 @@ def candidates(depth):
 def choose(pilot, limit=None, plans=None):
     """Look at all plans. limit: rad, how far the bump may be thrown (default: as far as by RANDOM pulses).
 
-    Yields: Plan and Expected, first RANDOM's; `best` takes the list. Plans beyond the limit have no standard errors.
+    Yields: Pulses and Expected, first RANDOM's; `best` takes the list. Plans beyond the limit have no standard errors.
     """
     random = pilot.expect(RANDOM)
     yield RANDOM, random
@@ -227,7 +205,7 @@ def choose(pilot, limit=None, plans=None):
 
 
 def best(evaluated, limit):
-    """The plan with the least standard errors among those within the limit. evaluated: list of pairs (Plan, Expected).
+    """The plan with the least standard errors among those within the limit. evaluated: pairs of Pulses and Expected.
 
     Raises: BadInput where no plan is within it.
     """

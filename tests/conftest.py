@@ -12,6 +12,7 @@ from model import RNN
 from nsi.geometry import RING, TORUS
 from nsi.geometry.plane_waves import third
 from nsi.recordings import Recording
+from nsi.run.settings import Settings
 from nsi.simulation.circuits import ring
 from nsi.simulation.stimulation import random_walk
 from nsi.training.windows import Windows
@@ -52,8 +53,8 @@ def windows():
 
     def make(rec, *, alpha=0.2, seeds=(0,), warmup=5, window=20, batch=8, rotate=False, bootstrap=False):
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        shape = {"warmup": warmup, "window": window, "batch": batch}
-        return Windows(rec, alpha, generators, "cpu", **shape, rotate=rotate, bootstrap=bootstrap)
+        shape = Settings(warmup=warmup, window=window, batch=batch, rotate=rotate, bootstrap=bootstrap)
+        return Windows(rec, alpha, generators, shape)
 
     return make
 
@@ -64,13 +65,14 @@ def fit(windows):
 
     def run(
         rec, *, input_units=40, alpha=0.2, init_scale=0.03, seed=0, replicas=1, warmup=5, window=20, batch=8,
-        updates=4, lr=6e-3, beta2=0.99, weights=None, **more,
+        updates=4, lr=6e-3, forcing=0.1, drive_penalty=0.003, weights=None, **more,
     ):  # fmt: skip
         drawn = windows(rec, alpha=alpha, seeds=range(seed, seed + replicas), warmup=warmup, window=window, batch=batch)
         model = RNN(rec.rates.shape[-1], input_units, rec.velocity.shape[-1], alpha, init_scale, drawn.generators)
         if weights:
             model.load_state_dict(weights)
-        train.fit(model, drawn, updates, lr, beta2, **more)
+        settings = Settings(updates=updates, lr=lr, forcing=forcing, drive_penalty=drive_penalty)
+        train.fit(model, drawn, settings, **more)
         return model
 
     return run

@@ -69,22 +69,32 @@ def bump_width(strength):
     return 360 * np.mean(rates > rates.max() / 2)
 
 
-def simulated(path, seed, *, trials, steps, noise, observed, ring, strength, speed, memory, jitter=0.0, sparse=0.0,
-              measurement=0.0, amplitude=0.0):  # fmt: skip
-    """Simulate and write a recording with its ground truth; at the defaults, the one that cann.py writes.
+class Settings(NamedTuple):
+    """What is simulated and recorded."""
 
-    noise: s.d. of the input current per step; observed: share of the compass neurons that are in `rates`, chosen at
-    random, the others being the first of the hidden ones; ring: compass neurons; strength: of the cosine of their W;
-    speed: s.d. of the velocity, rad/s; memory: its correlation time, s; jitter, sparse: as of vary_weights, balanced;
-    measurement: s.d. of noise on the rates, which are then cut off at 0; amplitude: of pulses, which reach neurons that
-    are not observed too, untold.
-    """
-    changes = np.random.default_rng(1000 + seed)
-    circuit = circuit_of(ring, ring // 2, cosine=strength)
-    circuit = vary_weights(circuit, changes, jitter, sparse=sparse, balance=bool(jitter or sparse))
-    data = cann.simulate_recording(circuit, seed, trials, steps, noise, amplitude, sd=speed, tau=memory)
+    trials: int
+    steps: int
+    noise: float  # s.d. of the input current per step
+    observed: float  # share of the compass neurons in `rates`, chosen at random; the others are the first hidden ones
+    ring: int  # compass neurons
+    strength: float  # of the cosine of their W
+    speed: float  # s.d. of the velocity, rad/s
+    memory: float  # its correlation time, s
+    jitter: float = 0.0  # this and sparse: as of vary_weights, balanced
+    sparse: float = 0.0
+    measurement: float = 0.0  # s.d. of noise on the rates, which are then cut off at 0
+    amplitude: float = 0.0  # of pulses, which reach neurons that are not observed too, unrecorded
+
+
+def simulated(path, seed, settings):
+    """Simulate and write a recording with its ground truth; at the defaults, the one that cann.py writes."""
+    changes, s = np.random.default_rng(1000 + seed), settings
+    circuit = circuit_of(s.ring, s.ring // 2, cosine=s.strength)
+    circuit = vary_weights(circuit, changes, s.jitter, sparse=s.sparse, balance=bool(s.jitter or s.sparse))
+    motion = stimulation.Velocity(s.speed, s.memory)
+    data = cann.simulate_recording(circuit, seed, s.trials, s.steps, s.noise, s.amplitude, motion)
     rng, size = np.random.default_rng(seed + 1), len(circuit.network.b)
-    keep = np.sort(rng.permutation(ring)[: round(observed * ring)])
+    keep = np.sort(rng.permutation(s.ring)[: round(s.observed * s.ring)])
     order, n = np.concatenate([keep, np.setdiff1d(np.arange(size), keep)]), len(keep)
     rates = np.concatenate([data["rates"], data["hidden_rates"]], -1)[..., order]
     data |= {
@@ -95,10 +105,10 @@ def simulated(path, seed, *, trials, steps, noise, observed, ring, strength, spe
         "true_b": data["true_b"][order],
         "true_gate": data["true_gate"][:, keep][:, :, keep],
     }
-    if measurement:
-        noisy = data["rates"] + measurement * rng.standard_normal(data["rates"].shape)
+    if s.measurement:
+        noisy = data["rates"] + s.measurement * rng.standard_normal(data["rates"].shape)
         data["rates"] = noisy.clip(0).astype(np.float32)
-    if amplitude:
+    if s.amplitude:
         data["stimulus"] = data["stimulus"][..., keep]
     del data["true_orders"]  # of all compass neurons, not of those observed
     recordings.save(path, **data)
@@ -108,7 +118,7 @@ def measured(settings, seed, folder, steps, options=()):
     """Simulate with settings {factor: value} and fit. Returns: {measure: value}, None where there is none."""
     data = folder / "recording.npz"
     of_recording = {name: value for name, value in settings.items() if name not in OF_THE_FIT}
-    simulated(data, seed, steps=steps, **of_recording)
+    simulated(data, seed, Settings(steps=steps, **of_recording))
     flags = ["--alpha", settings["alpha"], "--input-units", settings["input_units"], "--seed", seed, *options]
     try:
         metrics = runs.fit(data, folder, *flags)

@@ -22,10 +22,11 @@ import cann
 from experiments import runs
 from model import RNN
 from nsi import figures, files, recordings
+from nsi.run.settings import Settings
 from nsi.simulation import stimulation
 from nsi.simulation.circuits import ring
 from nsi.training.adam import Adam
-from nsi.training.bptt import Gradient
+from nsi.training.bptt import Gradient, Objective
 from nsi.training.windows import Windows
 
 HERE = "experiments.speed.__main__"
@@ -44,7 +45,8 @@ def parts(units, window, batch, replicas):
     model = RNN(n, units - n, generators=generators)
     rng = np.random.default_rng(0)
     rates, velocity = (rng.random((4, 100 + window, size), np.float32) for size in (n, 1))
-    windows = Windows(recordings.Recording(rates, velocity, 0.01), 0.2, generators, window=window, batch=batch)
+    sizes = Settings(window=window, batch=batch)
+    windows = Windows(recordings.Recording(rates, velocity, 0.01), 0.2, generators, sizes)
     return model, windows, Adam([p.detach() for p in model.weights], 1100, 6e-3)
 
 
@@ -56,8 +58,7 @@ def update(follow, windows, optimiser):
 
 def autograd_update(model, windows, optimiser):
     """The same, by autograd through model.py's loop."""
-    v, u, r, _ = windows.at(windows.draw())
-    loss = model.loss(v, u, r, warmup=windows.warmup, forcing=0.1, penalty=0.003).sum()
+    loss = model.loss(windows.at(windows.draw()), warmup=windows.warmup, forcing=0.1, penalty=0.003).sum()
     optimiser.step(torch.autograd.grad(loss, model.weights))
 
 
@@ -113,7 +114,8 @@ def compared(sizes, threads=1, rival=True, seconds=3.0):
     torch.set_flush_denormal(True)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     model, windows, optimiser = parts(**sizes)
-    follow = Gradient([p.detach() for p in model.weights], model.n_response, 0.2, windows, model.driven)
+    objective = Objective(model.n_response, 0.2, windows.warmup, model.driven)
+    follow = Gradient([p.detach() for p in model.weights], objective, windows)
     update(follow, windows, optimiser)
     memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     functions = {"floor": products(floor(**sizes)), "own": products(own(**sizes, warmup=windows.warmup))}

@@ -22,6 +22,9 @@ from nsi.geometry.plane_waves import third
 from nsi.network import Network
 from nsi.simulation.stimulation import random_velocity
 
+DT_S = 0.01  # s, time step of all circuits but the published one
+TAU_S = 0.05  # s, synaptic time constant, likewise
+
 
 class Circuit(NamedTuple):
     """A network, the shape of its attractor, and its time step."""
@@ -49,8 +52,7 @@ class Circuit(NamedTuple):
         return self.dt / self.network.alpha
 
 
-def ring(n=100, shifters=50, cosine=0.12, displacement=np.pi / 2, amplitude=0.179, threshold=0.4, drive=0.04,
-         dt=0.01, tau=0.05):  # fmt: skip
+def ring(n=100, shifters=50, cosine=0.12, displacement=np.pi / 2, amplitude=0.179, threshold=0.4, drive=0.04):
     """n compass neurons, then `shifters` left and as many right shifter neurons: the default circuit.
 
     At rest left and right cancel, and the compass ring alone holds the bump. Weights scale as 1 / n. The defaults give
@@ -71,7 +73,7 @@ def ring(n=100, shifters=50, cosine=0.12, displacement=np.pi / 2, amplitude=0.17
     W[right, :n] = amplitude * np.cos(compass - shifter[:, None] - displacement) * 50 / shifters
     b[n:] = -threshold
     W_in[0, left], W_in[0, right] = -drive, drive
-    return Circuit(Network(W, W_in, b, dt / tau, n), RING, dt)
+    return Circuit(Network(W, W_in, b, DT_S / TAU_S, n), RING, DT_S)
 
 
 def holding(n=100, shifters=50, **settings):
@@ -127,8 +129,7 @@ def gain(n=100, dt=0.025):
     return Circuit(Network(W, np.zeros((1, n)), np.zeros(n), 1.0, n, W_gain), RING, dt)
 
 
-def grid(n=16, shifters=None, cosine=0.2, inhibition=-0.02, amplitude=None, threshold=0.4, drive=0.04, dt=0.01,
-         tau=0.05):  # fmt: skip
+def grid(n=16, shifters=None, cosine=0.2, inhibition=-0.02, amplitude=None, threshold=0.4, drive=0.04):
     """n x n grid cells on a hexagonal torus, then four sheets of shifters: conjunctive grid x direction cells.
 
     Each sheet is driven by the velocity along -x, +x, -y or +y, copies the bump and sends it back displaced that way.
@@ -153,7 +154,7 @@ def grid(n=16, shifters=None, cosine=0.2, inhibition=-0.02, amplitude=None, thre
         W[part, :N] = amplitude * (back * (TORUS.ALL @ direction)).mean(-1) * 50 / M
         W_in[:, part] = drive * direction[:, None]
     b[N:] = -threshold
-    return Circuit(Network(W, W_in, b, dt / tau, N), TORUS, dt)
+    return Circuit(Network(W, W_in, b, DT_S / TAU_S, N), TORUS, DT_S)
 
 
 GRID_AMPLITUDE = {12: 0.37, 14: 0.2907, 16: 0.265}  # by the side of the sheet; larger sheets need 0.262
@@ -184,22 +185,22 @@ def saturating(n=100, shifters=50, saturation=2.0, **settings):
     return circuit._replace(network=circuit.network._replace(saturation=saturation))
 
 
-def product(n=100, cosine=0.12, gain=0.006, sd=1.0, tau=0.5, dt=0.01, synapse=0.05):
+def product(n=100, cosine=0.12, gain=0.006, sd=1.0, tau=0.5):
     """A ring whose velocity has two components, v and g, that turn the bump by their product alone.
 
-    gain: of the matrix that v g multiplies; sd, tau (s): of the second input g, which is no velocity and has no unit;
-    synapse: time constant, s. The attractor is a ring, not a torus, although the velocity has two components.
+    gain: of the matrix that v g multiplies; sd, tau (s): of the second input g, which is no velocity and has no unit.
+    The attractor is a ring, not a torus, although the velocity has two components.
     """
     W, sine, _ = _ring_and_derivative(n, cosine)
-    net = Network(W, np.zeros((2, n)), np.zeros(n), dt / synapse, n, products=(((1, 1), gain * sine),))
-    return Circuit(net, RING, dt, (sd, tau))
+    net = Network(W, np.zeros((2, n)), np.zeros(n), DT_S / TAU_S, n, products=(((1, 1), gain * sine),))
+    return Circuit(net, RING, DT_S, (sd, tau))
 
 
-def quadratic(n=100, cosine=0.12, gain=0.006, raise_=0.0036, dt=0.01, synapse=0.05):
+def quadratic(n=100, cosine=0.12, gain=0.006, raise_=0.0036):
     """A ring whose velocity multiplies a matrix that turns the bump, and its square one that raises it."""
     W, sine, cos = _ring_and_derivative(n, cosine)
-    net = Network(W, np.zeros((1, n)), np.zeros(n), dt / synapse, n, gain * sine, (((2,), raise_ * cos),))
-    return Circuit(net, RING, dt)
+    net = Network(W, np.zeros((1, n)), np.zeros(n), DT_S / TAU_S, n, gain * sine, (((2,), raise_ * cos),))
+    return Circuit(net, RING, DT_S)
 
 
 def _ring_and_derivative(n, cosine):

@@ -10,7 +10,6 @@ from nsi.simulation.stimulation import random_velocity
 
 SPEEDS = 0.5, 1.0, 2.0, 3.0  # rad/s, at which the bump on a torus is moved
 DIRECTIONS = 24
-PRECISION = {True: np.float32, False: np.float64}  # with noise and without: rounding, too, can move a bump at rest
 
 
 def report(simulate, circuit, noise, seed=0):
@@ -52,11 +51,16 @@ def field_report(data, neurons=16):
     yield f"grid score     {np.mean(scores):.2f}, least {np.min(scores):.2f}, of {neurons} rate maps; spacing {apart}"
 
 
+def _cast(circuit, noise):
+    """The circuit in single precision, or, without noise, as it is: rounding, too, can move a bump at rest."""
+    return circuit._replace(network=circuit.network.cast(np.float32)) if noise else circuit
+
+
 def bump_movement(simulate, circuit, velocity, start, rng=None, noise=0.0):
     """The bump's unwrapped heading (trials, steps) rad and the compass rates (trials, steps, N), other inputs at 1."""
     further = len(circuit.network.W_in) - velocity.shape[-1]
     velocity = np.concatenate([velocity, np.ones((*velocity.shape[:-1], further))], -1)
-    rates = simulate(circuit, velocity, start, rng, noise, dtype=PRECISION[noise > 0])[..., : circuit.network.n]
+    rates = simulate(_cast(circuit, noise), velocity, start, rng, noise)[..., : circuit.network.n]
     places = circuit.geometry.places(circuit.network.n)
     return np.unwrap(circuit.geometry.decode(rates, places)[..., 0]), rates
 
@@ -102,7 +106,7 @@ def torus_physiology(simulate, circuit, noise, seed=0):
     def moved(velocity, since, noise=0.0):
         """Displacement from a second `since` on to the end, (trials, 2) rad, and the last rates."""
         start = rng.uniform(-np.pi, np.pi, (len(velocity), 2))
-        rates = simulate(circuit, velocity, start, rng, noise, dtype=PRECISION[noise > 0])[..., : circuit.network.n]
+        rates = simulate(_cast(circuit, noise), velocity, start, rng, noise)[..., : circuit.network.n]
         phases = np.unwrap(geometry.decode(rates, places), axis=1)
         return geometry.displacement(phases[:, -1] - phases[:, seconds(since)]), rates[:, -1]
 

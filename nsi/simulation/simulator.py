@@ -9,16 +9,17 @@ from nsi.recordings import Recording
 from nsi.simulation.circuits import CIRCUITS
 
 SETTLING_STEPS = 500  # steps at rest before a recording begins
+RANDOM_MOTION = stimulation.Velocity()
 
 
-def simulate(circuit, velocity, start, rng=None, noise=0.0, stimulus=None, settle=SETTLING_STEPS, dtype=float):
-    """Integrate a circuit: `settle` steps at rest, then with the velocity.
+def simulate(circuit, velocity, start, rng=None, noise=0.0, stimulus=None, settle=SETTLING_STEPS):
+    """Integrate a circuit, in the type of its weights: `settle` steps at rest, then with the velocity.
 
     velocity: (trials, steps, D) rad/s; start: (trials, D) rad, where each bump is placed; rng: numpy Generator;
-    noise: s.d. of the input current per step; stimulus: (trials, steps, N) known current or None; dtype: to use.
+    noise: s.d. of the input current per step; stimulus: (trials, steps, N) known current or None.
     Returns: rates (trials, steps, M) float32.
     """
-    net, (trials, steps, dimensions) = circuit.network.cast(dtype), velocity.shape
+    net, dtype, (trials, steps, dimensions) = circuit.network, circuit.network.W.dtype, velocity.shape
     u = np.zeros((trials, len(net.b)), dtype)
     u[:, : net.n] = circuit.geometry.bump(circuit.geometry.places(net.n), start)
     whole = np.concatenate([np.zeros((trials, settle, dimensions)), velocity], 1, dtype=dtype)
@@ -36,26 +37,27 @@ def simulate(circuit, velocity, start, rng=None, noise=0.0, stimulus=None, settl
     return rates
 
 
-def simulate_recording(circuit, seed=0, trials=100, steps=1000, noise=0.02, amplitude=0.0, every=0.25, fraction=0.3,
-                       sd=stimulation.VELOCITY_SD, tau=stimulation.VELOCITY_TAU, path=None):  # fmt: skip
+def simulate_recording(circuit, seed=0, trials=100, steps=1000, noise=0.02, amplitude=0.0, motion=RANDOM_MOTION):
     """A whole recording with its ground truth, as the dictionary that `recordings.save` writes.
 
-    noise, amplitude, every, fraction: as for `simulate` and `stimulation.pulses`, or for `amplitude` a whole stimulus
-    (trials, steps, N); sd, tau: of the random velocity; path: (trials, steps + 1, 2) m, which an animal with grid cells
-    walks instead of a random one.
+    noise: as for `simulate`; amplitude: of stimulation.Pulses, or these, or a whole stimulus (trials, steps, N);
+    motion: stimulation.Velocity, or, of an animal with grid cells, the path (trials, steps + 1, 2) m that it walks.
     """
     rng, (net, geometry, dt, _) = np.random.default_rng(seed), circuit
     n = net.n
     if geometry.dimensions == 1:
-        start = rng.uniform(-np.pi, np.pi, (trials, 1))
-        velocity = circuit.inputs(rng, stimulation.random_velocity(rng, trials, steps, dt, sd, tau))
+        start, path = rng.uniform(-np.pi, np.pi, (trials, 1)), None
+        velocity = circuit.inputs(rng, stimulation.random_velocity(rng, trials, steps, dt, *motion))
     else:
-        path = stimulation.random_walk(rng, trials, steps, dt, sd / geometry.per_metre, tau) if path is None else path
+        path = motion
+        if isinstance(motion, stimulation.Velocity):
+            path = stimulation.random_walk(rng, trials, steps, dt, motion.sd / geometry.per_metre, motion.tau)
         velocity, start = geometry.per_metre * np.diff(path, axis=1) / dt, geometry.phases(path[:, 0])
         trials, steps, _ = velocity.shape
-    stimulus = amplitude if np.ndim(amplitude) else None
-    if stimulus is None and amplitude:
-        stimulus = stimulation.pulses(rng, trials, steps, n, dt, amplitude, every, fraction=fraction)
+    stimulus = amplitude if isinstance(amplitude, np.ndarray) else None
+    if stimulus is None:
+        pulses = amplitude if isinstance(amplitude, stimulation.Pulses) else stimulation.Pulses(amplitude)
+        stimulus = pulses.draw(rng, trials, steps, geometry.order(geometry.places(n)), dt) if pulses.amplitude else None
     rates = simulate(circuit, velocity, start, rng, noise, stimulus)
     heading = start[:, None] + dt * circuit.turning(velocity).cumsum(1)
     data = {

@@ -1,5 +1,7 @@
 """Inputs of a simulated experiment: velocities, and known currents into recorded neurons."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from nsi import files
@@ -8,46 +10,55 @@ from nsi.errors import BadInput
 VELOCITY_SD = 2.0  # rad/s
 VELOCITY_TAU = 0.112  # s, correlation time: the published momentum of 0.8 per 25 ms
 BOX_M = 1.5  # m, each side of the box that an animal walks in
+PULSE_S = 0.05  # s, how long a pulse lasts
 
 
-def pulses(rng, trials, steps, n, dt, amplitude, every=0.25, lasting=0.05, fraction=0.3, weakest=0.0, choose=None):
-    """Current pulses into random recorded neurons, uniform in weakest * amplitude..amplitude.
+class Pulses(NamedTuple):
+    """Current pulses into recorded neurons, chosen anew for each pulse, uniform in weakest * amplitude..amplitude."""
 
-    rng: numpy Generator; every, lasting: s; fraction: of the neurons, chosen anew for each pulse; choose: called with
-    rng, trials, n and fraction, who gets a pulse (default: any). Returns: (trials, steps, N).
+    amplitude: float  # the largest
+    every: float = 0.25  # s
+    share: float = 0.3  # of the neurons
+    weakest: float = 0.0  # amplitude of the weakest pulse relative to the largest
+    spread: bool = False  # one of each few neighbours, not any
+
+    def draw(self, rng, trials, steps, order, dt):
+        """The stimulus. rng: numpy Generator; order: (N,) indices, neighbours following each other; dt: s.
+
+        Returns: (trials, steps, N)."""
+        period, width = max(1, round(self.every / dt)), max(1, round(PULSE_S / dt))
+        stimulus = np.zeros((trials, steps, len(order)))
+        for t in range(0, steps, period):
+            pulse = rng.uniform(self.weakest * self.amplitude, self.amplitude, (trials, len(order)))
+            if self.spread:
+                chosen = choose_spread(rng, trials, order, self.share)
+            else:
+                chosen = rng.random(pulse.shape) < self.share
+            stimulus[:, t : t + width] = (pulse * chosen)[:, None]
+        return stimulus
+
+    def describe(self):
+        """The pulses as cells of a table."""
+        kind = "spread" if self.spread else "random"
+        return f"{self.amplitude:9.2f} {self.every:7.2f} {self.share:6.2f}  {kind}"
+
+
+def choose_spread(rng, trials, order, share):
+    """Choose one of each few neighbours, at random, so that no side of an attractor gets more than another.
+
+    order: (N,) indices, neighbours following each other; share: of the neurons. Returns: (trials, N) bool.
     """
-    period, width = max(1, round(every / dt)), max(1, round(lasting / dt))
-    stimulus = np.zeros((trials, steps, n))
-    for t in range(0, steps, period):
-        pulse = rng.uniform(weakest * amplitude, amplitude, (trials, n))
-        stimulus[:, t : t + width] = (pulse * (choose or anyone)(rng, trials, n, fraction))[:, None]
-    return stimulus
-
-
-def anyone(rng, trials, n, fraction):
-    """Neurons, each with the same chance. Returns: (trials, N) bool."""
-    return rng.random((trials, n)) < fraction
-
-
-def spread(order):
-    """Have one of each few neighbours chosen, at random, so that no side of an attractor gets more than another.
-
-    order: (N,) indices, neighbours following each other. Returns: a function with the arguments of `anyone`.
-    """
-
-    def choose(rng, trials, n, fraction):
-        few, rest = min(fraction, 1 - fraction), fraction > 0.5  # of more than half, those are chosen that get none
-        groups = max(1, round(few * n))
-        starts = np.arange(groups) * n // groups
-        draw = rng.random((trials, n))
-        first = np.minimum.reduceat(draw, starts, 1)
-        chosen = draw == np.repeat(first, np.diff(np.append(starts, n)), 1)
-        turned = (np.arange(n) + rng.integers(n, size=(trials, 1))) % n  # groups begin anywhere
-        result = np.empty_like(chosen)
-        result[:, order] = np.take_along_axis(chosen, turned, 1) != rest
-        return result
-
-    return choose
+    n = len(order)
+    few, rest = min(share, 1 - share), share > 0.5  # of more than half, those are chosen that get none
+    groups = max(1, round(few * n))
+    starts = np.arange(groups) * n // groups
+    draw = rng.random((trials, n))
+    first = np.minimum.reduceat(draw, starts, 1)
+    chosen = draw == np.repeat(first, np.diff(np.append(starts, n)), 1)
+    turned = (np.arange(n) + rng.integers(n, size=(trials, 1))) % n  # groups begin anywhere
+    result = np.empty_like(chosen)
+    result[:, order] = np.take_along_axis(chosen, turned, 1) != rest
+    return result
 
 
 def from_file(path, shape, dt):
@@ -75,6 +86,13 @@ def from_file(path, shape, dt):
     if not np.isfinite(stimulus).all():
         raise BadInput(f"{path}: stimulus has values that are not finite; expected finite currents")
     return stimulus
+
+
+class Velocity(NamedTuple):
+    """How a random velocity varies."""
+
+    sd: float = VELOCITY_SD  # rad/s
+    tau: float = VELOCITY_TAU  # s, correlation time
 
 
 def random_velocity(rng, trials, steps, dt, sd=VELOCITY_SD, tau=VELOCITY_TAU):

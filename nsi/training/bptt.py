@@ -7,6 +7,8 @@ All arrays are time first, (T, ..., B, n); weights may carry a leading replica a
 `weights` is always the triple W (..., units, units), W_in (..., D, units), b (..., units).
 """
 
+from typing import NamedTuple
+
 import torch
 
 from nsi.training import losses
@@ -32,21 +34,41 @@ class Buffers(dict):
         return self[key]
 
 
-def unroll(W, two_a, u_recorded, warmup, forcing, alpha, buffers, keep=True):
-    """The loop over time: the first n units clamped to their recorded state up to and with step `warmup`, then moved
-    the fraction `forcing` of the way to it at every step (partial teacher forcing).
+class Objective(NamedTuple):
+    """What a fit minimizes, and what stays as it is from update to update."""
+
+    n: int  # units that were recorded, the first ones
+    alpha: float  # dt / tau
+    warmup: int  # steps outside the loss
+    driven: torch.Tensor | float = 1.0  # (units,) 1 where the velocity may enter, else 0
+    free: torch.Tensor | None = None  # (units, units) 1 where there may be a connection, else 0
+    loss: str = "matching"  # of losses.LOSSES
+    clamped: bool = False  # whether the recorded units are clamped beyond the warm-up
+
+
+class Forcing(NamedTuple):
+    """How the recorded state enters a window."""
+
+    n: int  # units that were recorded
+    warmup: int  # up to and with this step they are clamped
+    pull: float  # fraction of the way that their state then moves to the recorded one at each step
+
+
+def unroll(W, two_a, u_recorded, forcing, alpha, buffers, keep=True):
+    """The loop over time: the first n units clamped to their recorded state, then moved the fraction `forcing.pull` of
+    the way to it at every step (partial teacher forcing).
 
     It runs in s = (1 + r) / 2 and x = (1 + u) / 2, which follow the same equation, as s = max(sigmoid 2a, 1/2) takes
     two passes over an array where r takes five.
 
     two_a: (T, ..., B, units), 2a without its part that depends on the state, overwritten by the whole 2a, and this by s
-    unless `keep`; u_recorded: (T, ..., B, n). Returns: s and u, (T, ..., B, units).
+    unless `keep`; u_recorded: (T, ..., B, n); forcing: Forcing. Returns: s and u, (T, ..., B, units).
 
     While the first units are clamped, their share of u @ W is one product for all these steps, and only the hidden
     units, which depend on their own past alone, need the loop.
     """
     s, x = buffers.like("s", two_a) if keep else two_a, buffers.like("x", two_a)
-    n, clamped_steps = u_recorded.shape[-1], min(warmup + 1, len(two_a))
+    n, clamped_steps = forcing.n, min(forcing.warmup + 1, len(two_a))
     x_recorded = torch.add(u_recorded, 1, out=buffers.like("x_recorded", u_recorded)).mul_(0.5)
     x[:clamped_steps, ..., :n] = x_recorded[:clamped_steps]
     two_a -= 2 * W.sum(-2, keepdim=True)
@@ -62,29 +84,30 @@ def unroll(W, two_a, u_recorded, warmup, forcing, alpha, buffers, keep=True):
     two_a[:clamped_steps, ..., :n] += x[:clamped_steps, ..., n:] @ W[..., n:, :n]
     losses.half_rate(two_a[:clamped_steps], s[:clamped_steps])
     if clamped_steps < len(x):
-        torch.lerp(x[warmup], s[warmup], alpha, out=x[clamped_steps])
+        torch.lerp(x[forcing.warmup], s[forcing.warmup], alpha, out=x[clamped_steps])
     steps = [buffers.steps(y[clamped_steps:]) for y in (two_a, s, x, x[..., :n], x_recorded)]
     for a_t, s_t, x_t, x_t_recorded, recorded, after in zip(*steps, [*steps[2][1:], None], strict=False):
-        x_t_recorded.lerp_(recorded, forcing)
+        x_t_recorded.lerp_(recorded, forcing.pull)
         losses.half_rate(add_product(a_t, x_t, W), s_t)
         if after is not None:
             torch.lerp(x_t, s_t, alpha, out=after)
     return s, torch.add(x, x, out=x).sub_(1)
 
 
-def unroll_backward(g, from_u, W, s, u, n, warmup, forcing, alpha, buffers):
+def unroll_backward(g, from_u, W, states, forcing, alpha, buffers):
     """The gradient of a loss through `unroll`, by hand: a third of the time that recording every step takes.
 
     With g[t] = dL/da[t], running backwards:  g[t]     = dL/da (from the loss) + alpha * phi'(a[t]) * dL/du[t+1]
                                               dL/du[t] = dL/du (from the loss) + (1 - alpha) * dL/du[t+1] + g[t] @ W.T
     and dL/dW is one product over the whole window, sum over t of u[t].T @ g[t].
 
-    g: (T, ..., B, units), dL/da from the loss, overwritten by the whole dL/da; from_u: the same of u, or None; s, u:
-    `unroll`'s. Returns: dL/dW.
+    g: (T, ..., B, units), dL/da from the loss, overwritten by the whole dL/da; from_u: the same of u, or None;
+    states: s and u, `unroll`'s. Returns: dL/dW.
     """
-    clamped_steps, WT = min(warmup + 1, len(s)), W.mT
+    (s, u), n, WT = states, forcing.n, W.mT
+    clamped_steps = min(forcing.warmup + 1, len(s))
     slope = losses.slope(s, buffers.like("slope", s))
-    du, remains = torch.zeros_like(s[0]), torch.as_tensor(1 - forcing, dtype=s.dtype)  # dL/du[t+1]
+    du, remains = torch.zeros_like(s[0]), torch.as_tensor(1 - forcing.pull, dtype=s.dtype)  # dL/du[t+1]
     du_recorded = du[..., :n]
     steps = [buffers.steps(y[clamped_steps:]) for y in ((g, slope) if from_u is None else (g, slope, from_u))]
     for g_t, slope_t, *from_u_t in reversed(list(zip(*steps, strict=True))):
@@ -120,27 +143,24 @@ def over_time(x):
 
 
 @torch.no_grad()
-def gradient(weights, n, alpha, batch, driven=1.0, *, warmup, forcing=0.0, penalty=None, loss="matching", clamped=False,
-             log=True, buffers=None, free=None):  # fmt: skip
+def gradient(weights, batch, objective, forcing=0.0, penalty=None, log=True, buffers=None):
     """The loss of a batch of windows (see model.RNN.loss) and its gradient, summed over replicas.
 
-    weights: W, W_in, b; n: units that were recorded; batch: velocity (T, ..., B, D), recorded state, recorded rates and
-    known current or None (T, ..., B, n); driven: (units,) 1 where the velocity may enter, else 0; warmup: steps outside
-    the loss; forcing, penalty: numbers or tensors without axes, the latter None for none; clamped: clamp the recorded
-    units beyond the warm-up; log: whether to compute the loss itself, too; buffers: of the last update; free: (units,
-    units) 1 where there may be a connection, else 0, or None.
+    weights: W, W_in, b; batch: velocity (T, ..., B, D), recorded state, recorded rates and known current or None (T,
+    ..., B, n); objective: Objective; forcing, penalty: numbers or tensors without axes, the latter None for none; log:
+    whether to compute the loss itself, too; buffers: of the last update.
     Returns: loss, (...) or None, and the gradients of W, W_in and b.
     """
     W, W_in, b = (p.detach() for p in weights)
-    v, u, r, stimulus = batch
+    (v, u, r, stimulus), (n, alpha, warmup, driven, free, loss, clamped) = batch, objective
     buffers = Buffers() if buffers is None else buffers
     two_a = buffers.like("two_a", v[..., :1].expand(*v.shape[:-1], b.shape[-1]))
     torch.matmul(v, 2 * W_in, out=two_a)
     two_a += 2 * b.unsqueeze(-2)
     if stimulus is not None:
         two_a[..., :n].add_(stimulus, alpha=2)
-    along = (len(v) if clamped else warmup), forcing, alpha
-    s, states = unroll(W, two_a, u, *along, buffers, keep=log)
+    forcing = Forcing(n, len(v) if clamped else warmup, forcing)
+    s, states = unroll(W, two_a, u, forcing, alpha, buffers, keep=log)
     value = losses.LOSSES[loss](two_a[warmup:, ..., :n] / 2, r[warmup:]).mean((0, -2, -1)) if log else None
 
     g, count = buffers.like("g", s), (len(v) - warmup) * v.shape[-2] * n
@@ -157,7 +177,7 @@ def gradient(weights, n, alpha, batch, driven=1.0, *, warmup, forcing=0.0, penal
         flat = over_time(sent)  # (..., T * B, hidden units)
         pull = each * (flat.mT @ flat) @ out
         value = value + (pull * out).sum((-2, -1)) if log else None
-    W_grad = unroll_backward(g, from_u, W, s, states, n, *along, buffers)
+    W_grad = unroll_backward(g, from_u, W, (s, states), forcing, alpha, buffers)
     if penalty is not None:
         W_grad[..., n:, :n] += 2 * pull
     if free is not None:
@@ -168,28 +188,27 @@ def gradient(weights, n, alpha, batch, driven=1.0, *, warmup, forcing=0.0, penal
 class Gradient:
     """`gradient` of the next windows; on a CPU replicas do best one after the other, in the same arrays."""
 
-    def __init__(self, weights, n, alpha, windows, driven=1.0, *, penalised=True, loss="matching", clamped=False,
-                 free=None):  # fmt: skip
-        """weights: the tensors that an optimiser changes in place, with their replica axis; windows: Windows; the rest
-        as for `gradient`."""
-        self.weights, self.n, self.alpha, self.windows, self.driven = weights, n, alpha, windows, driven
+    def __init__(self, weights, objective, windows, penalised=True):
+        """weights: the tensors that an optimiser changes in place, with their replica axis; objective: Objective;
+        windows: Windows; penalised: whether there is a penalty."""
+        self.weights, self.objective, self.windows, self.buffers = weights, objective, windows, Buffers()
         self.penalised, self.batched = penalised, windows.rates.is_cuda
-        self.settings = {"warmup": windows.warmup, "loss": loss, "clamped": clamped, "free": free, "buffers": Buffers()}
+        n, alpha, warmup, driven, free, loss, clamped = objective
         apart = free is not None and not free[n:, n:].any() and not torch.as_tensor(driven).expand(len(free))[:n].any()
         self.steps = None
         if clamped and apart and loss == "matching" and not penalised and not self.batched:
-            self.steps = torch.arange(windows.warmup, windows.length, LOSS_STRIDE)
+            self.steps = torch.arange(warmup, windows.length, LOSS_STRIDE)
             self.synapse = synapse(windows.length, self.steps, alpha)
 
     def __call__(self, drawn, forcing, penalty, log=True):
         """drawn: Windows.draw's; forcing, penalty: at this update. Returns: loss (replicas,) if `log`, gradients."""
-        settings = self.settings | {"forcing": forcing, "penalty": penalty if self.penalised else None, "log": log}
+        penalty, (n, *_, free, _, _) = penalty if self.penalised else None, self.objective
 
         def work_out(weights, drawn):
+            batch = self.windows.at(drawn)
             if self.steps is not None:
-                batch = self.windows.at(drawn)
-                return clamped_gradient(weights, self.n, self.synapse, batch, self.steps, settings["free"], log)
-            return gradient(weights, self.n, self.alpha, self.windows.at(drawn), self.driven, **settings)
+                return clamped_gradient(weights, n, self.synapse, batch, self.steps, free, log)
+            return gradient(weights, batch, self.objective, forcing, penalty, log, self.buffers)
 
         if self.batched:
             return work_out(self.weights, drawn)

@@ -15,15 +15,15 @@ class Windows:
     says that they are of several animals, from animals that were themselves drawn with replacement.
     """
 
-    def __init__(self, rec, alpha, generators, device="cpu", *, warmup=10, window=50, batch=50, rotate=False,
-                 bootstrap=False):  # fmt: skip
-        """rec: Recording; alpha: dt / tau; generators: torch Generators, one per replica; warmup, window: steps outside
-        and inside the loss; batch: windows per update and replica; rotate: turn each window around the ring, whose
-        order follows from the activity. Raises: BadInput where neurons to be turned do not lie evenly around it."""
+    def __init__(self, rec, alpha, generators, settings, device="cpu"):
+        """rec: Recording; alpha: dt / tau; generators: torch Generators, one per replica; settings: with warmup and
+        window, steps outside and inside the loss, batch, windows per update and replica, bootstrap, and rotate: turn
+        each window around the ring, whose order follows from the activity. Raises: BadInput where neurons to be turned
+        do not lie evenly around it."""
         flat = lambda x: torch.as_tensor(x, device=device).flatten(0, 1)  # noqa: E731
-        self.warmup, self.length, self.batch = warmup, warmup + window, batch
+        self.warmup, self.length, self.batch = settings.warmup, settings.warmup + settings.window, settings.batch
         self.trials, self.steps, _ = rec.rates.shape
-        self.generators, self.ring = generators, _around(rec, device) if rotate else None
+        self.generators, self.ring = generators, _around(rec, device) if settings.rotate else None
         last = torch.as_tensor(rec.valid.sum(1)) - self.length  # step at which a trial's last window starts
         self.first = last.clamp(0, int(np.ceil(3 / alpha)))  # u[0] is a guess, soon forgotten
         self.span = last - self.first + 1  # (trials,), below 1 where no window fits
@@ -31,7 +31,7 @@ class Windows:
         whole = torch.as_tensor(rec.animal) if several else torch.arange(self.trials)
         animals = [torch.nonzero((whole == k) & (self.span > 0))[:, 0] for k in whole[self.span > 0].unique()]
         resample = lambda g: [animals[k] for k in torch.randint(len(animals), (len(animals),), generator=g)]  # noqa: E731
-        self.pools = [torch.cat(resample(g) if bootstrap else animals) for g in generators]
+        self.pools = [torch.cat(resample(g) if settings.bootstrap else animals) for g in generators]
         self.rates, self.velocity = flat(rec.rates), flat(rec.velocity)  # (trials * steps, ...)
         self.u = flat(synaptic_state(rec.rates, alpha))
         self.stimulus = None if rec.stimulus is None else flat(rec.stimulus)

@@ -19,6 +19,12 @@ FLOORS = (  # of nsi, from the bottom: a room imports its own floor and those be
     "figures design run",
 )
 LINES = {"cann.py": 170, "model.py": 120, "train.py": 220}
+MAX_PARAMETERS = 7  # of a function, self and cls aside
+MORE_PARAMETERS = {  # functions that have more, to be shortened: none may be added
+    "nsi.estimation.copies.Problem.__init__", "nsi.estimation.copies.fit_copies",
+    "nsi.estimation.signals.hidden_signals", "nsi.recordings._array", "experiments.benchmark.lint.lint",
+    "experiments.benchmark.lint._trained", "experiments.benchmark.tasks.simulate",
+}  # fmt: skip
 
 
 def imports(module):
@@ -53,6 +59,27 @@ def test_arrows_point_down(module):
     assert room_of(module) in floors, "a new room needs its place in FLOORS"
     above = {name for name in imports(module) - {"nsi"} if floors[room_of(name)] > floors[room_of(module)]}
     assert not above
+
+
+def functions(node, name):
+    """The functions and methods in a syntax tree, nested ones too. Yields: dotted name, node."""
+    for child in ast.iter_child_nodes(node):
+        inner = f"{name}.{child.name}" if isinstance(child, ast.FunctionDef | ast.ClassDef) else name
+        if isinstance(child, ast.FunctionDef):
+            yield inner, child
+        yield from functions(child, inner)
+
+
+def count_parameters(function):
+    a = function.args
+    names = [one.arg for one in (*a.posonlyargs, *a.args, *a.kwonlyargs, a.vararg, a.kwarg) if one is not None]
+    return len([name for name in names if name not in ("self", "cls")])
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_functions_have_at_most_seven_parameters(module):
+    found = functions(ast.parse(MODULES[module].read_text()), module)
+    assert not {name for name, node in found if count_parameters(node) > MAX_PARAMETERS} - MORE_PARAMETERS
 
 
 COMMANDS = {"nsi.design"}  # what `python -m` runs reads a run's folder

@@ -13,7 +13,7 @@ import cann
 import train
 from nsi import recordings
 from nsi.recordings import mouse, quality
-from nsi.simulation import circuits
+from nsi.simulation import circuits, stimulation
 from nsi.simulation.heterogeneity import vary_weights
 from tests.tools import GOOD, ROOT, TINY, call
 
@@ -311,7 +311,7 @@ def test_no_warning_about_a_dozen_trials_of(name, seed, said):
 
 
 def test_only_silent_neurons_are_reported_of_a_session_that_visits_part_of_the_ring(said):
-    data = cann.simulate_recording(circuits.ring(n=24, shifters=12), 1, 1, 3000, sd=0.7)
+    data = cann.simulate_recording(circuits.ring(n=24, shifters=12), 1, 1, 3000, motion=stimulation.Velocity(0.7))
     (found,) = said(data)
     assert "is 0 throughout" in found
 

@@ -11,11 +11,12 @@ from nsi.estimation import estimate
 from nsi.recordings import Recording
 from nsi.run import checkpoint
 from nsi.simulation import circuits, stimulation
+from nsi.simulation.stimulation import Pulses
 from tests.tools import GOOD, call
 
 OFF = ~np.eye(40, dtype=bool)
-PLAN = design.Plan(4.0, 0.2, 0.4, 0.5, True)
-FEW = [design.Plan(3.0, 0.2, 0.3, 0.5, True), PLAN, design.Plan(12.0, 0.1, 0.5, 0.5, True)]
+PLAN = Pulses(4.0, 0.2, 0.4, 0.5, True)
+FEW = [Pulses(3.0, 0.2, 0.3, 0.5, True), PLAN, Pulses(12.0, 0.1, 0.5, 0.5, True)]
 
 
 @pytest.fixture(scope="module")
@@ -76,11 +77,11 @@ def test_a_disturbance_that_no_plan_keeps_to_is_refused(tried):
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.7])
 def test_spread_pulses_leave_no_side_out(share):
     order = np.random.default_rng(0).permutation(40)
-    chosen = stimulation.spread(order)(np.random.default_rng(1), 500, 40, share)
+    chosen = stimulation.choose_spread(np.random.default_rng(1), 500, order, share)
     assert (chosen.sum(1) == 40 * share).all()
     assert np.abs(chosen.mean(0) - share).max() < 0.1
     side = np.exp(2j * np.pi * np.arange(40) / 40)
-    any_ = stimulation.anyone(np.random.default_rng(1), 500, 40, share)
+    any_ = np.random.default_rng(1).random((500, 40)) < share
     torque = lambda chosen: np.abs(chosen[:, order] @ side).mean()  # noqa: E731
     assert torque(chosen) < torque(any_) / 2
 

@@ -72,7 +72,7 @@ def simulate_response(phi, weights, n=24, trials=30, steps=300):
     apart = RING.places(n)[:, 0] - RING.places(n)
     W, W_gain = (cosine * np.cos(apart) - inhibition) / n, 0.15 * np.sin(apart) / n
     velocity = stimulation.random_velocity(rng, trials, steps + 100, 0.01)
-    stimulus = stimulation.pulses(rng, trials, steps + 100, n, 0.01, 0.3, 0.25, fraction=0.3)
+    stimulus = stimulation.Pulses(0.3).draw(rng, trials, steps + 100, range(n), 0.01)
     u, rates = 0.5 * RING.bump(RING.places(n), rng.uniform(-np.pi, np.pi, (trials, 1))), []
     for t in range(steps + 100):
         noise = 0.02 * rng.standard_normal(u.shape)

@@ -36,14 +36,6 @@ def test_fit_recovers_a_small_circuit(fit):
     assert scores["r_product"] < 0.6  # unsigned, left and right cancel
 
 
-def test_a_forcing_that_stays_at_one_clamps_the_recorded_units(rec, fit):
-    pulled = [fit(rec, penalty=0.0, forcing=1.0, **more) for more in ({"clamped": True}, {"fade": False}, {})]
-    clamped, steady, fading = pulled
-    for one, two in zip(clamped.parameters(), steady.parameters(), strict=True):
-        torch.testing.assert_close(one, two, rtol=0, atol=1e-5)
-    assert (clamped.W - fading.W).abs().max() > 1e-4
-
-
 def thrice(data, save):
     """A data file with its truth, without it, and with another."""
     lies = {
@@ -106,7 +98,7 @@ def test_replicas_are_fits_with_consecutive_seeds(rec, fit):
 
 def test_updates_are_adam_on_the_gradient_of_the_plain_loop(rec, fit, windows):
     """Forcing and penalty fade, the optimiser is torch's, the gradient autograd's: the same weights."""
-    fitted = fit(rec, updates=6, input_units=10, forcing=0.2, penalty=0.05)
+    fitted = fit(rec, updates=6, input_units=10, forcing=0.2, drive_penalty=0.05)
     some = windows(rec)
     plain = RNN(40, 10, 1, 0.2, 0.03, some.generators)
     some = windows(rec)
@@ -117,7 +109,7 @@ def test_updates_are_adam_on_the_gradient_of_the_plain_loop(rec, fit, windows):
         fade = 1 - update / 6
         batch = some.at(some.draw())
         adam.zero_grad()
-        plain.loss(*batch, warmup=5, forcing=fade * 0.2, penalty=fade * 0.05).sum().backward()
+        plain.loss(batch, warmup=5, forcing=fade * 0.2, penalty=fade * 0.05).sum().backward()
         plain.W_in.grad *= plain.driven
         adam.step()
         cycle.step()
@@ -128,8 +120,8 @@ def test_updates_are_adam_on_the_gradient_of_the_plain_loop(rec, fit, windows):
 
 def test_replicas_at_once_have_the_gradients_of_each_alone(rec, fit, windows):
     model, some = fit(rec, updates=2, replicas=3), windows(rec, seeds=range(3))
-    one_by_one = bptt.Gradient(model.weights, 40, 0.2, some, model.driven)
-    at_once = bptt.Gradient(model.weights, 40, 0.2, some, model.driven)
+    objective = bptt.Objective(40, 0.2, some.warmup, model.driven)
+    one_by_one, at_once = (bptt.Gradient(model.weights, objective, some) for _ in range(2))
     at_once.batched = True  # as on a GPU
     drawn = some.draw()
     for found, expected in zip(at_once(drawn, 0.1, 0.003), one_by_one(drawn, 0.1, 0.003), strict=True):
@@ -165,7 +157,8 @@ def test_published_estimator(rec, windows):
     assert model.W.std().item() == pytest.approx(np.sqrt(2 / 160), rel=0.02)
     some = windows(rec, warmup=0)
     v, u, r, _ = some.at(some.draw())
-    loss, found = bptt.gradient(model.weights, 40, 0.2, (v, u, r, None), model.driven, warmup=0, loss="mse")
+    published = bptt.Objective(40, 0.2, 0, model.driven, loss="mse")
+    loss, found = bptt.gradient(model.weights, (v, u, r, None), published)
     state, expected = torch.cat([u[0], torch.zeros(1, 8, 40)], -1), 0.0
     for t in range(20):
         _, rate, state = model.step(state, v[t])

@@ -81,11 +81,10 @@ def test_gradient_is_that_of_autograd_but_for_absent_weights(kinds, forcing):
     g = torch.Generator().manual_seed(1)
     make = lambda n: torch.rand(9, 2, 5, n, generator=g, dtype=torch.float64)  # noqa: E731
     v, u, r = make(1) * 2 - 1, make(3), make(3)
-    loss = model.loss(v, u, r, warmup=2, forcing=forcing, penalty=0.3)
+    loss = model.loss((v, u, r, None), warmup=2, forcing=forcing, penalty=0.3)
     W, W_in, b = torch.autograd.grad(loss.sum(), model.weights)
-    found = bptt.gradient(
-        model.weights, 3, 0.3, (v, u, r, None), model.driven, warmup=2, forcing=forcing, penalty=0.3, free=model.free
-    )
+    objective = bptt.Objective(3, 0.3, 2, model.driven, model.free)
+    found = bptt.gradient(model.weights, (v, u, r, None), objective, forcing, penalty=0.3)
     torch.testing.assert_close(found[0], loss.detach())
     for mine, theirs in zip(found[1], (W * model.free, W_in * model.driven, b), strict=True):
         torch.testing.assert_close(mine, theirs)

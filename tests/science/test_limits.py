@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from experiments.limits.__main__ import ALL, FACTORS, UNEVEN, false_claims, simulated
+from experiments.limits.__main__ import ALL, FACTORS, UNEVEN, Settings, false_claims, simulated
 from nsi import recordings
 
 SETTINGS = {name: FACTORS[name].default for name in ("noise", "observed", "strength", "speed", "memory")}
@@ -17,7 +17,7 @@ def whole(tmp_path_factory):
 
 
 def read(path, **changes):
-    simulated(path, 0, **SMALL | UNEVEN | changes)
+    simulated(path, 0, Settings(**SMALL | UNEVEN | changes))
     rec = recordings.load(path)
     return path, rec, recordings.load_truth(path, rec)
 

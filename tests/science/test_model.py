@@ -91,12 +91,12 @@ def test_fast_loop_is_the_plain_one_and_its_gradient_that_of_autograd(window, wa
     with torch.no_grad():
         W, two_a = rnn.W, 2 * (window["v"] @ rnn.W_in + rnn.b.unsqueeze(-2))
         two_a[..., :4] += 2 * window["stimulus"]
-        along, buffers = (warmup, forcing, 0.3), bptt.Buffers()
-        s, states = bptt.unroll(W, two_a, window["u_recorded"], *along, buffers)
+        along = bptt.Forcing(4, warmup, forcing), 0.3, bptt.Buffers()
+        s, states = bptt.unroll(W, two_a, window["u_recorded"], *along)
         torch.testing.assert_close(two_a / 2, a.detach())
         torch.testing.assert_close(2 * s - 1, losses.rate(a.detach()))
         torch.testing.assert_close(states, u.detach())
-        found = bptt.unroll_backward(to_a.clone(), to_u, W, s, states, 4, *along, buffers)
+        found = bptt.unroll_backward(to_a.clone(), to_u, W, (s, states), *along)
     torch.testing.assert_close(found, expected)
 
 
@@ -186,21 +186,19 @@ def batch_of(window, replicas=1):
 def test_training_gradient_against_autograd(rnn, window, loss, forcing):
     batch = batch_of(window)
     expected = by_steps(rnn, *batch, 2, forcing, 0.3, loss)
-    torch.testing.assert_close(rnn.loss(*batch, warmup=2, forcing=forcing, penalty=0.3, kind=loss)[0], expected)
+    torch.testing.assert_close(rnn.loss(batch, warmup=2, forcing=forcing, penalty=0.3, kind=loss)[0], expected)
     W, W_in, b = torch.autograd.grad(expected, rnn.weights)
     gradients = W, W_in * (torch.arange(7) >= 4), b
-    buffers, settings = bptt.Buffers(), {"warmup": 2, "penalty": 0.3, "loss": loss}
+    buffers, objective = bptt.Buffers(), bptt.Objective(4, 0.3, 2, rnn.driven.double(), loss=loss)
     for log in (True, False):  # the second time in the buffers that the first left
-        value, found = bptt.gradient(
-            rnn.weights, 4, 0.3, batch, rnn.driven.double(), forcing=forcing, log=log, buffers=buffers, **settings
-        )
+        value, found = bptt.gradient(rnn.weights, batch, objective, forcing, 0.3, log, buffers)
         assert log == (value is not None)
         if log:
             torch.testing.assert_close(value[0], expected.detach())
         for mine, theirs in zip(found, gradients, strict=True):
             torch.testing.assert_close(mine, theirs)
     if forcing == 1:  # the same thing without a loop
-        value, found = bptt.gradient(rnn.weights, 4, 0.3, batch, rnn.driven.double(), clamped=True, **settings)
+        value, found = bptt.gradient(rnn.weights, batch, objective._replace(clamped=True), penalty=0.3)
         torch.testing.assert_close(value[0], expected.detach())
         for mine, theirs in zip(found, gradients, strict=True):
             torch.testing.assert_close(mine, theirs)
@@ -214,10 +212,10 @@ def test_training_gradient_in_single_precision_is_that_of_the_plain_loop(rec, wi
     rnn = RNN(40, 0 if control else 20, 1, 0.2, 1.0, [torch.Generator().manual_seed(k) for k in seeds])
     some = windows(rec, seeds=seeds)
     batch, penalty = some.at(some.draw()), None if control else 0.003
-    plain = rnn.loss(*batch, warmup=some.warmup, forcing=forcing, penalty=penalty or 0.0)
+    plain = rnn.loss(batch, warmup=some.warmup, forcing=forcing, penalty=penalty or 0.0)
     W, W_in, b = torch.autograd.grad(plain.sum(), rnn.weights)
-    settings = {"warmup": some.warmup, "forcing": forcing, "penalty": penalty}
-    loss, found = bptt.gradient(rnn.weights, 40, 0.2, batch, rnn.driven, **settings)
+    objective = bptt.Objective(40, 0.2, some.warmup, rnn.driven)
+    loss, found = bptt.gradient(rnn.weights, batch, objective, forcing, penalty)
     torch.testing.assert_close(loss, plain.detach(), atol=1e-5, rtol=1e-5)
     for mine, theirs in zip(found, (W, W_in * rnn.driven, b), strict=True):
         torch.testing.assert_close(mine, theirs, atol=1e-5 * theirs.abs().max().item(), rtol=1e-5)
@@ -229,9 +227,9 @@ def test_training_gradient_in_single_precision_is_that_of_the_plain_loop(rec, wi
 def test_training_gradient_against_finite_differences(rnn, window, loss, penalty, forcing, clamped):
     """Central differences of the loss that `gradient` itself reports, weight by weight."""
     weights, batch = [p.detach().clone() for p in rnn.weights], batch_of(window)
-    settings = {"warmup": 2, "forcing": forcing, "penalty": penalty, "loss": loss, "clamped": clamped}
-    value = lambda: bptt.gradient(weights, 4, 0.3, batch, **settings)[0].item()  # noqa: E731
-    _, found = bptt.gradient(weights, 4, 0.3, batch, **settings)
+    settings = bptt.Objective(4, 0.3, 2, loss=loss, clamped=clamped), forcing, penalty
+    value = lambda: bptt.gradient(weights, batch, *settings)[0].item()  # noqa: E731
+    _, found = bptt.gradient(weights, batch, *settings)
     for p, mine in zip(weights, found, strict=True):
         numerical = torch.empty_like(p)
         for k in range(p.numel()):
@@ -245,18 +243,18 @@ def test_training_gradient_against_finite_differences(rnn, window, loss, penalty
 
 
 def test_gradient_leaves_alone_what_the_velocity_may_not_enter(rnn, window):
-    _, (_, W_in, _) = bptt.gradient(rnn.weights, 4, 0.3, batch_of(window), rnn.driven.double(), warmup=2)
+    _, (_, W_in, _) = bptt.gradient(rnn.weights, batch_of(window), bptt.Objective(4, 0.3, 2, rnn.driven.double()))
     assert (W_in[..., :4] == 0).all()
     assert (W_in[..., 4:] != 0).any()
 
 
 def test_training_gradient_of_replicas_is_that_of_each(window):
     rnn, batch = network(3), batch_of(window, 3)
-    settings = {"warmup": 2, "forcing": 0.1, "penalty": 0.3}
-    losses, found = bptt.gradient(rnn.weights, 4, 0.3, batch, **settings)
+    settings = bptt.Objective(4, 0.3, 2), 0.1, 0.3
+    losses, found = bptt.gradient(rnn.weights, batch, *settings)
     for k in range(3):
         one, its_batch = [p[k] for p in rnn.weights], [x[:, k] for x in batch]  # without a replica axis
-        loss, alone = bptt.gradient(one, 4, 0.3, its_batch, **settings)
+        loss, alone = bptt.gradient(one, its_batch, *settings)
         torch.testing.assert_close(losses[k], loss)
         for mine, theirs in zip(found, alone, strict=True):
             torch.testing.assert_close(mine[k], theirs)

@@ -118,7 +118,7 @@ def test_velocity_is_the_published_process():
 
 
 def test_stimulus_comes_as_often_and_to_as_many_as_asked():
-    pulses = stimulation.pulses(np.random.default_rng(0), 50, 400, 40, 0.01, 3.0, every=0.5, fraction=0.1)
+    pulses = stimulation.Pulses(3.0, every=0.5, share=0.1).draw(np.random.default_rng(0), 50, 400, range(40), 0.01)
     assert pulses.max() == pytest.approx(3, rel=0.01)
     on = (pulses > 0).any((0, 2))
     np.testing.assert_array_equal(np.flatnonzero(on), [t for t in range(400) if t % 50 < 5])
