@@ -62,18 +62,16 @@ def step(net, u, v, current=0.0):
     return r, u + net.alpha * (r - u)
 
 
-def run(net, velocity, u, current=None, recorded=None, clamped=0, pull=1.0):
+def run(net, velocity, u, current=None, recorded=None, clamped=0):
     """Step through time, the first neurons clamped to their recorded state up to and with step `clamped`.
 
     velocity: (trials, steps, D) rad/s; u: (trials, M) first state; current: called with the step, what to add to the
-    currents, or None; recorded: (trials, steps, n) state or None; pull: the fraction of the way that the state is
-    moved to the recorded one at each of these steps (1: clamped).
+    currents, or None; recorded: (trials, steps, n) state or None.
     Yields: u (trials, M), the state that a step started from, and r (trials, M), its rates.
     """
     for t in range(velocity.shape[1]):
         if recorded is not None and t <= clamped:
-            ours = u[:, : recorded.shape[-1]]
-            ours[:] = recorded[:, t] if pull == 1 else ours + pull * (recorded[:, t] - ours)
+            u[:, : recorded.shape[-1]] = recorded[:, t]
         r, after = step(net, u, velocity[:, t], 0.0 if current is None else current(t))
         yield u, r
         u = after

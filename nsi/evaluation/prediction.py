@@ -10,9 +10,10 @@ from nsi.network import predict
 HORIZONS_S = 0.25, 0.5, 1.0, 2.0, 5.0  # s
 MIN_SAMPLES = 20  # samples that a mean error is worth
 MIN_TRIALS = 3  # held-out trials that an interval over trials is worth
+WARMUP_STEPS = 20  # before a free run, in which the recorded units are clamped
 
 
-def heading_error(net, rec, geometry, places, seconds=5.0, warmup=20):
+def heading_error(net, rec, geometry, places, seconds=5.0, warmup=WARMUP_STEPS):
     """Distance of the network's bump from the recorded one after running freely on velocity alone.
 
     rec: held-out trials; places: (n, D) rad; seconds: length of the free run, which starts at several moments a tenth
@@ -22,24 +23,25 @@ def heading_error(net, rec, geometry, places, seconds=5.0, warmup=20):
     return _errors(net, rec, geometry, places, FreeRuns([steps], max(1, steps // 10), warmup))[0]["network"]
 
 
-def heading_table(net, rec, geometry, places, gain=1.0, warmup=20):
+def heading_table(net, rec, geometry, places):
     """Mean error of the predicted heading by seconds ahead, of the network and of two predictions without one.
 
-    rec: held-out trials; places: (n, D) rad; gain: of the integrator, turning of the activity per velocity, one or D.
+    rec: held-out trials; places: (n, D) rad.
     Returns: {"0.25": {"error", "integrator", "stay": rad, None of fewer than MIN_SAMPLES, "samples": count}, ...}.
     """
-    return heading_scores(net, rec, geometry, places, gain, warmup)[0]
+    return heading_scores(net, rec, geometry, places)[0]
 
 
-def heading_scores(net, rec, geometry, places, gain=1.0, warmup=20):
+def heading_scores(net, rec, geometry, places, gain=1.0):
     """Heading errors of the network and of two predictions without a network, and intervals of their differences.
 
-    Arguments as for `heading_table`. Returns: `heading_table`'s dict, and {"0.25": {"integrator", "stay":
-    `interval_over_trials` of the network's error minus that prediction's, "trials": count with samples}, ...}.
+    gain: of the integrator, turning of the activity per velocity, one or D; the rest as for `heading_table`.
+    Returns: `heading_table`'s dict, and {"0.25": {"integrator", "stay": `interval_over_trials` of the network's error
+    minus that prediction's, "trials": count with samples}, ...}.
     """
     steps = [max(1, round(seconds / rec.dt)) for seconds in HORIZONS_S]
     table, differences = {}, {}
-    horizons = _errors(net, rec, geometry, places, FreeRuns(steps, max(1, round(0.5 / rec.dt)), warmup), gain)
+    horizons = _errors(net, rec, geometry, places, FreeRuns(steps, max(1, round(0.5 / rec.dt))), gain)
     for seconds, errors in zip(HORIZONS_S, horizons, strict=True):
         count = int(np.isfinite(errors["network"]).sum())
         mean = lambda x, count=count: float(np.nanmean(x)) if count >= MIN_SAMPLES else None  # noqa: E731
@@ -81,7 +83,7 @@ class FreeRuns(NamedTuple):
 
     ahead: list  # their lengths
     every: int  # from one start to the next
-    warmup: int  # before each, in which the recorded units are clamped
+    warmup: int = WARMUP_STEPS  # before each, in which the recorded units are clamped
 
 
 def _errors(net, rec, geometry, places, runs, gain=1.0):

@@ -34,15 +34,15 @@ def deviation(fitted, true, mask, geometry, places):
     return correlation(a, b), (a @ b) / (b @ b), np.linalg.norm(a - b) / np.linalg.norm(b)
 
 
-def network_scores(net, truth, geometry, places, determined=None):
+def network_scores(net, truth, geometry, places):
     """A network's connectivity against the truth, as far as there is one.
 
-    truth: recordings.load_truth's; determined: as of `weight_scores`. Returns: dict of what that returns, and r_gate
-    and r_product, by `per_component`, of the gate as a product of weights, signed and unsigned.
+    truth: recordings.load_truth's. Returns: dict of what `weight_scores` returns, and r_gate and r_product, by
+    `per_component`, of the gate as a product of weights, signed and unsigned.
     """
     result, n = {}, net.n
     if "W" in truth:
-        result = weight_scores(net.W[:n, :n], truth["W"][:n, :n], geometry, places, determined)
+        result = weight_scores(net.W[:n, :n], truth["W"][:n, :n], geometry, places)
     if "gate" in truth and len(net.b) > n:
         product = np.broadcast_to(unsigned_product(net), truth["gate"].shape)
         result["r_gate"] = per_component(correlation, net.gate(), truth["gate"])

@@ -8,6 +8,7 @@ SIDES = (
     "Right turns are those of positive velocity, left turns those of negative velocity; which of them is clockwise, "
     "the file does not say."
 )
+SHUFFLES = 20
 TUNED_ABOVE_SHUFFLED = 0.99  # quantile of the shuffled statistic that a tuned unit must exceed
 
 
@@ -49,7 +50,7 @@ def sort_units(maps):
     return np.lexsort((preferred_heading(maps) % (2 * np.pi), direction_selectivity(maps) >= 0))
 
 
-def shifter_tuning(rates, heading, velocity, bins=24, shuffles=20):
+def shifter_tuning(rates, heading, velocity, bins=24):
     """Find units that are tuned to heading and modulated by velocity more than in shuffled data.
 
     Heading tuning is the variance that the mean rate per heading bin explains; velocity modulation is the correlation
@@ -80,7 +81,7 @@ def shifter_tuning(rates, heading, velocity, bins=24, shuffles=20):
     means, tuning = explained(where)
     rest = x - means[where]
     scale = np.sqrt((rest**2).sum(0) * (v**2).sum(1, keepdims=True)) + 1e-12
-    shifts = [len(x) * (k + 1) // (shuffles + 1) for k in range(shuffles)]
+    shifts = [len(x) * (k + 1) // (SHUFFLES + 1) for k in range(SHUFFLES)]
     shuffled_tuning = (
         np.quantile([explained(np.roll(where, s))[1][active] for s in shifts], TUNED_ABOVE_SHUFFLED)
         if active.any()

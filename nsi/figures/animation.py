@@ -8,10 +8,13 @@ from matplotlib.animation import FuncAnimation, PillowWriter
 from nsi.figures.style import FITTED
 from nsi.files import whole
 
+MAX_FRAMES, EVERY = 200, 5  # of a ring's first trial: steps from one frame to the next
+MAX_SHEET_FRAMES, SHEET_EVERY = 60, 15
 
-def animate(data, path, geometry, trial=0, every=5, frames=200):
+
+def animate(data, path, geometry):
     """The published animation: the bump over the ring and the heading, in time; a GIF, or a window as well."""
-    rates, heading = data["rates"][trial], data["heading"][trial, :, 0]
+    rates, heading = data["rates"][0], data["heading"][0, :, 0]
     places = geometry.places(data["rates"].shape[-1])
     bump = geometry.decode(rates, places)[:, 0]
     degrees, time = np.degrees(places[:, 0]), np.arange(len(rates)) * data["dt"]
@@ -33,7 +36,7 @@ def animate(data, path, geometry, trial=0, every=5, frames=200):
         marker.set_xdata([np.degrees(heading[t]) % 360] * 2)
         now.set_xdata([time[t]] * 2)
 
-    movie = FuncAnimation(figure, draw, range(0, min(len(rates), frames * every), every), interval=50)
+    movie = FuncAnimation(figure, draw, range(0, min(len(rates), MAX_FRAMES * EVERY), EVERY), interval=50)
     with whole(path) as temporary:
         movie.save(temporary, writer=PillowWriter(fps=20), dpi=80)
     if matplotlib.get_backend().lower() != "agg":  # matplotlib itself falls back to agg without a display
@@ -41,7 +44,7 @@ def animate(data, path, geometry, trial=0, every=5, frames=200):
     plt.close(figure)
 
 
-def animate_sheet(data, path, geometry, trial=0, every=15, frames=60):
+def animate_sheet(data, path, geometry):
     """Grid cells in time: the bump on the sheet, the path in the box, and the rate map of one cell growing.
 
     data: cann.simulate_recording's, of a torus; path: of the GIF. With a display the window opens as well.
@@ -51,7 +54,7 @@ def animate_sheet(data, path, geometry, trial=0, every=15, frames=60):
     side, cell = round(np.sqrt(n)), n // 2
     corners = geometry.places(n) @ np.linalg.inv(geometry.K).T  # a rhomb, as the sheet lies in the plane
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(9.5, 3.1), layout="constrained")
-    drawn = left.scatter(*corners.T, c=rates[trial, 0], cmap="viridis", vmin=0, vmax=rates[trial].max(), marker="h",
+    drawn = left.scatter(*corners.T, c=rates[0, 0], cmap="viridis", vmin=0, vmax=rates[0].max(), marker="h",
                          s=16000 / n)  # fmt: skip
     (heading,) = left.plot([], [], "r+", ms=9, mew=1.5)
     left.set(title="bump on the sheet, + true phase", xlabel="displacement (rad)", aspect="equal")
@@ -63,18 +66,18 @@ def animate_sheet(data, path, geometry, trial=0, every=15, frames=60):
     picture = right.imshow(np.zeros((1, 1)), origin="lower", extent=extent, cmap="viridis", vmin=0,
                            vmax=rates[..., cell].max())  # fmt: skip
     right.set(title="rate map of one cell", xlabel="x (m)")
-    moments = range(0, min(steps, frames * every), every)
-    before = [*range(trial), *range(trial + 1, trials)]  # trials that fill the map in, as many at every frame
+    moments = range(0, min(steps, MAX_SHEET_FRAMES * SHEET_EVERY), SHEET_EVERY)
+    before = range(1, trials)  # trials that fill the map in, as many at every frame
 
     def draw(t):
-        drawn.set_array(rates[trial, t])
-        place = data["heading"][trial, t] % (2 * np.pi) @ np.linalg.inv(geometry.K).T
+        drawn.set_array(rates[0, t])
+        place = data["heading"][0, t] % (2 * np.pi) @ np.linalg.inv(geometry.K).T
         heading.set_data([place[0]], [place[1]])
-        line.set_data(*position[trial, : t + 1].T)
-        now.set_data(*position[trial, t : t + 1].T)
+        line.set_data(*position[0, : t + 1].T)
+        now.set_data(*position[0, t : t + 1].T)
         some = before[: round(len(before) * t / max(1, moments[-1]))]
         visited = [
-            (position[trial, : t + 1], rates[trial, : t + 1, cell]),
+            (position[0, : t + 1], rates[0, : t + 1, cell]),
             *((position[k], rates[k, :, cell]) for k in some),
         ]
         where, fired = (np.concatenate(parts) for parts in zip(*visited, strict=True))

@@ -81,8 +81,8 @@ def read_file(path):
     return green, red, ball
 
 
-def read_trial(path, together=False):
-    """One trial, aligned in time. path: of the .mat file; together: one baseline and gain for all its wedges.
+def read_trial(path):
+    """One trial, aligned in time. path: of the .mat file.
 
     Returns: dict of fly (str), time (T,) s, heading (T,) rad, unwrapped, and rates and held_out_rates (T, 16).
     Raises: BadInput where it is not such a recording.
@@ -103,16 +103,16 @@ def read_trial(path, together=False):
         "fly": f"{path.parent.name}_{name[1]}",
         "time": time[tracked],
         "heading": np.interp(time[tracked], ball["t"], np.unwrap(np.deg2rad(ball["OffsetRot"]))),
-        "rates": scaled(channel[COMPASS].T[tracked], together),
-        "held_out_rates": scaled(channel[SHIFTERS].T[tracked], together),
+        "rates": scaled(channel[COMPASS].T[tracked]),
+        "held_out_rates": scaled(channel[SHIFTERS].T[tracked]),
     }
 
 
-def scaled(fluorescence, together=False):
-    """Each wedge, or all together, from LOW_PERCENTILE to HIGH_PERCENTILE onto 0 to HIGH_RATE, within 0 and MAX_RATE.
+def scaled(fluorescence):
+    """Each wedge from LOW_PERCENTILE to HIGH_PERCENTILE onto 0 to HIGH_RATE, within 0 and MAX_RATE.
 
     fluorescence: (steps, 16). Returns: the same."""
-    low, high = np.percentile(fluorescence, [LOW_PERCENTILE, HIGH_PERCENTILE], axis=None if together else 0)
+    low, high = np.percentile(fluorescence, [LOW_PERCENTILE, HIGH_PERCENTILE], axis=0)
     return np.clip(HIGH_RATE * (fluorescence - low) / np.maximum(high - low, 1e-12), 0, MAX_RATE)
 
 

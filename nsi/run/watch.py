@@ -33,12 +33,12 @@ class Watch:
 class Stage(Watch):
     """The hook of what follows a run's training, to be used in a with statement: a bar, and no more.
 
-    name: for the bar; count: of updates, or of another unit, in all; None where it is unknown.
+    name: for the bar; count: of updates in all, None where it is unknown.
     """
 
-    def __init__(self, name, count=None, unit="update"):
+    def __init__(self, name, count=None):
         form = None if count else "{desc} ..."
-        self.bar = tqdm(total=count, desc=name, unit=unit, disable=None, leave=False, bar_format=form)
+        self.bar = tqdm(total=count, desc=name, unit="update", disable=None, leave=False, bar_format=form)
 
     def __enter__(self):
         return self

@@ -23,6 +23,7 @@ from nsi.network import Network
 from nsi.simulation.stimulation import random_velocity
 
 DT_S = 0.01  # s, time step of all circuits but the published one
+GAIN_DT_S = 0.025  # s, of the published one
 TAU_S = 0.05  # s, synaptic time constant, likewise
 
 
@@ -120,13 +121,13 @@ def mixed(n=100, shifters=50, amplitude=0.179, thresholds=(0.2, 0.6), drives=(0.
     return circuit
 
 
-def gain(n=100, dt=0.025):
+def gain(n=100):
     """The published network: alpha is 1, and velocity multiplies a matrix along the ring's derivative of W."""
     signed = (np.arange(n) - np.arange(n)[:, None] + n // 2) % n - n // 2  # (n, n), index distance from i to j
     distance, per_index = np.abs(signed), 0.06 * 100 / n
     W = (0.1 * np.cos(per_index * distance) - 0.03) * 100 / n
     W_gain = 0.02 * 0.1 * 0.06 * np.sin(per_index * distance) * signed * (100 / n) ** 2
-    return Circuit(Network(W, np.zeros((1, n)), np.zeros(n), 1.0, n, W_gain), RING, dt)
+    return Circuit(Network(W, np.zeros((1, n)), np.zeros(n), 1.0, n, W_gain), RING, GAIN_DT_S)
 
 
 def grid(n=16, shifters=None, cosine=0.2, inhibition=-0.02, amplitude=None, threshold=0.4, drive=0.04):

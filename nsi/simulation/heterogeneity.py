@@ -14,6 +14,7 @@ SHEET_PLACES = 144  # on a torus
 SHEET_SPEEDS = 2, 4  # besides 0
 SHEET_DIRECTIONS = 6
 MIN_SINGULAR_VALUE = 1e-3  # relative singular value below which a balance is not sought
+REST_STEPS, TRAVEL_STEPS = 200, 260  # of a bump at rest, and with those in which it travels
 SILENT_WEIGHT = 0.1  # weight of states in which a neuron is silent
 
 
@@ -38,7 +39,7 @@ def vary_weights(circuit, rng, jitter=0.0, jitter_hidden=0.0, sparse=0.0, balanc
     return circuit._replace(network=net._replace(W=W))
 
 
-def travelling_states(circuit, steps=260):
+def travelling_states(circuit):
     """States of the noiseless circuit while its bump travels. Returns: u (samples, M) and v (samples, D)."""
     net, d = circuit.network, circuit.geometry.dimensions
     places, moving = circuit.geometry.places(HEADINGS if d == 1 else SHEET_PLACES), np.array(SPEEDS)[:, None]
@@ -48,8 +49,8 @@ def travelling_states(circuit, steps=260):
         moving = np.concatenate([np.zeros((1, d)), *(speed * around for speed in SHEET_SPEEDS)])
     states, velocities = [], []
     for v in moving:
-        velocity = np.ones((len(places), steps, len(net.W_in)))  # further inputs at 1
-        velocity[:, :200, :d], velocity[:, 200:, :d] = 0, v
+        velocity = np.ones((len(places), TRAVEL_STEPS, len(net.W_in)))  # further inputs at 1
+        velocity[:, :REST_STEPS, :d], velocity[:, REST_STEPS:, :d] = 0, v
         u = np.zeros((len(places), len(net.b)))
         u[:, : net.n] = circuit.geometry.bump(circuit.geometry.places(net.n), places)
         for before, _ in network.run(net, velocity, u):

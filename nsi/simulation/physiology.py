@@ -10,6 +10,7 @@ from nsi.simulation.stimulation import random_velocity
 
 SPEEDS = 0.5, 1.0, 2.0, 3.0  # rad/s, at which the bump on a torus is moved
 DIRECTIONS = 24
+RATE_MAPS = 16  # neurons whose firing fields are described
 
 
 def report(simulate, circuit, noise, seed=0):
@@ -37,18 +38,18 @@ def _torus_report(simulate, circuit, noise, seed):
     yield f"diffusion      {check['diffusion']:.2e} rad^2/s at rest, with noise {noise:g}"
 
 
-def field_report(data, neurons=16):
+def field_report(data):
     """The firing fields of a recording of grid cells in a box, in words. data: cann.simulate_recording's. Yields: a
     line."""
     from nsi.geometry import rate_maps  # slow to import
 
     rates, position = (data[key].reshape(-1, data[key].shape[-1]) for key in ("rates", "position"))
-    some = np.linspace(0, rates.shape[-1] - 1, neurons).astype(int)
+    some = np.linspace(0, rates.shape[-1] - 1, RATE_MAPS).astype(int)
     maps, size = rate_maps.rate_maps(rates[::2, some], position[::2])
     repeats = [rate_maps.autocorrelogram(one) for one in maps]
     scores, apart = [rate_maps.grid_score(r) for r in repeats], [rate_maps.spacing(r) for r in repeats]
     apart = f"{np.nanmean(apart) * size.mean():.2f} m" if np.isfinite(apart).any() else "not to be seen"
-    yield f"grid score     {np.mean(scores):.2f}, least {np.min(scores):.2f}, of {neurons} rate maps; spacing {apart}"
+    yield f"grid score     {np.mean(scores):.2f}, least {np.min(scores):.2f}, of {RATE_MAPS} rate maps; spacing {apart}"
 
 
 def _cast(circuit, noise):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nsi.evaluation.scores import deviation, network_scores, true_effective_gate, true_total
+from nsi.evaluation.scores import deviation, network_scores, true_effective_gate, true_total, weight_scores
 from nsi.evaluation.weights import clamp, regress_on_state, unsigned_product
 from nsi.geometry import RING, plane_waves
 from nsi.hidden import matching
@@ -29,7 +29,7 @@ def test_gate_and_product():
 
 def test_scores_need_truth():
     net = Network(np.eye(4), np.array([[0, 0, 0, 1.0]]), np.zeros(4), 0.2, 3)
-    more = RING, RING.places(3), np.ones((3, 3), bool)
+    more = RING, RING.places(3)
     assert network_scores(net, {}, *more) == {}
     scores = network_scores(net, {"W": np.eye(5)}, *more)
     assert scores["r_W"] == pytest.approx(1)
@@ -42,11 +42,11 @@ def test_scores_against_their_definitions():
     W, known = net.W[:10, :10], np.random.default_rng(2).random((10, 10)) < 0.5
     gate, places = np.random.default_rng(3).normal(size=(1, 10, 10)), RING.places(10)
     truth = {"W": true, "gate": gate}
-    scores = network_scores(net, truth, RING, places, known)
+    without, t = network_scores(net, truth, RING, places), true[:10, :10]
+    scores = without | weight_scores(W, t, RING, places, known)
     r = lambda a, b: np.corrcoef(np.ravel(a), np.ravel(b))[0, 1]  # noqa: E731
     index = np.arange(10)
     near = np.abs((index[:, None] - index + 5) % 10 - 5) <= 3
-    t = true[:10, :10]
     assert scores["r_W"] == pytest.approx(r(W, t))
     assert scores["r_W_near"] == pytest.approx(r(W[near], t[near]))
     assert scores["r_W_identifiable"] == pytest.approx(r(W[known], t[known]))
@@ -54,7 +54,6 @@ def test_scores_against_their_definitions():
     assert scores["r_gate"] == pytest.approx(r(net.gate(), gate))
     assert scores["r_product"] == pytest.approx(r(unsigned_product(net), gate[0]))
     assert scores["r_dev"] == pytest.approx(deviation(W, t, known, RING, places)[0])
-    without = network_scores(net, truth, RING, places)
     assert not {"r_W_identifiable", "r_dev", "dev_slope", "dev_error"} & without.keys()
     assert without["r_W"] == scores["r_W"]
 

@@ -6,7 +6,7 @@ import torch
 
 from model import RNN
 from nsi import response
-from nsi.network import predict, run, synaptic_state
+from nsi.network import predict, synaptic_state
 from nsi.recordings import Recording
 from nsi.training import bptt, losses
 
@@ -144,15 +144,6 @@ def test_prediction_runs_the_same_network(rec):
     a, _ = rnn(*(torch.tensor(x).swapaxes(0, 1).unsqueeze(1) for x in (some.velocity, u)), warmup=5)
     rates = predict(rnn.networks()[0], some, warmup=5)
     np.testing.assert_allclose(rates.swapaxes(0, 1), losses.rate(a[:, 0]).detach(), atol=2e-5)
-
-
-def test_running_pulled_is_the_plain_loop_with_that_forcing(rnn, window):
-    inputs = window["v"], window["u_recorded"]
-    _, states = rnn(*(x.unsqueeze(1) for x in inputs), warmup=0, forcing=0.3)
-    (net,), (v, u) = rnn.networks(), (x.numpy().swapaxes(0, 1) for x in inputs)
-    pulled = run(net, v, np.concatenate([u[:, 0], np.zeros((5, 3))], -1), recorded=u, clamped=9, pull=0.3)
-    for expected, (found, _) in zip(states[:, 0].detach(), pulled, strict=True):
-        np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
 def by_steps(rnn, v, u, r, stimulus, warmup, forcing, penalty, loss):
