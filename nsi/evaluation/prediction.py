@@ -1,7 +1,5 @@
 """Errors of networks that run freely on held-out trials: of their headings and of their rates."""
 
-from typing import NamedTuple
-
 import numpy as np
 from scipy.special import stdtrit
 
@@ -13,14 +11,14 @@ MIN_TRIALS = 3  # held-out trials that an interval over trials is worth
 WARMUP_STEPS = 20  # before a free run, in which the recorded units are clamped
 
 
-def heading_error(net, rec, geometry, places, seconds=5.0, warmup=WARMUP_STEPS):
+def heading_error(net, rec, geometry, places, seconds=5.0):
     """Distance of the network's bump from the recorded one after running freely on velocity alone.
 
     rec: held-out trials; places: (n, D) rad; seconds: length of the free run, which starts at several moments a tenth
     of it apart. Returns: angle (starts, trials) rad at its end, NaN where a trial has ended by then.
     """
     steps = max(1, round(seconds / rec.dt))
-    return _errors(net, rec, geometry, places, FreeRuns([steps], max(1, steps // 10), warmup))[0]["network"]
+    return _errors(net, rec, geometry, places, [steps], max(1, steps // 10))[0]["network"]
 
 
 def heading_table(net, rec, geometry, places):
@@ -41,7 +39,7 @@ def heading_scores(net, rec, geometry, places, gain=1.0):
     """
     steps = [max(1, round(seconds / rec.dt)) for seconds in HORIZONS_S]
     table, differences = {}, {}
-    horizons = _errors(net, rec, geometry, places, FreeRuns(steps, max(1, round(0.5 / rec.dt))), gain)
+    horizons = _errors(net, rec, geometry, places, steps, max(1, round(0.5 / rec.dt)), gain)
     for seconds, errors in zip(HORIZONS_S, horizons, strict=True):
         count = int(np.isfinite(errors["network"]).sum())
         mean = lambda x, count=count: float(np.nanmean(x)) if count >= MIN_SAMPLES else None  # noqa: E731
@@ -78,26 +76,19 @@ def interval_over_trials(samples):
     return [float(mean) - half, float(mean) + half]
 
 
-class FreeRuns(NamedTuple):
-    """Free runs through a trial, all in steps."""
+def _errors(net, rec, geometry, places, ahead, every, gain=1.0):
+    """Angles between predicted and recorded headings.
 
-    ahead: list  # their lengths
-    every: int  # from one start to the next
-    warmup: int = WARMUP_STEPS  # before each, in which the recorded units are clamped
-
-
-def _errors(net, rec, geometry, places, runs, gain=1.0):
-    """Angles between predicted and recorded headings. runs: FreeRuns; gain: of the integrator.
-
-    Returns: for each of runs.ahead {"network", "integrator", "stay": (starts, trials) rad, NaN where a trial has ended
+    ahead: lengths of the free run, in steps; every: steps from one start to the next; gain: of the integrator.
+    Returns: for each of `ahead` {"network", "integrator", "stay": (starts, trials) rad, NaN where a trial has ended
     or its neurons are silent}.
     """
     length, trials = int(rec.valid.sum(1).max()), len(rec.rates)
-    ahead, warmup = runs.ahead, min(runs.warmup, length // 4)
+    warmup = min(WARMUP_STEPS, length // 4)
     heading = geometry.decode(rec.rates, places)  # (trials, steps, D)
     moved = rec.dt * geometry.movement(gain * rec.velocity[..., : geometry.dimensions]).cumsum(1, dtype=float)
     horizons = [{name: [] for name in ("network", "integrator", "stay")} for _ in ahead]
-    for start in range(0, length - warmup - min(ahead), runs.every):
+    for start in range(0, length - warmup - min(ahead), every):
         possible = [k for k in ahead if start + warmup + k < length]
         free = predict(net, rec, warmup, start, warmup + max(possible) + 1)[..., : net.n]
         now = start + warmup

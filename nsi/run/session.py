@@ -89,9 +89,9 @@ class Run:
         self.out, self.settings, self.data, self.options = out, settings, data, options
         self.state, self.wandb, self.metrics = state, wandb, {"warnings": [], "fit_warnings": [], "options": options}
 
-    def stage(self, name, *count):
+    def stage(self, name, count=None):
         """A bar for what follows the training, a hook of `train.fit` as well. count: of updates."""
-        return Stage(f"{self.out.name}, {name}", *count)
+        return Stage(f"{self.out.name}, {name}", count)
 
     def warn(self, sentences):
         """Print warnings about the fit, and keep them for metrics.json."""

@@ -77,47 +77,41 @@ def ring(n=100, shifters=50, cosine=0.12, displacement=np.pi / 2, amplitude=0.17
     return Circuit(Network(W, W_in, b, DT_S / TAU_S, n), RING, DT_S)
 
 
-def holding(n=100, shifters=50, **settings):
-    """A weaker ring whose shifters, displaced by 60 degrees, help to hold the bump, as in the fly."""
-    return ring(
-        n, shifters, **{"cosine": 0.08, "displacement": np.pi / 3, "amplitude": 0.178, "drive": 0.065} | settings
-    )
+def holding(n=100, shifters=50, tau=TAU_S, **settings):
+    """A weaker ring whose shifters, displaced by 60 degrees, help to hold the bump, as in the fly.
 
-
-def inhibited(n=100, shifters=50, amplitude=0.167, threshold=0.4, **settings):
-    """The default circuit with a sign turned: compass neurons inhibit shifters, which fire by themselves away from the
-    bump, and what they send is turned too, so that they move the bump as ever.
-
-    threshold: below which the bump silences them; amplitude: for a gain of 1.
+    tau: synaptic time constant, s; settings: of `ring`.
     """
-    circuit = ring(n, shifters, amplitude=amplitude, threshold=-threshold, **settings)
+    defaults = {"cosine": 0.08, "displacement": np.pi / 3, "amplitude": 0.178, "drive": 0.065}
+    circuit = ring(n, shifters, **defaults | settings)
+    return circuit._replace(network=circuit.network._replace(alpha=DT_S / tau))
+
+
+def inhibited(n=100, shifters=50):
+    """The default circuit with a sign turned: compass neurons inhibit shifters, which fire by themselves away from the
+    bump, and what they send is turned too, so that they move the bump as ever."""
+    circuit = ring(n, shifters, amplitude=0.167, threshold=-0.4)
     circuit.network.W[:n, n:] *= -1
     circuit.network.W[n:, :n] *= -1
     return circuit
 
 
-def coupled(n=100, shifters=50, strength=0.5, amplitude=0.126, threshold=0.6, **settings):
-    """The default circuit whose shifters excite those of their side: they answer more, and later.
-
-    strength: of what a shifter gets from its side, were all alike active; amplitude: for a gain of 1.
-    """
-    circuit = ring(n, shifters, amplitude=amplitude, threshold=threshold, **settings)
+def coupled(n=100, shifters=50):
+    """The default circuit whose shifters excite those of their side: they answer more, and later."""
+    circuit = ring(n, shifters, amplitude=0.126, threshold=0.6)
     places = RING.places(shifters)[:, 0]
     near = np.exp((np.cos(places - places[:, None]) - 1) / 0.3**2)
     for part in (slice(n, n + shifters), slice(n + shifters, None)):
-        circuit.network.W[part, part] = strength * near / near.sum(0)
+        circuit.network.W[part, part] = 0.5 * near / near.sum(0)
     return circuit
 
 
-def mixed(n=100, shifters=50, amplitude=0.179, thresholds=(0.2, 0.6), drives=(0.02, 0.06), **settings):
-    """The default circuit whose shifters are of two types, taking turns around the ring.
-
-    thresholds, drives: of either type, as for `ring`; amplitude: for a gain of 1.
-    """
-    circuit = ring(n, shifters, amplitude=amplitude, **settings)
+def mixed(n=100, shifters=50):
+    """The default circuit whose shifters are of two types, taking turns around the ring."""
+    circuit = ring(n, shifters)
     net = circuit.network
-    net.b[n:] = -np.tile(thresholds, shifters)
-    net.W_in[0, n:] = np.sign(net.W_in[0, n:]) * np.tile(drives, shifters)
+    net.b[n:] = -np.tile((0.2, 0.6), shifters)
+    net.W_in[0, n:] = np.sign(net.W_in[0, n:]) * np.tile((0.02, 0.06), shifters)
     return circuit
 
 
@@ -161,29 +155,28 @@ def grid(n=16, shifters=None, cosine=0.2, inhibition=-0.02, amplitude=None, thre
 GRID_AMPLITUDE = {12: 0.37, 14: 0.2907, 16: 0.265}  # by the side of the sheet; larger sheets need 0.262
 
 
-def even(n=100, shifters=50, cosine=0.1, threshold=1.0, drive=0.2, amplitude=0.15, **settings):
+def even(n=100, shifters=50):
     """A weaker ring, and 2 * `shifters` narrow copies of the bump that speed excites and that send it back undisplaced.
 
-    One half is driven by +drive v, the other by -drive v, so that together they raise the bump by |v|, whichever way.
-    threshold: of these neurons, at the peak of the bump's current into them; amplitude: of the current that they
-    send; settings: of `ring`.
+    One half is driven by 0.2 v, the other by -0.2 v, so that together they raise the bump by |v|, whichever way. Their
+    threshold of 1 is the peak of the bump's current into them.
     """
-    circuit = ring(n, shifters, cosine, **settings)
+    circuit = ring(n, shifters, cosine=0.1)
     small = circuit.network
     size, old = n + 4 * shifters, n + 2 * shifters
-    W, b, W_in = np.zeros((size, size)), np.full(size, -threshold), np.zeros((1, size))
+    W, b, W_in = np.zeros((size, size)), np.full(size, -1.0), np.zeros((1, size))
     W[:old, :old], b[:old], W_in[:, :old] = small.W, small.b, small.W_in
     W[:n, old:] = small.W[:n, n:]
     compass, copies = RING.places(n)[:, 0], np.tile(RING.places(shifters)[:, 0], 2)
-    W[old:, :n] = amplitude * np.cos(compass - copies[:, None]) * 50 / shifters
-    W_in[0, old:] = np.repeat([drive, -drive], shifters)
+    W[old:, :n] = 0.15 * np.cos(compass - copies[:, None]) * 50 / shifters
+    W_in[0, old:] = np.repeat([0.2, -0.2], shifters)
     return circuit._replace(network=small._replace(W=W, W_in=W_in, b=b))
 
 
-def saturating(n=100, shifters=50, saturation=2.0, **settings):
-    """The default circuit, its shifters driven by saturation * tanh(v / saturation): fast turns are undershot."""
-    circuit = ring(n, shifters, **settings)
-    return circuit._replace(network=circuit.network._replace(saturation=saturation))
+def saturating(n=100, shifters=50):
+    """The default circuit, its shifters driven by 2 * tanh(v / 2): fast turns are undershot."""
+    circuit = ring(n, shifters)
+    return circuit._replace(network=circuit.network._replace(saturation=2.0))
 
 
 def product(n=100, cosine=0.12, gain=0.006, sd=1.0, tau=0.5):

@@ -24,8 +24,8 @@ def test_loss_of_the_truth_is_the_noise_floor(truth, rec):
     assert error < 5e-4
     wrong = truth._replace(W=truth.W * np.float32(0.9))
     assert prediction.window_error(wrong, rec, 30, 20) > 2 * error
-    errors = prediction.heading_error(truth, rec, RING, RING.find(rec.rates), seconds=2.0, warmup=50)
-    assert errors.shape == (3, 20)  # 300 steps: starts a fifth of a second apart, 250 steps needed
+    errors = prediction.heading_error(truth, rec, RING, RING.find(rec.rates), seconds=2.0)
+    assert errors.shape == (4, 20)  # 300 steps: starts a fifth of a second apart, 220 steps needed
     assert errors.mean() < 0.03
 
 
