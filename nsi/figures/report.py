@@ -24,6 +24,7 @@ RIVALS = {"integrator": "an integrator of velocity", "stay": "a bump that stays"
 # options that may differ between a fit and a null model of it
 FREE_OPTIONS = {"data", "data_sha256", "shuffle_velocity", "seed", "replicas", "calibrated"}
 MAX_NEIGHBOURS = 4  # fits in other folders that are compared, or named
+MAX_OPTIONS = 3  # that differ from theirs, and are named
 MIN_REPRODUCED = 0.5  # of the variance of held-out rates, below which a network does not run like the recording
 
 STYLE = """
@@ -56,9 +57,8 @@ def write(out, rec, held_out, networks, arrays, metrics, about):
     shown, paths = [], []
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # a user's matplotlibrc may ask for LaTeX, or for fonts that are not there
-        for name, what, figure in portrait.draw_figures(
-            held_out, shape, places, networks, arrays, metrics, about["warmup"]
-        ):
+        drawn = portrait.draw_figures(held_out, shape, places, networks, arrays, metrics, about["warmup"])
+        for name, what, figure in drawn:
             path = out / "figures" / f"{name}.png"
             with files.whole(path) as temporary:
                 figure.savefig(temporary, dpi=85)
@@ -84,23 +84,17 @@ def write_sentences(rec, arrays, metrics, options, out):
     of_file = [sentence for sentence in metrics["warnings"] if sentence not in of_fit]
     return {
         "What was found": [
-            *predictions(metrics),
-            *gates(metrics, arrays),
-            *weights(arrays),
-            *kinetics(metrics),
-            *input_units(metrics),
-            *scores(metrics),
+            *predictions(metrics), *gates(metrics, arrays), *weights(arrays), *kinetics(metrics),
+            *input_units(metrics), *scores(metrics),
         ],
         "How far to trust it": [
-            *trust(rec, metrics),
-            *calibration(metrics),
-            *replica_spread(metrics, arrays, options),
+            *trust(rec, metrics), *calibration(metrics), *replica_spread(metrics, arrays, options),
             *null(metrics, out),
         ],
         AGAINST_FIT: [*(s[:1].upper() + s[1:] for s in of_fit), *poor(metrics)] or [NOTHING[AGAINST_FIT]],
-        "What is not determined": undetermined(metrics, arrays, rec.stimulus is not None),
+        "What is not determined": list(undetermined(metrics, arrays, rec.stimulus is not None)),
         AGAINST_FILE: of_file or [NOTHING[AGAINST_FILE]],
-    }
+    }  # fmt: skip
 
 
 AGAINST_FIT, AGAINST_FILE = "What speaks against this fit", "What is wrong with the file"
@@ -194,15 +188,14 @@ def comparisons(tables, differences):
     for key, rival in RIVALS.items():
         below = [s for s in horizons if all(one[s][key][1] < 0 for one in differences)]
         above = [s for s in horizons if all(one[s][key][0] > 0 for one in differences)]
-        if below == horizons:
-            yield f"The network is better than {rival} {everywhere}: {where} lies below 0{each}."
-        elif above == horizons:
-            yield f"The network is worse than {rival} {everywhere}: {where} lies above 0{each}."
-        else:
-            neither = [s for s in horizons if s not in below + above]
-            parts = {"smaller": below, "larger": above, "not clearly different": neither}
-            found = ", ".join(f"{what} at {enumerated(at)} s" for what, at in parts.items() if at)
-            yield f"Compared with {rival} the network's error is {found}, by {where}{each}."
+        if horizons in (below, above):
+            better, side = ("better", "below") if below == horizons else ("worse", "above")
+            yield f"The network is {better} than {rival} {everywhere}: {where} lies {side} 0{each}."
+            continue
+        neither = [s for s in horizons if s not in below + above]
+        parts = {"smaller": below, "larger": above, "not clearly different": neither}
+        found = ", ".join(f"{what} at {enumerated(at)} s" for what, at in parts.items() if at)
+        yield f"Compared with {rival} the network's error is {found}, by {where}{each}."
 
 
 def poor(metrics):
@@ -254,16 +247,15 @@ def kinetics(metrics):
     """Response function, mechanism and alpha, from the recording. Yields: sentences."""
     if "verdicts" not in metrics:
         return
-    verdicts = metrics["verdicts"]
-    words = {
-        "response": "The neurons' response function is likeliest the {}",
-        "mechanism": "the velocity acts through {}",
-    }
-    cannot = {
-        "response": "Which response function the neurons have, the data cannot tell",
-        "mechanism": "whether the velocity acts through hidden neurons or multiplies connections, they cannot tell",
-    }
-    parts = [cannot[k] if verdicts[k] == "cannot tell" else words[k].format(verdicts[k]) for k in words]
+    response, mechanism = (metrics["verdicts"][name] for name in ("response", "mechanism"))
+    parts = [
+        "Which response function the neurons have, the data cannot tell"
+        if response == "cannot tell"
+        else f"The neurons' response function is likeliest the {response}",
+        "whether the velocity acts through hidden neurons or multiplies connections, they cannot tell"
+        if mechanism == "cannot tell"
+        else f"the velocity acts through {mechanism}",
+    ]
     yield "; ".join(parts) + "."
     if not metrics["alpha_known"] and metrics["alpha_se"] is not None:
         low, high = (metrics["alpha"] + sign * 1.96 * metrics["alpha_se"] for sign in (-1, 1))
@@ -310,10 +302,8 @@ def trust(rec, metrics):
     if turning["r"] is None:
         yield "The activity or the velocity never turns, so that the recording does not say how one moves the other."
     else:
-        lag = (
-            f", {abs(turning['lag']):.2g} s {'before' if turning['lag'] < 0 else 'after'} it" if turning["lag"] else ""
-        )
-        strong = abs(turning["r"])
+        lag, strong = turning["lag"], abs(turning["r"])
+        lag = f", {abs(lag):.2g} s {'before' if lag < 0 else 'after'} it" if lag else ""
         verdict = "follows velocity closely" if strong > 0.9 else "follows velocity loosely"
         verdict = verdict if strong > 0.12 else "does not follow velocity"
         way = "" if turning["slope"] > 0 or strong <= 0.12 else " the other way"
@@ -435,28 +425,22 @@ def find_null_fits(out, metrics):
     return first(compared), first(differing)
 
 
-def differing_options(ours, theirs, most=3):
+def differing_options(ours, theirs):
     """Options that differ between two fits, FREE_OPTIONS aside, in words. ours, theirs: of metrics.json, or None."""
     if not ours or not theirs:
         return ["its options are not known"]
     names = [k for k in sorted({*ours, *theirs} - FREE_OPTIONS) if ours.get(k) != theirs.get(k)]
-    descriptions = [
-        f"{k.replace('_', '-')} {shortly(theirs.get(k))}, here {shortly(ours.get(k))}" for k in names[:most]
-    ]
-    return descriptions + ([f"{len(names) - most} more"] if len(names) > most else [])
+    named = [f"{k.replace('_', '-')} {shortly(theirs.get(k))}, here {shortly(ours.get(k))}" for k in names]
+    return named[:MAX_OPTIONS] + ([f"{len(names) - MAX_OPTIONS} more"] if len(names) > MAX_OPTIONS else [])
 
 
 def compare(metrics, other):
     """Measures of this fit and of another, in words. metrics, other: of metrics.json. Returns: list."""
-    numbers, tables, theirs = (
-        [],
-        tables_of(metrics, "heading_error"),
-        tables_of(other, "heading_error"),
-    )
-    s = row(tables[0])
-    if s is not None and theirs[0][s]["error"] is not None:
-        here, there = ([table[s]["error"] for table in each] for each in (tables, theirs))
-        numbers.append(f"error of the heading {s} s ahead {decimals(here)} rad here, {decimals(there)} there")
+    numbers, tables = [], [tables_of(fit, "heading_error") for fit in (metrics, other)]
+    s = row(tables[0][0])
+    if s is not None and tables[1][0][s]["error"] is not None:
+        here, there = (decimals([table[s]["error"] for table in each]) for each in tables)
+        numbers.append(f"error of the heading {s} s ahead {here} rad here, {there} there")
     for key, what in (("shifter_fraction", "shifters among the input units"), ("loss", "squared error")):
         here, there = values_of(metrics, key), values_of(other, key)
         if here and there:
@@ -468,54 +452,50 @@ def compare(metrics, other):
 
 
 def undetermined(metrics, arrays, pulses):
-    """List what the recording does not determine. pulses: whether it has known currents. Returns: list of sentences."""
-    sentences = []
+    """What the recording does not determine. pulses: whether it has known currents. Yields: sentences."""
     if arrays is None:
-        sentences.append("A control is no estimate: it has no intervals, so that nothing says which weights hold.")
+        yield "A control is no estimate: it has no intervals, so that nothing says which weights hold."
     else:
         known, resolved = (values_of(metrics, f"{key}_fraction") for key in ("identifiable", "resolved"))
         if min(known) < 1:
-            sentences.append(
+            yield (
                 f"{share([1 - x for x in known])} of the pairs of neurons: the data alone say little of each weight, "
                 "and the best estimate is what is smooth over distance. They are grey in the figure, and false in "
                 "`identifiable` of connectivity.npz."
             )
-        sentences.append(
+        yield (
             f"How single connections differ from the mean at their distance: the recording says it of "
             f"{share(resolved)} of the pairs."
         )
         if not pulses and portrait.choose_claimed(arrays)[0] == "total":
-            sentences.append(
+            yield (
                 "Direct connections as against paths through hidden neurons, in part: activity and velocity alone "
                 "hardly separate them, known current pulses do. Intervals of their sum, `total` in connectivity.npz, "
                 "are narrower."
             )
-    if metrics.get("hidden_assumed"):
-        sentences.append(hidden(metrics))
+    yield from hidden(metrics)
     if metrics.get("response_units"):
-        sentences.append(
+        yield (
             f"Connections of neurons that are missing: {metrics['response_units']} hidden response units stand for "
             "them, and what these do and what W does can stand in for each other."
         )
     elif "shifter_fraction" in metrics:
-        sentences.append(
+        yield (
             "Whether response neurons are missing: all are taken to be recorded. If some are not, W takes in the paths "
             "through them, is too large, and no interval says so."
         )
-    return sentences
 
 
 def hidden(metrics):
     """Hidden neurons, and the constraints that they rest on. Yields: sentences."""
-    names = metrics["hidden_assumed"].split(",")
+    if not metrics.get("hidden_assumed"):
+        return
+    names, agreement = metrics["hidden_assumed"].split(","), metrics.get("hidden_agreement")
     meanings = "; ".join(f"`{name}`: {units.MEANINGS[name]}" for name in names)
-    tested = (
-        "`apart` is tested by how fast velocity acts. Nothing tests the others"
-        if "apart" in names
-        else ("Nothing tests these")
-    )
-    agreement = metrics.get("hidden_agreement")
-    return (
+    tested = "Nothing tests these"
+    if "apart" in names:
+        tested = "`apart` is tested by how fast velocity acts. Nothing tests the others"
+    yield (
         f"What single hidden neurons do: it rests on assumptions ({meanings}). {tested}, since other hidden neurons, "
         "of the other sign for one, would do the same to the recorded ones."
         + ("" if agreement is None else f" Networks from other starts agree on them at r {agreement:.2f}.")

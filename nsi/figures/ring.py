@@ -4,16 +4,18 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from nsi.evaluation.weights import unsigned_product
+from nsi.figures.profiles import fill_interval, profile_with_interval
 from nsi.figures.style import FITTED, SIMPLE, TRUE, draw_matrix, draw_standard_errors
 from nsi.geometry import RING
 
 SILENT_RATE = 0.005  # mean rate, in the bin where it is highest, below which a unit counts as silent
 
 
-def draw_tuning(panels, rows=3, columns=10, speed=4.0):
+def draw_tuning(panels):
     """Tuning maps over velocity x heading, each relative to its largest rate; silent units are marked.
 
     panels: {title: (units, velocity, heading) sorted as they are drawn}."""
+    rows, columns = 3, 10
     figure = plt.figure(figsize=(11.6, 1.9 * len(panels) / 2 + 0.4), layout="constrained")
     parts = figure.subfigures((len(panels) + 1) // 2, 2, wspace=0.03, hspace=0.04).ravel()
     for part, (title, maps) in zip(parts, panels.items(), strict=False):
@@ -30,7 +32,7 @@ def draw_tuning(panels, rows=3, columns=10, speed=4.0):
                 ax.text(0.5, 0.5, "silent", color="w", fontsize=6, ha="center", va="center", transform=ax.transAxes)
         corner = axes[(rows - 1) * columns]
         corner.set_xlabel("heading\n0 to 360°", fontsize=7, labelpad=1)
-        corner.set_ylabel(f"v, ±{speed:g}\nrad/s", fontsize=7, labelpad=1)
+        corner.set_ylabel("v, ±4\nrad/s", fontsize=7, labelpad=1)
         part.suptitle(f"{title}: {len(chosen)} of {len(maps)}", fontsize=9)
         bar = part.colorbar(image, ax=axes, fraction=0.02, pad=0.01, ticks=[0, 1])
         bar.set_label("rate / its highest", fontsize=7)
@@ -46,33 +48,17 @@ def draw_connectivity(separated, control, truth, order):
     sort = np.concatenate([np.arange(n), n + order])
     figure = plt.figure(figsize=(14, 6.6))
     grid = figure.add_gridspec(6, 4, width_ratios=[0.9, 1, 1, 0.75])
-    draw_matrix(
-        figure.add_subplot(grid[:3, 0]),
-        truth["W"][:n, :n],
-        "(a) true W, compass to compass",
-        From="compass",
-        To="compass",
+    both = f"response (first {n}), input"
+    panels = (
+        (grid[:3, 0], truth["W"][:n, :n], "(a) true W, compass to compass", "compass"),
+        (grid[3:, 0], control.W, "(b) control W: no separation", "unit"),
+        (grid[:, 1:3], separated.W[np.ix_(sort, sort)], "(c) separated W, response then input units", both),
+        (grid[:2, 3], truth["gate"][0], "(d) true gate", "compass"),
+        (grid[2:4, 3], unsigned_product(separated), "(e) product, unsigned", "response"),
+        (grid[4:, 3], separated.gate()[0], "(f) gate, velocity-signed", "response"),
     )
-    draw_matrix(figure.add_subplot(grid[3:, 0]), control.W, "(b) control W: no separation", From="unit", To="unit")
-    draw_matrix(
-        figure.add_subplot(grid[:, 1:3]), separated.W[np.ix_(sort, sort)], "(c) separated W, response then input units",
-        From=f"response (first {n}), input", To=f"response (first {n}), input", split=n,
-    )  # fmt: skip
-    draw_matrix(figure.add_subplot(grid[:2, 3]), truth["gate"][0], "(d) true gate", From="compass", To="compass")
-    draw_matrix(
-        figure.add_subplot(grid[2:4, 3]),
-        unsigned_product(separated),
-        "(e) product, unsigned",
-        From="response",
-        To="response",
-    )
-    draw_matrix(
-        figure.add_subplot(grid[4:, 3]),
-        separated.gate()[0],
-        "(f) gate, velocity-signed",
-        From="response",
-        To="response",
-    )
+    for place, W, title, of in panels:
+        draw_matrix(figure.add_subplot(place), W, title, From=of, To=of, split=n if of == both else None)
     return figure
 
 
@@ -95,80 +81,72 @@ def draw_trust(W, W_se, determined, gate, gate_se):
 def draw_profiles(arrays, separated, control, truth):
     """Mean weight against distance around the ring, estimated, of both networks, and true; left W, right the gate.
 
+    The band of the estimate is the 95 % interval of its mean, that of a network its s.d. from pair to pair.
     arrays: the arrays of connectivity.npz; separated, control: Network; truth: recordings.load_truth's.
     """
-    n, colours = separated.n, (TRUE, FITTED, SIMPLE, "#d9a05b")
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.3))
-    around = (np.arange(n), np.arange(n) - n // 2)
+    n, own = separated.n, {"W": separated.W[: separated.n, : separated.n], "gate": separated.gate()[0]}
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6))
+    W, gate = ([arrays[f"{name}{kind}"] for kind in ("", "_unbiased", "_se")] for name in ("W", "gate"))
+    _draw_mean(left, own["W"], "network", SIMPLE)
+    _draw_mean(left, control.W, "control", "#d9a05b")
+    _draw_estimate(left, truth["W"][:n, :n], W)
+    _draw_estimate(right, truth["gate"][0], [a[0] for a in gate], ", product of weights", ", effective gate")
+    other = right.twinx()  # the network's product is many times larger
+    _draw_mean(other, own["gate"], "network, product of weights", SIMPLE)
+    right.plot([], [], color=SIMPLE, label="network, product of weights\n(right axis)")
+    other.spines["right"].set_visible(True)
+    other.tick_params(axis="y", colors=SIMPLE)
+    limit = np.abs(other.get_ylim()).max()
+    other.set_ylim(-limit, limit)  # so that both axes have 0 in the middle
+    around = np.arange(n), np.arange(n) - n // 2
     share = np.array([arrays["identifiable"][around[0], (around[0] + s) % n].mean() for s in around[1]])
-    own = {"W": separated.W[:n, :n], "gate": separated.gate()[0]}
-    for ax, curves in (
-        (left, {"true": truth["W"][:n, :n], "estimate": arrays["W"], "network": own["W"], "control": control.W}),
-        (
-            right,
-            {
-                "true, product of weights": truth["gate"][0],
-                "estimate, effective gate": arrays["gate"][0],
-                "network, product of weights (right axis)": own["gate"],
-            },
-        ),
-    ):
-        for (name, W), colour in zip(curves.items(), colours, strict=False):
-            distance, mean, sd = RING.profile(W)
-            if name.endswith("(right axis)"):  # many times larger
-                ax.plot([], [], color=colour, label=name)
-                ax = ax.twinx()
-                ax.spines["right"].set_visible(True)
-                ax.tick_params(axis="y", colors=colour)
-            ax.plot(
-                np.degrees(distance),
-                mean,
-                color=colour,
-                label=name,
-                ls="--" if name.startswith("true") else "-",
-                zorder=3 if name.startswith("true") else 2,
-            )
-            ax.fill_between(np.degrees(distance), mean - sd, mean + sd, color=colour, alpha=0.15, lw=0)
-            if ax is not left:
-                ax.set_ylim(*(x * 1.15 * np.abs(mean).max() for x in (-1, 1)))  # both axes have 0 in the middle
-    for ax in (left, right):
-        ax.axhline(0, color="grey", lw=0.5)
-        ax.set(xlabel="to minus from, around the ring (deg)", xticks=range(-180, 181, 90), xlim=(-180, 180))
+    degrees, _, _ = RING.profile(own["W"])
     left.fill_between(
-        np.degrees(distance),
-        0,
-        1,
-        where=share < 0.5,
-        transform=left.get_xaxis_transform(),
-        color="grey",
-        alpha=0.12,
-        lw=0,
-        label="distances at which fewer than half\nof the pairs are identifiable",
-    )
-    for ax in (left, right):
-        ax.legend(fontsize=7)
-    left.set(ylabel="weight", title="W, mean and s.d. over the ring by distance")
+        np.degrees(degrees), 0, 1, where=share < 0.5, transform=left.get_xaxis_transform(), color="grey", alpha=0.12,
+        lw=0, label="distances at which fewer than half\nof the pairs are identifiable",
+    )  # fmt: skip
+    left.legend(fontsize=7, ncols=2, loc="lower center")
+    right.legend(fontsize=7)
+    left.set(ylabel="weight", title="W, mean over the ring by distance")
     right.set(ylabel="gate per rad/s", title="gate")
     return figure
 
 
 def draw_recovered(true, estimated):
-    """Estimated and true W and gate, as matrices and by distance. true, estimated: dicts of W and gate, (n, n)."""
+    """Estimated and true W and gate, as matrices and by distance, with the interval of the estimate's mean.
+
+    true: {"W", "gate": (n, n)}; estimated: the same, of best estimate, centre and standard error of its intervals."""
     figure, axes = plt.subplots(2, 3, figsize=(10.5, 6), width_ratios=(1, 1, 1.3))
     for row, name in zip(axes, ("W", "gate"), strict=True):
         limit = np.abs(true[name]).max()
         draw_matrix(row[0], true[name], f"true {name}", limit)
-        draw_matrix(row[1], estimated[name], f"estimated {name}", limit)
-        for of, colour, style in ((estimated, FITTED, "-"), (true, TRUE, "--")):
-            distance, mean, sd = RING.profile(of[name])
-            row[2].plot(np.degrees(distance), mean, style, color=colour, label="true" if of is true else "estimated")
-            row[2].fill_between(np.degrees(distance), mean - sd, mean + sd, color=colour, alpha=0.15, lw=0)
-        row[2].axhline(0, color="grey", lw=0.5)
-        row[2].set(
-            title=f"{name}, mean and s.d. by distance", xticks=range(-180, 181, 90), xlabel="to minus from (deg)"
-        )
+        draw_matrix(row[1], estimated[name][0], f"estimated {name}", limit)
+        _draw_estimate(row[2], true[name], estimated[name])
+        row[2].set(title=f"{name}, mean by distance")
         row[2].legend(fontsize=7)
     return figure
+
+
+def _draw_mean(ax, W, label, colour):
+    """Mean of a network's weights by distance around the ring, and their s.d. as a band."""
+    distance, mean, sd = RING.profile(W)
+    ax.plot(np.degrees(distance), mean, color=colour, label=label)
+    ax.fill_between(np.degrees(distance), mean - sd, mean + sd, color=colour, alpha=0.15, lw=0)
+
+
+def _draw_estimate(ax, true, estimated, of_true="", of_estimate=""):
+    """A best estimate and the truth by distance around the ring. true: (n, n); estimated: best estimate, centre and
+    standard error of its intervals; of_true, of_estimate: added to their names."""
+    distance, mean, _ = RING.profile(true)
+    ax.plot(np.degrees(distance), mean, "--", color=TRUE, label=f"true{of_true}", zorder=3)
+    distance, mean, _ = RING.profile(estimated[0])
+    ax.plot(np.degrees(distance), mean, color=FITTED, label=f"estimate{of_estimate}")
+    profile = profile_with_interval(*estimated, RING, RING.places(len(true)))
+    fill_interval(ax, profile, "95 % interval of its mean")
+    ax.axhline(0, color="grey", lw=0.5)
+    ax.set(xlabel="to minus from, around the ring (deg)", xticks=range(-180, 181, 90), xlim=(-180, 180))
+    limit = 2 * np.abs(mean).max()
+    ax.set_ylim(-limit, limit)  # which cuts intervals of pairs that are hardly ever active together
 
 
 def draw_orders(axes, profiles, powers, scale, chosen, names):
@@ -199,22 +177,15 @@ def draw_orders(axes, profiles, powers, scale, chosen, names):
         ax.set(xticks=range(-180, 181, 90), xlim=(-180, 180))
 
 
-def draw_integration(time, recorded, fits, heading, trials=(0, 1, 2)):
+def draw_integration(time, recorded, fits, heading, trials):
     """Decoded heading while the networks run freely on velocity. All angles: (trials, steps) rad."""
     figure, axes = plt.subplots(1, len(trials) + 1, figsize=(13, 2.9), width_ratios=[1] * len(trials) + [0.9])
+    lines = [("true heading", heading, "#b8b8b8", "-", 3), ("recorded bump", recorded, TRUE, "-", 1.5)]
+    lines += [(*fit, colour, "--", 1.2) for fit, colour in zip(fits.items(), (FITTED, SIMPLE), strict=True)]
     for ax, trial in zip(axes, trials, strict=False):
-        for name, angle, colour in (("true heading", heading, "#b8b8b8"), ("recorded bump", recorded, TRUE)):
-            ax.plot(
-                time,
-                np.degrees(_centred(angle[trial], recorded[trial])),
-                color=colour,
-                label=name,
-                lw=3 if name == "true heading" else 1.5,
-            )
-        for (name, angle), colour in zip(fits.items(), (FITTED, SIMPLE), strict=True):
-            ax.plot(
-                time, np.degrees(_centred(angle[trial], recorded[trial])), color=colour, label=name, lw=1.2, ls="--"
-            )
+        for name, angle, colour, style, width in lines:
+            degrees = np.degrees(_centred(angle[trial], recorded[trial]))
+            ax.plot(time, degrees, style, color=colour, label=name, lw=width)
         ax.set(xlabel="time (s)", title=f"held-out trial {trial + 1}")
     axes[0].set_ylabel("heading (deg, unwrapped)")
     axes[0].legend(fontsize=7)
@@ -274,9 +245,9 @@ def _centred(angle, reference):
 # ---- recordings -------------------------------------------------------------------------------------------------
 
 
-def draw_wedges(rec, trial, seconds=30):
-    """One trial as it was recorded: activity of the wedges over time, and the heading on the ball over it."""
-    steps = min(int(rec.valid[trial].sum()), round(seconds / rec.dt))
+def draw_wedges(rec, trial):
+    """The first 30 s of a trial: activity of the wedges over time, and the heading on the ball over it."""
+    steps = min(int(rec.valid[trial].sum()), round(30 / rec.dt))
     n, time = rec.rates.shape[-1], np.arange(steps) * rec.dt
     figure, axes = plt.subplots(2, 1, figsize=(11, 3.6), sharex=True, height_ratios=[2.4, 1])
     extent = (0, time[-1], -180 / n, 360 - 180 / n)

@@ -7,13 +7,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from nsi.evaluation import tuning
+from nsi.figures.profiles import fill_interval, profile_with_interval
 from nsi.figures.style import FITTED, SIMPLE, TRUE, draw_matrix, draw_standard_errors, set_style
 from nsi.network import predict
 
 MIN_SHOWN_S = 8.0  # s of a trial that is drawn, at least
 MIN_SHOWN_STEPS = 60
 MAX_UNITS = 40  # input units drawn
-NORMAL = 1.96  # standard errors
 MARGINS = {f"figure.subplot.{side}": x for side, x in (
     ("left", 0.07), ("right", 0.97), ("bottom", 0.14), ("top", 0.92), ("wspace", 0.28), ("hspace", 0.12)
 )}  # fmt: skip
@@ -32,8 +32,9 @@ CAPTIONS = {
     "they are smaller, of the total effect",
     "profiles": "mean of the best estimate over pairs of neurons by their distance (line) and its s.d. from pair to "
     "pair (dotted); shaded, the 95 % interval of the mean from the data alone, if errors of all weights onto one "
-    "neuron go together. A ring's W is a bump; a gate that moves the bump is odd, of opposite sign on either side. The "
-    "gate is what velocity, its first component, adds to weights",
+    "neuron go together, and those onto different neurons do not; where these do too, it is too narrow. A "
+    "ring's W is a bump; a gate that moves the bump is odd, of opposite sign on either side. The gate is what "
+    "velocity, its first component, adds to weights",
     "inputs": "mean rate of each input unit over velocity and heading, on a scale of its own: a shifter is tuned to "
     "both. Below, how each unit follows velocity, (R - L) / (R + L) of its mean rates in right and left turns, and the "
     f"heading that it prefers. {tuning.SIDES.rstrip('.')}",
@@ -274,34 +275,18 @@ def _draw_activity(ax, rates, dt, places, order, angles, top=None):
 
 
 def _draw_profile(ax, best, centre, se, geometry, places):
-    """Mean of the best estimate over pairs by distance, with its pairs' s.d., and the interval of the mean.
-
-    centre, se: of the intervals, (n, n). Weights onto one neuron come from one regression, so that their errors may all
-    go together; those onto different neurons have noise of their own.
-    """
-    n = len(best)
-    known = np.isfinite(se) & ~np.eye(n, dtype=bool)
-    apart = geometry.difference(places[None], places[:, None])  # (from, to, D)
-    signed = apart[..., 0] if geometry.dimensions == 1 else np.linalg.norm(apart, axis=-1)
-    bins = np.linspace(-np.pi if geometry.dimensions == 1 else 0, np.pi, min(n, 36) + 1)
-    which = np.clip(np.digitize(signed, bins) - 1, 0, len(bins) - 2)
-    rows = []
-    for k in range(len(bins) - 1):
-        here = known & (which == k)
-        if here.any():
-            together = np.sqrt(np.square(np.where(here, se, 0).sum(0)).sum()) / here.sum()
-            x = best[here]
-            rows.append((np.degrees(signed[here].mean()), x.mean(), x.std(), centre[here].mean(), NORMAL * together))
+    """Mean of the best estimate over pairs by distance, with its pairs' s.d., and the interval of the mean."""
     ax.axhline(0, color="grey", lw=0.5)
     ax.set_xlabel("to minus from (deg)")
-    if not rows:
+    profile = profile_with_interval(best, centre, se, geometry, places)
+    if not len(profile.mean):
         ax.text(0.5, 0.5, "none is determined", ha="center", transform=ax.transAxes)
         return
-    x, mean, sd, middle, half = np.array(rows).T
-    ax.fill_between(x, middle - half, middle + half, color=FITTED, alpha=0.2, lw=0)
-    ax.plot(x, mean, color=FITTED)
-    for side in (mean - sd, mean + sd):
-        ax.plot(x, side, color=FITTED, lw=0.5, ls=":")
+    fill_interval(ax, profile)
+    ax.plot(profile.degrees, profile.mean, color=FITTED)
+    sides = profile.mean - profile.sd, profile.mean + profile.sd
+    for side in sides:
+        ax.plot(profile.degrees, side, color=FITTED, lw=0.5, ls=":")
     ax.set_xticks(range(-180 if geometry.dimensions == 1 else 0, 181, 90))
-    span = np.abs(np.r_[mean - sd, mean + sd]).max() * 1.6 or 1.0
+    span = np.abs(sides).max() * 1.6 or 1.0
     ax.set_ylim(-span, span)

@@ -12,15 +12,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib import pyplot
 from PIL import Image
 
 import cann
 import train
-from nsi import recordings
+from nsi import figures, recordings
 from nsi.estimation import estimate
 from nsi.evaluation import metrics
 from nsi.figures import report
 from nsi.figures import run as portrait
+from nsi.figures.profiles import profile_with_interval
+from nsi.geometry import RING
 from nsi.hidden import diagnostics, units
 from nsi.network import Network
 from nsi.run import connections
@@ -103,6 +106,47 @@ def test_intervals_drawn_are_of_the_weights_with_the_least_standard_errors():
                                  (numbers, nowhere, "W"), (nowhere, nowhere, "W")):  # fmt: skip
         arrays = found | {"W_se": W_se, "total_se": total_se}
         assert portrait.choose_claimed(arrays) == (name, found[f"{name}_unbiased"], arrays[f"{name}_se"])
+
+
+def test_profile_is_of_the_best_estimate_and_its_interval_of_the_centre():
+    """Twelve neurons, so that each distance has a pair onto every neuron, whose errors are independent."""
+    places, se = RING.places(12), np.full((12, 12), 0.1)
+    best = np.cos(places - places.T)
+    found = profile_with_interval(best, best + 0.05, se, RING, places)
+    np.testing.assert_allclose(found.mean, np.cos(np.radians(found.degrees)), atol=1e-12)
+    np.testing.assert_allclose(found.sd, 0, atol=1e-12)
+    np.testing.assert_allclose((found.low + found.high) / 2, found.mean + 0.05)
+    np.testing.assert_allclose(found.high - found.low, 2 * 1.96 * 0.1 / np.sqrt(12))
+    se[:, 0] = np.inf  # the mean is over pairs whose interval has an end
+    found = profile_with_interval(best, best, se, RING, places)
+    np.testing.assert_allclose(found.high - found.low, 2 * 1.96 * 0.1 / np.sqrt(11))
+    assert len(profile_with_interval(best, best, np.full((12, 12), np.inf), RING, places).mean) == 0
+
+
+@pytest.mark.parametrize("draw", ["profiles", "recovered"])
+def test_notebook_draws_the_interval_of_an_estimate(draw):
+    """The band lies about the intervals' centre, the line is the best estimate."""
+    W = np.cos(RING.places(12) - RING.places(12).T)
+    kinds = {"": W, "_unbiased": W + 0.05, "_se": np.full((12, 12), 0.1)}
+    if draw == "recovered":
+        estimate = dict.fromkeys(("W", "gate"), tuple(kinds.values()))
+        figure = figures.draw_recovered({"W": W, "gate": W}, estimate)
+    else:
+        arrays = {
+            f"{name}{kind}": (a if name == "W" else a[None]) for name in ("W", "gate") for kind, a in kinds.items()
+        }
+        net = Network(np.zeros((14, 14)), np.zeros((1, 14)), np.zeros(14), 0.2, 12)
+        truth = {"W": W, "gate": W[None]}
+        figure = figures.draw_profiles(arrays | {"identifiable": W > 0}, net, net, truth)
+    drawn = [ax for ax in figure.axes if any("95 %" in str(band.get_label()) for band in ax.collections)]
+    assert len(drawn) == 2
+    for ax in drawn:
+        (band,) = [band for band in ax.collections if "95 %" in str(band.get_label())]
+        top = np.cos(np.pi / 6) + 0.05 + 1.96 * 0.1 / np.sqrt(12)  # neurons have no distance of 0
+        assert band.get_paths()[0].get_extents().y1 == pytest.approx(top, abs=1e-6)
+        (line,) = [line for line in ax.lines if str(line.get_label()).startswith("estimate")]
+        np.testing.assert_allclose(line.get_ydata().max(), 1, atol=1e-6)
+    pyplot.close(figure)
 
 
 @pytest.mark.parametrize(
@@ -364,7 +408,7 @@ def test_left_and_right_and_the_assumptions_are_explained(plain):
     assert "for left turns (negative velocity)" in page
     metrics = json.loads((plain / "metrics.json").read_text())
     for name in units.CONSTRAINTS:
-        assert f"`{name}`: {units.MEANINGS[name]}" in report.hidden(metrics | {"hidden_assumed": name})
+        assert f"`{name}`: {units.MEANINGS[name]}" in " ".join(report.hidden(metrics | {"hidden_assumed": name}))
     for name in metrics["hidden_assumed"].split(","):
         assert f"`{name}`: {units.MEANINGS[name]}" in page
 

@@ -1,0 +1,52 @@
+"""Profiles of an estimate: its mean over pairs of neurons by their distance, and the interval of this mean."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from nsi.figures.style import FITTED
+
+NORMAL = 1.96  # standard errors, of a 95 % interval
+MAX_BINS = 36  # of distance
+
+
+class Profile(NamedTuple):
+    """By distance: pairs whose interval has no end are left out."""
+
+    degrees: np.ndarray  # distance, to minus from
+    mean: np.ndarray  # of the best estimate over pairs
+    sd: np.ndarray  # likewise
+    low: np.ndarray  # of the mean's 95 % interval
+    high: np.ndarray
+
+
+def profile_with_interval(best, centre, se, geometry, places):
+    """The mean of a best estimate by distance, and its 95 % interval from the data alone.
+
+    Weights onto one neuron come from one regression, so that their errors may all go together; those onto different
+    neurons have noise of their own, which is taken to be independent: where it is not, the interval is too narrow.
+
+    best: (n, n); centre, se: of its intervals, likewise. Returns: Profile.
+    """
+    n, flat = len(best), geometry.dimensions == 1
+    known = np.isfinite(se) & ~np.eye(n, dtype=bool)
+    apart = geometry.difference(places[None], places[:, None])  # (from, to, D)
+    signed = apart[..., 0] if flat else np.linalg.norm(apart, axis=-1)
+    count = min(n, MAX_BINS)
+    low, width = (-np.pi, 2 * np.pi / count) if flat else (0.0, np.pi / count)
+    if flat:  # bins are centred on the distances of neurons that lie evenly, half a turn counting as minus half a turn
+        low -= width / 2
+        signed = (signed - low) % (2 * np.pi) + low
+    which = np.clip((signed - low) // width, 0, count - 1)
+    rows = []
+    for here in (known & (which == k) for k in range(count)):
+        if here.any():
+            half = NORMAL * np.sqrt(np.square(np.where(here, se, 0).sum(0)).sum()) / here.sum()
+            x, middle = best[here], centre[here].mean()
+            rows.append((np.degrees(signed[here].mean()), x.mean(), x.std(), middle - half, middle + half))
+    return Profile(*np.array(rows).reshape(-1, 5).T)
+
+
+def fill_interval(ax, profile, label=None):
+    """Draw the interval of a profile as a band. Colour: the estimate's."""
+    ax.fill_between(profile.degrees, profile.low, profile.high, color=FITTED, alpha=0.2, lw=0, label=label)
