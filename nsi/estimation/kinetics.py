@@ -94,7 +94,9 @@ class Likelihood:
         trials, q = len(x), x.shape[-1]
         enough = np.flatnonzero(used.sum((0, 1)) >= 2 * q)
         total = np.zeros((len(responses), trials))
-        for j in enough[:: max(1, len(enough) // MAX_NEURONS)]:
+        chosen_neurons = enough[:: max(1, len(enough) // MAX_NEURONS)]
+        self.samples = int(used[..., chosen_neurons].sum())  # of each candidate
+        for j in chosen_neurons:
             at = used[..., j]
             trial, rates = np.nonzero(at)[0], r[..., j][at].astype(np.float64)
             if j not in self._factors:
