@@ -1,5 +1,6 @@
-"""Real flies: what a fit to E-PG activity and walking velocity predicts of other flies, of neurons and of wiring.
+"""Real flies: what the estimate and trained networks say of E-PG activity and walking velocity.
 
+*Estimate*: response function, time constant, mechanism and gate of each fly by itself (estimate.py).
 *Prediction*, leaving one fly out: the network is clamped to the recording up to a moment, then runs freely on velocity
 alone; its error is the mean |angle| between its bump and the recorded one. Rivals: a bump that stays; an integrator,
 whose one gain is fitted on the same flies as the network, for each horizon; the same with a start filtered over the
@@ -12,8 +13,9 @@ its path through Delta7, times one free ratio.
 (held_out_rates).
 *Null models*: velocity of other trials, reversed rates, wedges with randomised phases, and these blurred by the optics.
 
-All networks have the settings of fit.py, and predict by the mean of their replicas' bumps. Each replica draws
-flies with replacement; ranges are over replicas. Writes results.json, fly.png, tables.md and the page.
+`--parts networks` does all but the first, `--parts estimate` the first. All networks have the settings of fit.py, and
+predict by the mean of their replicas' bumps. Each replica draws flies with replacement; ranges are over replicas.
+Writes results.json, fly.png, tables.md and the page.
 Run it from the top folder, as `python -m experiments.flies`.
 """
 
@@ -23,6 +25,7 @@ import numpy as np
 import torch
 
 from experiments import runs
+from experiments.flies import estimate
 from experiments.flies.figures import fly as draw
 from experiments.flies.fit import train_on_flies
 from experiments.flies.neurons import leads, share, unseen
@@ -46,6 +49,8 @@ __all__ = [
     "GAINS", "LAGS", "displacement", "integrated", "integrators", "leads", "missed", "nulls", "pieces", "share",
     "vector",
 ]  # fmt: skip
+PARTS = "networks", "estimate"
+NULLS = "shuffled velocity", "reversed rates"  # of the gate's test
 RIVALS = "integrator", "integrator, filtered"
 READ = {"r_connectome": 3, "displacement": 0, "gate": 4, "turning_gain": 2}  # measure: digits
 
@@ -57,23 +62,29 @@ def interval(values, digits):
 
 
 def answer(results):
-    """The gate against null models, in a sentence."""
-    gate = {name: row["gate"] for name, row in results["read"].items()}
-    null = max((name for name in gate if name != "recording"), key=lambda name: np.median(gate[name]))
+    """What the estimate answers, in sentences."""
+    found, gate = results["estimate"], {name: row["gate"] for name, row in results["read"].items()}
+    null = max(max(values) for name, values in gate.items() if name != "recording")
+    control = found["control"]["through an indicator"]
+    lead = f"{estimate.interval(control, 3, True)} per sample, in {estimate.count(control)}"
     return (
-        f"Gate: {interval(gate['recording'], 4)} over {len(gate['recording'])} networks, in the null model with the "
-        f"largest one ({null}) {interval(gate[null], 4)} over {len(gate[null])}: the medians differ by a factor of "
-        f"{np.median(gate['recording']) / np.median(gate[null]):.0f}, the lowest network and the highest null by "
-        f"{min(gate['recording']) / max(max(v) for k, v in gate.items() if k != 'recording'):.0f}. "
-        f"r with the connectome's profile: {interval(results['read']['recording']['r_connectome'], 3)}; shuffled "
-        f"velocity {interval(results['read']['shuffled velocity']['r_connectome'], 3)}; correlations of the rates "
-        f"{interval(results['correlation']['r_connectome'], 3)}."
+        f"`nsi.estimate` says that its signals describe {described(found)} flies; of all nine together: "
+        f'"{found["together"]["description"]}". Its test finds a gate in '
+        f"{estimate.found_in(found['gate']['recording'])}; the lowest of {len(gate['recording'])} trained networks' "
+        f"gates is {min(gate['recording']) / null:.0f} times the highest null model's. A simulated circuit whose "
+        "velocity multiplies connections *at once* looks, through an indicator, as if velocity acted one synapse later "
+        f"({lead}): the flies' calcium cannot tell."
     )
+
+
+def described(found):
+    """In how many flies nsi.estimate's signals describe the recording."""
+    return estimate.count([one["description"] == "fits" for one in found["each"]])
 
 
 def made(results):
     """What runs the results are of, as a sentence."""
-    return runs.made(results)
+    return f"{runs.made(results)} Estimate: {results['estimate']['made']}."
 
 
 def by_horizon(rows):
@@ -83,14 +94,45 @@ def by_horizon(rows):
 
 
 def table(results):
-    """Error of prediction as Markdown. results: of results.json."""
-    names = ("network", *RIVALS, "bump that stays")
-    return by_horizon({name: results["error"][name] for name in names})
+    """What the estimate answers, as Markdown. results: of results.json."""
+    found = results["estimate"]
+    main, own = estimate.main_of(found), list(found["kinetics"].values())[-1]
+    best, usual = estimate.likeliest(main), estimate.likeliest(own)
+    rival, lead = estimate.closest(main, "responses", best)
+    over = estimate.leads(main, "mechanisms", estimate.HIDDEN)
+    later = over[estimate.FILTERED]
+    alphas = np.array([one["alpha"] for one in main])
+    each = [one["alpha"] for one in found["each"]]
+    at = HORIZONS.index(1.0)
+    better = [np.array(results["error"][name])[:, at] - np.array(found["error"]["estimate"])[:, at]
+              for name in ("integrator", "network")]  # fmt: skip
+    rows = [
+        ["response", f"{best}, over {rival} by {estimate.interval(lead, 3, True)}", estimate.likeliest_in(main, best),
+         f"samples by the rate itself: {usual}"],
+        ["alpha = dt / tau", f"{estimate.interval(alphas, 2)}, tau {estimate.interval(found['dt'] / alphas, 2)} s", "–",
+         f"`nsi.estimate`: {min(each):.2f} to {max(each):.2f}"],
+        ["velocity one synapse later, over at once",
+         estimate.interval(over[estimate.MULTIPLIED], 4, True), estimate.count(over[estimate.MULTIPLIED]),
+         f"over a filtered velocity, at once: {estimate.interval(later, 4, True)}, {estimate.count(later)}"],
+        ["gate", "found", estimate.found_in(found["gate"]["recording"]),
+         "; ".join(f"{name} {estimate.found_in(found['gate'][name])}" for name in NULLS)],
+        ["error after 1 s, rad", runs.spread(np.array(found["error"]["estimate"])[:, at]), "–",
+         f"integrator's minus it: {estimate.interval(better[0], 3, True)}, network's: "
+         f"{estimate.interval(better[1], 3, True)}"],
+    ]  # fmt: skip
+    return runs.markdown(["question", "estimate (95 % over flies)", "flies", "null model, or rival"], rows)
 
 
 def tables(results):
     """All numbers, as the text of tables.md."""
-    parts = {}
+    parts, found = {}, results["estimate"]
+    parts["Estimate by samples"] = (
+        "Log likelihood per sample that one description is better by, mean (95 % interval over flies). Samples: by the "
+        "neuron's rate one step before, or by the rate itself, as shares of the highest; response and alpha: with a "
+        "velocity that acts one synapse later.",
+        estimate.kinetics_table(found),
+    )
+    parts["What nsi.estimate says"] = "Fly by fly.", estimate.verdict_table(found, range(1, len(found["each"]) + 1))
     network = np.array(results["error"]["network"])
     captions = {
         "error": "Mean |angle| in rad between predicted and recorded bump, mean ± s.d. over flies.",
@@ -98,7 +140,7 @@ def tables(results):
         "amplitude": "Correlation of predicted and recorded size of the bump.",
     }
     for kind, caption in captions.items():
-        parts[kind.capitalize()] = caption, by_horizon(results[kind])
+        parts[kind.capitalize()] = caption, by_horizon(results[kind] | found[kind])
     rows = []
     for name in RIVALS:
         better = np.array(results["error"][name]) - network
@@ -134,8 +176,30 @@ def main():
     p.add_argument("--connectome", type=Path, default="data/hemibrain_hd_152.npz", help="see the page")
     p.add_argument("--updates", type=int, default=800, help="of every fit")
     p.add_argument("--replicas", type=int, default=4, help="networks of every fit but the one to the recording")
+    p.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to do; the other's results are kept")
     options = p.parse_args()
     rec, folder = recordings.load(options.data), runs.folder_of(__file__)
+    results = runs.read(folder)
+    if "networks" in options.parts:
+        results = fit_networks(rec, options) | {k: v for k, v in results.items() if k == "estimate"}
+    if "estimate" in options.parts:
+        results["estimate"] = ask_estimate(rec)
+    runs.write(folder, results)
+    figures.set_style()
+    draw(results, HORIZONS).savefig(folder / "fly.png")
+    runs.publish(folder, results, answer, table, made, tables=tables)
+
+
+def ask_estimate(rec):
+    """What the estimate says, fly by fly. Returns: dict, JSON."""
+    found = estimate.answers(rec, {k: v for k, v in nulls(rec, np.random.default_rng(0)).items() if k in NULLS})
+    alphas = [one["alpha"] for one in estimate.main_of(found)]
+    found |= scores({"estimate": estimate.leave_one_out(rec, alphas)}, rec) | {"control": estimate.control()}
+    return found | {"made": runs.source()}
+
+
+def fit_networks(rec, options):
+    """What networks predict, and what is read off them. Returns: dict, JSON."""
     pen, wiring = recordings.load_held_out(options.data, rec), connectome(options.connectome)
     updates, few = ("--updates", str(options.updates)), ("--replicas", str(options.replicas))
     torch.set_flush_denormal(True)
@@ -150,10 +214,7 @@ def main():
     results["correlation"] = {"profile": each, "r_connectome": [match(np.array(c), *wiring)[0] for c in each]}
     results["connectome"] = {"direct": wiring[0].tolist(), "delta7": wiring[1].tolist()}
     results["made"] = f"{len(set(rec.animal))} flies, {len(rec.rates)} trials; {runs.source()}"
-    runs.write(folder, results)
-    figures.set_style()
-    draw(results, HORIZONS).savefig(folder / "fly.png")
-    runs.publish(folder, results, answer, table, made, tables=tables)
+    return results
 
 
 if __name__ == "__main__":

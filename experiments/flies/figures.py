@@ -11,7 +11,7 @@ def fly(results, horizons):
     figure, axes = plt.subplots(2, 3, figsize=(12.5, 6.6))
     fly_errors(axes[0, 0], results, horizons)
     fly_amplitude(axes[0, 1], results, horizons)
-    fly_wiring(axes[0, 2], results)
+    kinetics(axes[0, 2], results["estimate"])
     fly_gate(axes[1, 0], results)
     fly_leads(axes[1, 1], results)
     fly_shares(axes[1, 2], results)
@@ -55,6 +55,24 @@ def fly_amplitude(ax, results, horizons):
     ax.minorticks_off()
     ax.set_title("(b) size of the bump (mean ± s.e.m. over flies)", fontsize=8)
     ax.legend(fontsize=7)
+
+
+def kinetics(ax, found, letter="c"):
+    """By how much an animal's log likelihood per sample is higher with F(v u) than with each rival, on samples by the
+    rate one step before, and the same of simulated circuits that have v u."""
+    each, x = next(iter(found["kinetics"].values())), 0
+    hidden, *rivals = each[0]["mechanisms"]
+    labels = [f"over {rival}" for rival in rivals]
+    for x, rival in enumerate(rivals):
+        lead = [one["mechanisms"][hidden] - one["mechanisms"][rival] for one in each]
+        ax.plot(np.full(len(lead), x) + np.linspace(-0.15, 0.15, len(lead)), lead, "o", ms=4, color=FITTED)
+    for k, (name, lead) in enumerate(found.get("control", {}).items(), len(rivals)):
+        ax.plot(np.full(len(lead), k) + np.linspace(-0.15, 0.15, len(lead)), lead, "x", ms=5, color=SIMPLE)
+        labels.append(f"simulated, at once: {name}")
+    ax.axhline(0, color=TRUE, lw=0.8)
+    ax.set_xticks(range(len(labels)), labels, fontsize=6, rotation=20, ha="right")
+    ax.set(ylabel="log likelihood per sample, lead")
+    ax.set_title(f"({letter}) velocity one synapse later over rivals", fontsize=8)
 
 
 def fly_wiring(ax, results):

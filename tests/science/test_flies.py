@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from experiments.flies import __main__ as flies
-from experiments.flies import neurons
+from experiments.flies import estimate, neurons
 from experiments.orders import flies as orders
 from experiments.orders import neurons as recorded
 from nsi.geometry import RING
@@ -140,3 +140,27 @@ def test_order_two_predicts_a_bump_that_speed_raises_and_nothing_else_does():
     found, null = orders.predicted(*arguments), orders.predicted(*arguments, "another trial")
     assert (np.array(found["order two"]) > np.array(found["order one"]) + 0.2).all()
     assert (np.mean(null["order two"], 0) < np.mean(found["order two"], 0) - 0.2).all()
+
+
+def test_samples_chosen_one_step_before_do_not_bend_the_response():
+    """Rates chosen by their own size have their noise cut off, which looks like another response."""
+    rng, n = np.random.default_rng(0), 8
+    W, mean = 0.8 * np.roll(np.eye(n), 1, 0), 0.4
+    rates = [np.full((6, n), mean)]
+    for _ in range(400):
+        rates.append(mean + (rates[-1] - mean) @ W + 0.07 * rng.standard_normal((6, n)))
+    v = rng.standard_normal((6, 401, 1)).astype(np.float32)
+    rec = Recording(np.clip(np.stack(rates, 1), 0, None).astype(np.float32), v, 0.1)
+    before, itself = (estimate.kinetics_of(rec, (0.2, 0.97, lag)) for lag in (1, 0))
+    assert estimate.likeliest([before]) == "rectified linear"
+    assert estimate.likeliest([itself]) != "rectified linear"
+
+
+def test_the_estimate_s_signals_predict_a_bump_that_turns():
+    """A linear circuit whose bump turns by itself at 0.7 rad/s, which direct weights do."""
+    start, steps = np.random.default_rng(0).uniform(0, 6, (4, 1)), 0.7 * 0.09 * np.arange(180)
+    bump = 0.45 + 0.3 * np.cos((start + steps)[..., None] - RING.places(16)[:, 0])
+    v = np.random.default_rng(1).standard_normal((4, 180, 1)).astype(np.float32)
+    rec = Recording(bump.astype(np.float32), v, 0.09, animal=np.repeat([0, 1], 2))
+    cut, _ = flies.pieces(rec)
+    assert flies.missed(np.angle(estimate.leave_one_out(rec, [0.5, 0.5])), cut).max() < 0.05
