@@ -1,6 +1,6 @@
 """What an estimate costs as neurons and samples grow: CPU seconds and memory, each size in a process of its own.
 
-Run from the top folder, as `python -m experiments.speed.estimate`; nothing else should run beside it. Writes
+Run from the top folder, as `python -m experiments.speed.estimate`; best with nothing beside it. Writes
 estimate.json and the table of estimate.md.
 """
 
@@ -50,7 +50,8 @@ def estimate_table(results):
         for r in results["rows"] if r["calibrated"]
     ]  # fmt: skip
     columns = ["", "CPU s, no intervals", "CPU s, with", "GiB"]
-    return f"{runs.markdown(columns, rows)}\n\nRings without stimulus, one thread; {runs.source()}."
+    made = f"commit {results['commit']}, {results['machine']}"
+    return f"{runs.markdown(columns, rows)}\n\nRings without stimulus, one thread; {made}."
 
 
 def main():
@@ -63,9 +64,9 @@ def main():
         for calibrated in (False, True):
             rows.append(runs.apart("experiments.speed.estimate", "measure", neurons, trials, args.steps, calibrated))
             print(rows[-1], flush=True)
-    results = {"rows": rows} | runs.describe_run()
-    with files.whole(FOLDER / "estimate.json") as temporary:
-        Path(temporary).write_text(json.dumps(results, indent=1) + "\n")
+            results = {"rows": rows} | runs.describe_run()
+            with files.whole(FOLDER / "estimate.json") as temporary:
+                Path(temporary).write_text(json.dumps(results, indent=1) + "\n")
     runs.page(FOLDER, "estimate.md", estimate=estimate_table(results))
 
 
