@@ -1,5 +1,6 @@
-"""A second species: what a fit to a mouse's head-direction cells and its turning predicts, awake and asleep.
+"""A second species: what the estimate says of a mouse's head-direction cells, and what networks predict.
 
+*Estimate*: as of the flies, of five pieces of the session; `--parts estimate` does this alone.
 *Prediction*: on held-out stretches, as metrics.json has it: clamped, then running on velocity alone, beside
 an integrator with the recording's own gain and a bump that stays.
 *Null models*: velocity of other stretches; rates reversed in time; each cell's rates of another stretch.
@@ -10,16 +11,21 @@ awake. Writes results.json, mouse.png and the tables. Run it from the top folder
 """
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 
 from experiments import runs
+from experiments.flies import estimate
 from nsi import figures, geometry, network, recordings
 from nsi.evaluation.weights import effective_gate
 from nsi.run import checkpoint, cli
 
+PARTS = "networks", "estimate"
+NULLS = "velocity of other stretches", "rates reversed in time"  # of the gate's test
+COARSE = 5  # steps of 20 ms: beyond the s.d. of the smoothing
 AHEAD = "0.25", "0.5", "1", "2"
 START_COUNT = 1500  # random states
 RUN_S = 4.0  # s that the network runs
@@ -75,9 +81,32 @@ def table(results):
     return runs.markdown(["error, rad", *(f"{s} s" for s in AHEAD)], rows)
 
 
+def answer(results):
+    """What the estimate answers, in sentences."""
+    found = results["estimate"]
+    main, own = estimate.main_of(found), list(found["kinetics"].values())[-1]
+    best, usual = estimate.likeliest(main), estimate.likeliest(own)
+    rival, lead = estimate.closest(main, "responses", best)
+    alphas, slow = (np.array([one["alpha"] for one in each]) for each in (main, found["coarse"]))
+    over = estimate.leads(main, "mechanisms", estimate.HIDDEN)[estimate.FILTERED]
+    coarse = estimate.leads(found["coarse"], "mechanisms", estimate.HIDDEN)[estimate.MULTIPLIED]
+    fits = estimate.count([one["description"] == "fits" for one in found["each"]])
+    none = "; ".join(f"{name}: {estimate.found_in(found['gate'][name])}" for name in NULLS)
+    tau, tau_slow = (estimate.interval(dt / a, 3) for dt, a in ((found["dt"], alphas), (COARSE * found["dt"], slow)))
+    by = estimate.interval(lead, 3, True)
+    return (
+        f"`nsi.estimate` describes {fits} pieces of the session; the whole: "
+        f'"{found["together"]["description"]}". It finds a gate in {estimate.found_in(found["gate"]["recording"])} '
+        f"({none}). Likeliest response: {best} (over {rival} {by} per sample; on samples by the rate itself: {usual}). "
+        f"tau: {tau} s; with every {COARSE}th step {tau_slow} s. Velocity one synapse later leads over a filtered one "
+        f"at once by {estimate.interval(over, 4, True)}; with every {COARSE}th step over velocity at once by "
+        f"{estimate.interval(coarse, 4, True)}."
+    )
+
+
 def made(results):
     """What runs the results are of, as a sentence."""
-    return runs.made(results)
+    return f"{runs.made(results)} Estimate: {results['estimate']['made']}."
 
 
 def tables(results):
@@ -86,7 +115,19 @@ def tables(results):
     rows = [[name, *(runs.spread(results["asleep"][name][sleep]) for sleep in ("REM", "SWS"))] for name in names]
     found = runs.markdown(["", "REM", "slow-wave sleep"], rows)
     caption = "r of the pairs' correlations with those asleep; mean ± s.d. over seeds of the fit."
-    return runs.sections("the mouse", {"Pairs asleep": (caption, found)})
+    estimated = results["estimate"]
+    parts = {
+        "Estimate by samples": (
+            "Log likelihood per sample that one description is better by, mean (95 % interval over five pieces of the "
+            "session). Samples: by the neuron's rate one step before, or by the rate itself, as shares of the highest.",
+            estimate.kinetics_table(estimated),
+        ),
+        "What nsi.estimate says": (
+            "Piece by piece.",
+            estimate.verdict_table(estimated, range(1, len(estimated["each"]) + 1)),
+        ),
+    }
+    return runs.sections("the mouse", {"Pairs asleep": (caption, found)} | parts)
 
 
 NAMES = "recording", "velocity of other stretches", "rates reversed in time", "each cell of another stretch"
@@ -137,8 +178,35 @@ def main():
     p.add_argument("--data", type=Path, default="data/mouse.npz", help="as experiments.mouse.read writes")
     p.add_argument("--seeds", type=int, default=3, help="fits of the recording; null models are fitted once")
     p.add_argument("--updates", type=int, default=1100, help="of every fit")
+    p.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to do; the other's results are kept")
     args = p.parse_args()
-    rec, rng, folder = recordings.load(args.data), np.random.default_rng(0), runs.folder_of(__file__)
+    rec, folder = recordings.load(args.data), runs.folder_of(__file__)
+    results = runs.read(folder)
+    if "networks" in args.parts:
+        results = fit_networks(rec, args) | {k: v for k, v in results.items() if k == "estimate"}
+    if "estimate" in args.parts:
+        results["estimate"] = ask_estimate(rec)
+    runs.write(folder, results)
+    draw(results).savefig(folder / "mouse.png")
+    runs.publish(folder, results, answer, table, made, tables=tables)
+
+
+def ask_estimate(rec):
+    """What the estimate says, piece by piece of the session. Returns: dict, JSON."""
+    null = {k: v for k, v in nulls(rec, np.random.default_rng(0)).items() if k in NULLS}
+    return estimate.answers(rec, null) | {"coarse": coarse(rec), "made": runs.source()}
+
+
+def coarse(rec):
+    """Kinetics of the pieces with every COARSE-th step only."""
+    thin = replace(rec, rates=rec.rates[:, ::COARSE], velocity=rec.velocity[:, ::COARSE], dt=COARSE * rec.dt,
+                   heading=None, lengths=-(-rec.valid.sum(1) // COARSE))  # fmt: skip
+    return [estimate.kinetics_of(one, next(iter(estimate.SELECTIONS.values()))) for one in estimate.split(thin)]
+
+
+def fit_networks(rec, args):
+    """What networks predict awake and asleep, of the recording and of null models. Returns: dict, JSON."""
+    rng = np.random.default_rng(0)
     with np.load(args.data.with_name("asleep.npz")) as file:
         slept = {name: pairs(file[name]) for name in ("REM", "SWS")}
     awake = pairs(rec.rates[rec.valid])
@@ -175,9 +243,7 @@ def main():
                                         {"awake": awake, "network": found, **slept}.items()}  # fmt: skip
                 print(f"  {name}, seed {seed}", flush=True)
     results["made"] = f"{args.seeds} fits of {args.updates} updates, 1 of each null model; {runs.source()}"
-    runs.write(folder, results)
-    draw(results).savefig(folder / "mouse.png")
-    runs.publish(folder, results, table, made, tables=tables)
+    return results
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ TABLES = {
     "grid": {"made": "made", "table": "table"},
     "machines": {"made": "made", "machines": "table"},
     "limits": {"made": "made", "table": "table"},
-    "mouse": {"made": "made", "table": "table"},
+    "mouse": {"answer": "answer", "made": "made", "table": "table"},
     "orders": {"made": "made", "present": "present"},
     "reproduction": {"made": "made", "table": "table"},
     "unrecorded": {"made": "made", "table": "table"},
