@@ -68,7 +68,7 @@ class Simulated:
         self.paths = np.empty((shown.sum(), V.shape[1]), np.float32)
         for t in range(-settle, steps):
             at = shown[:, t] if t >= 0 else slice(0)
-            rows = row[at, t]
+            rows = row[at, max(t, 0)]
             v = rec.velocity[:, max(t, 0)] if t >= 0 else np.zeros_like(rec.velocity[:, 0])
             x = u @ W + b + noise * rng.standard_normal(u.shape, np.float32)
             z = u @ V
