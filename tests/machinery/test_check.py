@@ -15,6 +15,7 @@ from nsi import recordings
 from nsi.recordings import mouse, quality
 from nsi.simulation import circuits, stimulation
 from nsi.simulation.heterogeneity import vary_weights
+from nsi.simulation.stimulation import Velocity
 from tests.tools import GOOD, ROOT, TINY, call
 
 LENGTH = 60  # steps of a window with its warm-up
@@ -258,7 +259,7 @@ CLEAN = {
     "sparse": ({"sparse": 0.5}, {}),
     "pulses": ({}, {"amplitude": 12.0}),
     "one session": ({}, {"trials": 1, "steps": 6000}),
-    "slow": ({}, {"sd": 0.3, "trials": 20}),
+    "slow": ({}, {"motion": Velocity(0.3), "trials": 20}),
 }
 
 

@@ -116,7 +116,7 @@ def test_hidden_units_are_trained_with_the_given_weights_under_the_constraints(r
     W[:, 7], b[7] = np.nan, np.nan
     settings = train.parse(["--updates", "10", "--replicas", "2", "--alpha", "0.2", "--set", "lr=1e-4", "--set",
                             "window=20"])[1]  # fmt: skip
-    chosen = {"response_units": 0, "input_units": 20, "constraints": units.DEFAULT_CONSTRAINTS}
+    chosen = {"response_units": 0, "input_units": 20, "forcing": 0.1, "constraints": units.DEFAULT_CONSTRAINTS}
     found = train.fit_hidden(W, b, rec, replace(settings, **chosen))
     for one in found:
         fixed = np.isfinite(W)
