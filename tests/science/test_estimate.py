@@ -12,7 +12,7 @@ import pytest
 
 import cann
 from nsi import estimation, response
-from nsi.estimation import estimator, gate
+from nsi.estimation import estimator, fitting, gate
 from nsi.estimation.kinetics import Kinetics, Likelihood, choose_kinetics
 from nsi.estimation.signals import Copies
 from nsi.evaluation.scores import true_effective_gate, true_total
@@ -307,6 +307,25 @@ def test_noise_of_hidden_neurons_is_taken_out_of_the_residuals():
     both = used[:, 4:] & used[:, :-4]
     alike = (residuals[:, 4:] * residuals[:, :-4])[both].mean() / (residuals[used] ** 2).mean()
     assert abs(alike) < 0.12
+
+
+@pytest.mark.parametrize("hidden_noise", [0.0, 0.06])
+def test_noise_of_hidden_neurons_is_found(hidden_noise):
+    """By what innovations predict; it is the calibration's, relative to recorded neurons' 0.02."""
+    rec, _ = simulate_copies(1, hidden_noise)
+    found = estimation.estimate(rec, geometry=RING).calibration["hidden_noise"]
+    assert found == pytest.approx(hidden_noise / 0.02, abs=0.8)
+
+
+def test_trials_shorter_than_a_state_takes_to_settle_and_one_long_session():
+    rec, _ = simulate_copies(n=12, trials=80, steps=35)
+    assert estimation.estimate(rec, geometry=RING).calibration
+    long, _ = simulate_copies(n=12, trials=1, steps=5001)
+    cut = fitting.shorten(long)
+    assert cut.rates.shape == (3, 1667, 12)
+    assert cut.valid.sum() == 5001
+    np.testing.assert_array_equal(cut.rates[cut.valid], long.rates[0])
+    np.testing.assert_array_equal(cut.velocity[cut.valid], long.velocity[0])
 
 
 # ---- recordings as they come ------------------------------------------------------------------------------------

@@ -81,6 +81,19 @@ def test_least_squares_and_both_its_standard_errors():
     assert larger > 5  # the clustered one matters here
 
 
+def test_sums_and_errors_in_pieces_are_those_of_the_whole():
+    p, cut = problem(), 2 * STEPS
+    x, used, y, starts, _ = p.samples
+    pieces = [regression.Samples(x[:cut], used[:cut], y[:cut], starts[starts < cut]),
+              regression.Samples(x[cut:], used[cut:], y[cut:], starts[starts >= cut] - cut)]  # fmt: skip
+    sums, maps = regression.moments(pieces), [np.eye(p.q)[:3]]
+    for j, G in p.sums.xx.items():
+        np.testing.assert_allclose(np.tril(sums.xx[j]), np.tril(G), rtol=1e-9, atol=1e-9)
+    whole, parts = regression.least_squares([p.samples], p.sums, maps), regression.least_squares(pieces, sums, maps)
+    np.testing.assert_allclose(parts.weights, whole.weights, atol=1e-9)
+    np.testing.assert_allclose(parts.se[0], whole.se[0], rtol=1e-4)
+
+
 def test_neurons_with_few_samples_get_no_weights():
     p = problem()
     p.samples.used[:, 2] = np.arange(len(p.x)) < 2 * p.q - 1
