@@ -81,9 +81,12 @@ class Likelihood:
         return self._signals
 
     def used(self):
-        """Samples (trials, steps, n) bool that all candidates share: rates neither low nor near the highest."""
-        rates, valid = self.rec.rates[:, self.first :: self.every], self.rec.valid[:, self.first :: self.every]
-        used = (rates > RATE_RANGE[0] * self.top) & (rates < RATE_RANGE[1] * self.top) & valid[..., None]
+        """Samples (trials, steps, n) bool that all candidates share: active ones whose rate a step before was neither
+        low nor near the highest. Chosen by the rate itself, noise would be cut off, as by another response."""
+        late, before = (slice(first, last, self.every) for first, last in ((self.first, None), (self.first - 1, -1)))
+        rates = self.rec.rates[:, before]
+        used = (rates > RATE_RANGE[0] * self.top) & (rates < RATE_RANGE[1] * self.top)
+        used &= (self.rec.rates[:, late] > 0) & self.rec.valid[:, late, None]
         return used if self.rec.measured is None else used & self.rec.measured[:, self.first :: self.every]
 
     def _all(self, alpha, mechanism, responses):

@@ -184,12 +184,13 @@ def test_response_function_is_found(chosen, weights):
 
 
 def test_likelihoods_are_of_rates_that_show_the_current():
-    """Between a fifth of the highest rate, its 99.9th percentile, and just below it; never of padding."""
+    """A step before between a fifth of the highest rate, its 99.9th percentile, and just below it; never of padding."""
     rec, _ = simulate_ring()
     rec = replace(rec, lengths=np.repeat([200, 300], 15))
     likelihood, top = Likelihood(rec, (0.2,)), np.quantile(rec.rates[rec.valid], 0.999)
-    expected = (rec.rates > 0.2 * top) & (rec.rates < 0.97 * top) & rec.valid[..., None]
-    np.testing.assert_array_equal(likelihood.used(), expected[:, 40 :: likelihood.every])
+    between = (rec.rates > 0.2 * top) & (rec.rates < 0.97 * top)
+    expected = between[:, 39:-1] & (rec.rates[:, 40:] > 0) & rec.valid[:, 40:, None]
+    np.testing.assert_array_equal(likelihood.used(), expected[:, :: likelihood.every])
 
 
 def test_unit_of_the_rates_does_not_choose_alpha():
