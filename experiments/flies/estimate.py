@@ -181,9 +181,14 @@ def interval(values, digits=3, plus=False):
     return f"{values.mean():{form}} ({values.mean() - half:{form}} to {values.mean() + half:{form}})"
 
 
+def common(each, kind):
+    """The descriptions that were tried on every animal: a scale may not suit all of their rates."""
+    return [name for name in each[0][kind] if all(name in one[kind] for one in each)]
+
+
 def leads(each, kind, name):
     """Log likelihood per sample of one description over each other one. Returns: {other: (animals,)}."""
-    others = [other for other in each[0][kind] if other != name]
+    others = [other for other in common(each, kind) if other != name]
     return {other: np.array([one[kind][name] - one[kind][other] for one in each]) for other in others}
 
 
@@ -194,7 +199,7 @@ def closest(each, kind, name):
 
 def likeliest(each, kind="responses"):
     """The name of the highest mean log likelihood."""
-    return max(each[0][kind], key=lambda name: np.mean([one[kind][name] for one in each]))
+    return max(common(each, kind), key=lambda name: np.mean([one[kind][name] for one in each]))
 
 
 def likeliest_in(each, name):
