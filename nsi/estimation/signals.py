@@ -104,16 +104,6 @@ class Signals(NamedTuple):
         x = np.concatenate([self.x[..., :-1], signal.astype(np.float32), self.x[..., -1:]], -1)
         return Signals(x, (*self.blocks, block), self.first)
 
-    def only(self, groups):
-        """The columns of the blocks of some groups, and the constant. Returns: (any,) indices, tuple of Block."""
-        kept, index, start = [], [], 0
-        for block in self.blocks:
-            if block.group in groups:
-                kept.append(block._replace(columns=slice(start, start + block.size)))
-                index.extend(range(block.columns.start, block.columns.stop))
-                start += block.size
-        return np.array([*index, self.x.shape[-1] - 1]), tuple(kept)
-
 
 def settled(alpha, steps):
     """The step after which a trial's first state no longer matters. Returns: at most a quarter of the steps."""
