@@ -238,6 +238,27 @@ def read(folder, name="results.json"):
     return json.loads(path.read_text()) if path.exists() else {}
 
 
+PARTS = "networks", "estimate"  # of what is asked of real animals
+
+
+def redo(folder, parts, networks, estimate):
+    """The results of a folder's last run, some parts worked out anew. parts: of PARTS; networks: called for all but the
+    estimate's results; estimate: for these. Returns: dict, which is written too."""
+    results = read(folder)
+    if "networks" in parts:
+        results = networks() | {k: v for k, v in results.items() if k == "estimate"}
+    if "estimate" in parts:
+        results["estimate"] = estimate()
+    write(folder, results)
+    return results
+
+
+def add_parts(parser):
+    """The option --parts, which `redo` takes."""
+    say = "what to do; the other's results are kept"
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help=say)
+
+
 def publish(folder, results, *slots, tables=None):
     """Insert each function's text on the results into the folder's page, and print it; the text of `tables` into
     tables.md next to it."""

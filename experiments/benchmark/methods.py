@@ -99,7 +99,15 @@ class Method(NamedTuple):
     seeds: int = 1000  # at most
 
 
-ASKS = "weights", "intervals", "missing neurons", "anatomy", "gate", "prediction"  # by a task, and given by a method
+ASKS = (
+    "weights",
+    "intervals",
+    "missing neurons",
+    "missing rates",
+    "anatomy",
+    "gate",
+    "prediction",
+)  # by a task, and given by a method
 ESTIMATE = "nsi/estimation", "nsi/geometry", "nsi/response.py"
 NETWORK = "train.py", "model.py", "nsi/training", "nsi/hidden/units.py"
 LEAST_SQUARES, CORNN, LINT, ORACLE = (
@@ -107,7 +115,10 @@ LEAST_SQUARES, CORNN, LINT, ORACLE = (
 )
 METHODS = {
     "estimate": Method(
-        estimate, "estimate", ("weights", "intervals", "missing neurons", "gate", "prediction"), ESTIMATE
+        estimate,
+        "estimate",
+        ("weights", "intervals", "missing neurons", "missing rates", "gate", "prediction"),
+        ESTIMATE,
     ),
     "anatomy": Method(estimate_with_anatomy, "estimate, given anatomy", ("anatomy",), ESTIMATE),
     "least-squares": Method(by_least_squares, "least squares", ("weights", "intervals"), (LEAST_SQUARES,)),

@@ -152,6 +152,16 @@ def simulated(*circuit, asks=("weights",), share=1.0, gate=True, **options):
     return Task(partial(simulate, **dict(zip(names, circuit, strict=False)), **options), asks, share, gate)
 
 
+def half_recorded(seed, trials, steps, *circuit, sessions=10):
+    """`simulate`, half of the neurons recorded in each of some sessions. Returns: Data."""
+    data, rng = simulate(seed, trials, steps, *circuit), np.random.default_rng(seed)
+    n = len(data.pairs)
+    halves = np.stack([np.isin(np.arange(n), rng.choice(n, n // 2, False)) for _ in range(sessions)])
+    recorded = halves[np.arange(trials) * sessions // trials]
+    rec = replace(data.rec, rates=np.where(recorded[:, None], data.rec.rates, np.float32(np.nan)))
+    return data._replace(rec=rec, test=None, pairs=(halves[:, :, None] & halves[:, None]).any(0))
+
+
 further = partial(simulated, asks=("intervals",))
 short = partial(simulated, asks=("gate",), share=0.2)
 absent = partial(short, gate=False)
@@ -169,6 +179,9 @@ TASKS = {
     "sparse, pulses": simulated(RING, SPARSE, PULSES),
     "jitter, pulses": simulated(RING, JITTER, PULSES),
     "jitter, pulses, 22 trials": simulated(RING, JITTER, PULSES, share=0.22),
+    "jitter, pulses, half in each session": Task(
+        lambda *sizes: half_recorded(*sizes, RING, JITTER, PULSES), ("missing rates",)
+    ),
     "gain": simulated(circuits.gain),
     "ring, rates x 0.82, no tau": simulated(RING, factor=0.82, tau=False),
     "torus": simulated(TORUS, share=0.5),

@@ -49,7 +49,6 @@ __all__ = [
     "GAINS", "LAGS", "displacement", "integrated", "integrators", "leads", "missed", "nulls", "pieces", "share",
     "vector",
 ]  # fmt: skip
-PARTS = "networks", "estimate"
 NULLS = "shuffled velocity", "reversed rates"  # of the gate's test
 RIVALS = "integrator", "integrator, filtered"
 READ = {"r_connectome": 3, "displacement": 0, "gate": 4, "turning_gain": 2}  # measure: digits
@@ -176,15 +175,10 @@ def main():
     p.add_argument("--connectome", type=Path, default="data/hemibrain_hd_152.npz", help="see the page")
     p.add_argument("--updates", type=int, default=800, help="of every fit")
     p.add_argument("--replicas", type=int, default=4, help="networks of every fit but the one to the recording")
-    p.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to do; the other's results are kept")
+    runs.add_parts(p)
     options = p.parse_args()
     rec, folder = recordings.load(options.data), runs.folder_of(__file__)
-    results = runs.read(folder)
-    if "networks" in options.parts:
-        results = fit_networks(rec, options) | {k: v for k, v in results.items() if k == "estimate"}
-    if "estimate" in options.parts:
-        results["estimate"] = ask_estimate(rec)
-    runs.write(folder, results)
+    results = runs.redo(folder, options.parts, lambda: fit_networks(rec, options), lambda: ask_estimate(rec))
     figures.set_style()
     draw(results, HORIZONS).savefig(folder / "fly.png")
     runs.publish(folder, results, answer, table, made, tables=tables)

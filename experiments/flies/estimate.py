@@ -1,7 +1,7 @@
 """What the estimate says of real animals: response, time constant, mechanism, gate and prediction, animal by animal.
 
-Log likelihoods are those of nsi/estimation/kinetics.py, per sample. nsi.estimate takes samples by the recorded rate
-itself, which truncates the noise of what is explained; here they are taken by the neuron's rate one step before.
+Log likelihoods are those of nsi/estimation/kinetics.py, per sample, and of samples taken in several ways: by the
+neuron's rate one step before, as nsi.estimate does, or by the rate itself, which truncates the noise.
 Rivals of a velocity that acts one synapse later, F(v u): v u at once, v u one step later, and F(v) u, a velocity that
 is filtered before it multiplies, all with a linear response.
 """

@@ -23,7 +23,6 @@ from nsi import figures, geometry, network, recordings
 from nsi.evaluation.weights import effective_gate
 from nsi.run import checkpoint, cli
 
-PARTS = "networks", "estimate"
 NULLS = "velocity of other stretches", "rates reversed in time"  # of the gate's test
 COARSE = 5  # steps of 20 ms: beyond the s.d. of the smoothing
 AHEAD = "0.25", "0.5", "1", "2"
@@ -178,15 +177,10 @@ def main():
     p.add_argument("--data", type=Path, default="data/mouse.npz", help="as experiments.mouse.read writes")
     p.add_argument("--seeds", type=int, default=3, help="fits of the recording; null models are fitted once")
     p.add_argument("--updates", type=int, default=1100, help="of every fit")
-    p.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to do; the other's results are kept")
+    runs.add_parts(p)
     args = p.parse_args()
     rec, folder = recordings.load(args.data), runs.folder_of(__file__)
-    results = runs.read(folder)
-    if "networks" in args.parts:
-        results = fit_networks(rec, args) | {k: v for k, v in results.items() if k == "estimate"}
-    if "estimate" in args.parts:
-        results["estimate"] = ask_estimate(rec)
-    runs.write(folder, results)
+    results = runs.redo(folder, args.parts, lambda: fit_networks(rec, args), lambda: ask_estimate(rec))
     draw(results).savefig(folder / "mouse.png")
     runs.publish(folder, results, answer, table, made, tables=tables)
 

@@ -85,9 +85,9 @@ class Pilot:
     """What some trials say of a recording's description."""
 
     def __init__(self, rec, kinetics, geometry, places, original=None, refit=True):
-        """rec: Recording; kinetics: kinetics.Kinetics; geometry: of nsi.geometry; places: (N, D) rad; original: the
-        Pilot of what `rec` was simulated from, whose blocks it takes; refit: whether its own copies are fitted, near
-        that one's, or it takes these too."""
+        """rec: Recording; kinetics: kinetics.Kinetics; geometry: of nsi.geometry; places: (N, D) rad; original: another
+        Pilot, as of what `rec` was simulated from: it takes that one's blocks; refit: whether its own copies are
+        fitted, from that one's, or it takes these too."""
         trials, steps = rec.rates.shape[:2]
         count = min(trials, max(PILOT_TRIALS, -(-PILOT_SAMPLES // steps)))
         self.rec = rec = rec.trials(np.linspace(0, trials - 1, count).round().astype(int))
@@ -290,11 +290,6 @@ class Fit:
             other.blocks, end = (*other.blocks, Block(name, columns, directions, name)), columns.stop
         other.q, self.extended = end + 1, other
         return other
-
-    @property
-    def has_products(self):
-        """Whether products of the velocity's components are among the blocks."""
-        return any(block.name == "products" for block in self.blocks)
 
     @cached_property
     def pieces(self):

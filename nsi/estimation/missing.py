@@ -36,8 +36,8 @@ SETTLED = 0.999  # correlation of the last two estimates of W, above which they 
 CONVERGED = 0.98  # the same, below which no interval is given
 
 
-class Near(NamedTuple):
-    """Copies that a fit starts from, in the place of an earlier Fit."""
+class Start(NamedTuple):
+    """Copies that a pilot starts from, in the place of an earlier Pilot."""
 
     copies: Copies
     has_products: bool = False
@@ -69,7 +69,7 @@ def impute(rec, alpha, geometry):
     tried = []
     u = state_of(np.float32(kinetics.response.scale) * rec.rates, kinetics.alpha)
     centres = None if rec.driven is None else ~rec.driven
-    for near in map(Near, starts(u, rec.velocity, geometry, places, centres)):
+    for near in map(Start, starts(u, rec.velocity, geometry, places, centres)):
         tried.append(settle(rec, kinetics, geometry, places, near, START_ROUNDS))
     rec, near, *_ = min(tried, key=lambda one: one[2])
     kinetics = choose()
@@ -80,7 +80,7 @@ def impute(rec, alpha, geometry):
 
 
 def settle(rec, kinetics, geometry, places, near, rounds):
-    """Weights and rates in turn, until W settles. near: Near, a Fit, or None. Returns: Recording, the last Fit, the
+    """Weights and rates in turn, until W settles. near: Start, a Pilot, or None. Returns: Recording, last Pilot, the
     median variance of its residuals, the correlation of the last two estimates of W."""
     before, agreement, variance = None, 0.0, np.inf
     for _ in range(rounds):
@@ -96,14 +96,14 @@ def settle(rec, kinetics, geometry, places, near, rounds):
 
 def improve(rec, kinetics, geometry, places, near=None, profile=False):
     """One round: the weights given the rates, and the missing rates that they predict. profile: whether weights depend
-    on the distance alone. Returns: Recording, Fit, W (None where no neuron has enough samples, and the rates stay),
+    on the distance alone. Returns: Recording, Pilot, W (None where no neuron has enough samples, and the rates stay),
     median variance of the residuals."""
     fit = Fit(rec, Pilot(rec, kinetics, geometry, places, near))
     alike = Scales({}, {}, {block.group: 0.0 for block in fit.blocks})
     plain, best = fit.estimates(alike, rounds=0) if profile else fit.estimates()
     if not np.isfinite(plain.variance).any():
-        return rec, fit, None, np.inf
-    return predict(rec, fit, best.weights), fit, best.weights[: len(places)], float(np.nanmedian(plain.variance))
+        return rec, fit.pilot, None, np.inf
+    return predict(rec, fit, best.weights), fit.pilot, best.weights[: len(places)], float(np.nanmedian(plain.variance))
 
 
 def predict(rec, fit, weights):
@@ -131,4 +131,4 @@ def predict(rec, fit, weights):
 def impute_simulated(rec, fit, weights):
     """Impute a recording that was simulated from a fit, as the fit's own was. Returns: Recording."""
     rec = predict(rec, fit, weights)
-    return settle(rec, fit.kinetics, fit.geometry, fit.places, fit, SIMULATED_ROUNDS)[0]
+    return settle(rec, fit.kinetics, fit.geometry, fit.places, fit.pilot, SIMULATED_ROUNDS)[0]

@@ -19,6 +19,8 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.linalg.blas import dsyrk
 from scipy.linalg.lapack import dpotri, dtrtri
 
+from nsi.sums import sum_products
+
 SAMPLES_PER_REGRESSOR = 2  # that a neuron needs, else nothing is said of its incoming weights
 MIN_CLUSTERS, MAX_CLUSTERS = 20, 100  # fewer trials are cut, more are put together
 STRUCTURE_LAGS = range(5, 20, 2)  # steps, at which residuals of a right description are not correlated
@@ -106,7 +108,7 @@ def moments(pieces, order=None, least=None):
     yy = counts = 0
     for samples in pieces:
         y = samples.y if samples.weight is None else samples.weight * samples.y
-        xy = xy + samples.x.T.astype(np.float64) @ y.astype(np.float64)
+        xy = xy + sum_products(samples.x, y)
         yy = yy + np.einsum("sn,sn->n", y, samples.y, dtype=np.float64)
         counts = counts + samples.used.sum(0)
         for j, G in information(samples, order):
@@ -121,7 +123,7 @@ def moments(pieces, order=None, least=None):
 def ordinary(samples, order=None, ridge=1e-7):
     """Least squares with a small ridge. samples: Samples. Returns: weights (q, n), 0 for neurons with too few samples,
     and the median s.d. of the residual."""
-    xy = samples.x.T.astype(np.float64) @ samples.y.astype(np.float64)
+    xy = sum_products(samples.x, samples.y)
     yy = np.einsum("sn,sn->n", samples.y, samples.y, dtype=np.float64)
     weights, variance, counts, q = np.zeros_like(xy), [], samples.used.sum(0), len(xy)
     for j, G in information(samples, order):

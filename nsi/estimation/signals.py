@@ -21,6 +21,7 @@ import numpy as np
 
 from nsi import response
 from nsi.network import synaptic_state
+from nsi.sums import sum_products
 
 LEADING = 20  # directions of the recorded states in which all blocks but the direct one are described
 NEGLIGIBLE = 1e-12  # states of silent neurons decay to numbers that slow a processor down
@@ -117,13 +118,9 @@ def leading_directions(u, valid, count=LEADING):
     return np.linalg.eigh(square)[1][:, ::-1][:, : min(count, u.shape[-1])].astype(np.float32)
 
 
-def second_moment(x, y=None, piece=4096):
+def second_moment(x, y=None):
     """x.T @ y / samples, summed in double precision. x: (samples, p); y: (samples, q), default: x."""
-    y = x if y is None else y
-    total = np.zeros((x.shape[1], y.shape[1]))
-    for k in range(0, len(x), piece):
-        total += x[k : k + piece].T.astype(np.float64) @ y[k : k + piece].astype(np.float64)
-    return total / max(1, len(x))
+    return sum_products(x, x if y is None else y) / max(1, len(x))
 
 
 def hidden_signals(u, v, alpha, directions, copies=None, geometry=None, places=None, driven=False, products=False):
