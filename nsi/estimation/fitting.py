@@ -130,11 +130,11 @@ class Pilot:
         innovations. Returns: as `choose_samples`."""
         thin = lambda a: a[:, ::FIRST_STRIDE]  # noqa: E731
         start = regression.select(*map(thin, (signals.x, *late, rates)), *FIRST_RATES)
-        self._innovating = None
-        self._choosing, self._noise = self._ordinary(start)
+        self._innovation_weights = None
+        self._selection_weights, self._noise = self._ordinary(start)
         if self.has_hidden:
             x, used, y = (a[::FIRST_STRIDE] for a in self.choose_samples(signals, late)[1][:3])
-            self._innovating, _ = self._ordinary(regression.Samples(x, used, y, start.starts))
+            self._innovation_weights, _ = self._ordinary(regression.Samples(x, used, y, start.starts))
         return self.choose_samples(signals, late)
 
     def _ordinary(self, samples):
@@ -151,13 +151,13 @@ class Pilot:
         block: e are the innovations, the residuals of the regression that has this block. late: currents, known and
         usable, (trials, steps, n). Returns: Signals with it, Samples."""
         currents, known, usable = late
-        predicted = signals.x @ self._choosing.astype(np.float32) + known
+        predicted = signals.x @ self._selection_weights.astype(np.float32) + known
         bounds = NOISE_SD_ABOVE * self._noise, self.kinetics.response.highest
         samples = regression.select(signals.x, currents, known, usable, predicted, *bounds)
         if not self.has_hidden:
             return signals, samples
         extended = None
-        for weights in (self._choosing, self._innovating):
+        for weights in (self._selection_weights, self._innovation_weights):
             if weights is not None:
                 e = samples.residuals(weights).reshape(predicted.shape)
                 noise = state_of(e, self.kinetics.alpha) @ self.directions
@@ -255,7 +255,7 @@ class Fit:
     """One recording's regression: signals, samples and sums, from which both estimates follow."""
 
     further = ()  # blocks put after the others: name, function of (u, v), directions
-    made = "pieces", "sums", "_projection"  # that can be made anew
+    CACHES = "pieces", "sums", "_projection"  # that can be made anew
     extended = None  # the Fit with further blocks, whose sums contain these
 
     def __init__(self, rec, pilot):
@@ -283,7 +283,7 @@ class Fit:
         """The same regression with further blocks before the constant. further: list of name, function that gives
         (trials, steps, k) of u and v, directions (n, k). Returns: Fit, without maps."""
         other = object.__new__(type(self))
-        vars(other).update({k: v for k, v in vars(self).items() if k not in self.made})
+        vars(other).update({k: v for k, v in vars(self).items() if k not in self.CACHES})
         other.further, end = tuple(further), self.q - 1
         for name, _, directions in further:
             columns = slice(end, end + directions.shape[1])
@@ -320,7 +320,7 @@ class Fit:
             larger = self.extended.sums
             if len(larger.xx) == np.count_nonzero(larger.counts >= regression.SAMPLES_PER_REGRESSOR * self.q):
                 return larger.only(np.append(np.arange(self.q - 1), self.extended.q - 1))
-        return regression.moments(self.pieces, self.some_neurons, self._least)
+        return regression.moments(self.pieces, self.some_neurons, self._min_samples)
 
     def unbiased(self, neurons=None):
         """regression.LeastSquares of all blocks. neurons: of which it is wanted (default: all)."""
@@ -332,12 +332,12 @@ class Fit:
         return found
 
     def _add(self, found, group):
-        sums = self.sums if len(self.groups) == 1 else regression.moments(self.pieces, group, self._least)
+        sums = self.sums if len(self.groups) == 1 else regression.moments(self.pieces, group, self._min_samples)
         found.fill(regression.least_squares(self.pieces, sums, self.maps), list(sums.xx))
         return sums
 
     @property
-    def _least(self):
+    def _min_samples(self):
         """Samples that a neuron needs: where rates are missing it has the others' profile, however few are left."""
         return None if self.rec.measured is None else 1
 
@@ -347,9 +347,9 @@ class Fit:
         found = regression.LeastSquares.unknown(self.q, len(self.order), self.maps)
         variance = regression.solve(self.sums)[1]
         usual = np.median(variance[np.isfinite(variance)]) if np.isfinite(variance).any() else 1.0
-        warm = lambda variance: temperature * np.where(np.isfinite(variance), variance, usual)  # noqa: E731
-        evidence = Evidence(self._model(), self.sums, warm(variance))
-        parts = ((self._add(found, group), warm(found.variance)) for group in self.groups)
+        tempered = lambda variance: temperature * np.where(np.isfinite(variance), variance, usual)  # noqa: E731
+        evidence = Evidence(self._model(), self.sums, tempered(variance))
+        parts = ((self._add(found, group), tempered(found.variance)) for group in self.groups)
         return found, evidence.posterior(start, rounds, parts=parts)
 
     def _model(self):
@@ -361,7 +361,7 @@ class Fit:
     def release(self):
         """Forget all samples and sums, the pilot's and the extended fit's too."""
         for fit in (self, self.extended):
-            for name in self.made if fit is not None else ():
+            for name in self.CACHES if fit is not None else ():
                 vars(fit).pop(name, None)
         self.pilot.samples = None
 

@@ -165,7 +165,7 @@ def calibrate(fit, refit, best, variance, seed=0, extra_errors=None, hidden_nois
     recordings' `residuals`. Factors are infinite where the simulated circuit does not stay active, or too active, for
     its currents to show."""
     noise = float(np.sqrt(np.nanmedian(variance)))
-    jitter, louder = jitter_of(best), {"hidden_noise": 1.0 if hidden_noise is None else float(hidden_noise / noise)}
+    jitter, ratio = jitter_of(best), {"hidden_noise": 1.0 if hidden_noise is None else float(hidden_noise / noise)}
     with np.errstate(all="ignore"):  # a simulation from the estimate of a real recording need not stay bounded
         simulated = Simulated(fit, best.weights, noise, seed, min(jitter, MOST_JITTER), hidden_noise)
     bounded = not simulated.recording.rates.max() > MAX_RATE * fit.rec.rates.max()
@@ -173,7 +173,7 @@ def calibrate(fit, refit, best, variance, seed=0, extra_errors=None, hidden_nois
     plain = None if again is None else again.unbiased(again.some_neurons)
     if plain is None or not np.isfinite(plain.variance).any():
         infinite = dict.fromkeys(("W", "total", "gate"), np.inf)
-        return {"factors": infinite, "coverage": {}, "jitter": float(jitter), "residuals": [noise, np.nan]} | louder
+        return {"factors": infinite, "coverage": {}, "jitter": float(jitter), "residuals": [noise, np.nan]} | ratio
     true = simulated.truth(again)
     off = ~np.eye(len(true[0]), dtype=bool)
     z = [np.abs(L @ plain.weights - b) / se for L, b, se in zip(again.maps, true, plain.se, strict=True)]
@@ -184,6 +184,6 @@ def calibrate(fit, refit, best, variance, seed=0, extra_errors=None, hidden_nois
         "factors": {k: float(np.percentile(v, PERCENTILE) / NORMAL) if len(v) else np.inf for k, v in kinds.items()},
         "coverage": {k: float(np.mean(v < NORMAL)) if len(v) else None for k, v in kinds.items()},
         "jitter": float(jitter),
-        **louder,
+        **ratio,
         "residuals": [noise, float(np.sqrt(np.nanmedian(plain.variance)))],
     }
