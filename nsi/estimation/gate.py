@@ -66,17 +66,7 @@ def gate_test(rec, alpha, chosen, seed=0):
             products = [velocity[..., d : d + 1] * z for d in range(velocity.shape[-1])]
             parts += [*products, state_of(np.concatenate(products, -1), alpha)]
         added = np.concatenate([a[:, later] for a in parts], -1).reshape(-1, columns * len(velocities))
-        total = np.zeros(len(velocities))
-        for at, basis, left in data:
-            own = added[at].astype(np.float64)
-            across, right = basis @ own, left @ own
-            for k in range(len(velocities)):
-                part = slice(k * columns, (k + 1) * columns)
-                G = own[:, part].T @ own[:, part] - across[:, part].T @ across[:, part]
-                G[np.diag_indices(columns)] += 1e-9 * np.trace(G) / columns + 1e-30
-                explained = right[part] @ np.linalg.solve(G, right[part])
-                total[k] += explained / columns / ((left @ left - explained) / (len(at) - len(basis) - columns))
-        return total / len(data)
+        return mean_f(data, added, columns)
 
     rng, trials = np.random.default_rng(seed), len(rec.rates)
     velocities = [rec.velocity]
@@ -92,6 +82,24 @@ def gate_test(rec, alpha, chosen, seed=0):
     true, *null = np.concatenate([statistics(piece) for piece in pieces])
     p = (1 + np.sum(np.array(null) >= true)) / (1 + len(null))
     return "found" if p <= MAX_P_FOUND else "not found" if p >= MIN_P_ABSENT else "cannot tell", float(p)
+
+
+def mean_f(data, added, columns):
+    """The mean over neurons of F, of some columns besides a neuron's other regressors.
+
+    data: for each neuron its samples, an orthonormal basis of the other regressors at these (q, samples), and its
+    current less what they explain (samples,); added: (all samples, sets * columns). Returns: (sets,)."""
+    total = np.zeros(added.shape[1] // columns)
+    for at, basis, left in data:
+        own = added[at].astype(np.float64)
+        across, right = basis @ own, left @ own
+        for k in range(len(total)):
+            part = slice(k * columns, (k + 1) * columns)
+            G = own[:, part].T @ own[:, part] - across[:, part].T @ across[:, part]
+            G[np.diag_indices(columns)] += 1e-9 * np.trace(G) / columns + 1e-30
+            explained = right[part] @ np.linalg.solve(G, right[part])
+            total[k] += explained / columns / ((left @ left - explained) / (len(at) - len(basis) - columns))
+    return total / len(data)
 
 
 def _derangement(rng, count):
