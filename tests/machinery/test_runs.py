@@ -173,6 +173,9 @@ def test_the_file_is_what_is_scored(run, tmp_path):
     assert metrics["gate_slope"] == pytest.approx(np.sum(found["gate"] * gate) / np.sum(gate**2), abs=1e-4)
     error = np.linalg.norm(found["total"] - total) / np.linalg.norm(total)
     assert metrics["frobenius_total"] == pytest.approx(error, abs=1e-4)
+    near = np.abs((np.arange(12)[:, None] - np.arange(12) + 6) % 12 - 6) <= 0.3 * 12
+    assert metrics["r_total"] == r(found["total"][near], total[near])
+    assert metrics["r_W_near"] == r(found["W"][near], true[near])
     assert metrics["coverage"] == coverage_of("W", true, off)
     assert metrics["coverage_total"] == coverage_of("total", total, off)
     assert metrics["coverage_gate"] == coverage_of("gate", gate)

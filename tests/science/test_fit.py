@@ -68,11 +68,16 @@ def test_truth_is_never_read(data, rec, fit, save, monkeypatch):
     assert chosen[0] == chosen[1] == chosen[2]
 
 
-def test_truth_changes_nothing_that_a_run_leaves(save, tmp_path, monkeypatch, capsys):
-    """From reading the file to the intervals: the same bytes with the truth, without it and with another."""
+def test_truth_and_held_out_trials_change_nothing_that_a_run_leaves(save, tmp_path, monkeypatch, capsys):
+    """From reading the file to the intervals: the same bytes with the truth, without it and with another, and with
+    other rates in the held-out trial."""
     small = ["--updates", 4, "--batch", 4, "--window", 20, "--input-units", 6, "--wandb", "disabled", "--no-report"]
     little, left = cann.simulate_recording(circuits.ring(n=10, shifters=5), seed=1, trials=12, steps=200), []
-    for path in thrice(little, save):
+    *paths, lies = thrice(little, save)
+    rates = np.concatenate([little["rates"][:9], little["rates"][:1], little["rates"][10:]])  # of every tenth trial
+    with np.load(lies) as file:
+        paths.append(save(dict(file), "lies.npz", rates=rates))
+    for path in paths:
         out = tmp_path / path.stem
         status, error = call(train, monkeypatch, capsys, "--data", path, "--out", out, *small)
         assert status == 0, error

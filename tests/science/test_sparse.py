@@ -170,16 +170,17 @@ def test_a_faulty_mask_is_refused(mask, words):
 def test_information_of_sessions_is_added():
     rec, _ = circuit(trials=40)
     missing, everyone, arguments = rec.rates.copy(), np.ones((18, 18), bool), (ALPHA, Response())
-    missing[20:, :, 15:], missing[:20, :, :3] = np.nan, np.nan
+    missing[24:, :, 15:], missing[:24, :, :3] = np.nan, np.nan
     both = exchangeable.fit_sessions(replace(rec, rates=missing), *arguments, everyone)
-    late = replace(rec.trials(slice(20, 40)), rates=rec.rates[20:, :, :15])
-    early = replace(rec.trials(slice(0, 20)), rates=rec.rates[:20, :, 3:])
+    late = replace(rec.trials(slice(24, 40)), rates=rec.rates[24:, :, :15])
+    early = replace(rec.trials(slice(0, 24)), rates=rec.rates[:24, :, 3:])
     one, other = (exchangeable.fit_whole(part, *arguments, everyone[:15, :15]) for part in (late, early))
     assert np.allclose(
         both.J[5][3:15, 3:15], one.J[5][3:, 3:] + other.J[2][:12, :12], 1e-4, 0.1
     )  # of neuron 5 about 3 to 14
     assert np.allclose(both.J[0][:15, :15], one.J[0], 1e-4, 0.1)
     assert np.allclose(both.weights[:15, 0], one.weights[:15, 0], atol=1e-5)
+    assert both.variance[5] == pytest.approx(0.4 * one.variance[5] + 0.6 * other.variance[2])  # by their trials
     assert np.isinf(both.se[0, 16])
     assert np.isfinite(both.se[4, 5])
     e = nsi.estimate(replace(rec, rates=missing))
