@@ -109,12 +109,16 @@ class Evidence:
         self.rest = {j: rest(j) for j in self.neurons}
         self.maps = {j: model.profile_map(j) for j in self.neurons}
         self.GR = {j: dsymm(1 / variance[j], sums.xx[j], self.maps[j], lower=True) for j in self.neurons}
+        none = np.zeros((len(model.frequency), len(model.frequency) + 1))
+        both = lambda j: self.maps[j].T @ np.column_stack([self.GR[j], self.t[j]])  # noqa: E731
+        self.rigid = sum(map(both, self.neurons), none)  # H and h without deviations
 
     def _root(self, j, s, on):
         """The Cholesky factor of A = I + S G S. s: (on,), S's diagonal; on: indices. Returns: lower triangle."""
         s = s / np.sqrt(self.variance[j])
         G = self.sums.xx[j] if len(on) == self.model.q else self.sums.xx[j][np.ix_(on, on)]  # lower triangle stays so
-        A = s[:, None] * G * s
+        A = s[:, None] * G
+        A *= s
         A[np.diag_indices(len(on))] += 1.0
         return cholesky(A, lower=True, check_finite=False, overwrite_a=True)
 
@@ -127,26 +131,24 @@ class Evidence:
             left, s = (self.t[j] - self.GR[j] @ mean)[on], s[on]
             L = self._root(j, s, on)
             z = solve_triangular(L, s * left, lower=True, check_finite=False)
-            back = np.tril(dtrtri(L, lower=1)[0])
             value += z @ z / 2 - np.log(np.diag(L)).sum()
-            each = (back**2).sum(0) - 1.0 + (back.T @ z) ** 2
+            back = dtrtri(L, lower=1, overwrite_c=1)[0]
+            each = np.einsum("ij,ij->j", back, back) - 1.0 + (back.T @ z) ** 2
             gradient += np.bincount(groups[on][groups[on] >= 0], each[groups[on] >= 0], len(logs))
         return value, gradient
 
     def of_profiles(self, logs):
         """The sums H, h and the evidence's other terms, deviations integrated out. logs: (groups,)."""
-        m = len(self.model.frequency)
-        H, h, value = np.zeros((m, m)), np.zeros(m), 0.0
+        sums, value = self.rigid.copy(), 0.0
         for j in self.neurons:
-            s, R = self.model.deviation_sd(logs, j), self.maps[j]
+            s = self.model.deviation_sd(logs, j)
             on = np.flatnonzero(s)
             L = self._root(j, s[on], on)
             both = np.column_stack([self.GR[j][on], self.t[j][on]]) * s[on, None]
             Z = solve_triangular(L, both, lower=True, check_finite=False)
-            H += R.T @ self.GR[j] - Z[:, :-1].T @ Z[:, :-1]
-            h += R.T @ self.t[j] - Z[:, :-1].T @ Z[:, -1]
+            sums -= Z[:, :-1].T @ Z
             value += Z[:, -1] @ Z[:, -1] / 2 - np.log(np.diag(L)).sum() + self.rest[j]
-        return H, h, value
+        return sums[:, :-1], sums[:, -1], value
 
     def fit_profiles(self, H, h, sizes, smooth, several=True):
         """The profiles' sizes and smoothnesses that maximise the evidence. Returns: sizes, smooth, gain of evidence."""
