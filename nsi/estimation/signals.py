@@ -31,7 +31,7 @@ SETTLE = 8  # synaptic time constants after which a trial's unknown first state 
 def state_of(rates, alpha):
     """The synaptic state, without negligible numbers. rates: (trials, steps, n). Returns: float32 of that shape."""
     u = synaptic_state(rates.astype(np.float32, copy=False), alpha)
-    u[np.abs(u) < NEGLIGIBLE] = 0.0
+    np.copyto(u, np.float32(0.0), where=np.abs(u) < NEGLIGIBLE)
     return u
 
 
@@ -167,8 +167,9 @@ def _assemble(parts, alpha):
     for name, signal, directions, group, component in parts:
         blocks.append(Block(name, slice(start, start + signal.shape[-1]), directions, group, component))
         start += signal.shape[-1]
-    x = np.ones((*parts[0][1].shape[:2], start + 1), np.float32)[:, first:]
+    trials, steps, _ = parts[0][1].shape
+    x = np.empty((trials, steps - first, start + 1), np.float32)
     for block, (_, signal, *_) in zip(blocks, parts, strict=True):
         x[..., block.columns] = signal[:, first:]
-    x[np.abs(x) < NEGLIGIBLE] = 0.0
+    x[..., -1] = 1.0
     return Signals(x, tuple(blocks), first)
