@@ -24,6 +24,7 @@ from nsi.estimation.signals import NEGLIGIBLE
 
 NORMAL = 1.96  # 97.5th percentile of the normal distribution
 PERCENTILE = 95
+CALIBRATION_NEURONS = 60  # whose weights, thousands, the percentile is taken of
 MOST_JITTER = 1.0  # relative
 MOST_HIDDEN_NOISE = 5.0  # of the copies, relative to recorded neurons'
 FLUSH_STEPS = 16  # after which negligible states of silent neurons, which slow a processor down, are set to 0
@@ -43,14 +44,14 @@ class Simulated:
         count, steps = rec.rates.shape[:2]
         blocks = {(b.name, b.component): weights[b.columns].astype(np.float32) for b in fit.blocks}
         V, self.fit, self.blocks = fit.directions, fit, blocks
-        self.sheets = [(c, V @ w) for (name, c), w in blocks.items() if name == "copies"]
+        self.sheets = [(c, w) for (name, c), w in blocks.items() if name == "copies"]
         kernels = self.kernels = None
         if self.sheets:
             kernel = fit.copies.kernel(fit.geometry, fit.places)
             varied = lambda: kernel * (1 + jitter * rng.standard_normal(kernel.shape)) if jitter else kernel  # noqa: E731
             self.kernels = [varied().astype(np.float32) for _ in self.sheets]
             kernels = np.concatenate(self.kernels, 1)
-            sent = np.concatenate([out for _, out in self.sheets])
+            sent = np.concatenate([V @ w for _, w in self.sheets])
         W, b = blocks["direct", ()], weights[-1].astype(np.float32)
         path, gates = blocks.get(("path", ())), {c: w for (name, c), w in blocks.items() if name == "gate"}
         products = {c: w for (name, c), w in blocks.items() if name == "products"}
@@ -63,8 +64,8 @@ class Simulated:
         rates = np.empty((count, steps, n), np.float32)
         shown = projected_samples(rec.valid, fit.first)
         row = np.cumsum(shown).reshape(shown.shape) - 1
-        # what copies and the path do to the currents, and the copies' slopes, at the samples that truth is projected on
-        self.slopes, self.states = (np.empty((shown.sum(), s.shape[1]), np.float32) for _ in range(2))
+        # in the directions V, at the samples that truth is projected on: the copies' slopes and states, and the path
+        self.slopes, self.states = np.empty((2, len(self.sheets), shown.sum(), V.shape[1]), np.float32)
         self.paths = np.empty((shown.sum(), V.shape[1]), np.float32)
         for t in range(-settle, steps):
             at = shown[:, t] if t >= 0 else slice(0)
@@ -100,7 +101,9 @@ class Simulated:
                 h = response.phi(received).astype(np.float32)
                 if fit.copies.centres is not None:
                     h *= np.tile(fit.copies.centres, len(self.sheets))
-                self.states[rows], self.slopes[rows] = s[at], response.slope(h[at])
+                shape = -1, len(self.sheets), n
+                self.states[:, rows] = s[at].reshape(shape).swapaxes(0, 1) @ V
+                self.slopes[:, rows] = response.slope(h[at]).reshape(shape).swapaxes(0, 1) @ V
                 s += np.float32(alpha) * (h - s)
             r = chosen.phi(x).astype(np.float32)
             r = r if clamp is None else clamp(max(t, 0), r)
@@ -119,15 +122,14 @@ class Simulated:
 
         Returns: list of (n, n)."""
         total = self.W.astype(np.float64).copy()
-        gates, n = np.zeros((self.recording.velocity.shape[-1], *total.shape)), len(total)
+        gates = np.zeros((self.recording.velocity.shape[-1], *total.shape))
         if self.path is not None:
             total += refit.project(self.paths) @ self.path
         for (d, _), w in self.gates.items():
             gates[d] += self.fit.directions @ w
-        for k, ((d, sign), sent) in enumerate(self.sheets):
-            columns = slice(k * n, (k + 1) * n)
-            total += refit.project(self.states[:, columns]) @ sent
-            gates[d] += sign * self.fit.copies.drive * refit.project(self.slopes[:, columns]) @ sent
+        for ((d, sign), w), states, slopes in zip(self.sheets, self.states, self.slopes, strict=True):
+            total += refit.project(states) @ w
+            gates[d] += sign * self.fit.copies.drive * refit.project(slopes) @ w
         return [self.W, total, *gates]
 
 
@@ -170,7 +172,7 @@ def calibrate(fit, refit, best, variance, seed=0, extra_errors=None, hidden_nois
         simulated = Simulated(fit, best.weights, noise, seed, min(jitter, MOST_JITTER), hidden_noise)
     bounded = not simulated.recording.rates.max() > MAX_RATE * fit.rec.rates.max()
     again = refit(simulated.recording) if bounded and np.isfinite(simulated.recording.rates).all() else None
-    plain = None if again is None else again.unbiased(again.some_neurons)
+    plain = None if again is None else again.unbiased(again.choose_neurons(CALIBRATION_NEURONS))
     if plain is None or not np.isfinite(plain.variance).any():
         infinite = dict.fromkeys(("W", "total", "gate"), np.inf)
         return {"factors": infinite, "coverage": {}, "jitter": float(jitter), "residuals": [noise, np.nan]} | ratio
