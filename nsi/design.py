@@ -162,7 +162,7 @@ def expected_errors(fit, rates, velocity, noise):
                                 fitting.NOISE_SD_ABOVE * noise, chosen.highest)  # fmt: skip
     enough = regression.SAMPLES_PER_REGRESSOR * samples.x.shape[1]
     known, se = samples.used.sum(0) >= enough, np.full((rates.shape[-1],) * 2, np.inf)
-    for j, G in regression.information(samples, regression.neighbours(samples.used)):
+    for j, G in regression.information([samples], regression.neighbours(samples.used)):
         if known[j]:
             variance = np.diag(regression.inverse(regression.factorise(G)))
             se[:, j] = noise * np.sqrt(np.maximum(variance[: len(se)], 0))

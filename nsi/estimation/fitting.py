@@ -40,7 +40,8 @@ RESCALINGS = 2  # further pilots with another scale, at most
 MAX_STEPS = 2000  # of a trial; longer ones are cut
 PIECE_SAMPLES = 16_000  # of which signals are made at a time
 CACHE_BYTES = 1.2e8  # of signals that are kept rather than made anew
-SUMS_BYTES, MIN_NEURONS = 3e8, 32  # of X' X: of as many neurons the scales of the prior are found, and the calibration
+SUMS_BYTES, MIN_NEURONS = 3e8, 32  # of X' X: of as many neurons the scales of the prior are found
+GROUP_BYTES, MIN_GROUP = 1e8, 8  # of X' X, of more neurons: so many at a time
 PROJECTION_SAMPLES = 30_000
 PROJECTION_RIDGE = 1e-2  # of the leading eigenvalue: directions that states hardly span get no path and no gate
 
@@ -98,7 +99,10 @@ class Pilot:
         if not refit:
             self.copies, self.has_products = original.copies, original.has_products
         late, v = [a[:, first:] for a in (currents, known, usable)], rec.velocity
-        signals, self.samples = self._learn(self.describe(u, v), late, rates[:, first:])
+        if self.has_hidden and refit and self._is_like(original):
+            signals, self.samples = original.choose_samples(original.describe(u, v), late)
+        else:
+            signals, self.samples = self._learn(self.describe(u, v), late, rates[:, first:])
         if self.has_hidden and refit:
             noise, used = np.zeros((*u.shape[:2], len(self.directions.T)), np.float32), np.zeros_like(usable)
             noise[:, first:] = signals.x[..., signals.blocks[-1].columns]
@@ -106,11 +110,19 @@ class Pilot:
             centres, near = None if rec.driven is None else ~rec.driven, None if original is None else original.copies
             self.copies = fit_copies(u, v, currents - known, used, kinetics.alpha, geometry, places, noise, centres,
                                      near)  # fmt: skip
-            self.has_products = original.has_products if original else self._needs_products(u, late, rates[:, first:])
-            if self.has_products or self.copies is not None:
-                signals, self.samples = self._learn(self.describe(u, v), late, rates[:, first:])
+            if original is None:
+                self.has_products, signals, start = self._needs_products(u, late, rates[:, first:])
+            else:
+                self.has_products, start = original.has_products, None
+                signals = self.describe(u, v)
+            signals, self.samples = self._learn(signals, late, rates[:, first:], start)
         self.blocks, self.q = signals.blocks, signals.x.shape[-1]
         self.order = regression.neighbours(self.samples.used)
+
+    def _is_like(self, original):
+        """Whether another Pilot's weights choose samples of this recording as well."""
+        same = lambda of: (of.kinetics.alpha, of.kinetics.mechanism, of.kinetics.response)  # noqa: E731
+        return isinstance(original, Pilot) and self.rec.measured is None and same(self) == same(original)
 
     @property
     def has_hidden(self):
@@ -125,17 +137,21 @@ class Pilot:
         products = self.has_products if products is None else products
         return hidden_signals(u, v, alpha, self.directions, self.copies, self.geometry, self.places, driven, products)
 
-    def _learn(self, signals, late, rates):
+    def _learn(self, signals, late, rates, start=None):
         """Find the weights by which samples are chosen, first on samples by their rate, and those that predict
-        innovations. Returns: as `choose_samples`."""
+        innovations. start: `_first_weights`'s, where they are known. Returns: as `choose_samples`."""
+        self._selection_weights, self._noise = start or self._first_weights(signals, late, rates)
+        signals, samples = self._select(signals, late)
+        if not self.has_hidden:
+            return signals, samples
+        x, used, y = (a[::FIRST_STRIDE] for a in samples[:3])
+        self._innovation_weights, _ = self._ordinary(regression.Samples(x, used, y, samples.starts // FIRST_STRIDE))
+        return self._replace_innovations(signals, samples)
+
+    def _first_weights(self, signals, late, rates):
+        """Weights by samples that are chosen by their rate, and the noise's s.d."""
         thin = lambda a: a[:, ::FIRST_STRIDE]  # noqa: E731
-        start = regression.select(*map(thin, (signals.x, *late, rates)), *FIRST_RATES)
-        self._innovation_weights = None
-        self._selection_weights, self._noise = self._ordinary(start)
-        if self.has_hidden:
-            x, used, y = (a[::FIRST_STRIDE] for a in self.choose_samples(signals, late)[1][:3])
-            self._innovation_weights, _ = self._ordinary(regression.Samples(x, used, y, start.starts))
-        return self.choose_samples(signals, late)
+        return self._ordinary(regression.select(*map(thin, (signals.x, *late, rates)), *FIRST_RATES))
 
     def _ordinary(self, samples):
         """regression.ordinary, the direct weights of many neurons in leading directions of the states."""
@@ -150,36 +166,49 @@ class Pilot:
         """Samples by the current that the weights predict, and F(e) V, what hidden neurons' own noise does, as one more
         block: e are the innovations, the residuals of the regression that has this block. late: currents, known and
         usable, (trials, steps, n). Returns: Signals with it, Samples."""
+        signals, samples = self._select(signals, late)
+        return self._replace_innovations(signals, samples) if self.has_hidden else (signals, samples)
+
+    def _select(self, signals, late):
+        """The same, e being the residuals of the regression that does not have this block yet."""
+        samples, e = self._residuals(signals, late, self._selection_weights)
+        if self.has_hidden:
+            signals = signals.with_block("noise", self._filter(e.reshape(late[0].shape)), self.directions)
+        return signals, samples._replace(x=signals.x.reshape(len(samples.x), -1))
+
+    def _replace_innovations(self, signals, samples):
+        """Signals and samples whose e, in place, are the innovations."""
+        e = samples.residuals(self._innovation_weights).reshape(*signals.x.shape[:2], -1)
+        signals.x[..., signals.blocks[-1].columns] = self._filter(e)
+        return signals, samples
+
+    def _filter(self, e):
+        return state_of(e, self.kinetics.alpha) @ self.directions
+
+    def _residuals(self, signals, late, weights):
+        """Samples by the current that some weights predict, and what these leave of it. Returns: Samples, (samples, n)
+        float32."""
         currents, known, usable = late
-        predicted = signals.x @ self._selection_weights.astype(np.float32) + known
+        predicted = signals.x @ weights.astype(np.float32)
         bounds = NOISE_SD_ABOVE * self._noise, self.kinetics.response.highest
-        samples = regression.select(signals.x, currents, known, usable, predicted, *bounds)
-        if not self.has_hidden:
-            return signals, samples
-        extended = None
-        for weights in (self._selection_weights, self._innovation_weights):
-            if weights is not None:
-                e = samples.residuals(weights).reshape(predicted.shape)
-                noise = state_of(e, self.kinetics.alpha) @ self.directions
-                extended = signals.with_block("noise", noise, self.directions)
-                samples = samples._replace(x=extended.x.reshape(-1, extended.x.shape[-1]))
-        return extended, samples
+        samples = regression.select(signals.x, currents, known, usable, predicted + known, *bounds)
+        left = np.subtract(samples.y, predicted.reshape(samples.y.shape), out=predicted.reshape(samples.y.shape))
+        return samples, np.where(samples.used, left, np.float32(0.0))
 
     def _needs_products(self, u, late, rates):
-        """Whether hidden neurons' response to products of the velocity's components surely explains more."""
-        fits, shape = {}, (*late[0].shape[:2], -1)
-        even, odd = slice(None, None, 2), slice(1, None, 2)
+        """Whether hidden neurons' response to products of the velocity's components surely explains more. Returns:
+        bool, the signals, and `_first_weights` of them."""
+        fits, each, shape = {}, {}, (*late[0].shape[:2], -1)
+        odd = slice(1, None, FIRST_STRIDE)  # steps that the weights are not from
         for products in (False, True):
             signals = self.describe(u, self.rec.velocity, products)
-            start = regression.select(signals.x[:, even], *(a[:, even] for a in (*late, rates)), *FIRST_RATES)
-            weights, _ = self._ordinary(start)
-            predicted = signals.x @ weights.astype(np.float32) + late[1]
-            samples = regression.select(signals.x, *late, predicted, NOISE_SD_ABOVE * self._noise,
-                                        self.kinetics.response.highest)  # fmt: skip
-            e, used = samples.residuals(weights).reshape(shape), samples.used.reshape(shape)
-            fits[products] = e[:, odd], used[:, odd], 0  # steps that the weights are not from
+            start = self._first_weights(signals, late, rates)
+            samples, e = self._residuals(signals, late, start[0])
+            fits[products] = e.reshape(shape)[:, odd], samples.used.reshape(shape)[:, odd], 0
+            each[products] = signals, start
         likelihoods = compare_residuals(fits)
-        return surely_better(likelihoods[True], likelihoods[False])
+        needed = surely_better(likelihoods[True], likelihoods[False])
+        return needed, *each[needed]
 
     def residuals(self):
         """Residuals and which samples are used, from the first step of each trial, and the step from which on they are.
@@ -266,18 +295,25 @@ class Fit:
         self.blocks, self.q, self.order = pilot.blocks, pilot.q, pilot.order
         self.maps = self._maps()
 
+    def choose_neurons(self, most):
+        """All neurons, or as many evenly chosen ones, neighbours following each other. Returns: indices."""
+        return self.order[np.linspace(0, len(self.order) - 1, min(len(self.order), most)).round().astype(int)]
+
     @property
     def some_neurons(self):
-        """All neurons whose sums fit into SUMS_BYTES, or evenly chosen ones, neighbours following each other."""
-        most = max(MIN_NEURONS, int(SUMS_BYTES / (8 * self.q**2)))
-        count = min(len(self.order), most)
-        return self.order[np.linspace(0, len(self.order) - 1, count).round().astype(int)]
+        """Neurons whose sums fit into SUMS_BYTES."""
+        return self.choose_neurons(max(MIN_NEURONS, self._fitting(SUMS_BYTES)))
+
+    def _fitting(self, size):
+        return int(size / (8 * self.q**2))
 
     @property
     def groups(self):
-        """Neurons whose sums are taken at a time: all, or a third of `some_neurons`. Returns: list of indices."""
-        some, n = len(self.some_neurons), len(self.order)
-        return np.array_split(self.order, 1 if some == n else -(-3 * n // some))
+        """Neurons whose sums are taken at a time. Returns: list of indices."""
+        n = len(self.order)
+        if len(self.some_neurons) == n:
+            return [self.order]
+        return np.array_split(self.order, -(-n // max(MIN_GROUP, self._fitting(GROUP_BYTES))))
 
     def add_blocks(self, further):
         """The same regression with further blocks before the constant. further: list of name, function that gives
@@ -300,7 +336,7 @@ class Fit:
         cuts = -(-regression.MIN_CLUSTERS // trials)
         groups = [slice(k, min(k + size, trials)) for k in range(0, trials, size)]
         pieces = Pieces(lambda some: self._samples(some, each, cuts), groups)
-        return list(pieces) if 4 * trials * steps * self.q < CACHE_BYTES else pieces
+        return list(pieces) if 4 * trials * steps * self.q < CACHE_BYTES or len(self.groups) > 1 else pieces
 
     def _samples(self, some, per_cluster, cuts):
         rec = self.rec.trials(some)
@@ -324,17 +360,24 @@ class Fit:
 
     def unbiased(self, neurons=None):
         """regression.LeastSquares of all blocks. neurons: of which it is wanted (default: all)."""
-        if len(self.groups) == 1:
-            return regression.least_squares(self.pieces, self.sums, self.maps)
+        if neurons is not None and self.extended is None:
+            return regression.least_squares(
+                self.pieces, regression.moments(self.pieces, neurons, self._min_samples), self.maps
+            )
         found = regression.LeastSquares.unknown(self.q, len(self.order), self.maps)
-        for group in self.groups if neurons is None else [neurons]:
-            self._add(found, group)
+        for _ in self._fill(found):
+            pass
         return found
 
-    def _add(self, found, group):
-        sums = self.sums if len(self.groups) == 1 else regression.moments(self.pieces, group, self._min_samples)
-        found.fill(regression.least_squares(self.pieces, sums, self.maps), list(sums.xx))
-        return sums
+    def _fill(self, found):
+        """Fill in the unbiased estimate, one of `groups` after the other. found: regression.LeastSquares. Yields:
+        regression.Moments of a group, once it is done."""
+        each = [self.sums]
+        if len(self.groups) > 1:
+            each = regression.moments_by_groups(self.pieces, self.groups, self.sums, self._min_samples)
+        for sums in each:
+            found.fill(regression.least_squares(self.pieces, sums, self.maps), list(sums.xx))
+            yield sums
 
     @property
     def _min_samples(self):
@@ -349,7 +392,7 @@ class Fit:
         usual = np.median(variance[np.isfinite(variance)]) if np.isfinite(variance).any() else 1.0
         tempered = lambda variance: temperature * np.where(np.isfinite(variance), variance, usual)  # noqa: E731
         evidence = Evidence(self._model(), self.sums, tempered(variance))
-        parts = ((self._add(found, group), tempered(found.variance)) for group in self.groups)
+        parts = ((sums, tempered(found.variance)) for sums in self._fill(found))
         return found, evidence.posterior(start, rounds, parts=parts)
 
     def _model(self):
@@ -410,13 +453,13 @@ class Fit:
         if self.copies is not None:
             v = self.rec.velocity[projected_samples(self.rec.valid, self.first)]
             for component, r in self.copies.rates(x[:, :n], v, self.geometry, self.places):
-                slopes[component] = project(slope_of(r))
+                slopes[component] = project(slope_of(r) @ self.directions)
         for block in self.blocks:
             if block.name in ("copies", "path"):
                 total[:, block.columns] = project(x[:, block.columns])
             if block.name == "copies":
                 d, sign = block.component
-                gates[d][:, block.columns] = sign * self.copies.drive * slopes[block.component] @ block.directions
+                gates[d][:, block.columns] = sign * self.copies.drive * slopes[block.component]
             if block.name == "gate":
                 gates[block.component[0]][:, block.columns] = block.directions
         return [direct, total, *gates]

@@ -12,6 +12,7 @@ All functions take the samples in pieces, any iterable of Samples, so that a lon
 memory at once.
 """
 
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.linalg.blas import dsyrk
 from scipy.linalg.lapack import dpotri, dtrtri
 
-from nsi.sums import sum_products
+from nsi.sums import ROWS, sum_products
 
 SAMPLES_PER_REGRESSOR = 2  # that a neuron needs, else nothing is said of its incoming weights
 MIN_CLUSTERS, MAX_CLUSTERS = 20, 100  # fewer trials are cut, more are put together
@@ -46,7 +47,7 @@ class Samples(NamedTuple):
 class Moments(NamedTuple):
     """Sums over each neuron's samples, all that priors and estimates need of the data."""
 
-    xx: dict  # neuron: (q, q), the lower triangle of X' X, of neurons with enough samples
+    xx: dict  # neuron: (q, q), the lower triangle of X' X and 0 above, of neurons with enough samples
     xy: np.ndarray  # (q, n), X' y
     yy: np.ndarray  # (n,), y' y
     counts: np.ndarray  # (n,), samples
@@ -73,31 +74,42 @@ def cluster_starts(trials, steps, per_cluster=1, cuts=1):
     return (first + np.arange(cuts) * steps // cuts).ravel()
 
 
-def information(samples, order=None):
-    """Each neuron's X' X, summed in double precision.
+def information(pieces, order=None):
+    """Each neuron's X' X over all pieces, summed in double precision.
 
     Neighbours are active together, so each matrix is the last one with the samples added or taken away that only one
-    of the two has: a tenth of the work for a ring, a third for a torus. order: neurons in which neighbours follow.
-    Yields: j, (q, q) of which the lower triangle is filled, overwritten by the next.
+    of the two has: a tenth of the work for a ring, a third for a torus. pieces: list of Samples; order: neurons, in
+    which neighbours follow. Yields: j, (q, q) of which the lower triangle is filled, overwritten by the next.
     """
-    x, used, q = samples.x.astype(np.float64), samples.used, samples.x.shape[1]
-    order = range(used.shape[1]) if order is None else order
-    if samples.weight is not None:
+    q, n = pieces[0].x.shape[1], pieces[0].used.shape[1]
+    order = range(n) if order is None else order
+    G = np.zeros((q, q), order="F")
+    if pieces[0].weight is not None:
         for j in order:
-            at = np.flatnonzero(samples.weight[:, j])
-            yield j, dsyrk(1.0, (x[at] * np.sqrt(samples.weight[at, j, None])).T, lower=True)
+            G[:] = 0.0
+            for samples in pieces:
+                at = np.flatnonzero(samples.weight[:, j])
+                _add_products(G, samples.x[at].astype(np.float64) * np.sqrt(samples.weight[at, j, None]))
+            yield j, G
         return
-    G, before, used = np.zeros((q, q), order="F"), np.zeros(len(x), bool), np.ascontiguousarray(used.T)
+    used = [np.ascontiguousarray(samples.used.T) for samples in pieces]
+    before = [np.zeros(len(samples.x), bool) for samples in pieces]
     for j in order:
-        now = used[j]
-        if np.count_nonzero(now != before) > np.count_nonzero(now):
-            G[:], before = 0.0, np.zeros(len(x), bool)
-        for sign, changed in ((1.0, now & ~before), (-1.0, before & ~now)):
-            rows = x[np.flatnonzero(changed)]
-            if len(rows):
-                dsyrk(sign, rows.T, beta=1.0, c=G, lower=True, overwrite_c=True)
+        now = [active[j] for active in used]
+        count = lambda a: sum(map(np.count_nonzero, a))  # noqa: E731
+        if count(a != b for a, b in zip(now, before, strict=True)) > count(now):
+            G[:], before = 0.0, [np.zeros_like(a) for a in now]
+        for samples, a, b in zip(pieces, now, before, strict=True):
+            _add_products(G, samples.x[np.flatnonzero(a & ~b)])
+            _add_products(G, samples.x[np.flatnonzero(b & ~a)], -1.0)
         before = now
         yield j, G
+
+
+def _add_products(G, rows, sign=1.0):
+    """Add sign * rows.T @ rows to the lower triangle of G, in place, in double precision."""
+    for first in range(0, len(rows), ROWS):
+        dsyrk(sign, rows[first : first + ROWS].astype(np.float64).T, beta=1.0, c=G, lower=True, overwrite_c=True)
 
 
 def moments(pieces, order=None, least=None):
@@ -111,7 +123,7 @@ def moments(pieces, order=None, least=None):
         xy = xy + sum_products(samples.x, y)
         yy = yy + np.einsum("sn,sn->n", y, samples.y, dtype=np.float64)
         counts = counts + samples.used.sum(0)
-        for j, G in information(samples, order):
+        for j, G in information([samples], order):
             if j in xx:
                 xx[j] += G
             else:
@@ -120,13 +132,22 @@ def moments(pieces, order=None, least=None):
     return Moments({j: G for j, G in xx.items() if known[j]}, xy, yy, counts)
 
 
+def moments_by_groups(pieces, groups, sums, least=None):
+    """The same of some neurons at a time, whose X' X need not fit into memory together. pieces: list of Samples;
+    groups: list of indices; sums: Moments, of which xy, yy and counts are those of all neurons. Yields: Moments."""
+    known = sums.counts >= (SAMPLES_PER_REGRESSOR * len(sums.xy) if least is None else least)
+    each = information(pieces, np.concatenate(groups))
+    for group in groups:
+        yield sums._replace(xx={j: G.copy(order="F") for j, G in islice(each, len(group)) if known[j]})
+
+
 def ordinary(samples, order=None, ridge=1e-7):
     """Least squares with a small ridge. samples: Samples. Returns: weights (q, n), 0 for neurons with too few samples,
     and the median s.d. of the residual."""
     xy = sum_products(samples.x, samples.y)
     yy = np.einsum("sn,sn->n", samples.y, samples.y, dtype=np.float64)
     weights, variance, counts, q = np.zeros_like(xy), [], samples.used.sum(0), len(xy)
-    for j, G in information(samples, order):
+    for j, G in information([samples], order):
         if counts[j] >= SAMPLES_PER_REGRESSOR * q:
             weights[:, j] = cho_solve(factorise(G, ridge), xy[:, j], check_finite=False)
             variance.append((yy[j] - weights[:, j] @ xy[:, j]) / max(1, counts[j] - q))
@@ -236,8 +257,8 @@ def least_squares(pieces, sums, maps):
         scores += [left[a:b].T @ samples.x[a:b] for a, b in zip(samples.starts, ends, strict=True)]
     larger = len(scores) / max(1, len(scores) - 1)
     for k, (j, factor) in enumerate(factors.items()):
-        root = np.tril(dtrtri(factor[0], lower=1)[0])
         clustered = cho_solve(factor, np.stack([score[k] for score in scores], -1).astype(np.float64)).T
+        root = dtrtri(factor[0], lower=1, overwrite_c=1)[0]
         for L, errors in zip(structured, se, strict=True):
             classical = variance[j] * L.variance(root)
             errors[:, j] = np.sqrt(np.maximum(classical, larger * (L.apply(clustered) ** 2).sum(0)))

@@ -329,6 +329,23 @@ def test_trials_shorter_than_a_state_takes_to_settle_and_one_long_session():
     np.testing.assert_array_equal(cut.velocity[cut.valid], long.velocity[0])
 
 
+def test_neurons_whose_sums_do_not_fit_into_memory_are_estimated_the_same(monkeypatch):
+    rec, _ = simulate_copies()
+    whole = fit(rec)
+    all_at_once, some = whole.estimates(), whole.unbiased(whole.choose_neurons(5))
+    for name, value in {"SUMS_BYTES": 0, "MIN_NEURONS": 8, "GROUP_BYTES": 0, "MIN_GROUP": 3}.items():
+        monkeypatch.setattr(fitting, name, value)
+    parts = fit(rec)
+    assert (len(parts.groups), len(parts.sums.xx)) == (7, 8)
+    for a, b in zip(all_at_once, parts.estimates(), strict=True):
+        np.testing.assert_allclose(a.weights[:20], b.weights[:20], atol=0.05 * np.abs(b.weights[:20]).max())
+    a, b, known = all_at_once[0], parts.unbiased(), np.isfinite(some.variance)
+    np.testing.assert_allclose(a.weights, b.weights, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(a.se[2], b.se[2], rtol=1e-4)
+    assert known.sum() == 5
+    np.testing.assert_allclose(some.weights[:, known], a.weights[:, known], rtol=1e-4, atol=1e-5)
+
+
 # ---- recordings as they come ------------------------------------------------------------------------------------
 
 
