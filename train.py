@@ -123,7 +123,8 @@ def main(prepared=None):
     sizes = settings.warmup, settings.window
     print(f"{args.data}: {units.describe_units(make_units(data.rec, settings), settings.constraints)}")
     with session.open_run(args, settings, data) as run:
-        warnings = quality.report_warnings(data.recording, args.data, alpha, sum(sizes), settings.bootstrap)
+        with run.stage("checks"):
+            warnings = quality.report_warnings(data.recording, args.data, alpha, sum(sizes), settings.bootstrap)
         run.metrics["warnings"] += warnings
 
         # train

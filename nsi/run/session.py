@@ -88,10 +88,18 @@ class Run:
     def __init__(self, out, settings, data, options, state, wandb):
         self.out, self.settings, self.data, self.options = out, settings, data, options
         self.state, self.wandb, self.metrics = state, wandb, {"warnings": [], "fit_warnings": [], "options": options}
+        self.metrics["stage_seconds"] = {"start": time.process_time()}
 
+    @contextlib.contextmanager
     def stage(self, name, count=None):
-        """A bar for what follows the training, a hook of `train.fit` as well. count: of updates."""
-        return Stage(f"{self.out.name}, {name}", count)
+        """A bar for a part of the fit besides its training, a hook of `train.fit` as well. count: of updates."""
+        with Stage(f"{self.out.name}, {name}", count) as hook:
+            yield hook
+        self.add_stage(name)
+
+    def add_stage(self, name):
+        """Count the CPU seconds since the last stage as this stage's."""
+        self.metrics["stage_seconds"][name] = time.process_time() - sum(self.metrics["stage_seconds"].values())
 
     def warn(self, sentences):
         """Print warnings about the fit, and keep them for metrics.json."""
@@ -111,6 +119,7 @@ class Run:
             out.name, self.settings.updates, done, self.wandb, score, write, stopping
         ) as hook:  # fmt: skip
             yield hook
+        self.add_stage("training")
 
     def restore(self, model):
         """Give a model the weights of the checkpoint, if there is one.
@@ -171,14 +180,13 @@ class Run:
         }  # fmt: skip
         self.metrics = measures.valid_json(self.metrics)
         self.write_metrics(finished=True)
+        tracking.summarise(self.wandb, self.metrics)
 
     def write_metrics(self, finished):
         """Write metrics.json, whole or not at all. finished: whether all is measured."""
         with files.whole(self.out / "metrics.json") as temporary:
             content = measures.valid_json(self.metrics | {"finished": finished})
             Path(temporary).write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-        if finished:
-            tracking.summarise(self.wandb, self.metrics)
 
     def write_report(self, networks, arrays):
         """Draw the fit's figures and its page, and show W&B the figures; what fails here has cost nothing else.
@@ -194,6 +202,7 @@ class Run:
             said = f"no report, since drawing it failed ({tracking.brief(error)})"
             print(f"{out}: {said}; the same command with --resume tries again", file=sys.stderr)
             return
+        self.write_metrics(finished=True)  # with the seconds that the report took
         tracking.show(self.wandb, paths)
         print(f"{out}: report.html says what was found, how far to trust it, and what is not determined")
 

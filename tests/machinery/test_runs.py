@@ -79,6 +79,9 @@ def test_metrics_of_a_simulated_recording(data, run, rec):
     held_out = rec.rates[[9, 19]]
     assert metrics["variance"] == pytest.approx(held_out.reshape(-1, 40).var(0).mean(), rel=1e-4)
     assert metrics["seconds"] >= metrics["train_seconds"]
+    stages = ["start", "checks", "training", "estimate", "hidden units", "measures"]
+    assert list(metrics["stage_seconds"]) == stages  # and the report, which is not drawn here
+    assert all(seconds >= 0 for seconds in metrics["stage_seconds"].values())
     assert metrics["heading_error"]["1"]["samples"] >= 4
 
 
