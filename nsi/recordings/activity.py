@@ -27,7 +27,7 @@ MIN_GROUP_SHARE = 0.2  # share of the neurons that each of two groups must have 
 MIN_REPEATED_SHARE = 0.5  # of the delay between two groups, in the half of the recording that they were not split by
 MAX_ALIGNMENTS = 5  # how often late neurons are moved earlier, at most
 MIN_DRIVEN_R = 0.15  # correlation of a neuron's deviation with the velocity, from which it receives it
-MAX_SAMPLES = 100_000  # samples of the activity that are compared
+MAX_SAMPLES = 30_000  # samples of the activity that are compared: neighbouring steps say nearly the same
 MAX_DELAY_VALUES = 4_000_000  # values of the rates that delays are estimated from
 MIN_EXPLAINED = 0.35  # share of the rates' variance that the place explains, from which parts are compared by it
 
