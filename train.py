@@ -49,6 +49,7 @@ def fit(model, windows, settings, clamped=False, hook=None, training=None):
         model.n_response, model.alpha, windows.warmup, model.driven, model.free, settings.loss, clamped
     )
     gradient = Gradient(weights, objective, windows, penalised=penalty > 0)
+    project = constraints.Projection(model)
     if training:
         session.restore(training, optimiser, windows.generators)
     diverged = torch.zeros((), dtype=torch.long, device=windows.rates.device)
@@ -58,7 +59,7 @@ def fit(model, windows, settings, clamped=False, hook=None, training=None):
         lr_now = optimiser.lr_and_beta1()[0]
         losses, gradients = gradient(windows.draw(), left * settings.forcing, left * penalty, logged)
         optimiser.step(gradients)
-        constraints.project(model)
+        project()
         diverged, stop = session.first_divergence(diverged, update, gradients), hook.stopping()
         if logged or stop or hook.keeps(update, updates):
             session.refuse_divergence(int(diverged), "gradient", lr)

@@ -22,21 +22,35 @@ def initialize(model):
     project(model)
 
 
-@torch.no_grad()
 def project(model):
-    """Project the weights back onto the constraints, in place, after an update."""
-    W, W_in, b = (p.data for p in model.weights)
-    units = model.units
-    if units.types and units.hidden_inputs.any():
-        hidden = torch.as_tensor(units.hidden_inputs)
-        recorded = torch.as_tensor(units.driven) & ~hidden  # these, if any, set what the others share
-        recorded = recorded if recorded.any() else hidden
-        b[:, hidden] = b[:, recorded].mean(-1, keepdim=True)
-        size = W_in[..., hidden].norm(dim=-2, keepdim=True)  # (R, 1, input units)
-        shared = W_in[..., recorded].norm(dim=-2, keepdim=True).mean(-1, keepdim=True)
-        W_in[..., hidden] *= shared / size.clamp(min=1e-12)
-        total = W[..., hidden].sum(-2, keepdim=True)
-        shared = W[..., recorded].sum(-2, keepdim=True).mean(-1, keepdim=True)
-        W[..., hidden] += (shared - total) / max(1, units.free[:, units.hidden_inputs].sum(0).max())
-    if units.bounded:
-        W.clamp_(model.low, model.high)
+    """Project the weights of a network onto the constraints, in place."""
+    Projection(model)()
+
+
+class Projection:
+    """The projection of a network's weights onto the constraints of its units, in place, after each update."""
+
+    def __init__(self, model):
+        units = self.units = model.units
+        self.W, self.W_in, self.b = (p.data for p in model.weights)
+        self.bounds = (model.low, model.high) if units.bounded else None
+        count = int(units.hidden_inputs.sum())
+        self.hidden = slice(len(units.driven) - count, None)  # the hidden input units come last
+        recorded = np.flatnonzero(units.driven & ~units.hidden_inputs)  # these, if any, set what the others share
+        self.sharing = torch.as_tensor(recorded) if len(recorded) else self.hidden
+        self.shares = units.types and count > 0
+        self.received = max(1, units.free[:, self.hidden].sum(0).max(initial=0))  # connections of a hidden input unit
+
+    @torch.no_grad()
+    def __call__(self):
+        """Project the weights as they are now."""
+        if self.shares:
+            W, W_in, b = (x[..., self.hidden] for x in (self.W, self.W_in, self.b))
+            b[:] = self.b[..., self.sharing].mean(-1, keepdim=True)
+            size = W_in.norm(dim=-2, keepdim=True)  # (R, 1, input units)
+            shared = self.W_in[..., self.sharing].norm(dim=-2, keepdim=True).mean(-1, keepdim=True)
+            W_in *= shared / size.clamp(min=1e-12)
+            shared = self.W[..., self.sharing].sum(-2, keepdim=True).mean(-1, keepdim=True)
+            W += (shared - W.sum(-2, keepdim=True)) / self.received
+        if self.bounds:
+            self.W.clamp_(*self.bounds)

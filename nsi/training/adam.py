@@ -39,11 +39,12 @@ class Adam:
         """One update. gradients: as many tensors as parameters."""
         lr, beta1 = self.lr_and_beta1()
         self.done += 1
-        size, unbias = lr / (1 - beta1**self.done), math.sqrt(1 - self.beta2**self.done)
+        unbias = math.sqrt(1 - self.beta2**self.done)
+        size = lr * unbias / (1 - beta1**self.done)
         for p, g, (mean, square) in zip(self.parameters, gradients, self.moments, strict=True):
             mean.lerp_(g, 1 - beta1)
             square.mul_(self.beta2).addcmul_(g, g, value=1 - self.beta2)
-            p.addcdiv_(mean, (square.sqrt() / unbias).add_(1e-8), value=-size)
+            p.addcdiv_(mean, square.sqrt().add_(1e-8 * unbias), value=-size)
 
     def state(self):
         """What `restore` needs: updates done, and the two moments of every parameter."""

@@ -104,7 +104,7 @@ def unroll_backward(g, from_u, W, states, forcing, alpha, buffers):
     g: (T, ..., B, units), dL/da from the loss, overwritten by the whole dL/da; from_u: the same of u, or None;
     states: s and u, `unroll`'s. Returns: dL/dW.
     """
-    (s, u), n, WT = states, forcing.n, W.mT
+    (s, u), n, WT = states, forcing.n, W.mT.contiguous()  # a product with a transposed matrix takes half longer
     clamped_steps = min(forcing.warmup + 1, len(s))
     slope = losses.slope(s, buffers.like("slope", s))
     du, remains = torch.zeros_like(s[0]), torch.as_tensor(1 - forcing.pull, dtype=s.dtype)  # dL/du[t+1]
@@ -197,7 +197,7 @@ class Gradient:
         apart = free is not None and not free[n:, n:].any() and not torch.as_tensor(driven).expand(len(free))[:n].any()
         self.steps = None
         if clamped and apart and loss == "matching" and not penalised and not self.batched:
-            self.steps = torch.arange(warmup, windows.length, LOSS_STRIDE)
+            self.steps = slice(warmup, None, LOSS_STRIDE)
             self.synapse = synapse(windows.length, self.steps, alpha)
 
     def __call__(self, drawn, forcing, penalty, log=True):

@@ -16,8 +16,8 @@ LOSS_STRIDE = 3  # steps, of which one counts in the loss
 
 
 def synapse(length, steps, alpha):
-    """K (steps, length): the state at some steps of what begins at 0, from the rates at all steps."""
-    lag = torch.as_tensor(steps)[:, None] - 1 - torch.arange(length)
+    """K (S, length): the state at some steps (a slice or indices) of what begins at 0, from the rates at all steps."""
+    lag = torch.arange(length)[steps, None] - 1 - torch.arange(length)
     return torch.where(lag >= 0, alpha * (1 - alpha) ** lag.clamp(min=0), 0.0).float()
 
 
@@ -26,8 +26,9 @@ def clamped_gradient(weights, n, K, batch, steps, free=None, log=True):
     """The matching loss of a batch of windows at some steps, and its gradient, of one replica.
 
     weights: W (units, units), W_in (D, units), b (units,); n: recorded units; K: of `synapse`; batch: velocity (T, B,
-    D), recorded state, rates and stimulus or None (T, B, n); steps: (S,) that count; free: (units, units) 1 where a
-    weight is trained, or None; log: whether to compute the loss. Returns: loss or None, gradients of W, W_in and b.
+    D), recorded state, rates and stimulus or None (T, B, n); steps: a slice or indices (S,), those that count; free:
+    (units, units) 1 where a weight is trained, or None; log: whether to compute the loss. Returns: loss or None,
+    gradients of W, W_in and b.
     """
     W, W_in, b = (p.detach() for p in weights)
     v, u, r, stimulus = batch
@@ -36,14 +37,14 @@ def clamped_gradient(weights, n, K, batch, steps, free=None, log=True):
     two_a += torch.matmul(v, 2 * W_in[:, n:]) + 2 * b[n:]
     s = losses.half_rate(two_a, two_a)  # (1 + h) / 2
     states = (2 * torch.mm(K, s.view(length, -1)) - K.sum(1, keepdim=True)).view(-1, s.shape[-1])
-    known = u[steps].view(-1, n)
+    known = u[steps].reshape(-1, n)
     a = torch.addmm(b[:n], known, W[:n, :n]).addmm_(states, W[n:, :n])
     if stimulus is not None:
-        a += stimulus[steps].view(-1, n)
-    rates = r[steps].view(-1, n)
+        a += stimulus[steps].reshape(-1, n)
+    rates = r[steps].reshape(-1, n)
     loss = losses.matching(a, rates).mean() if log else None
     g = losses.rate(a).sub_(rates).div_(rates.numel())
-    back = torch.mm(K.T, torch.mm(g, W[n:, :n].T).view(len(steps), -1)).view(-1, s.shape[-1])
+    back = torch.mm(K.T, torch.mm(g, W[n:, :n].T).view(len(K), -1)).view(-1, s.shape[-1])
     back *= losses.slope(s, torch.empty_like(s)).view(-1, s.shape[-1])
     W_grad, W_in_grad, u = torch.zeros_like(W), torch.zeros_like(W_in), u.view(-1, n)
     W_grad[:n, n:], W_grad[n:, :n] = torch.mm(u.T, back), torch.mm(states.T, g)
