@@ -82,22 +82,47 @@ def predict(net, rec, warmup=None, start=0, steps=None):
 
     net: Network; rec: Recording. Returns: rates (trials, steps, units) float32, from step `start` on.
     """
-    stop = rec.rates.shape[1] if steps is None else start + steps
-    recorded = synaptic_state(rec.rates[:, :stop], net.alpha)[:, start:]
-    u = np.zeros((len(recorded), len(net.b)), np.float32)
-    rates = np.empty((len(u), stop - start, len(net.b)), np.float32)
+    steps = rec.rates.shape[1] - start if steps is None else steps
+    return predict_from(net, rec, steps if warmup is None else warmup, [start], steps)[0]
+
+
+def predict_from(net, rec, warmup, starts, steps):
+    """Run a network from several moments of a recording at once, as `predict` does from one.
+
+    starts: the steps to begin at, each with `steps` after it. Returns: rates (starts, trials, steps, units) float32.
+    """
+    state = synaptic_state(rec.rates[:, : max(starts) + steps], net.alpha)
+    pieces = lambda a: np.concatenate([a[:, start : start + steps] for start in starts])  # noqa: E731
+    u = np.zeros((len(starts) * len(state), len(net.b)), np.float32)
+    rates = np.empty((len(u), steps, len(net.b)), np.float32)
     current = None
     if rec.stimulus is not None:
-        wide = np.zeros_like(u)
+        wide, stimulus = np.zeros_like(u), pieces(rec.stimulus)
 
         def current(t):
-            wide[:, : net.n] = rec.stimulus[:, start + t]
+            wide[:, : net.n] = stimulus[:, t]
             return wide
 
-    clamped = stop if warmup is None else warmup
-    for t, (_, r) in enumerate(run(net, rec.velocity[:, start:stop], u, current, recorded, clamped)):
+    for t, (_, r) in enumerate(run(net, pieces(rec.velocity), u, current, pieces(state), warmup)):
         rates[:, t] = r
-    return rates
+    return rates.reshape(len(starts), len(state), *rates.shape[1:])
+
+
+def predict_hidden(net, rec, state=None):
+    """The hidden units' rates while the recorded units are clamped, as `predict` has them beside all others.
+
+    state: of the recorded neurons, if it is known already. Returns: (trials, steps, hidden units) float32.
+    """
+    n, among = net.n, net.W[net.n :, net.n :]
+    a = (synaptic_state(rec.rates, net.alpha) if state is None else state) @ net.W[:n, n:]
+    a += net._replace(W_in=net.W_in[:, n:]).drive(rec.velocity) + net.b[n:]
+    if not among.any():  # then nothing depends on the step before
+        return np.maximum(np.tanh(a, out=a), 0, out=a)
+    u = np.zeros_like(a[:, 0])
+    for t in range(a.shape[1]):
+        a[:, t] = response.phi(a[:, t] + u @ among)
+        u += net.alpha * (a[:, t] - u)
+    return a
 
 
 def synaptic_state(rates, alpha):

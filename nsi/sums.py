@@ -18,6 +18,13 @@ def sum_products(x, y):
     return total
 
 
+def draw_samples(valid, most):
+    """Indices of the samples that are valid, counted over all axes, or, where these are more, of `most` of them drawn
+    at random, always the same ones. valid: (...) bool. Returns: (samples,) int, rising."""
+    rows = np.flatnonzero(valid)
+    return rows if len(rows) <= most else np.sort(np.random.default_rng(0).choice(rows, most, replace=False))
+
+
 def correlation(fitted, true):
     """Pearson r over all entries, or NaN where either does not vary."""
     fitted, true = np.ravel(fitted), np.ravel(true)

@@ -49,7 +49,7 @@ def train_network(rec, known, *options):
     net = runs.train_networks(rec, *options, *alpha, *updates)[0]
     n, clamped = net.n, clamp(net, rec)
     W, sent = net.W[:n, :n], net.W[n:, :n]
-    path, gate = hidden_path_map(clamped, n) @ sent, gate_map(net, clamped) @ sent
+    path, gate = hidden_path_map(net, clamped) @ sent, gate_map(net, clamped) @ sent
     return {"W": W, "total": W + path, "gate": gate, "network": net}
 
 

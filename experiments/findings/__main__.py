@@ -25,7 +25,7 @@ from nsi import network, recordings
 from nsi.evaluation import tuning
 from nsi.geometry import RING
 from nsi.hidden.matching import match_units
-from nsi.network import Network, predict
+from nsi.network import Network, predict, predict_hidden
 from nsi.run import checkpoint
 from nsi.simulation.circuits import ring
 from nsi.sums import correlation, sum_products
@@ -193,7 +193,7 @@ def matched(net, rec, places, hidden, W_in):
     rec: held-out trials, at whose states the response units are held; places: (n, 1) rad; hidden: (trials, steps,
     shifters) their rates; W_in: (shifters,) their velocity weights.
     """
-    rates = predict(net, rec)[..., net.n :]
+    rates = predict_hidden(net, rec)
     units, neurons, r = match_units(rates, hidden)
     heading = RING.decode(rec.rates, places)[..., 0]
     maps = tuning.tuning_maps(rates, heading, rec.velocity[..., 0])

@@ -3,14 +3,14 @@
 import numpy as np
 
 from experiments.flies.prediction import CLAMPED_STEPS, vector
-from nsi.network import predict, synaptic_state
+from nsi.network import predict_hidden, synaptic_state
 
 TURNING = 1.0  # rad/s, above which a fly turns
 
 
 def input_units(net, rec):
     """Run the input units, E-PG clamped. Returns: their states and the drive they send to the wedges."""
-    states = synaptic_state(predict(net, rec)[..., net.n :], net.alpha)
+    states = synaptic_state(predict_hidden(net, rec), net.alpha)
     return states, states @ net.W[net.n :, : net.n]
 
 

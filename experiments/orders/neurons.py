@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.io import loadmat
 
-from nsi.network import predict
+from nsi.network import predict_hidden
 from nsi.recordings.flies import BALL, NAME
 
 FILTER_S = 0.4  # s, of the velocity before it is set against calcium
@@ -119,7 +119,7 @@ def arms_of_units(nets, rec):
     up, down = (filtered(np.maximum(s * v, 0), rec.dt, FILTER_S)[rec.valid] for s in (1, -1))
     terms, slow = np.stack([np.ones(len(up)), up, down], 1), filtered(v, rec.dt, FILTER_S)[rec.valid]
     for net in nets:
-        rates = predict(net, rec)[..., net.n :][rec.valid]
+        rates = predict_hidden(net, rec)[rec.valid]
         active = rates.mean(0) > 0.01
         rates = rates[:, active] / rates[:, active].mean(0)
         slopes, right = np.linalg.lstsq(terms, rates, rcond=None)[0][1:], net.W_in[0, net.n :][active] > 0

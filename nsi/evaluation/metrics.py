@@ -17,7 +17,7 @@ from nsi.evaluation.scores import (
     weight_scores,
 )
 from nsi.evaluation.weights import effective_gate
-from nsi.geometry import decoding_error, places_of
+from nsi.geometry import decoding_error
 from nsi.hidden import matching
 from nsi.recordings.turning import measure_turning
 from nsi.sums import correlation
@@ -32,8 +32,7 @@ def of_network(trained, net, hidden, data, settings):
     of the publication's training, the one that predicts, and the one of hidden neurons; data: run.setup.Data; settings:
     with warmup and window, of the windows that `loss` is measured on. Returns: dict.
     """
-    rec, held_out, geometry, truth = data.rec, data.held_out, data.geometry, data.truth
-    places = places_of(rec, geometry)
+    rec, held_out, geometry, places, truth = data.rec, data.held_out, data.geometry, data.places, data.truth
     turning = measure_turning(rec, geometry, places)
     scores = network_scores(trained, truth, geometry, places)
     if len(trained.b) > trained.n and has_gate(truth):
@@ -57,20 +56,20 @@ def of_network(trained, net, hidden, data, settings):
     return result
 
 
-def of_connections(arrays, rec, geometry, truth):
-    """The measures of the estimate. arrays: the arrays of connectivity.npz; rec: all trials; truth:
+def of_connections(arrays, rec, geometry, places, truth):
+    """The measures of the estimate. arrays: the arrays of connectivity.npz; rec: all trials; places: (n, D) rad; truth:
     recordings.load_truth's. Returns: dict; without standard errors (of a control) only those of W."""
     n, result, determined = len(arrays["W"]), {}, arrays.get("identifiable")
     if "W" in truth:
         true = truth["W"][:n, :n]
-        result |= weight_scores(arrays["W"], true, geometry, places_of(rec, geometry), determined)
+        result |= weight_scores(arrays["W"], true, geometry, places, determined)
     if determined is None:
         return result
     off = ~np.eye(n, dtype=bool)  # no neuron of the circuits here connects to itself
     result["identifiable_fraction"] = float(determined.mean())
     result["resolved_fraction"] = float(arrays["resolved"].mean())
     if "W" in truth:
-        r, _, _ = deviation(arrays["W"], true, arrays["resolved"], geometry, places_of(rec, geometry))
+        r, _, _ = deviation(arrays["W"], true, arrays["resolved"], geometry, places)
         result["r_dev_resolved"] = float(r)
         result["coverage"] = coverage(arrays["W_unbiased"], arrays["W_se"], true, off)
     if has_gate(truth):
@@ -79,7 +78,7 @@ def of_connections(arrays, rec, geometry, truth):
         result["coverage_gate"] = coverage(arrays["gate_unbiased"], arrays["gate_se"], true)
     if is_whole(truth, rec):
         true = true_total(truth, rec.rates, float(arrays["alpha"]))
-        near = geometry.near(places_of(rec, geometry))
+        near = geometry.near(places)
         result["r_total"] = float(correlation(arrays["total"][near], true[near]))
         result["frobenius_total"] = float(np.linalg.norm(arrays["total"] - true) / np.linalg.norm(true))
         result["coverage_total"] = coverage(arrays["total_unbiased"], arrays["total_se"], true, off)

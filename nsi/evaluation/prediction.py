@@ -1,12 +1,15 @@
 """Errors of networks that run freely on held-out trials: of their headings and of their rates."""
 
+import itertools
+
 import numpy as np
 from scipy.special import stdtrit
 
-from nsi.network import predict
+from nsi.network import predict_from
 
 HORIZONS_S = 0.25, 0.5, 1.0, 2.0, 5.0  # s
 MIN_SAMPLES = 20  # samples that a mean error is worth
+RUNS = 200  # free runs at once
 MIN_TRIALS = 3  # held-out trials that an interval over trials is worth
 WARMUP_STEPS = 20  # before a free run, in which the recorded units are clamped
 
@@ -88,12 +91,12 @@ def _errors(net, rec, geometry, places, ahead, every, gain=1.0):
     heading = geometry.decode(rec.rates, places)  # (trials, steps, D)
     moved = rec.dt * geometry.movement(gain * rec.velocity[..., : geometry.dimensions]).cumsum(1, dtype=float)
     horizons = [{name: [] for name in ("network", "integrator", "stay")} for _ in ahead]
-    for start in range(0, length - warmup - min(ahead), every):
-        possible = [k for k in ahead if start + warmup + k < length]
-        free = predict(net, rec, warmup, start, warmup + max(possible) + 1)[..., : net.n]
+    furthest = lambda start: max(k for k in ahead if start + warmup + k < length)  # noqa: E731
+    starts = range(0, length - warmup - min(ahead), every)
+    for start, free in run_in_groups(net, rec, warmup, {start: warmup + furthest(start) + 1 for start in starts}):
         now = start + warmup
         for k, errors in zip(ahead, horizons, strict=True):
-            if k not in possible:
+            if k > furthest(start):
                 continue
             end, ended = now + k, ~rec.valid[:, now + k]
             guesses = {
@@ -111,11 +114,23 @@ def window_error(net, rec, warmup, window):
     """Mean squared error of the rates over windows run freely after `warmup` clamped steps, laid end to end."""
     length = warmup + window
     errors = []
-    for start in range(0, rec.rates.shape[1] - length + 1, length):
-        free = predict(net, rec, warmup, start, length)[:, warmup:, : net.n]
-        wrong = np.mean((free - rec.rates[:, start + warmup : start + length]) ** 2, (1, 2))
+    starts = range(0, rec.rates.shape[1] - length + 1, length)
+    for start, free in run_in_groups(net, rec, warmup, dict.fromkeys(starts, length)):
+        wrong = np.mean((free[:, warmup:] - rec.rates[:, start + warmup : start + length]) ** 2, (1, 2))
         errors.extend(wrong[rec.valid[:, start + length - 1]])
     return float(np.mean(errors))
+
+
+def run_in_groups(net, rec, warmup, lengths):
+    """Run a network from several steps of a recording, those for equally long at once, RUNS at most.
+
+    lengths: {first step: steps}, not rising. Yields: first step, rates (trials, steps, n) of the recorded neurons."""
+    most = max(1, RUNS // len(rec.rates))
+    for steps, starts in itertools.groupby(lengths, lengths.get):
+        starts = list(starts)
+        for some in (starts[k : k + most] for k in range(0, len(starts), most)):
+            for start, rates in zip(some, predict_from(net, rec, warmup, some, steps), strict=True):
+                yield start, rates[..., : net.n]
 
 
 def select_networks(candidates, rec, warmup, window):

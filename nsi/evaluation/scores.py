@@ -92,8 +92,8 @@ def true_total(truth, rates, alpha):
     W, hidden, n = truth["W"], truth["hidden_rates"], rates.shape[-1]
     if hidden.shape[-1] == 0:
         return W[:n, :n]
-    u = synaptic_state(np.concatenate([rates, hidden], -1), alpha)[:, _settled(rates)]
-    return W[:n, :n] + regress_on_state(u[..., :n], u[..., n:]) @ W[n:, :n]
+    u, s = (synaptic_state(x, alpha)[:, _settled(rates)] for x in (rates, hidden))
+    return W[:n, :n] + regress_on_state(u, s) @ W[n:, :n]
 
 
 def _settled(rates):
@@ -125,8 +125,8 @@ def true_effective_gate(truth, rec, alpha=None):
         return truth["gate"]
     late = _settled(rec.rates)
     alpha = rec.dt / rec.tau if rec.tau else alpha or 1.0
-    u, valid = synaptic_state(rec.rates, alpha)[:, late], rec.valid[:, late]
-    active = regress_on_state(u[valid], response.slope(hidden[:, late])[valid])
+    u = synaptic_state(rec.rates, alpha)[:, late]
+    active = regress_on_state(u, response.slope(hidden[:, late]), valid=rec.valid[:, late])
     return np.stack([(active * w_in) @ W[n:, :n] for w_in in truth["W_in"][:, n:]])
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nsi.network import predict
+from nsi.network import predict_hidden
 
 SIDES = (
     "Right turns are those of positive velocity, left turns those of negative velocity; which of them is clockwise, "
@@ -73,9 +73,7 @@ def shifter_tuning(rates, heading, velocity, bins=24):
 
     def explained(where):
         counts = np.bincount(where, minlength=bins)
-        sums = np.zeros((bins, x.shape[1]))
-        np.add.at(sums, where, x)
-        means = sums / np.maximum(counts, 1)[:, None]
+        means = (np.arange(bins)[:, None] == where) @ x / np.maximum(counts, 1)[:, None]
         return means, (counts[:, None] * means**2).sum(0) / total
 
     means, tuning = explained(where)
@@ -104,7 +102,7 @@ def shifter_measures(net, rec, geometry, places):
     for those that prefer either turning direction; None on a torus, which has no left) and `active_input_units` (a
     count). Of as many of the velocity's components as the geometry has dimensions.
     """
-    inputs, d = predict(net, rec)[..., net.n :][..., (net.W_in[:, net.n :] != 0).any(0)], geometry.dimensions
+    inputs, d = predict_hidden(net, rec)[..., (net.W_in[:, net.n :] != 0).any(0)], geometry.dimensions
     inputs, rates, velocity = (a[rec.valid][None] for a in (inputs, rec.rates, rec.velocity))
     heading = geometry.decode(rates, places)
     known = np.isfinite(heading[0]).all(-1)  # silence has no heading

@@ -9,7 +9,7 @@ import numpy as np
 from nsi.evaluation import tuning
 from nsi.figures.profiles import fill_interval, profile_with_interval
 from nsi.figures.style import FITTED, SIMPLE, TRUE, draw_matrix, draw_standard_errors, set_style
-from nsi.network import predict
+from nsi.network import predict, predict_hidden
 
 MIN_SHOWN_S = 8.0  # s of a trial that is drawn, at least
 MIN_SHOWN_STEPS = 60
@@ -210,7 +210,7 @@ def draw_profiles(arrays, geometry, places, order):
 
 def draw_inputs(net, rec, geometry, places):
     """Tuning of the input units, the response units clamped."""
-    units = predict(net, rec)[..., net.n :][rec.valid]
+    units = predict_hidden(net, rec)[rec.valid]
     heading, velocity = geometry.decode(rec.rates[rec.valid], places)[:, 0], rec.velocity[rec.valid][:, 0]
     known = np.isfinite(heading)
     units, heading, velocity = units[known], heading[known], velocity[known]

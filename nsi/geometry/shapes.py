@@ -9,6 +9,7 @@ import itertools
 import numpy as np
 
 import nsi.geometry.plane_waves as plane_waves
+from nsi.sums import sum_products
 
 HARMONICS = 30  # around a ring, of which a profile over distance is made at most
 SHEET_WAVES = 5  # the same on a torus, the shortest wave vector being 1
@@ -53,7 +54,9 @@ class Ring:
         angles = self.places(n)[:, 0]
         if n < 3:
             return angles[:, None]
-        _, vectors = np.linalg.eigh(np.cov(rates.reshape(-1, n), rowvar=False))
+        flat = rates.reshape(-1, n)
+        mean = flat.mean(0, dtype=float)
+        _, vectors = np.linalg.eigh(sum_products(flat, flat) / max(len(flat), 1) - np.outer(mean, mean))
         z = vectors[:, -1] + 1j * vectors[:, -2]
         if np.sum(np.imag(z[1:] * z[:-1].conj())) < 0:
             z = z.conj()

@@ -9,11 +9,12 @@ is predicted without any circuit.
 import numpy as np
 
 from nsi import recordings
-from nsi.network import predict, synaptic_state
-from nsi.sums import correlation
+from nsi.network import predict_hidden, synaptic_state
+from nsi.sums import correlation, draw_samples
 
 SETTLING_STEPS = 50  # steps of a trial that are left out: the hidden units start at rest
 MAX_TRIALS = 40  # of the training trials, enough for a match
+MAX_SAMPLES = 10_000  # of these, and of the held-out ones
 RIDGE = 1e-4  # of a linear map, relative to the mean variance
 
 
@@ -104,12 +105,13 @@ def agreement(networks, rec):
     """
     if len(networks) < 2 or len(networks[0].b) == networks[0].n:
         return None
-    first, *others = [predict(net, rec)[:, SETTLING_STEPS:][rec.valid[:, SETTLING_STEPS:]] for net in networks]
+    late = slice(SETTLING_STEPS, None)
+    first, *others = [predict_hidden(net, rec)[:, late][rec.valid[:, late]] for net in networks]
     n, r = networks[0].n, []
     driven = [(net.W_in[:, n:] != 0).any(0) for net in networks]
     for other, kinds in zip(others, driven[1:], strict=True):
         for kind in (False, True):
-            a, b = (x[:, n:][:, d == kind] for x, d in ((first, driven[0]), (other, kinds)))
+            a, b = (x[:, d == kind] for x, d in ((first, driven[0]), (other, kinds)))
             if a.shape[1] and b.shape[1]:
                 r.append(match_units(a, b)[2])
     return float(np.concatenate(r).mean())
@@ -126,16 +128,15 @@ def _of(rec, neurons):
 
 
 def _samples(net, rec, hidden):
-    """Rates of the hidden units, what was observed (u, v, v * u), and rates of the hidden neurons: (samples, any)."""
-    late = slice(min(SETTLING_STEPS, rec.rates.shape[1] // 4), None)
-    keep = rec.valid[:, late]
-    u, v = synaptic_state(rec.rates, net.alpha)[:, late][keep], rec.velocity[:, late][keep]
-    observed = np.concatenate([u, v, *(u * v[:, d : d + 1] for d in range(v.shape[-1]))], -1)
-    return (
-        predict(net, rec)[:, late][keep][:, net.n :].astype(float),
-        observed,
-        hidden.rates[:, late][keep].astype(float),
+    """Rates of the hidden units, what was observed (u, v, v * u), and rates of the hidden neurons: (samples, any), of
+    MAX_SAMPLES drawn where there are more."""
+    late = np.arange(rec.rates.shape[1]) >= min(SETTLING_STEPS, rec.rates.shape[1] // 4)
+    rows, state = draw_samples(rec.valid & late, MAX_SAMPLES), synaptic_state(rec.rates, net.alpha)
+    u, v, units, neurons = (
+        a.reshape(-1, a.shape[-1])[rows] for a in (state, rec.velocity, predict_hidden(net, rec, state), hidden.rates)
     )
+    observed = np.concatenate([u, v, *(u * v[:, d : d + 1] for d in range(v.shape[-1]))], -1)
+    return units.astype(float), observed, neurons.astype(float)
 
 
 def _map(x, y):

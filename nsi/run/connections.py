@@ -34,7 +34,7 @@ def collect_arrays(found, networks):
 def score(arrays, rec, shape, places, truth):
     """What metrics.json says of connectivity.npz's arrays. rec: all trials; places: (n, D) rad, of the training trials;
     truth: recordings.load_truth's. Returns: dict, valid JSON."""
-    scores = metrics.of_connections(arrays, rec, shape, truth)
+    scores = metrics.of_connections(arrays, rec, shape, places, truth)
     if "orders" in arrays:
         scores["orders_powers"] = arrays["orders_powers"]
         scores["orders_size"], scores["orders_shown"] = sizes(arrays, shape, places)

@@ -7,9 +7,9 @@ from nsi.evaluation.scores import deviation, network_scores, true_effective_gate
 from nsi.evaluation.weights import clamp, regress_on_state, unsigned_product
 from nsi.geometry import RING, plane_waves
 from nsi.hidden import matching
-from nsi.network import Network, predict, synaptic_state
+from nsi.network import Network, predict, predict_from, synaptic_state
 from nsi.recordings import Recording
-from nsi.sums import correlation, sum_products
+from nsi.sums import correlation, draw_samples, sum_products
 
 
 def weights(n=4, units=7, d=2, seed=0):
@@ -77,19 +77,33 @@ def test_deviation_is_from_the_mean_profile():
     assert np.isnan(deviation(true, circulant, some, RING, places)).all()  # the truth does not deviate
 
 
-def test_clamped_network_is_the_one_that_predict_runs(rec):
-    """hold's states of the input units are the filtered rates that predict gives, and its slopes theirs."""
+@pytest.mark.parametrize("among", [True, False])
+def test_clamped_hidden_units_are_those_that_predict_runs(rec, among):
+    """With connections among hidden units, and without, where all steps are worked out at once."""
+    rng = np.random.default_rng(0)
+    W_in = np.concatenate([np.zeros((1, 40)), rng.normal(size=(1, 5))], 1)
+    W = rng.normal(size=(45, 45)) / 7
+    W[40:, 40:] *= among
+    net = Network(*(np.float32(x) for x in (W, W_in, rng.normal(size=45))), 0.2, 40)
+    np.testing.assert_allclose(clamp(net, rec).hidden, predict(net, rec)[:, 40:, 40:], atol=1e-5)
+
+
+def test_windows_that_are_run_together_are_those_run_one_by_one(rec):
     rng = np.random.default_rng(0)
     W_in = np.concatenate([np.zeros((1, 40)), rng.normal(size=(1, 5))], 1)
     net = Network(*(np.float32(x) for x in (rng.normal(size=(45, 45)) / 7, W_in, np.zeros(45))), 0.2, 40)
-    clamped = clamp(net, rec)
-    inputs = predict(net, rec)[..., 40:]
-    state = np.zeros_like(inputs)
-    for t in range(1, inputs.shape[1]):
-        state[:, t] = state[:, t - 1] + 0.2 * (inputs[:, t - 1] - state[:, t - 1])
-    np.testing.assert_allclose(clamped.x[..., 40:45], state[:, 40:], atol=1e-5)
-    np.testing.assert_allclose(clamped.slopes, ((1 - inputs**2) * (inputs > 0))[:, 40:], atol=1e-5)
-    assert (clamped.x[..., 45] == 1).all()
+    some = Recording(rec.rates[:3], rec.velocity[:3], rec.dt, stimulus=rec.rates[:3] - 0.3)
+    together = predict_from(net, some, 5, (0, 40, 90), 60)
+    for start, rates in zip((0, 40, 90), together, strict=True):
+        np.testing.assert_allclose(rates, predict(net, some, 5, start, 60), atol=1e-5)
+
+
+def test_samples_are_drawn_where_there_are_more():
+    valid = np.arange(60).reshape(3, 20) % 20 < 15
+    assert np.array_equal(draw_samples(valid, 45), np.flatnonzero(valid))
+    drawn = draw_samples(valid, 44)
+    assert len(np.unique(drawn)) == 44
+    assert valid.ravel()[drawn].all()
 
 
 def test_linear_map_onto_the_state():

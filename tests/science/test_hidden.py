@@ -194,13 +194,12 @@ def test_networks_that_disagree_on_hidden_units_are_doubted_where_something_is_c
 
 
 def test_a_network_of_hidden_units_of_both_kinds_is_read_off(rec):
-    """Held: the recorded driven neurons' known current, and the gate through hidden driven units alone."""
+    """The gate runs through hidden driven units alone."""
     rng, n = np.random.default_rng(0), 40
     driven = np.r_[np.arange(n) >= 30, np.zeros(5, bool), np.ones(6, bool)]
     W = 0.1 * rng.standard_normal((51, 51)).astype(np.float32)
     net = Network(W, (driven * 0.1).astype(np.float32)[None], np.zeros(51, np.float32), 0.2, n)
     clamped = clamp(net, rec)
-    np.testing.assert_allclose(clamped.known, 0.1 * clamped.velocity * driven[:n], rtol=1e-5)
     moved = gate_map(net, clamped)
     assert (moved[0, :, :5] == 0).all()
     assert np.abs(moved[0, :, 5:]).max() > 0

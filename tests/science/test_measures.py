@@ -46,9 +46,11 @@ def found(rec):
 
 
 def of(net, rec, truth, found):
-    data = SimpleNamespace(rec=rec, held_out=rec.trials(slice(9, None, 10)), geometry=RING, truth=truth)
+    data = SimpleNamespace(
+        rec=rec, held_out=rec.trials(slice(9, None, 10)), geometry=RING, places=RING.places(40), truth=truth
+    )
     result = metrics.of_network(net, net, net, data, SimpleNamespace(warmup=10, window=40))
-    return result | ({} if found is None else metrics.of_connections(found, rec, RING, truth))
+    return result | ({} if found is None else metrics.of_connections(found, rec, RING, RING.places(40), truth))
 
 
 def test_the_circuit_itself_scores_best(circuit_itself, rec, truth):
@@ -71,14 +73,14 @@ def test_the_truth_itself_scores_best_as_an_estimate(rec, truth, found):
     perfect = found | {"W": truth["W"][:40, :40], "total": total, "gate": gate}
     perfect |= {f"{name}_unbiased": perfect[name] for name in ("W", "total", "gate")}
     perfect |= {f"{name}_se": np.full_like(perfect[name], 1e-3) for name in ("W", "total", "gate")}
-    scores = metrics.of_connections(perfect, rec, RING, truth)
+    scores = metrics.of_connections(perfect, rec, RING, RING.places(40), truth)
     for name in ("r_W", "r_W_near", "r_W_identifiable", "r_total", "r_gate_effective", "gate_slope"):
         assert scores[name] == pytest.approx(1, abs=1e-6), name
     for name in ("frobenius_W", "frobenius_total", "gate_error"):
         assert scores[name] == pytest.approx(0, abs=1e-6), name
     assert scores["coverage"] == scores["coverage_total"] == scores["coverage_gate"] == 1
     off = perfect | {"total": 1.1 * total, "gate": 1.1 * gate}  # ten percent too large is seen
-    scores = metrics.of_connections(off, rec, RING, truth)
+    scores = metrics.of_connections(off, rec, RING, RING.places(40), truth)
     assert scores["frobenius_total"] == pytest.approx(0.1, abs=1e-6)
     assert scores["gate_slope"] == pytest.approx(1.1, abs=1e-6)
 
@@ -99,7 +101,7 @@ def test_without_truth_no_warning_about_it(circuit_itself, rec, truth, found):
     assert scored >= {"network_r_W", "network_r_gate_effective", "r_total", "coverage_total", "coverage_gate"}
     same = {k: v for k, v in whole.items() if k in without}
     assert repr(same) == repr(without)
-    control = metrics.of_connections({"W": circuit_itself.W[:40, :40]}, rec, RING, truth)
+    control = metrics.of_connections({"W": circuit_itself.W[:40, :40]}, rec, RING, RING.places(40), truth)
     assert control.keys() == {"r_W", "r_W_near", "frobenius_W"}
 
 
