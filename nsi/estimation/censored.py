@@ -19,6 +19,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import erfcx
 
+from nsi.sums import sum_products
+
 ROUGH_EVERY, ROUGH_ROUNDS = 4, 15  # steps and rounds of the first, rough, maximisation
 MAX_ROUNDS = 8, 8  # Newton steps before and after the information is worked out again
 CONVERGED = 0.02  # standard errors, by which no weight changes any more
@@ -91,7 +93,7 @@ def maximise_likelihood(samples):
     w, s = np.zeros((q, n)), np.maximum(samples.y.std(0, dtype=np.float64), 1e-6)
     w[-1] = np.where(samples.silent == 0, samples.y, 0).sum(0) / np.maximum(known, 1)
     complete = not samples.silent.any()
-    for step, rounds in ((ROUGH_EVERY, 0 if complete else ROUGH_ROUNDS), (1, 1)):
+    for step, rounds in ((1, 2),) if complete else ((ROUGH_EVERY, ROUGH_ROUNDS), (1, 1)):
         some = samples.every(step)
         expectation, G = _Expectation(some), _gram(some.x)
         inverse = np.linalg.inv(G)
@@ -143,7 +145,7 @@ def _newton(samples, expectation, w, s, enough):
 
 
 def _gram(x):
-    G = (x.T @ x).astype(np.float64)
+    G = sum_products(x, x)
     G[np.diag_indices(len(G))] += RIDGE * np.trace(G) / len(G)
     return G
 

@@ -14,12 +14,13 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 from nsi.errors import BadInput
-from nsi.estimation import censored, sparse
+from nsi.estimation import censored, sparse, unrecorded
 from nsi.estimation.kinetics import ALPHAS, NEAR_ONE, parabola, surely_better
 from nsi.estimation.regression import MAX_AUTOCORRELATION, STRUCTURE_LAGS
 from nsi.estimation.signals import settled, state_of
 from nsi.network import PUBLISHED_ALPHA, Network
 from nsi.response import Response
+from nsi.sums import correlation
 
 CHOICE_TRIALS, CHOICE_NEURONS, CHOICE_SAMPLES = 50, 8, 20_000  # that response and alpha are chosen on
 SATURATED = 0.9999  # scaled rate of a tanh from which on the current is only known to be above
@@ -29,19 +30,40 @@ STRAIGHT = 0.8  # smallest over largest slope, above which a response is as good
 ALPHA_SPACINGS = 0.05, 0.02
 SHARED = 0.05  # r.m.s. correlation of residuals of different neurons, beyond chance, from which on something is missing
 WEAKEST = 1e-4  # of the mean information, that is added so that directions that nothing is known of do no harm
+ROUNDS, ROUND_SWEEPS, SETTLED = 6, 100, 0.99  # of sessions, at most; the sampler's in them; correlation of two W's
+LEAST_NOISE = 0.3  # of a current's residual variance, that is the neuron's own where other neurons are missing
 COUNT_GROUPS = 3  # that positive counts of connections are divided into, by size
 
 
 class Moments(NamedTuple):
     """Likelihood of the weights given the recorded currents."""
 
-    J: np.ndarray  # (n, n, n), information about each neuron's weights, inputs and threshold being unknown
-    weights: np.ndarray  # (n or more, n), the likeliest
+    information: np.ndarray  # (n, q, q), about each neuron's weights, those of inputs and threshold last
+    weights: np.ndarray  # (q, n), the likeliest
     se: np.ndarray  # (n, n)
     variance: np.ndarray  # (n,), of the noise, NaN for neurons of which nothing is known
     fits: bool  # whether residuals are noise
-    fit: censored.CensoredFit | None
-    centre: np.ndarray | None  # means of the regressors
+    centre: np.ndarray  # (q,), that regressors are relative to
+
+    def inputs(self, W):
+        """The likeliest weights of inputs and threshold given those of neurons. W: (n, n). Returns: (q - n, n)."""
+        n = len(W)
+        return self.weights[n:] - np.stack(
+            [np.linalg.pinv(J[n:, n:], hermitian=True) @ J[n:, :n] @ (W[:, j] - self.weights[:n, j])
+             for j, J in enumerate(self.information)], 1)  # fmt: skip
+
+    def posterior(self, groups, seed, sweeps=sparse.SWEEPS):
+        """Of the weights of neurons that anything is known of. Returns: W and the probability of a connection (n, n),
+        0 for others, and the share of connections."""
+        n, known = len(groups), np.isfinite(self.variance)
+        W, probability = np.zeros((n, n)), np.zeros((n, n))
+        if not known.any():
+            return W, probability, np.nan
+        J = censored.marginal(self.information[known], n)
+        J = J + WEAKEST * np.einsum("jii->j", J)[:, None, None] / n * np.eye(n)
+        found = sparse.sample_posterior(self.weights[:n, known], J, groups[:, known], seed, sweeps)
+        W[:, known], probability[:, known] = found.W, found.probability
+        return W, probability, found.share
 
 
 class NoGeometry:
@@ -54,13 +76,15 @@ class NoGeometry:
         return np.full(W.shape, W[mask].mean() if mask.any() else 0.0)
 
 
-def build_samples(rec, alpha, response, first, neurons=slice(None), every=1):
-    """The regression of some neurons' currents. first: step at which it begins in each trial.
+def build_samples(rec, alpha, response, first, neurons=slice(None), every=1, states=None):
+    """The regression of some neurons' currents. first: step at which it begins in each trial; states: u of all neurons
+    (default: of their rates).
 
     Returns: censored.Samples, whose regressors are u, v less their means and 1; the means (q,)."""
     valid, later = rec.valid[:, first:], slice(first, None)
     rates = np.float32(response.scale) * rec.rates
-    parts = [state_of(rates, alpha)[:, later][valid], rec.velocity[:, later][valid]]
+    states = state_of(rates, alpha) if states is None else states
+    parts = [states[:, later][valid], rec.velocity[:, later][valid]]
     x = np.concatenate(parts[: 1 if rec.decoded else 2], 1)[::every]
     mean = np.append(x.mean(0, dtype=np.float64), 0.0)
     x = np.column_stack([x - mean[:-1].astype(np.float32), np.ones(len(x), np.float32)])
@@ -223,39 +247,63 @@ def fit_whole(rec, alpha, response, possible):
     weights, covariance = censored.restrict(fit, on)
     se = censored.standard_errors(fit, samples, covariance)[:n]
     fits = structure(fit, samples) < MAX_AUTOCORRELATION and shared(fit) < SHARED
-    return Moments(censored.marginal(fit.information, n), weights, se, fit.variance, fits, fit, centre)
+    return Moments(fit.information, weights, se, fit.variance, fits, centre)
 
 
-def fit_sessions(rec, alpha, response, possible):
-    """Fit each set of neurons that were recorded together alone, as if there were no others, and add what all say of a
-    weight by information: J = sum of J_s, J w = sum of J_s w_s. Returns: `Moments`; weights of pairs that were never
-    recorded together have infinite standard errors."""
-    n, recorded = rec.rates.shape[-1], np.isfinite(rec.rates).all(1)
+def fit_sessions(rec, alpha, response, groups, seed=0):
+    """Fit sessions of different neurons and their weights in turn: each session on the states of all neurons, those of
+    neurons that it lacks predicted by the weights so far (unrecorded.py), at first left out. Information is added,
+    J = sum of J_s, J w = sum of J_s w_s. groups: of `groups_of`; seed: of the sampler.
+
+    Returns: `Moments`; weights of pairs that were never recorded together have infinite standard errors."""
+    circuit, W = None, np.zeros(groups.shape)
+    for _ in range(ROUNDS):
+        moments, slope = _add_sessions(rec, alpha, response, groups > 0, circuit)
+        before, (W, _, _) = W, moments.posterior(groups, seed, ROUND_SWEEPS)
+        if correlation(before, W) > SETTLED or not W.any():
+            break
+        noise = np.where(np.isfinite(moments.variance), moments.variance, np.nanmedian(moments.variance))
+        circuit = unrecorded.Circuit(np.concatenate([W, moments.inputs(W)]), moments.centre, noise, slope)
+    return moments
+
+
+def _add_sessions(rec, alpha, response, possible, circuit):
+    """One round of `fit_sessions`. circuit: unrecorded.Circuit, None at first. Returns: `Moments`, slopes (n,)."""
+    n, D, first = rec.rates.shape[-1], rec.velocity.shape[-1], settled(alpha, rec.rates.shape[1])
+    recorded, q, fits = np.isfinite(rec.rates).all(1), n + D + 1, []
     patterns, own = np.unique(recorded, axis=0, return_inverse=True)
-    fits = []
-    J, Jw, variance, count = np.zeros((n, n, n)), np.zeros((n, n)), np.zeros(n), np.zeros(n)
+    J, Jw, centre = np.zeros((n, q, q)), np.zeros((q, n)), np.zeros(q)
+    variance, slope, count, trials = np.zeros(n), np.zeros(n), np.zeros(n), np.maximum(recorded.sum(0), 1)
+    centre[:n] = response.scale * np.where(recorded[..., None].transpose(0, 2, 1), rec.rates, 0).mean(1).sum(0) / trials
     for k, pattern in enumerate(patterns):
         at, some = np.flatnonzero(pattern), rec.trials(np.flatnonzero(own.ravel() == k))
-        stimulus = None if some.stimulus is None else some.stimulus[..., at]
-        part = fit_whole(replace(some, rates=some.rates[..., at], stimulus=stimulus), alpha, response,
-                         np.ones((len(at), len(at)), bool))  # fmt: skip
-        fits.append(part.fits)
-        for here, j in enumerate(at):
-            if np.isfinite(part.variance[here]):
-                J[j][np.ix_(at, at)] += part.J[here]
-                Jw[at, j] += part.J[here] @ part.weights[: len(at), here]
-                variance[j] += part.variance[here] * len(some.rates)
-                count[j] += len(some.rates)
-    together = np.einsum("jii->ij", J) > 0
-    weights, se = np.zeros((n, n)), np.full((n, n), np.inf)
+        states, added = unrecorded.predict_states(some, pattern, circuit, alpha, response)
+        samples, mean = build_samples(some, alpha, response, first, at, states=states)
+        fit = censored.maximise_likelihood(samples)
+        fits.append(structure(fit, samples) < MAX_AUTOCORRELATION and shared(fit) < SHARED)
+        shift = np.eye(q)  # from weights about the common centre to those about the session's own
+        shift[-1] += mean - centre
+        known = at[np.isfinite(fit.variance)]
+        here = np.searchsorted(at, known)
+        information = shift.T @ fit.information[here] @ shift
+        J[known] += information
+        Jw[:, known] += shift.T @ np.einsum("jab,bj->aj", fit.information[here], fit.weights[:, here])
+        variance[known] += np.maximum(fit.variance[here] - added[known], LEAST_NOISE * fit.variance[here]) * len(
+            some.rates
+        )
+        rates = np.float32(response.scale) * some.rates[..., at][some.valid]
+        slope[at] += (response.slope(response.current(rates)) * (rates > 0)).mean(0) * len(some.rates) / trials[at]
+        count[known] += len(some.rates)
+    weights, se = np.zeros((q, n)), np.where((recorded[:, :, None] & recorded[:, None]).any(0), 0.0, np.inf)
     for j in range(n):
-        on = np.flatnonzero(possible[:, j] & together[:, j])
+        on = np.append(np.flatnonzero(possible[:, j]), np.arange(n, q))
         inverse = np.linalg.pinv(J[j][np.ix_(on, on)], rcond=1e-8, hermitian=True)
-        weights[on, j], se[on, j] = inverse @ Jw[on, j], np.sqrt(np.maximum(np.diag(inverse), 0))
+        weights[on, j] = inverse @ Jw[on, j]
+        se[on[: -D - 1], j] += np.sqrt(np.maximum(np.diag(inverse)[: -D - 1], 0))
     se[~possible] = 0.0
     with np.errstate(invalid="ignore", divide="ignore"):
         variance = np.where(count > 0, variance / count, np.nan)
-    return Moments(J, weights, se, variance, all(fits), None, None)
+    return Moments(J, weights, se, variance, all(fits), centre), slope
 
 
 def estimate_fields(rec, alpha=None, mask=None, seed=0):
@@ -266,16 +314,13 @@ def estimate_fields(rec, alpha=None, mask=None, seed=0):
     n, known = rec.rates.shape[-1], alpha or (rec.dt / rec.tau if rec.tau else None)
     groups, partial = groups_of(mask, n), not np.isfinite(rec.rates).all()
     response, alpha, alpha_se, verdict = Choice(_one_session(rec) if partial else rec).choose(known)
-    moments = (fit_sessions if partial else fit_whole)(rec, alpha, response, groups > 0)
+    moments = (
+        fit_sessions(rec, alpha, response, groups, seed) if partial else fit_whole(rec, alpha, response, groups > 0)
+    )
     weights, W_se = moments.weights, moments.se
     fitted = np.isfinite(moments.variance)
     W_se[:, ~fitted] = np.inf
-    W, probability, share = np.zeros((n, n)), np.zeros((n, n)), np.nan
-    if fitted.any():
-        J, usable = moments.J[fitted], np.where(np.isfinite(W_se), groups, 0)[:, fitted]
-        J = J + WEAKEST * np.einsum("jii->j", J)[:, None, None] / n * np.eye(n)
-        posterior = sparse.sample_posterior(weights[:n, fitted], J, usable, seed)
-        W[:, fitted], probability[:, fitted], share = posterior.W, posterior.probability, posterior.share
+    W, probability, share = moments.posterior(groups, seed)
     fits = bool(fitted.any()) and moments.fits
     if not fits:
         W_se = np.full_like(W_se, np.inf)
@@ -317,9 +362,6 @@ def _network(rec, response, alpha, W, moments):
     the likeliest given W."""
     if response.name != "tanh" or response.scale != 1:
         return None
-    n, fit = len(W), moments.fit
-    rest = fit.weights[n:] - np.stack([np.linalg.solve(J[n:, n:], J[n:, :n] @ (W[:, j] - fit.weights[:n, j]))
-                                       for j, J in enumerate(fit.information)], 1)  # fmt: skip
-    every = np.concatenate([W, rest])
+    n, every = len(W), np.concatenate([W, moments.inputs(W)])
     W_in = every[n:-1] if not rec.decoded else np.zeros((rec.velocity.shape[-1], n))
     return Network(W, W_in, every[-1] - moments.centre[:-1] @ every[:-1], alpha, n)

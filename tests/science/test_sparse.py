@@ -12,11 +12,13 @@ from scipy.stats import norm
 import nsi
 from nsi import geometry
 from nsi.errors import BadInput
-from nsi.estimation import censored, exchangeable, sparse
+from nsi.estimation import censored, exchangeable, sparse, unrecorded
+from nsi.estimation.signals import settled, state_of
 from nsi.recordings import Recording
 from nsi.response import Response
 from nsi.simulation import simulate_recording
 from nsi.simulation.circuits import CIRCUITS
+from nsi.sums import correlation
 
 ALPHA, NOISE = 0.2, 0.05
 
@@ -167,24 +169,60 @@ def test_a_faulty_mask_is_refused(mask, words):
         exchangeable.groups_of(mask, 24)
 
 
-def test_information_of_sessions_is_added():
-    rec, _ = circuit(trials=40)
-    missing, everyone, arguments = rec.rates.copy(), np.ones((18, 18), bool), (ALPHA, Response())
-    missing[24:, :, 15:], missing[:24, :, :3] = np.nan, np.nan
-    both = exchangeable.fit_sessions(replace(rec, rates=missing), *arguments, everyone)
-    late = replace(rec.trials(slice(24, 40)), rates=rec.rates[24:, :, :15])
-    early = replace(rec.trials(slice(0, 24)), rates=rec.rates[:24, :, 3:])
-    one, other = (exchangeable.fit_whole(part, *arguments, everyone[:15, :15]) for part in (late, early))
-    assert np.allclose(
-        both.J[5][3:15, 3:15], one.J[5][3:, 3:] + other.J[2][:12, :12], 1e-4, 0.1
-    )  # of neuron 5 about 3 to 14
-    assert np.allclose(both.J[0][:15, :15], one.J[0], 1e-4, 0.1)
-    assert np.allclose(both.weights[:15, 0], one.weights[:15, 0], atol=1e-5)
-    assert both.variance[5] == pytest.approx(0.4 * one.variance[5] + 0.6 * other.variance[2])  # by their trials
-    assert np.isinf(both.se[0, 16])
-    assert np.isfinite(both.se[4, 5])
-    e = nsi.estimate(replace(rec, rates=missing))
+def test_missing_states_are_predicted_as_from_all_that_was_recorded_before():
+    rng, n, steps, recorded = np.random.default_rng(3), 5, 120, np.array([True, False, True, False, True])
+    W, W_in, b = 0.2 * rng.normal(size=(n, n)), rng.normal(size=(2, n)), np.full(n, 30.0)
+    v = rng.normal(size=(2, steps, 2))
+
+    def run(v, noise, b):
+        u, states, rates = np.zeros((len(v), n)), [], []
+        for t in range(steps):
+            states.append(u)
+            rates.append(u @ W + v[:, t] @ W_in + b + NOISE * noise[:, t])
+            u = u + ALPHA * (rates[-1] - u)
+        return np.stack(states, 1), np.stack(rates, 1)
+
+    states, rates = run(v, rng.normal(size=(2, steps, n)), b)
+    known, free = run(v, np.zeros((2, steps, n)), b), np.eye(steps * n).reshape(-1, steps, n)
+    response = run(np.zeros((len(free), steps, 2)), free, 0 * b)
+    u, r = (a[:, :, some] for a, some in zip(response, (~recorded, recorded), strict=True))
+    u, r = u[:, -1], r[:, :-1].reshape(len(r), -1)  # by each noise: the last missing states, all recorded rates before
+    apart = (rates - known[1])[:, :-1, recorded].reshape(2, -1)
+    exact = known[0][:, -1, ~recorded] + apart @ np.linalg.solve(r.T @ r, r.T @ u)
+    error = np.sqrt(np.diag(u.T @ u - u.T @ r @ np.linalg.solve(r.T @ r, r.T @ u)))
+    rec = Recording(np.where(recorded, rates, np.nan), v, 0.01)
+    circuit = unrecorded.Circuit(np.concatenate([W, W_in, b[None]]), np.zeros(n + 3), np.full(n, NOISE**2), np.ones(n))
+    predicted, _ = unrecorded.predict_states(rec, recorded, circuit, ALPHA, Response("linear"))
+    assert np.abs(predicted[:, -1, ~recorded] - exact).max() < 0.05 * error.min()
+    assert (np.abs(states[:, -1, ~recorded] - exact) < 4 * error).all()
+
+
+def test_sessions_of_different_neurons_are_fitted_as_one_circuit():
+    rec, W = circuit(n=16, trials=40)
+    rng, everyone = np.random.default_rng(0), np.ones((16, 16), int)
+    halves = np.stack([np.isin(np.arange(16), rng.choice(16, 7, False)) for _ in range(10)])
+    missing = replace(rec, rates=np.where(halves[np.arange(40) // 4][:, None], rec.rates, np.float32(np.nan)))
+    together = (halves[:, :, None] & halves[:, None]).any(0)
+    one_round, _ = exchangeable._add_sessions(missing, ALPHA, Response(), everyone > 0, None)
+    e = nsi.estimate(missing)
+    off = together & ~np.eye(16, dtype=bool)
+    assert correlation(one_round.posterior(everyone, 0)[0][off], W[off]) < 0.9
+    assert correlation(e.W[off], W[off]) > 0.97
+    assert np.mean(np.abs(e.W_unbiased - W)[off] < 1.96 * e.W_se[off]) > 0.9
+    assert np.isinf(e.W_se[~together]).all()
+    assert np.isfinite(e.W_se[together]).all()
     assert e.verdicts["geometry"] == "none"
-    assert np.isfinite(e.W).all()
-    assert e.W[4, 5:9].any()
-    assert not e.W[0, 16]
+
+
+def test_information_of_sessions_is_added():
+    rec, _ = circuit(phi=lambda x: x + 5)  # never silent
+    recorded = np.ones((30, 18), bool)
+    recorded[15:, 17] = False
+    missing = replace(rec, rates=np.where(recorded[:, None], rec.rates, np.float32(np.nan)))
+    found, _ = exchangeable._add_sessions(missing, ALPHA, Response("linear"), np.ones((18, 18), bool), None)
+    first = settled(ALPHA, 250)
+    u = np.where(recorded[:, None], state_of(rec.rates, ALPHA), 0)[:, first:].reshape(-1, 18)  # left out: 0
+    x = np.column_stack([u, rec.velocity[:, first:].reshape(len(u), -1), np.ones(len(u))]).astype(float)
+    exact = np.linalg.lstsq(x, rec.rates[:, first:].reshape(len(u), -1))[0]
+    assert np.allclose(found.weights[:17, :17], exact[:17, :17], atol=0.1 * found.se[:17, :17].min())
+    assert np.allclose(found.inputs(found.weights[:18]), found.weights[18:])
