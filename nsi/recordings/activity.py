@@ -5,7 +5,6 @@ consistency.py.
 """
 
 import itertools
-import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -122,9 +121,7 @@ class Activity:
             same, other = ((before[:, None] == before) & both & (at != at[:, None]), (before[:, None] != before) & both)
             if k + mixed > count - 2:
                 continue
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", RuntimeWarning)  # of neurons that are active in one segment only
-                within, across = np.nanquantile(alike[:, same], 0.2, 1), np.nanquantile(alike[:, other], 0.8, 1)
+            within, across = known_quantile(alike[:, same], 0.2), known_quantile(alike[:, other], 0.8)
             twice = np.minimum(active[used & before].sum(0), active[used & ~before].sum(0)) > 1  # in either part
             changed = np.flatnonzero(twice & (within > 0.7) & (within - across > 0.3))
             if len(changed) > 1 and np.nanmedian(within) > 0.7:
@@ -220,6 +217,15 @@ class Activity:
             if settled:
                 break
         return found
+
+
+def known_quantile(x, level):
+    """The quantile of each row's numbers, NaN of a row without. x: (rows, any). np.nanquantile goes row by row."""
+    x = np.sort(x, axis=1)  # NaN comes last
+    at = level * np.maximum(np.isfinite(x).sum(1) - 1, 0)
+    low = at.astype(int)
+    a, b = (np.take_along_axis(x, k[:, None], 1)[:, 0] for k in (low, np.ceil(at).astype(int)))
+    return a + (at - low) * (b - a)
 
 
 def split_by_delay(delays):

@@ -124,15 +124,15 @@ def find_change(total, weights, size, least=1):
         return None
     w, x = weights[known], total[known] / weights[known]
     sd = max(estimate_noise(x, w), 1e-12)
-    best = None
     least = max(least, len(x) // 10)
-    for k in range(least, len(x) - least + 1):
-        before, after = (np.average(x[part], weights=w[part]) for part in (slice(k), slice(k, None)))
-        t = abs(after - before) / (sd * np.sqrt(1 / w[:k].sum() + 1 / w[k:].sum()))
-        if best is None or t > best[0]:
-            best = t, k, before, after
-    t, k, before, after = best
-    if t < MIN_STANDARD_ERRORS or size(before, after) < 1:
+    at = np.arange(least, len(x) - least + 1)
+    sums = np.cumsum([w, w * x], 1)
+    (first, left), (last, right) = sums[:, at - 1], sums[:, -1:] - sums[:, at - 1]
+    before, after = left / first, right / last
+    t = np.abs(after - before) / (sd * np.sqrt(1 / first + 1 / last))
+    best = t.argmax()
+    k, before, after = at[best], before[best], after[best]
+    if t[best] < MIN_STANDARD_ERRORS or size(before, after) < 1:
         return None
     ends = [np.average(one[: len(one) // 2 + 1], weights=weight[: len(one) // 2 + 1])
             - np.average(one[len(one) // 2 :], weights=weight[len(one) // 2 :])

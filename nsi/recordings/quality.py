@@ -207,7 +207,7 @@ def check_scale(rec, turning):
     high = np.where(high > 0, high, x.max(0))
     fires = high > 0
     usual = float(np.median(high[fires]))
-    if np.array_equal(x, np.round(x)) and x.max() > 1:
+    if is_whole(x) and x.max() > 1:
         yield (
             f"rates holds whole numbers up to {x.max():g}, as counts of spikes are; smooth them over time and {remedy}"
         )
@@ -229,6 +229,11 @@ def check_scale(rec, turning):
             f"rates never falls far: its 5th percentile is {share:.0%} of its 99th in the median neuron, as with a "
             f"constant baseline; subtract it, neuron by neuron (np.quantile(rates, 0.05, (0, 1)))"
         )
+
+
+def is_whole(x):
+    """Whether all values are whole numbers. x: (samples, n)."""
+    return all(np.array_equal(some, np.round(some)) for some in (x[:100], x))
 
 
 def _has_unequal_scales(rec, high, largest):
@@ -254,7 +259,7 @@ def check_neurons(rec):
     if pairs:
         words = list_some(f"{j} as of {i}" for i, j in pairs)
         yield f"rates has the same values of neuron {words}; leave {'it' if len(pairs) == 1 else 'them'} out"
-    if not np.array_equal(x, np.round(x)):
+    if not is_whole(x):
         top = (x == x.max(0)).mean(0) * x.any(0)
         if top.max() > MAX_SATURATED_SHARE:
             which = list_some(np.flatnonzero(top > MAX_SATURATED_SHARE))
