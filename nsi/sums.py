@@ -9,12 +9,13 @@ import numpy as np
 ROWS = 4096  # samples that are converted at once, so that no copy of all of them is made
 
 
-def sum_products(x, y):
-    """The matrix x.T @ y. x: (samples, n); y: (samples, m), both real. Returns: (n, m) float64."""
-    total = np.zeros((x.shape[1], y.shape[1]))
+def sum_products(x, y=None):
+    """The matrix x.T @ y. x: (samples, n); y: (samples, m), both real (default: x). Returns: (n, m) float64."""
+    total = np.zeros((x.shape[1], (x if y is None else y).shape[1]))
     for first in range(0, len(x), ROWS):
         rows = slice(first, first + ROWS)
-        total += x[rows].astype(np.float64).T @ y[rows].astype(np.float64)
+        some = x[rows].astype(np.float64)
+        total += some.T @ (some if y is None else y[rows].astype(np.float64))
     return total
 
 

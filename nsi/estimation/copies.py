@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nsi import response
-from nsi.estimation.signals import Copies, leading_directions, settled, state_of
+from nsi.estimation.signals import Copies, describe_states, leading_directions, settled, state_of
 
 FIRST_SIZE = 10, 20  # trials and neurons of the first fits, from every start
 LAST_SIZE = 30, 28  # of the last fit
@@ -20,7 +20,7 @@ STEP_STRIDE = 2  # steps of a trial, of which one is used
 ITERATIONS = 7  # of Gauss-Newton, at most
 HALVINGS = 3  # of one of its steps, at most
 DIRECTIONS = 16  # of the recorded states in which the copies' signals are regressed on
-MAX_DIRECT = 256  # neurons; the states of more are taken in as many leading directions
+MAX_COPIES = 256  # evenly chosen ones, that stand for all
 SATURATION_EVIDENCE = 10.0  # log likelihood gained, from which on the drive is taken to level off
 MAX_STEP = 0.7  # of each number, in one iteration
 CONVERGED = 2e-5  # relative improvement of the residual below which the fit has converged
@@ -51,10 +51,11 @@ class Problem:
         self.alpha, self.geometry, self.places = alpha, geometry, places
         self.variance = max(float(v.var()), 1e-18)
         self.first = settled(alpha, self.u.shape[1])
-        self.directions = leading_directions(self.u, np.ones(self.u.shape[:2], bool), DIRECTIONS)
-        direct = self.u
-        if direct.shape[-1] > MAX_DIRECT:
-            direct = direct @ leading_directions(direct, np.ones(direct.shape[:2], bool), MAX_DIRECT)
+        everywhere, n = np.ones(self.u.shape[:2], bool), self.u.shape[-1]
+        self.directions = leading_directions(self.u, everywhere, DIRECTIONS)
+        most = min(n, MAX_COPIES)
+        self.chosen = np.sort(geometry.order(places)[np.arange(most) * n // most])
+        direct = describe_states(self.u, everywhere)
         known = [direct, np.ones_like(direct[..., :1])] + ([] if noise is None else [noise[some]])
         plain = np.concatenate([self.late(a) for a in known], -1)
         used, currents = self.late(used[some]), self.late(currents[some])
@@ -67,6 +68,10 @@ class Problem:
             G[np.diag_indices(len(G))] += 1e-9 * np.trace(G) / len(G)
             inverse, xy = np.linalg.inv(G), x.T @ y
             self.data.append(Known(at, x, inverse, y - x @ (inverse @ xy), y @ y - xy @ inverse @ xy))
+
+    def kernel(self, copies):
+        """Weights from recorded neurons to the chosen copies. Returns: (n, chosen)."""
+        return copies.kernel(self.geometry, self.places)[:, self.chosen]
 
     def late(self, a):
         """The samples of a signal (trials, steps, k): every few steps after the first ones. Returns: (samples, k)."""
@@ -83,18 +88,19 @@ class Point:
 
     def __init__(self, problem, copies):
         """problem: Problem; copies: Copies."""
-        self.problem, self.copies, V = problem, copies, problem.directions
-        kernel, components = copies.kernel(problem.geometry, problem.places), range(problem.v.shape[-1])
+        self.problem, self.copies, V = problem, copies, problem.directions[problem.chosen]
+        kernel, components = problem.kernel(copies), range(problem.v.shape[-1])
         self.sheets = [(d, np.float32(sign * copies.drive)) for d in components for sign in (1, -1)]
         self.driving = copies.saturated(problem.v)
-        self.received = np.empty_like(problem.u)
-        self.rates = np.empty((len(self.sheets), *problem.u.shape), np.float32)
+        centres = None if copies.centres is None else copies.centres[problem.chosen]
+        self.received = np.empty((*problem.u.shape[:2], len(V)), np.float32)
+        self.rates = np.empty((len(self.sheets), *self.received.shape), np.float32)
         projected = np.empty((len(self.sheets), *problem.u.shape[:2], V.shape[1]), np.float32)
         for k, u in enumerate(problem.u):  # a trial at a time stays in the processor's cache
             received = np.matmul(u, kernel, out=self.received[k])
             for (d, signed), rates, sent in zip(self.sheets, self.rates, projected, strict=True):
                 r = response.phi(received + (signed * self.driving[k, :, d : d + 1] - np.float32(copies.threshold)))
-                rates[k] = r if copies.centres is None else r * copies.centres
+                rates[k] = r if centres is None else r * centres
                 np.matmul(rates[k], V, out=sent[k])
         self.values = problem.filter(projected).astype(np.float64)
         self.solutions = [self._solve(known) for known in problem.data]
@@ -116,8 +122,8 @@ class Point:
     def slopes(self, count):
         """Derivatives of the signals by the first `count` of gain, log width, threshold, log drive, and saturation
         times the velocity's variance. Returns: list of (samples, columns)."""
-        problem, copies, V = self.problem, self.copies, self.problem.directions
-        wider = copies._replace(width=copies.width * (1 + DERIVATIVE_STEP)).kernel(problem.geometry, problem.places)
+        problem, copies, V = self.problem, self.copies, self.problem.directions[self.problem.chosen]
+        wider = problem.kernel(copies._replace(width=copies.width * (1 + DERIVATIVE_STEP)))
         further = copies._replace(saturation=copies.saturation + DERIVATIVE_STEP / problem.variance)
         bend = (further.saturated(problem.v) - self.driving) / np.float32(DERIVATIVE_STEP)
         by_gain, by_width, plain = np.empty((3, len(self.sheets), *problem.u.shape[:2], V.shape[1]), np.float32)

@@ -5,21 +5,26 @@ velocity matter, the scale of the rates, and the weights by which samples are ch
 these each trial stands for itself, so that sums are taken a few trials at a time and memory does not grow with them.
 """
 
+import os
 from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
+from scipy.linalg import cho_solve
 from scipy.optimize import minimize_scalar
 
+from nsi.errors import BadInput
 from nsi.estimation import regression
 from nsi.estimation.copies import fit_copies
 from nsi.estimation.kinetics import NEAR_ONE, surely_better
 from nsi.estimation.prior import ROUNDS, Evidence, Model
 from nsi.estimation.signals import (
     LEADING,
+    MAX_DIRECT,
     Block,
     hidden_signals,
     leading_directions,
+    leading_eigenvectors,
     multiplied_signals,
     second_moment,
     settled,
@@ -29,7 +34,6 @@ from nsi.response import slope as slope_of
 
 NOISE_SD_ABOVE = 5.0  # predicted currents must be so many s.d. of the noise above the threshold for a sample to count
 PILOT_TRIALS, PILOT_SAMPLES = 30, 30_000  # of a pilot, at least where the recording has so many
-PILOT_DIRECTIONS = 256  # leading directions in which a pilot's direct weights are described, of more neurons
 FIRST_STRIDE = 2  # steps, of which the first fit takes one
 FIRST_RATES = 0.15, 0.96  # scaled rates that the first fit takes
 SCALE_NEURONS = 8  # that the scale is chosen on
@@ -42,8 +46,29 @@ PIECE_SAMPLES = 16_000  # of which signals are made at a time
 CACHE_BYTES = 1.2e8  # of signals that are kept rather than made anew
 SUMS_BYTES, MIN_NEURONS = 3e8, 32  # of X' X: of as many neurons the scales of the prior are found
 GROUP_BYTES, MIN_GROUP = 1e8, 8  # of X' X, of more neurons: so many at a time
+PROFILE_BYTES = 8 * 61  # of the terms of profiles, for each pair of neurons
 PROJECTION_SAMPLES = 30_000
 PROJECTION_RIDGE = 1e-2  # of the leading eigenvalue: directions that states hardly span get no path and no gate
+
+
+def check_memory(rec):
+    """Refuse a recording whose estimate needs more memory than this machine has, before it is begun. Raises:
+    BadInput."""
+    samples, neurons = rec.valid.sum(), rec.rates.shape[-1]
+    needed, installed = needed_bytes(samples, neurons), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > installed:
+        raise BadInput(
+            f"rates has {neurons} neurons and {samples} samples, whose estimate needs about {needed / 1e9:.1f} GB of "
+            f"memory, and this machine has {installed / 1e9:.1f}; expected fewer neurons, or a machine with more"
+        )
+
+
+def needed_bytes(samples, neurons):
+    """Memory that an estimate needs, roughly: the recording and the imports, a pilot's signals and what is predicted of
+    them, sums of products, and the terms of profiles."""
+    q, pilot = neurons + 100, min(samples, PILOT_SAMPLES)
+    sums = min(neurons * 8 * q**2, max(SUMS_BYTES, MIN_NEURONS * 8 * q**2)) + 3 * max(GROUP_BYTES, MIN_GROUP * 8 * q**2)
+    return 2e8 + 8 * samples * neurons + pilot * (40 * neurons + 12 * q) + sums + PROFILE_BYTES * neurons**2
 
 
 def shorten(rec):
@@ -156,11 +181,11 @@ class Pilot:
     def _ordinary(self, samples):
         """regression.ordinary, the direct weights of many neurons in leading directions of the states."""
         n = samples.used.shape[1]
-        if n <= PILOT_DIRECTIONS:
+        if n <= MAX_DIRECT:
             return regression.ordinary(samples)
-        x, V = samples.x, np.linalg.eigh(second_moment(samples.x[:, :n]))[1][:, -PILOT_DIRECTIONS:].astype(np.float32)
+        x, V = samples.x, leading_eigenvectors(second_moment(samples.x[:, :n]), MAX_DIRECT)
         weights, noise = regression.ordinary(samples._replace(x=np.concatenate([x[:, :n] @ V, x[:, n:]], 1)))
-        return np.concatenate([V @ weights[:PILOT_DIRECTIONS], weights[PILOT_DIRECTIONS:]]), noise
+        return np.concatenate([V @ weights[:MAX_DIRECT], weights[MAX_DIRECT:]]), noise
 
     def choose_samples(self, signals, late):
         """Samples by the current that the weights predict, and F(e) V, what hidden neurons' own noise does, as one more
@@ -220,8 +245,9 @@ class Pilot:
 
     def measure_innovations(self):
         """The share of the residual's variance that innovations predict, less what as many random signals would."""
-        block, samples, shares = self.blocks[-1], self.samples, []
-        weights, _ = regression.ordinary(samples, self.order[:: max(1, len(self.order) // INNOVATION_NEURONS)])
+        block, shares = self.blocks[-1], []
+        samples = self.samples.only(self.order[:: max(1, len(self.order) // INNOVATION_NEURONS)])
+        weights, _ = regression.ordinary(samples)
         for j in np.flatnonzero(weights.any(0)):
             used = np.flatnonzero(samples.used[:, j])
             x, w = samples.x[used], weights[:, j].astype(np.float32)
@@ -256,14 +282,14 @@ class Pilot:
             at = np.flatnonzero(samples.used[:, j])[::SCALE_STRIDE]
             x, r = samples.x[at].astype(np.float64), rates[at, j].astype(np.float64)
             added = 0.0 if stimulus is None else stimulus[at, j]
-            data.append((at // (len(rates) // trials), x, r, added, np.linalg.pinv(x.T @ x)))
+            data.append((at // (len(rates) // trials), x, r, added, regression.factorise(x.T @ x)))
             highest = max(highest, r.max(initial=0.0))
 
         def likelihood(scale):
             total, response = np.zeros(trials), chosen._replace(scale=scale)
-            for trial, x, r, added, inverse in data:
+            for trial, x, r, added, factor in data:
                 y = response.current(scale * r) - added
-                left = y - x @ (inverse @ (x.T @ y))
+                left = y - x @ cho_solve(factor, x.T @ y)
                 variance = max(left @ left / len(left), 1e-14)
                 each = -0.5 * left**2 / variance - 0.5 * np.log(variance) + response.log_jacobian(scale * r)
                 total += np.bincount(trial, each, trials)
@@ -360,13 +386,17 @@ class Fit:
 
     def unbiased(self, neurons=None):
         """regression.LeastSquares of all blocks. neurons: of which it is wanted (default: all)."""
-        if neurons is not None and self.extended is None:
-            return regression.least_squares(
-                self.pieces, regression.moments(self.pieces, neurons, self._min_samples), self.maps
-            )
         found = regression.LeastSquares.unknown(self.q, len(self.order), self.maps)
-        for _ in self._fill(found):
-            pass
+        if neurons is None or self.extended is not None:
+            for _ in self._fill(found):
+                pass
+            return found
+        make = lambda samples: samples.only(neurons)  # noqa: E731
+        pieces = list(map(make, self.pieces)) if isinstance(self.pieces, list) else Pieces(make, self.pieces)
+        some = regression.least_squares(pieces, regression.moments(pieces, least=self._min_samples), self.maps)
+        found.weights[:, neurons], found.variance[neurons] = some.weights, some.variance
+        for mine, theirs in zip(found.se, some.se, strict=True):
+            mine[:, neurons] = theirs
         return found
 
     def _fill(self, found):

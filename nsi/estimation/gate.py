@@ -10,7 +10,7 @@ statistic is worked out again with the velocities of other trials, and the rank 
 import numpy as np
 from scipy.linalg import cholesky, solve_triangular
 
-from nsi.estimation.signals import leading_directions, settled, state_of
+from nsi.estimation.signals import describe_states, leading_directions, settled, state_of
 
 PERMUTATIONS = 39
 AT_ONCE = 8  # permutations whose regressors are summed in one product
@@ -37,7 +37,8 @@ def gate_test(rec, alpha, chosen, seed=0):
     u, first = state_of(rates, alpha), settled(alpha, rates.shape[1])
     directions = leading_directions(u, rec.valid, PATH_DIRECTIONS)
     later = slice(first, None, STEP_STRIDE)
-    path = np.concatenate([u, state_of(u @ directions, alpha), np.ones_like(u[..., :1])], -1)[:, later]
+    direct = describe_states(u, rec.valid)
+    path = np.concatenate([direct, state_of(u @ directions, alpha), np.ones_like(u[..., :1])], -1)[:, later]
     z, n = u @ directions[:, :DIRECTIONS], rates.shape[-1]
     known = 0.0 if rec.stimulus is None else rec.stimulus[:, later]
     r = rates[:, later]

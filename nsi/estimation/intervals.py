@@ -51,14 +51,13 @@ class Simulated:
             varied = lambda: kernel * (1 + jitter * rng.standard_normal(kernel.shape)) if jitter else kernel  # noqa: E731
             self.kernels = [varied().astype(np.float32) for _ in self.sheets]
             kernels = np.concatenate(self.kernels, 1)
-            sent = np.concatenate([V @ w for _, w in self.sheets])
         W, b = blocks["direct", ()], weights[-1].astype(np.float32)
         path, gates = blocks.get(("path", ())), {c: w for (name, c), w in blocks.items() if name == "gate"}
         products = {c: w for (name, c), w in blocks.items() if name == "products"}
         driven, hidden = blocks.get(("driven", ())), fit.kinetics.mechanism == "hidden neurons"
         settle = int(np.ceil(8 / alpha))
         u = (chosen.scale * rec.rates[:, 0]).astype(np.float32)
-        s = np.zeros((count, n * len(self.sheets)), np.float32)
+        s = np.zeros((len(self.sheets), count, V.shape[1]), np.float32)  # what the copies send, in the directions V
         f = u @ V
         g, p = ({c: np.zeros_like(f) for c in some} for some in (gates, products))
         rates = np.empty((count, steps, n), np.float32)
@@ -93,7 +92,7 @@ class Simulated:
                 for (d, e), w in products.items():
                     x += (v[:, d, None] * v[:, e, None] * z) @ w
             if self.sheets:
-                x += s @ sent
+                x += sum(of @ w for of, (_, w) in zip(s, self.sheets, strict=True))
                 received, driving = u @ kernels - np.float32(fit.copies.threshold), fit.copies.saturated(v)
                 for k, ((d, sign), _) in enumerate(self.sheets):
                     received[:, k * n : (k + 1) * n] += np.float32(sign * fit.copies.drive) * driving[:, d, None]
@@ -101,10 +100,9 @@ class Simulated:
                 h = response.phi(received).astype(np.float32)
                 if fit.copies.centres is not None:
                     h *= np.tile(fit.copies.centres, len(self.sheets))
-                shape = -1, len(self.sheets), n
-                self.states[:, rows] = s[at].reshape(shape).swapaxes(0, 1) @ V
-                self.slopes[:, rows] = response.slope(h[at]).reshape(shape).swapaxes(0, 1) @ V
-                s += np.float32(alpha) * (h - s)
+                h = h.reshape(count, len(self.sheets), n).swapaxes(0, 1)
+                self.states[:, rows], self.slopes[:, rows] = s[:, at], response.slope(h[:, at]) @ V
+                s += np.float32(alpha) * (h @ V - s)
             r = chosen.phi(x).astype(np.float32)
             r = r if clamp is None else clamp(max(t, 0), r)
             u += np.float32(alpha) * (r - u)

@@ -11,7 +11,14 @@ from typing import NamedTuple
 import numpy as np
 
 from nsi import response
-from nsi.estimation.signals import hidden_signals, leading_directions, multiplied_signals, settled, state_of
+from nsi.estimation.signals import (
+    describe_states,
+    hidden_signals,
+    leading_directions,
+    multiplied_signals,
+    settled,
+    state_of,
+)
 
 MAX_TRIALS = 40
 MAX_NEURONS = 8
@@ -76,7 +83,9 @@ class Likelihood:
             directions = leading_directions(u, rec.valid)
             build = hidden_signals if mechanism == "hidden neurons" else multiplied_signals
             signals = build(u, rec.velocity, alpha, directions, driven=rec.driven is not None)
-            self._key, self._signals = key, signals
+            direct = describe_states(u, rec.valid)[:, signals.first :]
+            x = np.concatenate([direct, signals.x[..., u.shape[-1] :]], -1)
+            self._key, self._signals = key, signals._replace(x=x)
             self._factors = {}
         return self._signals
 

@@ -23,7 +23,13 @@ from nsi.errors import BadInput
 from nsi.estimation import estimator, missing, regression
 from nsi.estimation.copies import fit_copies
 from nsi.estimation.estimator import ALPHA_TRIALS, COARSE_ALPHAS, assemble, find_places, read_certainty
-from nsi.estimation.fitting import Fit, compare_residuals, projected_samples, second_moment_with_ridge
+from nsi.estimation.fitting import (
+    Fit,
+    check_memory,
+    compare_residuals,
+    projected_samples,
+    second_moment_with_ridge,
+)
 from nsi.estimation.gate import gate_test
 from nsi.estimation.intervals import Simulated, calibrate
 from nsi.estimation.kinetics import MECHANISMS, Kinetics, parabola, surely_better
@@ -265,6 +271,7 @@ def estimate(rec, alpha=None, geometry=None, calibrated=True, seed=0, mask=None,
     as_recorded, rec = rec, shapes.fill_missing(rec)
     if geometry is None and shapes.lacks_geometry(rec):
         return estimator.estimate_exchangeable(as_recorded, alpha, mask, seed)
+    check_memory(rec)
     if mask is not None:
         raise BadInput(
             "mask is given, and the activity has a ring's or a torus' geometry; expected none: leave mask out"

@@ -24,13 +24,13 @@ with H = sum R' M R, h = sum R' (t - G S A^-1 S t) and L the prior s.d. of c. pl
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve, cholesky, solve_triangular
+from scipy.linalg import cho_solve, cholesky, solve_triangular
 from scipy.linalg.blas import dsymm, dsymv
 from scipy.linalg.lapack import dtrtri
 from scipy.optimize import minimize
 
 CONSTANT_SD = 0.3  # prior s.d. of the threshold b, in units of the current: wide
-EVIDENCE_NEURONS = 12  # that the scale of deviations is chosen on
+EVIDENCE_NEURONS, EVIDENCE_WEIGHTS = 12, 3000  # that the scale of deviations is chosen on, at most
 ROUNDS = 2  # of choosing profiles and deviations in turn
 SMOOTHNESSES = 0.55, 0.8, 1.2, 1.8, 3.0, 5.0  # periods around the attractor, from which the best is sought
 MIN_LOG_SCALE = np.log(1e-5)  # counts as 0
@@ -98,6 +98,15 @@ class Model:
         return np.exp(sizes[self.owner] - 0.5 * self.frequency**2 * np.exp(-2 * smooth[self.owner])) + 1e-12
 
 
+def root_of(G, s, on):
+    """The Cholesky factor of I + S G S. G: (q, q), lower triangle; s: (on,), S's diagonal, 0 elsewhere; on: indices,
+    ascending. Returns: (on, on), lower triangle."""
+    A = s[:, None] * (G if len(on) == len(G) else G[np.ix_(on, on)])
+    A *= s
+    A[np.diag_indices(len(on))] += 1.0
+    return cholesky(A, lower=True, check_finite=False, overwrite_a=True)
+
+
 class Evidence:
     """The marginal likelihood of some sums under a model, and the posterior."""
 
@@ -113,15 +122,6 @@ class Evidence:
         both = lambda j: self.maps[j].T @ np.column_stack([self.GR[j], self.t[j]])  # noqa: E731
         self.rigid = sum(map(both, self.neurons), none)  # H and h without deviations
 
-    def _root(self, j, s, on):
-        """The Cholesky factor of A = I + S G S. s: (on,), S's diagonal; on: indices. Returns: lower triangle."""
-        s = s / np.sqrt(self.variance[j])
-        G = self.sums.xx[j] if len(on) == self.model.q else self.sums.xx[j][np.ix_(on, on)]  # lower triangle stays so
-        A = s[:, None] * G
-        A *= s
-        A[np.diag_indices(len(on))] += 1.0
-        return cholesky(A, lower=True, check_finite=False, overwrite_a=True)
-
     def of_deviations(self, logs, mean, neurons):
         """Log evidence of deviations about given profiles, and its gradient. mean: coefficients. (float, (groups,))"""
         value, gradient, groups = 0.0, np.zeros(len(logs)), self.model.of_weight
@@ -129,7 +129,7 @@ class Evidence:
             s = self.model.deviation_sd(logs, j)
             on = np.flatnonzero(s)
             left, s = (self.t[j] - self.GR[j] @ mean)[on], s[on]
-            L = self._root(j, s, on)
+            L = root_of(self.sums.xx[j], s / np.sqrt(self.variance[j]), on)
             z = solve_triangular(L, s * left, lower=True, check_finite=False)
             value += z @ z / 2 - np.log(np.diag(L)).sum()
             back = dtrtri(L, lower=1, overwrite_c=1)[0]
@@ -143,7 +143,7 @@ class Evidence:
         for j in self.neurons:
             s = self.model.deviation_sd(logs, j)
             on = np.flatnonzero(s)
-            L = self._root(j, s[on], on)
+            L = root_of(self.sums.xx[j], s[on] / np.sqrt(self.variance[j]), on)
             both = np.column_stack([self.GR[j][on], self.t[j][on]]) * s[on, None]
             Z = solve_triangular(L, both, lower=True, check_finite=False)
             sums -= Z[:, :-1].T @ Z
@@ -202,7 +202,8 @@ class Evidence:
         of = lambda found, usual: np.log([max(found.get(g, usual), 1e-12) for g in groups]).clip(*bounds)  # noqa: E731
         logs = of(start.deviation if start else {}, 0.01)
         sizes, smooth = of(start.size if start else {}, 0.3), of(start.smoothness if start else {}, 3.0)
-        chosen_neurons = self.neurons[:: max(1, len(self.neurons) // EVIDENCE_NEURONS)]
+        most = max(2, min(EVIDENCE_NEURONS, EVIDENCE_WEIGHTS // self.model.q))
+        chosen_neurons = self.neurons[:: max(1, len(self.neurons) // most)]
         H, h, value = self.of_profiles(logs)
         for _ in range(rounds):
             sizes, smooth, gain = self.fit_profiles(H, h, sizes, smooth)
@@ -231,14 +232,15 @@ class Evidence:
         for sums, residual in [(self.sums, self.variance)] if parts is None else parts:
             for j, G in sums.xx.items():
                 s, R = model.deviation_sd(logs, j) / np.sqrt(residual[j]), model.profile_map(j)
-                about, A = R @ mean, s[:, None] * G * s
-                A[np.diag_indices(model.q)] += 1.0
-                factor = cho_factor(A, lower=True, check_finite=False, overwrite_a=True)
-                left = sums.xy[:, j] - dsymv(1.0, G, about, lower=True)
-                weights[:, j] = about + s * cho_solve(factor, s * left, check_finite=False)
+                about, on = R @ mean, np.flatnonzero(s)
+                factor = root_of(G, s[on], on), True
+                left = (sums.xy[:, j] - dsymv(1.0, G, about, lower=True))[on]
+                weights[:, j] = about
+                weights[on, j] += s[on] * cho_solve(factor, s[on] * left, check_finite=False)
                 square, count = square + about**2, count + 1
                 for L, of_map in zip(maps, variance, strict=True):
-                    own = cho_solve(factor, (L * s).T).T * s  # (m, q)
+                    own = np.zeros(L.shape)
+                    own[:, on] = cho_solve(factor, (L * s)[:, on].T).T * s[on]
                     passed = L @ R - own @ dsymm(1.0, G, R, lower=True)  # what of the profile's error is left
                     of_map[:, j] = residual[j] * np.einsum("mq,mq->m", own, L)
                     of_map[:, j] += np.einsum("mk,mk->m", passed @ covariance, passed)

@@ -38,6 +38,11 @@ class Samples(NamedTuple):
     starts: np.ndarray  # (clusters,) first sample of each cluster
     weight: np.ndarray | None = None  # (samples, n), of each sample, 0 where not used; None: 1 where used
 
+    def only(self, neurons):
+        """The same of some neurons. neurons: indices."""
+        weight = None if self.weight is None else self.weight[:, neurons]
+        return self._replace(used=self.used[:, neurons], y=self.y[:, neurons], weight=weight)
+
     def residuals(self, weights, neurons=slice(None)):
         """y - x @ weights where a sample is used, else 0. weights: (q, any). Returns: (samples, any) float32."""
         left = self.y[:, neurons] - self.x @ weights.astype(np.float32)
@@ -92,16 +97,17 @@ def information(pieces, order=None):
                 _add_products(G, samples.x[at].astype(np.float64) * np.sqrt(samples.weight[at, j, None]))
             yield j, G
         return
-    used = [np.ascontiguousarray(samples.used.T) for samples in pieces]
-    before = [np.zeros(len(samples.x), bool) for samples in pieces]
+    used = np.concatenate([samples.used.T for samples in pieces], 1)
+    x, starts = [samples.x for samples in pieces], np.cumsum([0] + [len(samples.x) for samples in pieces])
+    before = np.zeros(used.shape[1], bool)
     for j in order:
-        now = [active[j] for active in used]
-        count = lambda a: sum(map(np.count_nonzero, a))  # noqa: E731
-        if count(a != b for a, b in zip(now, before, strict=True)) > count(now):
-            G[:], before = 0.0, [np.zeros_like(a) for a in now]
-        for samples, a, b in zip(pieces, now, before, strict=True):
-            _add_products(G, samples.x[np.flatnonzero(a & ~b)])
-            _add_products(G, samples.x[np.flatnonzero(b & ~a)], -1.0)
+        now = used[j]
+        if np.count_nonzero(now != before) > np.count_nonzero(now):
+            G[:], before = 0.0, np.zeros_like(now)
+        for sign, changed in ((1.0, now & ~before), (-1.0, before & ~now)):
+            at = np.flatnonzero(changed)
+            parts = np.split(at, np.searchsorted(at, starts[1:-1]))
+            _add_products(G, np.concatenate([a[i - k] for a, i, k in zip(x, parts, starts, strict=False)]), sign)
         before = now
         yield j, G
 
@@ -118,12 +124,13 @@ def moments(pieces, order=None, least=None):
     least squares needs). Returns: Moments."""
     xx, xy = {}, 0.0
     yy = counts = 0
-    for samples in pieces:
-        y = samples.y if samples.weight is None else samples.weight * samples.y
-        xy = xy + sum_products(samples.x, y)
-        yy = yy + np.einsum("sn,sn->n", y, samples.y, dtype=np.float64)
-        counts = counts + samples.used.sum(0)
-        for j, G in information([samples], order):
+    for some in [pieces] if isinstance(pieces, list) else ([samples] for samples in pieces):
+        for samples in some:
+            y = samples.y if samples.weight is None else samples.weight * samples.y
+            xy = xy + sum_products(samples.x, y)
+            yy = yy + np.einsum("sn,sn->n", y, samples.y, dtype=np.float64)
+            counts = counts + samples.used.sum(0)
+        for j, G in information(some, order):
             if j in xx:
                 xx[j] += G
             else:

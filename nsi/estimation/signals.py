@@ -18,12 +18,14 @@ synapses filter it, so that it is predictable from the residuals before (extende
 from typing import NamedTuple
 
 import numpy as np
+from scipy.linalg import eigh
 
 from nsi import response
 from nsi.network import synaptic_state
 from nsi.sums import sum_products
 
 LEADING = 20  # directions of the recorded states in which all blocks but the direct one are described
+MAX_DIRECT = 256  # neurons whose states are used one by one where only predictions matter; of more, leading directions
 NEGLIGIBLE = 1e-12  # states of silent neurons decay to numbers that slow a processor down
 SETTLE = 8  # synaptic time constants after which a trial's unknown first state is forgotten
 
@@ -114,13 +116,24 @@ def settled(alpha, steps):
 def leading_directions(u, valid, count=LEADING):
     """The directions of largest mean square of the recorded states. u: (trials, steps, n). Returns: (n, count)."""
     states = u[valid]
-    square = second_moment(states[:: max(1, len(states) // 50_000)])
-    return np.linalg.eigh(square)[1][:, ::-1][:, : min(count, u.shape[-1])].astype(np.float32)
+    return leading_eigenvectors(second_moment(states[:: max(1, len(states) // 50_000)]), count)
+
+
+def leading_eigenvectors(square, count):
+    """Those of a symmetric matrix with the largest eigenvalues. Returns: (n, count) float32, the largest first."""
+    n = len(square)
+    return eigh(square, subset_by_index=[max(0, n - count), n - 1])[1][:, ::-1].astype(np.float32)
+
+
+def describe_states(u, valid):
+    """The recorded states as regressors, of many neurons in as many leading directions. u: (trials, steps, n). Returns:
+    (trials, steps, n or MAX_DIRECT)."""
+    return u if u.shape[-1] <= MAX_DIRECT else u @ leading_directions(u, valid, MAX_DIRECT)
 
 
 def second_moment(x, y=None):
     """x.T @ y / samples, summed in double precision. x: (samples, p); y: (samples, q), default: x."""
-    return sum_products(x, x if y is None else y) / max(1, len(x))
+    return sum_products(x, y) / max(1, len(x))
 
 
 def hidden_signals(u, v, alpha, directions, copies=None, geometry=None, places=None, driven=False, products=False):

@@ -109,8 +109,13 @@ class Ring:
         """
         n, apart = len(places), (places.T - places).astype(np.float64)
         orders = np.arange(1, min(n // 2, HARMONICS) + 1)
-        waves_ = [f(k * apart) * np.sqrt(2) for k in orders for f in (np.cos, np.sin)]
-        return np.stack([np.ones_like(apart), *waves_]) / np.sqrt(n), np.concatenate([[0], np.repeat(orders, 2)])
+        terms = np.empty((1 + 2 * len(orders), n, n))
+        terms[0] = np.sqrt(1 / n)
+        for k in orders:
+            for wave, part in ((np.cos, terms[2 * k - 1]), (np.sin, terms[2 * k])):
+                wave(k * apart, out=part)
+                part *= np.sqrt(2 / n)
+        return terms, np.concatenate([[0], np.repeat(orders, 2)])
 
     def mean_profile(self, W, places, mask):
         """W's mean at each distance, over the pairs of a mask, put back in the place of every pair.

@@ -12,7 +12,8 @@ import pytest
 
 import cann
 from nsi import estimation, response
-from nsi.estimation import estimator, fitting, gate
+from nsi.errors import BadInput
+from nsi.estimation import copies, estimator, fitting, gate, signals
 from nsi.estimation.kinetics import Kinetics, Likelihood, choose_kinetics
 from nsi.estimation.signals import Copies
 from nsi.evaluation.scores import true_effective_gate, true_total
@@ -123,6 +124,19 @@ def test_copies_without_noise_are_recovered():
         assert 0.85 < np.std((L @ plain.weights - true) / se) < 1.2, name
     np.testing.assert_allclose(found.copies[:4], COPIES[:4], rtol=0.05)
     assert np.sqrt(np.median(plain.variance)) == pytest.approx(0.02, rel=0.02)
+
+
+def test_many_neurons_are_described_by_fewer_regressors_and_copies(monkeypatch):
+    """Where only predictions matter: the copies found are the same, and so are the weights."""
+    rec, _ = simulate_copies(n=64, trials=20)
+    each = [fit(rec)]
+    for module in (fitting, signals):
+        monkeypatch.setattr(module, "MAX_DIRECT", 48)
+    monkeypatch.setattr(copies, "MAX_COPIES", 32)
+    each.append(fit(rec))
+    np.testing.assert_allclose(each[1].copies[:4], each[0].copies[:4], rtol=0.1)
+    a, b = (one.unbiased() for one in each)
+    assert np.median(np.abs(a.weights[:64] - b.weights[:64]) / a.se[0]) < 0.2
 
 
 def test_published_gain_network_without_a_warning():
@@ -344,6 +358,14 @@ def test_neurons_whose_sums_do_not_fit_into_memory_are_estimated_the_same(monkey
     np.testing.assert_allclose(a.se[2], b.se[2], rtol=1e-4)
     assert known.sum() == 5
     np.testing.assert_allclose(some.weights[:, known], a.weights[:, known], rtol=1e-4, atol=1e-5)
+
+
+def test_what_does_not_fit_into_memory_is_refused_before_it_is_begun(monkeypatch):
+    monkeypatch.setattr(fitting.os, "sysconf", {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 25_000}.get)
+    with pytest.raises(
+        BadInput, match=r"24 neurons and 9000 samples, .* about 0\.\d GB .* has 0\.1; expected"
+    ):
+        estimation.estimate(simulate_ring()[0])
 
 
 # ---- recordings as they come ------------------------------------------------------------------------------------

@@ -97,12 +97,12 @@ def test_sums_and_errors_in_pieces_are_those_of_the_whole():
 def test_sums_by_groups_are_those_of_all_neurons_at_once():
     p = problem()
     p.samples.used[:, 3] = np.arange(len(p.x)) < 5
-    whole, seen = regression.moments([p.samples]), []
+    whole, neurons = regression.moments([p.samples]), []
     for sums in regression.moments_by_groups([p.samples], np.split(np.arange(N), [2, 3]), whole):
         for j, G in sums.xx.items():
             np.testing.assert_allclose(G, whole.xx[j], rtol=1e-9, atol=1e-9)
-        seen += sums.xx
-    assert seen == list(whole.xx) == [0, 1, 2, 4]
+        neurons += sums.xx
+    assert neurons == list(whole.xx) == [0, 1, 2, 4]
 
 
 def test_neurons_with_few_samples_get_no_weights():
