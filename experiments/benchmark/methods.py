@@ -103,7 +103,7 @@ ASKS = (
     "weights",
     "intervals",
     "missing neurons",
-    "missing rates",
+    "observations",
     "anatomy",
     "gate",
     "prediction",
@@ -117,7 +117,7 @@ METHODS = {
     "estimate": Method(
         estimate,
         "estimate",
-        ("weights", "intervals", "missing neurons", "missing rates", "gate", "prediction"),
+        ("weights", "intervals", "missing neurons", "observations", "gate", "prediction"),
         ESTIMATE,
     ),
     "anatomy": Method(estimate_with_anatomy, "estimate, given anatomy", ("anatomy",), ESTIMATE),

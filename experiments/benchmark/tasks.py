@@ -162,9 +162,26 @@ def half_recorded(seed, trials, steps, *circuit, sessions=10):
     return data._replace(rec=rec, test=None, pairs=(halves[:, :, None] & halves[:, None]).any(0))
 
 
+def observe(seed, trials, steps, circuit, noise=0.0, hz=0.0):
+    """`simulate`, its rates with white noise of an s.d., or in their place counts of spikes, of hz at rate 1."""
+    data, rng = simulate(seed, trials, steps, circuit), np.random.default_rng(seed)
+    rec = data.rec
+    known = {key: getattr(rec, key) for key in ("velocity", "dt", "tau")}
+    if hz:
+        rec, _ = loaded(known | {"spikes": rng.poisson(hz * rec.dt * rec.rates)})
+    else:
+        rec, _ = loaded(known | {"rates": rec.rates + noise * rng.standard_normal(rec.rates.shape, np.float32)})
+    return data._replace(rec=rec, test=None)
+
+
 further = partial(simulated, asks=("intervals",))
 short = partial(simulated, asks=("gate",), share=0.2)
 absent = partial(short, gate=False)
+
+
+def observed(circuit, **options):
+    """A task of `observe`."""
+    return Task(partial(observe, circuit=circuit, **options), ("observations",))
 
 
 def of_others(*options, asks=("weights", "anatomy")):
@@ -180,8 +197,11 @@ TASKS = {
     "jitter, pulses": simulated(RING, JITTER, PULSES),
     "jitter, pulses, 22 trials": simulated(RING, JITTER, PULSES, share=0.22),
     "jitter, pulses, half in each session": Task(
-        lambda *sizes: half_recorded(*sizes, RING, JITTER, PULSES), ("missing rates",)
+        lambda *sizes: half_recorded(*sizes, RING, JITTER, PULSES), ("observations",)
     ),
+    "ring, noise 0.1": observed(RING, noise=0.1),
+    "ring, spikes 40 Hz": observed(RING, hz=40.0),  # at rate 1
+    "ring, spikes 10 Hz": observed(RING, hz=10.0),
     "gain": simulated(circuits.gain),
     "ring, rates x 0.82, no tau": simulated(RING, factor=0.82, tau=False),
     "torus": simulated(TORUS, share=0.5),

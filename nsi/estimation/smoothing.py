@@ -19,9 +19,9 @@ from nsi.estimation.signals import state_of
 
 HARMONICS, OWN_HARMONICS = 5, 4  # Fourier terms of the current over phase, shared by all neurons and of each one
 SOFTNESS = 0.03  # of the threshold, in units of the current: noise of the current blurs it
-POOLED_SAMPLES, MAX_POOLED_SAMPLES = 300_000, 600_000  # of all neurons, for noise of s.d. 0.1; for more, at most
+FIRST_SAMPLES, BATCH, BATCHES = 150_000, 200_000, 6  # of all neurons and steps, until Gauss-Newton converges; after
 STEPS, HALVINGS, FIRST_STEPS = 20, 6, 4  # of Gauss-Newton; the first ones fit constant and cosine alone
-DAMPING, CONVERGED = 1e-4, 1e-6  # of the mean eigenvalue; relative improvement
+DAMPING, CONVERGED = 1e-4, 1e-4  # of the mean eigenvalue; relative improvement
 OWN_EVERY = 3  # steps, of which one is used for each neuron's deviations
 PHASE_WINDOW, INCREMENT = 0.04, 0.25  # s, of the first guess at the phase, and of increments that velocity explains
 DIFFUSIONS = 10.0 ** np.arange(-7, -2.9, 0.5)  # rad^2 a step, among which the likeliest is chosen
@@ -188,51 +188,68 @@ def currents(shared, phase, h, places):
 
 
 def tune(observed, phase, h, places, noise, valid, start=None):
-    """Coefficients of the currents that all neurons share, by damped Gauss-Newton on the weighted squares of samples
-    drawn at random. start: where to begin. Returns: (1 + 2 HARMONICS, m)."""
-    rng, n = np.random.default_rng(0), len(places)
-    size = noise.variance(np.full(1, 0.5))[0] / 0.01  # noise variance relative to an s.d. of 0.1
-    count = int(min(valid.sum() * n, MAX_POOLED_SAMPLES, POOLED_SAMPLES * max(1.0, size)))
-    trial, step = (at[rng.integers(0, valid.sum(), count)] for at in np.nonzero(valid))
-    neuron = rng.integers(0, n, count)
-    by_phase = basis(phase[trial, step] - places[neuron, 0], HARMONICS)
-    m = h.shape[-1]
-    X = (by_phase[:, :, None] * h[trial, step][:, None, :]).reshape(count, -1)
-    y = observed[trial, step, neuron].astype(np.float32)
-    w = np.zeros(X.shape[1]) if start is None else start.ravel().copy()
-    few = np.array([0, m])  # the constant, and the cosine
+    """Coefficients of the currents that all neurons share: damped Gauss-Newton on the weighted squares of some samples
+    drawn at random, then normal equations of BATCHES more, each linearised at what those before gave. start: where to
+    begin. Returns: (1 + 2 HARMONICS, m)."""
+    rng, n, m = np.random.default_rng(0), len(places), h.shape[-1]
+    trials, steps = np.nonzero(valid)
+
+    def draw(count):
+        at, neuron = rng.integers(0, len(trials), count), rng.integers(0, n, count)
+        trial, step = trials[at], steps[at]
+        by_phase = basis(phase[trial, step] - places[neuron, 0], HARMONICS)
+        X = (by_phase[:, :, None] * h[trial, step][:, None, :]).reshape(count, -1)
+        return X, observed[trial, step, neuron].astype(np.float32)
+
+    w = np.zeros((1 + 2 * HARMONICS) * m) if start is None else start.ravel()
+    some = draw(min(FIRST_SAMPLES, len(trials) * n))
     if start is None:
+        few = np.array([0, m])  # the constant, and the cosine
         w[few] = -0.3, 1.0
+        w = minimise(*some, w, noise, few, FIRST_STEPS)
+    w = minimise(*some, w, noise, np.arange(len(w)), STEPS)
+    A = right = 0.0
+    for _ in range(min(BATCHES, -(-len(trials) * n // BATCH))):
+        X, y = draw(BATCH)
+        D, e, _ = linearise(X, y, w, noise)
+        A += (D.T @ D).astype(np.float64)
+        right += D.T @ (e + D @ w.astype(np.float32)).astype(np.float64)
+        damping = DAMPING * np.trace(A) / len(A)
+        w = np.linalg.solve(A + damping * np.eye(len(A)), right + damping * w)
+    return w.reshape(-1, m)
 
-    def value(w):
-        r, slope = _with_slope(X @ w.astype(np.float32))
-        weight = (1 / noise.variance(r)).astype(np.float32)
-        return r, (slope * noise.slope(r)).astype(np.float32), weight
 
-    r, slope, weight = value(w)
-    for k in range(STEPS):
-        on = few if start is None and k < FIRST_STEPS else np.arange(len(w))
-        e = y - noise.mean(r).astype(np.float32)
-        old = float(np.mean(weight * e * e))
-        D = X[:, on] * (slope * np.sqrt(weight))[:, None]
+def linearise(X, y, w, noise):
+    """Weighted derivatives of the mean of y by w, weighted residuals, and the square roots of the weights. Returns:
+    (count, len(w)), (count,), (count,)."""
+    r, slope = _with_slope(X @ w.astype(np.float32))
+    root = np.sqrt(1 / noise.variance(r)).astype(np.float32)
+    D = X * (slope * noise.slope(r) * root).astype(np.float32)[:, None]
+    return D, root * (y - noise.mean(r)).astype(np.float32), root
+
+
+def minimise(X, y, w, noise, on, steps):
+    """Damped Gauss-Newton on the weighted squares of y less its mean under the currents X w. on: (k,) int, coefficients
+    that change; steps: at most. Returns: w."""
+    D, e, root = linearise(X, y, w, noise)
+    for _ in range(steps):
+        D, old = D[:, on], float(np.mean(e * e))
         A = (D.T @ D).astype(np.float64)
         A[np.diag_indices(len(on))] += DAMPING * np.trace(A) / len(on)
         step = np.zeros(len(w))
-        step[on] = np.linalg.solve(A, D.T @ (np.sqrt(weight) * e))
+        step[on] = np.linalg.solve(A, D.T @ e)
         for halving in range(HALVINGS):
-            tried = value(w + 0.5**halving * step)
-            new = float(np.mean(weight * (y - noise.mean(tried[0])) ** 2))
+            tried = w + 0.5**halving * step
+            D, e, own = linearise(X, y, tried, noise)
+            new = float(np.mean((root / own * e) ** 2))
             if new < old:
                 break
         else:
-            if len(on) == len(w):
-                break
-            continue
-        w = w + 0.5**halving * step
-        r, slope, weight = tried
-        if len(on) == len(w) and old - new < CONVERGED * old:
             break
-    return w.reshape(-1, m)
+        w, root = tried, own
+        if old - new < CONVERGED * old:
+            break
+    return w
 
 
 def deviations(observed, x, phase, h, places, noise, valid):

@@ -162,3 +162,15 @@ def test_a_difference_within_its_spread_is_no_better_and_means_out_of_the_band_a
     assert better == "1 of 2 (not *ring*)"
     rows = rows_of("ring", "estimate", "coverage_W", [0.95, 0.99]) + rows_of("gain", "estimate", "coverage_W", [0.9])
     assert coverage_of(Results(rows), "estimate") == "weights 0.900 to 0.970: 1 of 2 (not *gain*)"
+
+
+def test_observed_tasks_hide_the_rates_alone():
+    plain = tasks.simulate(100, *SIZE, SMALL)
+    noisy, spikes = (tasks.observe(100, *SIZE, SMALL, **how) for how in ({"noise": 0.1}, {"hz": 40.0}))
+    apart = noisy.rec.rates - plain.rec.rates
+    assert apart.std() == pytest.approx(0.1, rel=0.02)
+    assert spikes.rec.spikes.mean() == pytest.approx(40 * plain.rec.dt * plain.rec.rates.mean(), rel=0.03)
+    for data in (noisy, spikes):
+        assert all(np.array_equal(data.true[key], plain.true[key]) for key in plain.true)
+        assert np.array_equal(data.rec.velocity, plain.rec.velocity)
+        assert data.rec.tau == pytest.approx(plain.rec.tau)
