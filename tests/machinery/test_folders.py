@@ -12,6 +12,7 @@ import sys
 
 import numpy as np
 import pytest
+from matplotlib import pyplot
 
 import cann
 import train
@@ -23,6 +24,7 @@ from nsi.simulation import circuits
 from tests.tools import ROOT, TINY, call
 
 DRAWN = [option for option in TINY if option != "--no-report"]
+QUICK = "--set", "calibrated=no"
 RESULTS = {"hidden.pt", "metrics.json", "connectivity.npz", "report.html", "figures"}
 
 
@@ -83,27 +85,29 @@ def test_a_finished_fit_says_so_and_leaves_all_its_files(out):
 def test_overwriting_leaves_nothing_of_the_earlier_fit(out, module, function, left, fitted, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(module, function, stop)
-        assert fitted("--overwrite", "--seed", 1)[0] == 143
+        assert fitted("--overwrite", "--seed", 1, *QUICK)[0] == 143
     assert names(out) == left
     if left:
         assert checkpoint.read(out / "model.pt")["args"]["seed"] == 1
 
 
 def test_overwriting_without_a_report_leaves_none(out, fitted):
-    assert fitted("--overwrite", "--set", "calibrated=no", drawn=False) == (0, "")
+    assert fitted("--overwrite", *QUICK, drawn=False) == (0, "")
     assert names(out) == {"model.pt", "hidden.pt", "metrics.json", "connectivity.npz"}
 
 
 def test_a_report_that_fails_leaves_none_and_is_drawn_when_resumed(out, fitted, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(portrait, "draw_figures", lambda *_: 1 / 0)
-        status, error = fitted("--overwrite")
+        status, error = fitted("--overwrite", *QUICK)
     assert status == 0
     assert "no report, since drawing it failed (division by zero); the same command with --resume tries again" in error
     assert "report.html" not in names(out)
     assert json.loads((out / "metrics.json").read_text())["finished"] is True
-    assert fitted("--resume") == (0, "")
+    monkeypatch.setattr(portrait, "draw_figures", lambda *_: [("one", "of several", pyplot.figure())])
+    assert fitted("--resume", *QUICK) == (0, "")
     assert names(out) == RESULTS | {"model.pt"}
+    assert (out / "figures" / "one.png").exists()
 
 
 def test_results_without_the_training_that_led_to_them_go_when_it_goes_on(out, fitted, monkeypatch):
@@ -130,13 +134,13 @@ def test_what_is_refused_loses_nothing(out, fitted):
 def test_a_run_stopped_in_its_errors_is_not_finished(out, fitted, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(session, "estimate", stop)
-        assert fitted("--overwrite")[0] == 143
-    status, error = fitted()
+        assert fitted("--overwrite", *QUICK)[0] == 143
+    status, error = fitted(*QUICK)
     assert json.loads((out / "metrics.json").read_text())["finished"] is False
     assert status == 2
     assert "stopped before its connections were estimated; expected --resume to finish it" in error
     assert "finished run" not in error
-    assert fitted("--resume", drawn=False) == (0, "")
+    assert fitted("--resume", *QUICK, drawn=False) == (0, "")
     assert json.loads((out / "metrics.json").read_text())["finished"] is True
 
 
