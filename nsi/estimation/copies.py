@@ -9,6 +9,7 @@ are fitted, by Gauss-Newton steps on the residual after that regression (variabl
 from typing import NamedTuple
 
 import numpy as np
+from scipy.linalg import cholesky, solve_triangular
 
 from nsi import response
 from nsi.estimation.signals import Copies, describe_states, leading_directions, settled, state_of
@@ -18,6 +19,10 @@ LAST_SIZE = 30, 28  # of the last fit
 MAX_STEPS = 1500  # of a trial that are used
 STEP_STRIDE = 2  # steps of a trial, of which one is used
 ITERATIONS = 7  # of Gauss-Newton, at most
+FIRST_ITERATIONS, CHOICE_ITERATIONS = (
+    4,
+    2,
+)  # of the first fits, and of the last one from each start, before one is chosen
 HALVINGS = 3  # of one of its steps, at most
 DIRECTIONS = 16  # of the recorded states in which the copies' signals are regressed on
 MAX_COPIES = 256  # evenly chosen ones, that stand for all
@@ -33,10 +38,8 @@ class Known(NamedTuple):
     """One neuron's samples, and its regression on [u, 1, noise] alone."""
 
     at: np.ndarray  # (samples,) rows of the signals
-    x: np.ndarray  # (samples, q)
-    inverse: np.ndarray  # (q, q), of x' x
+    basis: np.ndarray  # (samples, q), orthonormal columns that span [u, 1, noise]
     left: np.ndarray  # (samples,) of the current, after the regression
-    square: float  # its sum of squares, and the regression's small penalty
 
 
 class Problem:
@@ -66,8 +69,9 @@ class Problem:
             x, y = plain[at].astype(np.float64), currents[at, j].astype(np.float64)
             G = x.T @ x
             G[np.diag_indices(len(G))] += 1e-9 * np.trace(G) / len(G)
-            inverse, xy = np.linalg.inv(G), x.T @ y
-            self.data.append(Known(at, x, inverse, y - x @ (inverse @ xy), y @ y - xy @ inverse @ xy))
+            L = cholesky(G, lower=True, overwrite_a=True, check_finite=False)
+            basis = solve_triangular(L, x.T, lower=True, check_finite=False).T
+            self.data.append(Known(at, basis, y - basis @ (basis.T @ y)))
 
     def kernel(self, copies):
         """Weights from recorded neurons to the chosen copies. Returns: (n, chosen)."""
@@ -108,16 +112,16 @@ class Point:
 
     def _solve(self, known):
         """A neuron's regression on [u, 1, noise] and the copies' signals z, by the sums alone. Returns: the map from
-        [u, 1, noise] to z; the weights of z; the inverse of z's sums after [u, 1, noise]; the sum of squares left."""
+        the basis of [u, 1, noise] to z; the weights of z; the inverse of z's sums after [u, 1, noise]; the sum of
+        squares left."""
         z = self.values[known.at]
-        xz = known.x.T @ z
-        across = known.inverse @ xz
-        S = z.T @ z - xz.T @ across
+        across = known.basis.T @ z
+        S = z.T @ z - across.T @ across
         S[np.diag_indices(len(S))] += 1e-6 * np.trace(S) / len(S) + 1e-12
         reduced = np.linalg.inv(S)
         right = z.T @ known.left
         weights = reduced @ right
-        return across, weights, reduced, known.square - right @ weights
+        return across, weights, reduced, known.left @ known.left - right @ weights
 
     def slopes(self, count):
         """Derivatives of the signals by the first `count` of gain, log width, threshold, log drive, and saturation
@@ -147,9 +151,9 @@ class Point:
         moved = np.stack([all_weights @ slopes.T for slopes in self.slopes(count)], -1)  # (neurons, samples, count)
         for known, each, (across, weights, reduced, _) in zip(self.problem.data, moved, self.solutions, strict=True):
             T = each[known.at].astype(np.float64)
-            xT, zT = known.x.T @ T, self.values[known.at].T @ T
-            direct, zT_left = known.inverse @ xT, zT - across.T @ xT
-            normal += T.T @ T - xT.T @ direct - zT_left.T @ (reduced @ zT_left)
+            direct = known.basis.T @ T
+            zT_left = self.values[known.at].T @ T - across.T @ direct
+            normal += T.T @ T - direct.T @ direct - zT_left.T @ (reduced @ zT_left)
             right += T.T @ known.left - zT_left.T @ weights
         scale = np.append(self.copies.gain, np.ones(count - 1))  # by the gain's logarithm; the width's is one already
         normal, right = normal * scale[:, None] * scale, right * scale
@@ -194,7 +198,11 @@ def fit_copies(u, v, currents, used, alpha, geometry, places, noise, centres=Non
         return None
     last = problem(LAST_SIZE)
     each = [Point(first, start) for start in starts(first.u, first.v, geometry, places, centres)]
-    best = lambda count: min((Point(last, descend(start, count).copies) for start in each), key=residual_of)  # noqa: E731
+
+    def best(count):
+        points = (Point(last, descend(start, count, FIRST_ITERATIONS).copies) for start in each)
+        return min((descend(point, count, CHOICE_ITERATIONS) for point in points), key=residual_of)
+
     found = descend(best(4))
     samples = sum(len(known.at) for known in last.data)
     if samples * found.step(5)[1] < 2 * SATURATION_EVIDENCE * found.residual:
@@ -209,9 +217,9 @@ def residual_of(point):
     return point.residual
 
 
-def descend(point, count=4):
+def descend(point, count=4, iterations=ITERATIONS):
     """Gauss-Newton steps of the first `count` numbers, halved until the residual falls. Returns: Point."""
-    for _ in range(ITERATIONS):
+    for _ in range(iterations):
         step, _ = point.step(count)
         for halving in range(HALVINGS):
             after = Point(point.problem, point.moved(0.5**halving * step))

@@ -362,9 +362,7 @@ def test_neurons_whose_sums_do_not_fit_into_memory_are_estimated_the_same(monkey
 
 def test_what_does_not_fit_into_memory_is_refused_before_it_is_begun(monkeypatch):
     monkeypatch.setattr(fitting.os, "sysconf", {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 25_000}.get)
-    with pytest.raises(
-        BadInput, match=r"24 neurons and 9000 samples, .* about 0\.\d GB .* has 0\.1; expected"
-    ):
+    with pytest.raises(BadInput, match=r"24 neurons and 9000 samples, .* about 0\.\d GB .* has 0\.1; expected"):
         estimation.estimate(simulate_ring()[0])
 
 
