@@ -26,8 +26,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy.linalg import cho_solve, cholesky, solve_triangular
 from scipy.linalg.blas import dsymm, dsymv
-from scipy.linalg.lapack import dtrtri
 from scipy.optimize import minimize
+
+from nsi.estimation.regression import invert_root
 
 CONSTANT_SD = 0.3  # prior s.d. of the threshold b, in units of the current: wide
 EVIDENCE_NEURONS, EVIDENCE_WEIGHTS = 12, 3000  # that the scale of deviations is chosen on, at most
@@ -132,7 +133,7 @@ class Evidence:
             L = root_of(self.sums.xx[j], s / np.sqrt(self.variance[j]), on)
             z = solve_triangular(L, s * left, lower=True, check_finite=False)
             value += z @ z / 2 - np.log(np.diag(L)).sum()
-            back = dtrtri(L, lower=1, overwrite_c=1)[0]
+            back = invert_root(L)
             each = np.einsum("ij,ij->j", back, back) - 1.0 + (back.T @ z) ** 2
             gradient += np.bincount(groups[on][groups[on] >= 0], each[groups[on] >= 0], len(logs))
         return value, gradient
@@ -160,7 +161,7 @@ class Evidence:
             A[np.diag_indices(len(sd))] += 1.0
             L = cholesky(A, lower=True, check_finite=False, overwrite_a=True)
             z = solve_triangular(L, sd * h, lower=True, check_finite=False)
-            back = np.tril(dtrtri(L, lower=1)[0])
+            back = invert_root(L)
             each = (back**2).sum(0) - 1.0 + (back.T @ z) ** 2
             by_size = np.bincount(model.owner, each, groups)
             by_smooth = np.bincount(model.owner, each * model.frequency**2, groups) * np.exp(-2 * logs[groups:])

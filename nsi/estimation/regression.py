@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
-from scipy.linalg.blas import dsyrk
+from scipy.linalg.blas import dsyrk, dtrmm
 from scipy.linalg.lapack import dpotri, dtrtri
 
 from nsi.sums import ROWS, sum_products
@@ -26,6 +26,7 @@ SAMPLES_PER_REGRESSOR = 2  # that a neuron needs, else nothing is said of its in
 MIN_CLUSTERS, MAX_CLUSTERS = 20, 100  # fewer trials are cut, more are put together
 STRUCTURE_LAGS = range(5, 20, 2)  # steps, at which residuals of a right description are not correlated
 MAX_AUTOCORRELATION = 0.02  # mean of theirs at these lags, from which on a description does not fit
+LEAF = 64  # rows of a triangular matrix that LAPACK inverts
 RIDGE = 1e-9  # of the mean eigenvalue, so that directions without samples have a vast, finite variance
 
 
@@ -183,6 +184,19 @@ def factorise(G, ridge=RIDGE):
     return cho_factor(G, lower=True, overwrite_a=True, check_finite=False)
 
 
+def invert_root(L):
+    """The inverse of a lower triangular matrix, by halves: LAPACK's, a column at a time, takes twice as long."""
+    half = len(L) // 2
+    if len(L) <= LEAF:
+        return dtrtri(np.asfortranarray(L), lower=1)[0]
+    first, last = invert_root(L[:half, :half]), invert_root(L[half:, half:])
+    below = dtrmm(-1.0, first, np.asfortranarray(L[half:, :half]), side=1, lower=1, overwrite_b=1)
+    inverse = np.zeros(L.shape, order="F")
+    inverse[:half, :half], inverse[half:, half:] = first, last
+    inverse[half:, :half] = dtrmm(1.0, last, below, lower=1, overwrite_b=1)
+    return inverse
+
+
 def inverse(factor):
     """The inverse of the matrix that `factorise` has taken. Returns: (q, q)."""
     return symmetric(dpotri(factor[0], lower=True)[0])
@@ -238,10 +252,12 @@ class LinearMap:
 
     def variance(self, root):
         """The diagonal of L B L'. root: (q, q) lower triangular with B = root' root. Returns: (m,)."""
-        mapped = root[:, self.columns] @ self.rest.T
+        some, direct = np.asfortranarray(root[:, self.columns]), root[:, : self.m]
+        variance = np.einsum("mk,mk->m", self.rest @ (some.T @ some), self.rest)
         if self.identity:
-            mapped += root[:, : self.m]
-        return np.einsum("qm,qm->m", mapped, mapped)
+            variance += np.einsum("qm,qm->m", direct, direct)
+            variance += 2 * np.einsum("mk,mk->m", direct.T @ some, self.rest)
+        return variance
 
     def apply(self, weights):
         """L w for each row w of some weights. weights: (any, q). Returns: (any, m)."""
@@ -265,7 +281,7 @@ def least_squares(pieces, sums, maps):
     larger = len(scores) / max(1, len(scores) - 1)
     for k, (j, factor) in enumerate(factors.items()):
         clustered = cho_solve(factor, np.stack([score[k] for score in scores], -1).astype(np.float64)).T
-        root = dtrtri(factor[0], lower=1, overwrite_c=1)[0]
+        root = invert_root(factor[0])
         for L, errors in zip(structured, se, strict=True):
             classical = variance[j] * L.variance(root)
             errors[:, j] = np.sqrt(np.maximum(classical, larger * (L.apply(clustered) ** 2).sum(0)))

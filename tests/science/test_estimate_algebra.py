@@ -94,6 +94,13 @@ def test_sums_and_errors_in_pieces_are_those_of_the_whole():
     np.testing.assert_allclose(parts.se[0], whole.se[0], rtol=1e-4)
 
 
+def test_inverse_of_a_triangular_matrix_by_halves():
+    L = np.tril(np.random.default_rng(0).normal(size=(203, 203))) + 20 * np.eye(203)
+    found = regression.invert_root(L)
+    np.testing.assert_allclose(found @ L, np.eye(203), atol=1e-12)
+    assert (np.triu(found, 1) == 0).all()
+
+
 def test_sums_by_groups_are_those_of_all_neurons_at_once():
     p = problem()
     p.samples.used[:, 3] = np.arange(len(p.x)) < 5
