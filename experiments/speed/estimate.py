@@ -1,7 +1,7 @@
 """What an estimate costs as neurons and samples grow: CPU seconds and memory, each size in a process of its own.
 
 Run from the top folder, as `python -m experiments.speed.estimate`; best with nothing beside it. Writes
-estimate.json and the table of estimate.md.
+estimate.json and the table of estimate.md. With `--neurons 500` rows of other sizes stay as they were.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from experiments import runs
 from nsi import files
 
 FOLDER = runs.folder_of(__file__)
-SIZES = (25, 100), (50, 100), (100, 25), (100, 100), (100, 300), (100, 600), (250, 30), (500, 30)  # neurons, trials
+SIZES = (25, 100), (50, 100), (100, 25), (100, 100), (100, 300), (100, 600), (250, 30), (500, 30), (1000, 30)
 STEPS = 1000
 
 
@@ -46,26 +46,30 @@ def estimate_table(results):
     rows = [
         [f"{r['neurons']} neurons, {r['trials']} × {r['steps']}",
          f"{plain[r['neurons'], r['trials']]:.1f}" if (r["neurons"], r["trials"]) in plain else "–",
-         f"{r['seconds']:.1f}", f"{r['memory']:.2f}"]
+         f"{r['seconds']:.1f}", f"{r['memory']:.2f}", r["commit"]]
         for r in results["rows"] if r["calibrated"]
     ]  # fmt: skip
-    columns = ["", "CPU s, no intervals", "CPU s, with", "GiB"]
-    made = f"commit {results['commit']}, {results['machine']}"
-    return f"{runs.markdown(columns, rows)}\n\nRings without stimulus, one thread; {made}."
+    columns = ["", "CPU s, no intervals", "CPU s, with", "GiB", "commit"]
+    return f"{runs.markdown(columns, rows)}\n\nRings without stimulus, one thread; {results['machine']}."
 
 
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("--most", type=int, default=10**9, help="neurons times trials, at most")
     p.add_argument("--steps", type=int, default=STEPS, help="of a trial")
+    p.add_argument("--neurons", type=int, help="measure rings of so many alone")
     args = p.parse_args()
-    rows = []
+    path, rows, run = FOLDER / "estimate.json", {}, runs.describe_run()
+    if args.neurons:
+        key = lambda r: (r["neurons"], r["trials"], r["calibrated"])  # noqa: E731
+        rows = {key(r): r for r in json.loads(path.read_text())["rows"]}
     for neurons, trials in (size for size in SIZES if size[0] * size[1] <= args.most):
-        for calibrated in (False, True):
-            rows.append(runs.apart("experiments.speed.estimate", "measure", neurons, trials, args.steps, calibrated))
-            print(rows[-1], flush=True)
-            results = {"rows": rows} | runs.describe_run()
-            with files.whole(FOLDER / "estimate.json") as temporary:
+        for calibrated in (False, True) if args.neurons in (None, neurons) else ():
+            row = runs.apart("experiments.speed.estimate", "measure", neurons, trials, args.steps, calibrated)
+            rows[neurons, trials, calibrated] = row | {"commit": run["commit"]}
+            print(row, flush=True)
+            results = {"rows": [rows[k] for k in sorted(rows)]} | run
+            with files.whole(path) as temporary:
                 Path(temporary).write_text(json.dumps(results, indent=1) + "\n")
     runs.page(FOLDER, "estimate.md", estimate=estimate_table(results))
 
