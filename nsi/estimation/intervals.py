@@ -24,7 +24,7 @@ from nsi.estimation.signals import NEGLIGIBLE
 
 NORMAL = 1.96  # 97.5th percentile of the normal distribution
 PERCENTILE = 95
-CALIBRATION_NEURONS = 60  # whose weights, thousands, the percentile is taken of
+CALIBRATION_NEURONS = 100  # at most, whose weights the percentile is taken of
 MOST_JITTER = 1.0  # relative
 MOST_HIDDEN_NOISE = 5.0  # of the copies, relative to recorded neurons'
 FLUSH_STEPS = 16  # after which negligible states of silent neurons, which slow a processor down, are set to 0
