@@ -87,22 +87,11 @@ def copied(folder):
 
 
 @pytest.fixture(scope="session")
-def checkout(tmp_path_factory, run):
-    """The project's files in a folder with a space, after the three commands but the notebook have run small there."""
-    folder = copied(tmp_path_factory.mktemp("a copy"))
-    (folder / "said").mkdir()
-    simulation = f"python cann.py --visualize {pages.SMALL_SIMULATION}"
-    (folder / "said" / "cann").write_text(run(folder, simulation, anew=True))
-    (folder / "said" / "train").write_text(run(folder, f"sh train.sh {pages.SMALL_PAIR}"))
-    return folder
+def made(once, run):
+    """A copy in which circuits have 30 neurons by default, and networks as many units of a kind, after the three
+    commands but the notebook have run small there. Tests change copies of it.
 
-
-@pytest.fixture(scope="session")
-def little(once, run, fly_trial, mouse_session, module_session):
-    """A copy in which circuits have 30 neurons by default, and networks as many units of a kind, with the files that
-    pages read, and with what the pages' Python examples make of someone's r (trials, steps, N) and v (trials, steps).
-
-    Whether a page's command runs does not hang on the number of neurons; how long it runs does.
+    What a command prints and leaves does not hang on the number of neurons; how long it runs does.
     """
 
     def fill(folder):
@@ -111,8 +100,27 @@ def little(once, run, fly_trial, mouse_session, module_session):
             text, count = re.subn(pattern, few, (folder / name).read_text())
             assert count, f"nothing in {name} is {pattern}"
             (folder / name).write_text(text)
-        run(folder, f"python cann.py {pages.SMALL_SIMULATION} --no-report")
-        run(folder, f"sh train.sh {pages.SMALL_PAIR} --no-report", WANDB_MODE="disabled")
+        (folder / "said").mkdir()
+        simulation = f"python cann.py --visualize {pages.SMALL_SIMULATION}"
+        (folder / "said" / "cann").write_text(run(folder, simulation, anew=True))
+        (folder / "said" / "train").write_text(run(folder, f"sh train.sh {pages.SMALL_PAIR}"))
+
+    return once("as the commands leave it", fill)
+
+
+@pytest.fixture(scope="session")
+def checkout(tmp_path_factory, made):
+    """The project's files after the commands, in a folder with a space."""
+    return shutil.copytree(made, tmp_path_factory.mktemp("a copy"), dirs_exist_ok=True)
+
+
+@pytest.fixture(scope="session")
+def little(once, made, run, fly_trial, mouse_session, module_session):
+    """A copy of what the commands leave, with the files that pages read, and with what the pages' Python examples make
+    of someone's r (trials, steps, N) and v (trials, steps)."""
+
+    def fill(folder):
+        shutil.copytree(made, folder, dirs_exist_ok=True)
         write_flies(folder, fly_trial)
         savemat(folder / "dataHD.mat", mouse_session()[0])
         np.savez(folder / "rat_q_grid_modules_1_2.npz", **module_session()[0])
