@@ -1,4 +1,4 @@
-"""Profiles of an estimate: its mean over pairs of neurons by their distance, and the interval of this mean."""
+"""Profiles of an estimate: its mean over pairs of neurons by their distance, and what noise leaves open of it."""
 
 from typing import NamedTuple
 
@@ -16,15 +16,16 @@ class Profile(NamedTuple):
     degrees: np.ndarray  # distance, to minus from
     mean: np.ndarray  # of the best estimate over pairs
     sd: np.ndarray  # likewise
-    low: np.ndarray  # of the mean's 95 % interval
+    low: np.ndarray  # of the mean's 95 % interval for noise alone
     high: np.ndarray
 
 
 def profile_with_interval(best, centre, se, geometry, places):
-    """The mean of a best estimate by distance, and its 95 % interval from the data alone.
+    """The mean of a best estimate by distance, and the 95 % interval of the unbiased mean for noise alone.
 
-    Weights onto one neuron come from one regression, so that their errors may all go together; those onto different
-    neurons have noise of their own, which is taken to be independent: where it is not, the interval is too narrow.
+    Weights onto one neuron come from one regression, so that their errors may all go together; different neurons have
+    noise of their own. Signals that describe hidden neurons only nearly err alike for all neurons, which no mean over
+    them reduces: such errors are in the intervals of single weights, and not in this one.
 
     best: (n, n); centre, se: of its intervals, likewise. Returns: Profile.
     """
@@ -47,6 +48,12 @@ def profile_with_interval(best, centre, se, geometry, places):
     return Profile(*np.array(rows).reshape(-1, 5).T)
 
 
-def fill_interval(ax, profile, label=None):
-    """Draw the interval of a profile as a band. Colour: the estimate's."""
-    ax.fill_between(profile.degrees, profile.low, profile.high, color=FITTED, alpha=0.2, lw=0, label=label)
+def draw_interval(ax, estimated, geometry, places):
+    """Draw the interval of an estimate's mean by distance as a band.
+
+    estimated: best estimate, centre and standard error of its intervals, (n, n). Returns: Profile."""
+    profile = profile_with_interval(*estimated, geometry, places)
+    ax.fill_between(
+        profile.degrees, profile.low, profile.high, color=FITTED, alpha=0.2, lw=0, label="95 % for noise alone"
+    )
+    return profile

@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from nsi.evaluation.weights import unsigned_product
-from nsi.figures.profiles import fill_interval, profile_with_interval
+from nsi.figures.profiles import draw_interval
 from nsi.figures.style import FITTED, SIMPLE, TRUE, draw_matrix, draw_standard_errors
 from nsi.geometry import RING
 
@@ -42,23 +42,27 @@ def draw_tuning(panels):
 def draw_connectivity(separated, control, truth, order):
     """The published connectivity figure, with the signed gate and the unsigned product.
 
-    separated, control: Network; truth: recordings.load_truth's; order: of the input units.
+    All weights share one scale, the true ones', and the network's two products of weights another. separated, control:
+    Network; truth: recordings.load_truth's; order: of the input units.
     """
     n = separated.n
     sort = np.concatenate([np.arange(n), n + order])
     figure = plt.figure(figsize=(14, 6.6))
     grid = figure.add_gridspec(6, 4, width_ratios=[0.9, 1, 1, 0.75])
-    both = f"response (first {n}), input"
+    W, true, products = truth["W"][:n, :n], truth["gate"][0], (unsigned_product(separated), separated.gate()[0])
+    limit, product = np.abs(W).max(), max(np.quantile(np.abs(p), 0.995) for p in products)
+    both, weight, per_velocity = f"response (first {n}), input", "weight, current per rate", "weight per rad/s"
     panels = (
-        (grid[:3, 0], truth["W"][:n, :n], "(a) true W, compass to compass", "compass"),
-        (grid[3:, 0], control.W, "(b) control W: no separation", "unit"),
-        (grid[:, 1:3], separated.W[np.ix_(sort, sort)], "(c) separated W, response then input units", both),
-        (grid[:2, 3], truth["gate"][0], "(d) true gate", "compass"),
-        (grid[2:4, 3], unsigned_product(separated), "(e) product, unsigned", "response"),
-        (grid[4:, 3], separated.gate()[0], "(f) gate, velocity-signed", "response"),
-    )
-    for place, W, title, of in panels:
-        draw_matrix(figure.add_subplot(place), W, title, From=of, To=of, split=n if of == both else None)
+        (grid[:3, 0], W, "(a) true W, compass to compass", limit, "compass", weight),
+        (grid[3:, 0], control.W, "(b) control W: no separation", limit, "unit", weight),
+        (grid[:, 1:3], separated.W[np.ix_(sort, sort)], "(c) separated W, response then input units", limit, both,
+         weight),
+        (grid[:2, 3], true, "(d) true gate", None, "compass", per_velocity),
+        (grid[2:4, 3], products[0], "(e) product, unsigned", product, "response", per_velocity),
+        (grid[4:, 3], products[1], "(f) gate, velocity-signed", product, "response", per_velocity),
+    )  # fmt: skip
+    for place, values, title, size, of, unit in panels:
+        draw_matrix(figure.add_subplot(place), values, title, size, of, unit, n if of == both else None)
     return figure
 
 
@@ -67,22 +71,22 @@ def draw_trust(W, W_se, determined, gate, gate_se):
 
     All (n, n).
     """
-    figure, axes = plt.subplots(1, 5, figsize=(16, 3.1))
-    limit = np.quantile(np.abs(W), 0.995)
-    draw_matrix(axes[0], W, "(a) W, best estimate", limit, "response", "response")
-    draw_standard_errors(axes[1], W_se, "(b) standard error of W", W)
-    draw_matrix(axes[2], np.where(determined, W, np.nan), "(c) W, identifiable pairs", limit, "response", "response")
-    limit = np.quantile(np.abs(gate), 0.995)
-    draw_matrix(axes[3], gate, "(d) effective gate, per rad/s", limit, "response", "response")
-    draw_standard_errors(axes[4], gate_se, "(e) standard error of the gate", gate)
+    figure, axes = plt.subplots(1, 5, figsize=(17, 3.1))
+    limit, of = np.quantile(np.abs(W), 0.995), "response"
+    draw_matrix(axes[0], W, "(a) W, best estimate", limit, of)
+    draw_standard_errors(axes[1], W_se, "(b) standard error of W", W, of)
+    draw_matrix(axes[2], np.where(determined, W, np.nan), "(c) W, identifiable pairs", limit, of)
+    draw_matrix(axes[3], gate, "(d) effective gate", np.quantile(np.abs(gate), 0.995), of, "gate per rad/s")
+    draw_standard_errors(axes[4], gate_se, "(e) standard error of the gate", gate, of)
     return figure
 
 
 def draw_profiles(arrays, separated, control, truth):
     """Mean weight against distance around the ring, estimated, of both networks, and true; left W, right the gate.
 
-    The band of the estimate is the 95 % interval of its mean, that of a network its s.d. from pair to pair.
-    arrays: the arrays of connectivity.npz; separated, control: Network; truth: recordings.load_truth's.
+    The band of the estimate is the 95 % interval of its mean for noise alone, that of a network its s.d. from pair to
+    pair. arrays: of connectivity.npz; separated, control: Network; truth: recordings.load_truth's, with the
+    `effective_gate` of the circuit.
     """
     n, own = separated.n, {"W": separated.W[: separated.n, : separated.n], "gate": separated.gate()[0]}
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6))
@@ -90,7 +94,7 @@ def draw_profiles(arrays, separated, control, truth):
     _draw_mean(left, own["W"], "network", SIMPLE)
     _draw_mean(left, control.W, "control", "#d9a05b")
     _draw_estimate(left, truth["W"][:n, :n], W)
-    _draw_estimate(right, truth["gate"][0], [a[0] for a in gate], ", product of weights", ", effective gate")
+    _draw_estimate(right, truth["effective_gate"][0], [a[0] for a in gate])
     other = right.twinx()  # the network's product is many times larger
     _draw_mean(other, own["gate"], "network, product of weights", SIMPLE)
     right.plot([], [], color=SIMPLE, label="network, product of weights\n(right axis)")
@@ -108,19 +112,20 @@ def draw_profiles(arrays, separated, control, truth):
     left.legend(fontsize=7, ncols=2, loc="lower center")
     right.legend(fontsize=7)
     left.set(ylabel="weight", title="W, mean over the ring by distance")
-    right.set(ylabel="gate per rad/s", title="gate")
+    right.set(ylabel="gate per rad/s", title="effective gate, mean over the ring by distance")
     return figure
 
 
 def draw_recovered(true, estimated):
-    """Estimated and true W and gate, as matrices and by distance, with the interval of the estimate's mean.
+    """Estimated and true W and gate, as matrices and by distance, with the interval of the estimate's mean for noise.
 
     true: {"W", "gate": (n, n)}; estimated: the same, of best estimate, centre and standard error of its intervals."""
     figure, axes = plt.subplots(2, 3, figsize=(10.5, 6), width_ratios=(1, 1, 1.3))
     for row, name in zip(axes, ("W", "gate"), strict=True):
         limit = np.abs(true[name]).max()
-        draw_matrix(row[0], true[name], f"true {name}", limit)
-        draw_matrix(row[1], estimated[name][0], f"estimated {name}", limit)
+        unit = "weight" if name == "W" else "gate per rad/s"
+        draw_matrix(row[0], true[name], f"true {name}", limit, unit=unit)
+        draw_matrix(row[1], estimated[name][0], f"estimated {name}", limit, unit=unit)
         _draw_estimate(row[2], true[name], estimated[name])
         row[2].set(title=f"{name}, mean by distance")
         row[2].legend(fontsize=7)
@@ -134,15 +139,14 @@ def _draw_mean(ax, W, label, colour):
     ax.fill_between(np.degrees(distance), mean - sd, mean + sd, color=colour, alpha=0.15, lw=0)
 
 
-def _draw_estimate(ax, true, estimated, of_true="", of_estimate=""):
+def _draw_estimate(ax, true, estimated):
     """A best estimate and the truth by distance around the ring. true: (n, n); estimated: best estimate, centre and
-    standard error of its intervals; of_true, of_estimate: added to their names."""
+    standard error of its intervals."""
     distance, mean, _ = RING.profile(true)
-    ax.plot(np.degrees(distance), mean, "--", color=TRUE, label=f"true{of_true}", zorder=3)
+    ax.plot(np.degrees(distance), mean, "--", color=TRUE, label="true", zorder=3)
     distance, mean, _ = RING.profile(estimated[0])
-    ax.plot(np.degrees(distance), mean, color=FITTED, label=f"estimate{of_estimate}")
-    profile = profile_with_interval(*estimated, RING, RING.places(len(true)))
-    fill_interval(ax, profile, "95 % interval of its mean")
+    ax.plot(np.degrees(distance), mean, color=FITTED, label="estimate")
+    draw_interval(ax, estimated, RING, RING.places(len(true)))
     ax.axhline(0, color="grey", lw=0.5)
     ax.set(xlabel="to minus from, around the ring (deg)", xticks=range(-180, 181, 90), xlim=(-180, 180))
     limit = 2 * np.abs(mean).max()

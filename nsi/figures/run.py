@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from nsi.evaluation import tuning
-from nsi.figures.profiles import fill_interval, profile_with_interval
+from nsi.figures.profiles import draw_interval
 from nsi.figures.style import FITTED, SIMPLE, TRUE, draw_matrix, draw_standard_errors, set_style
 from nsi.network import predict, predict_hidden
 
@@ -31,8 +31,8 @@ CAPTIONS = {
     "determine each by itself. Standard errors, on a scale of their own and grey where infinite, are of W, or, where "
     "they are smaller, of the total effect",
     "profiles": "mean of the best estimate over pairs of neurons by their distance (line) and its s.d. from pair to "
-    "pair (dotted); shaded, the 95 % interval of the mean from the data alone, if errors of all weights onto one "
-    "neuron go together, and those onto different neurons do not; where these do too, it is too narrow. A "
+    "pair (dotted); shaded, the 95 % interval of the unbiased mean for noise alone, different neurons' being taken as "
+    "independent; errors that all neurons share, as of what is assumed of hidden neurons, are not in it. A "
     "ring's W is a bump; a gate that moves the bump is odd, of opposite sign on either side. The gate is what "
     "velocity, its first component, adds to weights",
     "inputs": "mean rate of each input unit over velocity and heading, on a scale of its own: a shifter is tuned to "
@@ -197,12 +197,12 @@ def draw_profiles(arrays, geometry, places, order):
     figure, axes = plt.subplots(1, 3 if gated else 1, figsize=(12.5 if gated else 4.6, 3.5), squeeze=False)
     axes = axes[0]
     name, centre, se = choose_claimed(arrays)
-    _draw_profile(axes[0], arrays[name], centre, se, geometry, places)
+    _draw_profile(axes[0], (arrays[name], centre, se), geometry, places)
     axes[0].set(ylabel="weight", title=f"{name}, mean by distance")
     if gated:
         centre, se = (a[0] for a in read_interval(arrays, "gate"))
-        draw_matrix(axes[1], arrays["gate"][0][np.ix_(order, order)], "effective gate, per rad/s")
-        _draw_profile(axes[2], arrays["gate"][0], centre, se, geometry, places)
+        draw_matrix(axes[1], arrays["gate"][0][np.ix_(order, order)], "effective gate", unit="gate per rad/s")
+        _draw_profile(axes[2], (arrays["gate"][0], centre, se), geometry, places)
         axes[2].set(ylabel="gate per rad/s", title="effective gate")
     figure.subplots_adjust(left=0.06 if gated else 0.16, wspace=0.55)
     return figure
@@ -274,15 +274,14 @@ def _draw_activity(ax, rates, dt, places, order, angles, top=None):
     ax.set(yticks=[0, 90, 180, 270], ylim=extent[2:], xlim=extent[:2])
 
 
-def _draw_profile(ax, best, centre, se, geometry, places):
+def _draw_profile(ax, estimated, geometry, places):
     """Mean of the best estimate over pairs by distance, with its pairs' s.d., and the interval of the mean."""
     ax.axhline(0, color="grey", lw=0.5)
     ax.set_xlabel("to minus from (deg)")
-    profile = profile_with_interval(best, centre, se, geometry, places)
+    profile = draw_interval(ax, estimated, geometry, places)
     if not len(profile.mean):
         ax.text(0.5, 0.5, "none is determined", ha="center", transform=ax.transAxes)
         return
-    fill_interval(ax, profile)
     ax.plot(profile.degrees, profile.mean, color=FITTED)
     sides = profile.mean - profile.sd, profile.mean + profile.sd
     for side in sides:

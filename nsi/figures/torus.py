@@ -7,14 +7,15 @@ from matplotlib.collections import PolyCollection
 from nsi.figures.style import DIVERGING, FITTED, SIMPLE, TRUE
 from nsi.geometry import TORUS
 
-LINES = {"network": (FITTED, "-"), "the circuit itself": (TRUE, "-"), "ideal integrator": (SIMPLE, "--"),
+LINES = {"network": (FITTED, "-"), "estimate": (FITTED, "-"), "trained network": (SIMPLE, "-"),
+         "the circuit itself": (TRUE, "-"), "ideal integrator": ("#d9a05b", "--"),
          "bump that stays": ("grey", ":")}  # fmt: skip
 
 
-def draw_sheet(ax, values, title, size=None, **colours):
+def draw_sheet(ax, values, title, size=None, unit="", **colours):
     """Values of neurons, or of differences of phases, as hexagons in the plane, each at its nearest image.
 
-    values: (n,), row by row of a sheet; size: symmetric colour limit, of signed values.
+    values: (n,), row by row of a sheet; size: symmetric colour limit, of signed values; unit: what the colour bar says.
     """
     limits = (colours.pop("vmin", None), colours.pop("vmax", None)) if size is None else (-size, size)
     where = np.linalg.solve(TORUS.K, TORUS.difference(TORUS.places(len(values)), 0).T).T
@@ -25,7 +26,7 @@ def draw_sheet(ax, values, title, size=None, **colours):
     ax.add_collection(image)
     ax.autoscale_view()
     ax.set(title=title, aspect="equal", xlabel="displacement (rad)")
-    ax.figure.colorbar(image, ax=ax, fraction=0.046, pad=0.03)
+    ax.figure.colorbar(image, ax=ax, fraction=0.046, pad=0.03, label=unit)
 
 
 def profile_along(values):
@@ -38,49 +39,57 @@ def draw_cells(bump, position, maps, repeats):
     """What grid cells do. bump: (n,) rates at one moment; position: (steps, 2) m, a path; maps: (cells, bins, bins), x
     first; repeats: (2 bins - 1, 2 bins - 1), the first map's autocorrelogram."""
     figure, axes = plt.subplots(1, 3 + len(maps), figsize=(13, 2.8))
-    draw_sheet(axes[0], bump, "(a) the bump on the sheet", vmin=0)
+    draw_sheet(axes[0], bump, "(a) the bump on the sheet", vmin=0, unit="rate")
     axes[1].plot(*position.T, color="grey", lw=0.8)
     axes[1].plot(*position[-1], "o", color=FITTED, ms=5)
     axes[1].set(title="(b) path in the box", xlabel="x (m)", ylabel="y (m)")
     axes[1].set_aspect("equal", adjustable="datalim")
     for letter, ax, one in zip("cdefgh", axes[2:-1], maps, strict=False):
-        ax.imshow(one.T, origin="lower", cmap="viridis", vmin=0)
+        image = ax.imshow(one.T, origin="lower", cmap="viridis", vmin=0)
+        figure.colorbar(image, ax=ax, fraction=0.046, pad=0.03, label="mean rate")
         ax.set(title=f"({letter}) rate map", xticks=[], yticks=[])
-    axes[-1].imshow(repeats.T, origin="lower", cmap=DIVERGING, vmin=-1, vmax=1)
+    image = axes[-1].imshow(repeats.T, origin="lower", cmap=DIVERGING, vmin=-1, vmax=1)
+    figure.colorbar(image, ax=axes[-1], fraction=0.046, pad=0.03, label="correlation")
     axes[-1].set(title=f"({'cdefgh'[len(maps)]}) autocorrelogram of (c)", xticks=[], yticks=[])
     return figure
 
 
-def draw_connectivity(W, gate):
-    """W and the gate as functions of the difference of phases. W: (true, fitted), each (n, n); gate: (true, fitted),
-    each (2, n, n), of neurons on a sheet row by row."""
+def draw_connectivity(true, found):
+    """W and the gate as functions of the difference of phases, true and estimated, on one scale each.
+
+    true: dict of W (n, n) and gate (2, n, n), neurons on a sheet row by row; found: the arrays of connectivity.npz."""
     figure, axes = plt.subplots(2, 3, figsize=(12, 6.4))
-    for column, name, pair in zip(axes.T, ("W", "gate, x", "gate, y"), _pairs(W, gate), strict=True):
-        means = [TORUS.profile(values)[1] for values in pair]
-        for ax, mean, which in zip(column, means, ("true", "fitted"), strict=True):
-            draw_sheet(ax, mean, f"{which} {name}", np.abs(means[0]).max())
+    for column, (name, unit, truth, (best, _, _)) in zip(axes.T, _components(true, found), strict=True):
+        means = [TORUS.profile(values)[1] for values in (truth, best)]
+        for ax, mean, which in zip(column, means, ("true", "estimated"), strict=True):
+            draw_sheet(ax, mean, f"{which} {name}", np.abs(means[0]).max(), unit)
     return figure
 
 
-def draw_profiles(W, gate):
-    """The same along the first phase, with the s.d. over the sheet shaded. Arguments: `draw_connectivity`'s."""
+def draw_profiles(true, found):
+    """The same along the first phase, with the 95 % interval of the unbiased mean for noise alone, but of cells with
+    themselves."""
     figure, axes = plt.subplots(1, 3, figsize=(12, 3))
-    for ax, name, pair in zip(axes, ("W", "gate, x", "gate, y"), _pairs(W, gate), strict=True):
-        for values, colour, label, style in zip(pair, (TRUE, FITTED), ("true", "fitted"), ("--", "-"), strict=True):
-            _, mean, sd = TORUS.profile(values)
-            phase, mean, sd = *profile_along(mean), profile_along(sd)[1]
-            ax.plot(phase, mean, style, color=colour, label=label, zorder=3 if label == "true" else 2)
-            ax.fill_between(phase, mean - sd, mean + sd, color=colour, alpha=0.15, lw=0)
+    for ax, (name, unit, truth, (best, centre, se)) in zip(axes, _components(true, found), strict=True):
+        middle, half = TORUS.profile(centre)[1], 1.96 * np.sqrt(TORUS.profile(se**2)[1] / len(se))
+        middle[0] = np.nan  # a cell and itself
+        phase, low = profile_along(middle - half)
+        ax.fill_between(phase, low, profile_along(middle + half)[1], color=FITTED, alpha=0.2, lw=0,
+                        label="95 % for noise alone")  # fmt: skip
+        ax.plot(*profile_along(TORUS.profile(best)[1]), color=FITTED, label="best estimate")
+        ax.plot(*profile_along(TORUS.profile(truth)[1]), "--", color=TRUE, label="true")
         ax.axhline(0, color="grey", lw=0.5)
-        ax.set(title=name, xlabel="first phase, to minus from (rad)")
-        ax.legend()
-    axes[0].set_ylabel("weight")
-    axes[1].set_ylabel("gate per rad/s")
+        ax.set(title=name, xlabel="first phase, to minus from (rad)", ylabel=unit)
+    axes[0].legend(fontsize=7)
     return figure
 
 
-def _pairs(W, gate):
-    return W, [each[0] for each in gate], [each[1] for each in gate]
+def _components(true, found):
+    """W and each gate. Yields: name, unit, truth (n, n), and best estimate, centre and standard error."""
+    kinds = [{name: found[f"{name}{kind}"] for name in ("W", "gate")} for kind in ("", "_unbiased", "_se")]
+    yield "W", "weight", true["W"], [kind["W"] for kind in kinds]
+    for d, axis in enumerate("xy"):
+        yield f"gate, {axis}", "gate per rad/s", true["gate"][d], [kind["gate"][d] for kind in kinds]
 
 
 def draw_integration(recorded, predicted, table, own, spacing):
@@ -118,28 +127,35 @@ def draw_errors(ax, lines):
     ax.legend(fontsize=7)
 
 
-def draw_trust(W, se, true, gate, gate_se, true_gate):
-    """How far to trust connections: their standard errors, the pairs' errors in standard errors against a normal
-    variable's, and weights and gate of one neuron. All (n, n), of neurons on a sheet row by row; one component's gate.
-    """
+def draw_trust(true, found, name="total"):
+    """How far to trust connections: standard errors, errors in standard errors against a normal variable's, and one
+    cell's connections and gate: best estimates, and the 95 % intervals from the data alone.
+
+    true, found: as for `draw_connectivity`, with `name`: "W" or "total"."""
     figure, axes = plt.subplots(1, 4, figsize=(14, 2.9))
-    draw_sheet(axes[0], TORUS.profile(se)[1], "(a) standard error, mean", vmin=0)
-    z, bins = np.ravel((W - true) / se), np.linspace(-4, 4, 41)
+    best, centre, se = (found[f"{name}{kind}"] for kind in ("", "_unbiased", "_se"))
+    draw_sheet(axes[0], TORUS.profile(se)[1], f"(a) standard error of {name}", vmin=0, unit="mean over the sheet")
+    z, bins = np.ravel((centre - true[name]) / se), np.linspace(-4, 4, 41)
     axes[1].hist(z[np.isfinite(z)], bins, density=True, color=FITTED, alpha=0.6, label="pairs")
     axes[1].plot(bins, np.exp(-(bins**2) / 2) / np.sqrt(2 * np.pi), color=TRUE, label="as claimed")
-    axes[1].set(title="(b) error in standard errors", xlabel="(estimate − truth) / standard error")
-    side = round(np.sqrt(len(W)))
+    axes[1].set(title="(b) error of the intervals' centres", xlabel="(centre − truth) / standard error",
+                ylabel="density")  # fmt: skip
+    side = round(np.sqrt(len(se)))
     one, middle = side // 2 * (side + 1), side // 2
     phase = 2 * np.pi * (np.arange(side) - middle) / side
-    for ax, name, *each in ((axes[2], "(c) one cell's weights", W, se, true),
-                            (axes[3], "(d) its effective gate, x", gate, gate_se, true_gate)):  # fmt: skip
-        values, row_se, truth = (matrix[one].reshape(side, side)[:, middle] for matrix in each)
-        ax.fill_between(phase, values - 1.96 * row_se, values + 1.96 * row_se, color=FITTED, alpha=0.2, lw=0,
-                        label="95 % interval")  # fmt: skip
-        ax.plot(phase, values, color=FITTED, label="fitted")
-        ax.plot(phase, truth, "--", color=TRUE, label="true")
+    gate = [found[f"gate{kind}"][0] for kind in ("", "_unbiased", "_se")]
+    panels = (
+        (axes[2], f"(c) one cell's {name}", "weight", true[name], (best, centre, se)),
+        (axes[3], "(d) its gate, x", "gate per rad/s", true["gate"][0], gate),
+    )
+    for ax, title, unit, truth, each in panels:
+        row, middle_row, row_se, row_true = (a[one].reshape(side, side)[:, middle] for a in (*each, truth))
+        low, high = middle_row - 1.96 * row_se, middle_row + 1.96 * row_se
+        ax.fill_between(phase, low, high, color=FITTED, alpha=0.2, lw=0, label="95 % intervals")
+        ax.plot(phase, row, color=FITTED, label="best estimate")
+        ax.plot(phase, row_true, "--", color=TRUE, label="true")
         ax.axhline(0, color="grey", lw=0.5)
-        ax.set(title=name, xlabel="first phase, to minus from (rad)")
+        ax.set(title=title, xlabel="first phase, to minus from (rad)", ylabel=unit)
     for ax in axes[1:]:
         ax.legend(fontsize=7)
     return figure

@@ -136,7 +136,7 @@ def test_notebook_draws_the_interval_of_an_estimate(draw):
             f"{name}{kind}": (a if name == "W" else a[None]) for name in ("W", "gate") for kind, a in kinds.items()
         }
         net = Network(np.zeros((14, 14)), np.zeros((1, 14)), np.zeros(14), 0.2, 12)
-        truth = {"W": W, "gate": W[None]}
+        truth = {"W": W, "effective_gate": W[None]}
         figure = figures.draw_profiles(arrays | {"identifiable": W > 0}, net, net, truth)
     drawn = [ax for ax in figure.axes if any("95 %" in str(band.get_label()) for band in ax.collections)]
     assert len(drawn) == 2
