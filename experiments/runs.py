@@ -18,6 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from nsi import geometry
+from nsi.evaluation import prediction, scores
+from nsi.evaluation.weights import effective_gate
 from nsi.run import cli
 
 ROOT = Path(__file__).parent.parent
@@ -88,6 +90,21 @@ def train_networks(rec, *options):
     return train.train_networks(rec, settings)[0]
 
 
+def train_network(rec, *options):
+    """A network as train.py trains it first, and nothing else, with the recording's alpha. Returns: Network."""
+    return train_networks(rec, *(["--alpha", rec.dt / rec.tau] if rec.tau else []), *options)[0]
+
+
+def score_network(net, rec, held_out, truth):
+    """A network against the circuit's truth. rec: all trials. Returns: {measure: value}, those of docs/measures.md."""
+    shape = geometry.of(rec)
+    places = geometry.places_of(rec, shape)
+    found = scores.network_scores(net, truth, shape, places)
+    if len(net.b) > net.n:
+        found |= scores.gate_scores(effective_gate(net, rec), scores.true_effective_gate(truth, rec))
+    return found | {"heading_error_5s": float(np.nanmean(prediction.heading_error(net, held_out, shape, places)))}
+
+
 def fit_network(data, out, *options):
     """As `fit`, but r_W, r_gate_effective and the like are of the trained network, and not of connectivity.npz."""
     metrics = fit(data, out, "--set", "calibrated=no", *options)
@@ -144,6 +161,7 @@ def options(doc, seeds, circuits=()):
     p.add_argument("--trials", type=int, default=100, help="of a recording whose name does not say")
     p.add_argument("--steps", type=int, default=1000, help="of each trial")
     p.add_argument("--updates", type=int, help="of each fit (default: its own)")
+    p.add_argument("--workers", type=int, help="at a time (default: one per core)")
     return p
 
 
