@@ -168,8 +168,11 @@ def calibrate(fit, refit, best, variance, seed=0, extra_errors=None, hidden_nois
     jitter, ratio = jitter_of(best), {"hidden_noise": 1.0 if hidden_noise is None else float(hidden_noise / noise)}
     with np.errstate(all="ignore"):  # a simulation from the estimate of a real recording need not stay bounded
         simulated = Simulated(fit, best.weights, noise, seed, min(jitter, MOST_JITTER), hidden_noise)
-    bounded = not simulated.recording.rates.max() > MAX_RATE * fit.rec.rates.max()
-    again = refit(simulated.recording) if bounded and np.isfinite(simulated.recording.rates).all() else None
+    rates = simulated.recording.rates
+    usable = (
+        np.isfinite(rates).all() and not rates.max() > MAX_RATE * fit.rec.rates.max() and rates[:, fit.first :].any()
+    )
+    again = refit(simulated.recording) if usable else None
     plain = None if again is None else again.unbiased(again.choose_neurons(CALIBRATION_NEURONS))
     if plain is None or not np.isfinite(plain.variance).any():
         infinite = dict.fromkeys(("W", "total", "gate"), np.inf)

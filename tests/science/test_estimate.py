@@ -332,6 +332,14 @@ def test_noise_of_hidden_neurons_is_found(hidden_noise):
     assert found == pytest.approx(hidden_noise / 0.02, abs=0.8)
 
 
+def test_an_estimate_whose_simulation_falls_silent_claims_no_interval():
+    """An alpha that is wrong: the circuit that it implies holds no bump, so that nothing is estimated of it."""
+    rec, _ = simulate(circuits.ring(30, 15), 100, 16, 300)
+    found = estimation.estimate(rec, alpha=0.4, geometry=RING)
+    assert found.verdicts["description"] == "does not fit"
+    assert not np.isfinite(found.W_se).any()
+
+
 def test_trials_shorter_than_a_state_takes_to_settle_and_one_long_session():
     rec, _ = simulate_copies(n=12, trials=80, steps=35)
     assert estimation.estimate(rec, geometry=RING).calibration
