@@ -125,11 +125,16 @@ class Evidence:
 
     def _vectors(self, places):
         """Wave vectors by regression of the phases' movements on the velocity's. Returns: (2, 2)."""
-        rec, span = self.rec, max(1, min(round(SPAN_S / self.rec.dt), self.rec.rates.shape[1] // 4))
-        phases = np.unwrap(TORUS.decode(rec.rates, places), axis=1)
-        moved, both = rec.dt * rec.velocity.cumsum(1, dtype=float), rec.valid[:, span:]
-        driven, turned = ((a[:, span:] - a[:, :-span])[both] for a in (moved, phases))
+        driven, turned = _movements(self.rec, np.unwrap(TORUS.decode(self.rec.rates, places), axis=1))
         return np.linalg.lstsq(driven, turned)[0].T
+
+
+def _movements(rec, path):
+    """By how much the velocity says that it moves over SPAN_S, and a path does. path: (trials, steps, ...) rad.
+    Returns: (samples, D), (samples, ...) rad."""
+    span = max(1, min(round(SPAN_S / rec.dt), path.shape[1] // 4))
+    driven = rec.dt * rec.velocity.cumsum(1, dtype=float)
+    return [(a[:, span:] - a[:, :-span])[rec.valid[:, span:]] for a in (driven, path)]
 
 
 def lacks_geometry(rec):
@@ -165,10 +170,8 @@ def _correlate_turning(rec, plane):
     """Largest correlation of the velocity with how the activity turns in a plane. plane: (n', 2), of the z scores of
     neurons that are active at all."""
     rates = rec.rates[rec.valid]
-    active, span = rates.std(0) > 0, max(1, min(round(SPAN_S / rec.dt), rec.rates.shape[1] // 4))
+    active = rates.std(0) > 0
     x, y = np.moveaxis((rec.rates[..., active] - rates[:, active].mean(0)) / rates[:, active].std(0) @ plane, -1, 0)
-    angle, driven = np.unwrap(np.arctan2(y, x), axis=1), rec.velocity.cumsum(1, dtype=float)
-    both = rec.valid[:, span:]
-    turned, driven = (a[:, span:][both] - a[:, :-span][both] for a in (angle, driven))
+    driven, turned = _movements(rec, np.unwrap(np.arctan2(y, x), axis=1))
     with np.errstate(invalid="ignore"):
         return max(np.nan_to_num(abs(np.corrcoef(turned, v)[0, 1])) for v in driven.T)

@@ -15,7 +15,23 @@ HARMONICS = 30  # around a ring, of which a profile over distance is made at mos
 SHEET_WAVES = 5  # the same on a torus, the shortest wave vector being 1
 
 
-class Ring:
+class Shape:
+    """What shapes have in common. `distance` and NEAR are theirs."""
+
+    def near(self, places):
+        """Pairs of neurons at most NEAR apart. places: (n, D) rad. Returns: (n, n) bool."""
+        return self.distance(places[:, None], places) <= self.NEAR + 1e-9
+
+
+def average_by(index, W, mask):
+    """W's mean over the pairs of a mask that have the same index, put back in the place of every pair.
+
+    index: (n, n) int below n; W: (n, n); mask: (n, n) bool. Returns: (n, n), 0 where no pair is."""
+    total, count = (np.bincount(index[mask], weights, len(W)) for weights in (W[mask], None))
+    return (total / np.maximum(count, 1))[index]
+
+
+class Ring(Shape):
     """A ring of neurons, each with a preferred heading: D = 1."""
 
     dimensions = 1
@@ -88,10 +104,6 @@ class Ring:
         """Neurons in order around the ring. places: (n, 1) rad. Returns: (n,) indices."""
         return np.argsort(places[:, 0])
 
-    def near(self, places):
-        """Pairs of neurons at most NEAR apart. places: (n, 1) rad. Returns: (n, n) bool."""
-        return self.distance(places[:, None], places) <= self.NEAR + 1e-9
-
     def profile(self, W):
         """Mean and s.d. of the weights at each signed distance, to minus from, of neurons in order around the ring.
 
@@ -124,11 +136,10 @@ class Ring:
         """
         n = len(W)
         apart = np.round(self.difference(places.T, places) * n / (2 * np.pi)).astype(int) % n  # (from, to)
-        total = np.bincount(apart[mask], W[mask], n)
-        return (total / np.maximum(np.bincount(apart[mask], minlength=n), 1))[apart]
+        return average_by(apart, W, mask)
 
 
-class Torus:
+class Torus(Shape):
     """A hexagonal torus of neurons, as of a module of grid cells: D = 2 phases, of which a third is the difference.
 
     An animal at x (2,) m has phases K x times rad per metre, K the wave vectors: unit vectors 60 degrees apart. So a
@@ -245,10 +256,6 @@ class Torus:
         row = np.round(first * rows / (2 * np.pi)).astype(int) % rows
         return np.lexsort((second * (-1.0) ** row, row))
 
-    def near(self, places):
-        """Pairs of neurons at most NEAR apart. places: (n, 2) rad. Returns: (n, n) bool."""
-        return self.distance(places[:, None], places) <= self.NEAR + 1e-9
-
     def profile(self, W):
         """Mean and s.d. of the weights at each difference of phases, to minus from, of neurons on a sheet row by row.
 
@@ -281,8 +288,7 @@ class Torus:
         """
         steps = self._steps(places)
         if steps is not None:
-            total = np.bincount(steps[mask], W[mask], len(W))
-            return (total / np.maximum(np.bincount(steps[mask], minlength=len(W)), 1))[steps]
+            return average_by(steps, W, mask)
         series = self._series(places)
         x = series[:, mask]
         square = x @ x.T
