@@ -31,7 +31,6 @@ from nsi.estimation.signals import state_of
 from nsi.evaluation import prediction
 from nsi.network import synaptic_state
 from nsi.run import checkpoint, cli
-from nsi.simulation.circuits import CIRCUITS
 from nsi.simulation.stimulation import Pulses, random_velocity
 
 DEPTHS = 0.5, 0.65, 0.8, 0.95  # amplitudes, as multiples of how far below threshold the most silent neurons are
@@ -236,35 +235,13 @@ def check_fit(folder, net, rec):
         return
 
 
-def played_by(path, rec):
-    """The name of the circuit that a recording was simulated with, the nearest of those in CIRCUITS, or None.
-
-    path: of the recording; its ground truth decides about the last line that is printed, and nothing else.
-    """
-    with files.Archive(path) as file:
-        W = file["true_W"] if "true_W" in file else np.zeros(0)
-    W = W if W.dtype.kind in "fiu" else np.zeros(0)
-    circuits, size = {name: make() for name, make in CIRCUITS.items()}, rec.rates.shape[-1]
-    fits = {
-        name: np.abs(c.network.W - W).mean()
-        for name, c in circuits.items()
-        if c.network.W.shape == W.shape and c.network.n == size and np.isclose(c.dt, rec.dt)
-    }
-    return min(fits, key=fits.get) if fits else None
-
-
-def data_path(folder, data=None):
-    """The path of the recording that a run was fitted to. data: where it is (default: data/NAME)."""
-    _, options = checkpoint.networks(Path(folder) / "model.pt")
-    return Path(data or Path("data") / str(options.get("data", "")))
-
-
 def read(folder, data=None):
     """A finished run's network and the recording it was fitted to. data: the recording's path (default: data/NAME).
 
     Returns: Network, Recording. Raises: BadInput.
     """
-    (networks, options), path = checkpoint.networks(Path(folder) / "model.pt"), data_path(folder, data)
+    networks, options = checkpoint.networks(Path(folder) / "model.pt")
+    path = Path(data or Path("data") / str(options.get("data", "")))
     if not path.is_file():
         raise BadInput(f"{path}: no such file; expected the recording that {folder} was fitted to: give --data FILE")
     rec = recordings.load(path)
@@ -313,8 +290,7 @@ def main():
         print(f"{plan.describe()}   {errors} {expected.disturbance:12.3f} {expected.stronger:12.3f}", flush=True)
     limit = evaluated[0][1].disturbance if args.disturbance is None else args.disturbance
     plan, expected = best(evaluated, limit)
-    stimulus = pilot.draw(plan)
-    stimulus = stimulus[: args.trials]
+    stimulus = pilot.draw(plan)[: args.trials]
     recordings.save(args.out, stimulus=stimulus, dt=pilot.dt)
     print(
         f"{args.out}: {len(stimulus)} trials x {args.steps} steps of {plan.describe().strip()}, "
@@ -323,18 +299,12 @@ def main():
     print(
         f"random pulses of amplitude 4 every 0.25 s: {evaluated[0][1].median / expected.median:.1f} times these errors"
     )
-    circuit = played_by(data_path(args.run, args.data), rec)
-    if circuit:
-        name = "" if circuit == "ring" else f"--circuit {circuit} "
-        print(
-            f"to play it: python cann.py {name}--stimulus {args.out} --trials {args.trials} --steps {args.steps}, with "
-            "the pilot's other options"
-        )
-    else:
-        print(
-            f"to use it: {args.out} holds the current into each neuron, in the order of rates, every {pilot.dt:g} s, "
-            "in units of the fit's W @ u; give what was injected as `stimulus` of the next recording"
-        )
+    print(
+        f"to use it: {args.out} holds the current into each neuron, in the order of rates, every {pilot.dt:g} s, in "
+        "units of the fit's W @ u; give what was injected as `stimulus` of the next recording. A simulated circuit "
+        f"plays it: python cann.py --stimulus {args.out} --trials {args.trials} --steps {args.steps}, with the pilot's "
+        "other options"
+    )
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from nsi.errors import BadInput
 from nsi.estimation import estimate
 from nsi.recordings import Recording
 from nsi.run import checkpoint
-from nsi.simulation import circuits, stimulation
+from nsi.simulation import stimulation
 from nsi.simulation.stimulation import Pulses
 from tests.tools import GOOD, call
 
@@ -141,18 +141,14 @@ def test_what_cannot_be_used_is_reported(folder, arguments, expected, monkeypatc
     assert error.count("\n") == 1
 
 
-@pytest.mark.parametrize("simulated", [True, False])
-def test_the_last_line_is_a_command_only_for_a_circuit_that_can_play_it(
-    simulated, fitted, data, save, tmp_path, circuit, monkeypatch, capsys
-):
-    run = finished(fitted, save({k: data[k] for k in data if simulated or not k.startswith("true_")}), tmp_path)
+def test_the_last_line_says_how_to_use_the_stimulus(folder, monkeypatch, capsys):
+    run, path = folder
     monkeypatch.setattr(design, "candidates", lambda depth: FEW[:2])
-    monkeypatch.setattr(design, "CIRCUITS", {"other": circuits.gain, "ring": lambda: circuit})
-    monkeypatch.setattr("sys.argv", ["design.py", *map(str, (run, "--data", tmp_path / "mine.npz", "--trials", 4))])
+    monkeypatch.setattr("sys.argv", ["design.py", *map(str, (run, "--data", path, "--trials", 4))])
     design.main()
     last = capsys.readouterr().out.splitlines()[-1]
-    assert last.startswith("to play it: python cann.py --stimulus" if simulated else "to use it: ")
-    assert ("cann.py" in last) == simulated
+    assert last.startswith("to use it: ")
+    assert f"python cann.py --stimulus {run / 'stimulus.npz'} --trials 4 --steps 1000" in last
 
 
 def test_a_fit_that_does_not_follow_its_recording_is_refused(fitted, data, save, tmp_path, monkeypatch, capsys):
