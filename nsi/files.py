@@ -24,10 +24,7 @@ from numpy.lib import format as npy
 from nsi.errors import BadInput
 
 MAX_BYTES = 4 * 2**30  # bytes, what may be read of one file, once expanded
-NUMPY_COMPRESSIONS = (
-    zipfile.ZIP_STORED,
-    zipfile.ZIP_DEFLATED,
-)  # compressions that numpy writes; others may claim any memory
+NUMPY_COMPRESSIONS = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED  # others may claim any memory
 MAX_JSON_BYTES = 2**26
 ABANDONED_S = 3600  # s since it was last written to: a half-written file that no process writes any more
 
@@ -35,8 +32,33 @@ ABANDONED_S = 3600  # s since it was last written to: a half-written file that n
 # ---- reading ----------------------------------------------------------------------------------------------------
 
 
+@contextlib.contextmanager
+def naming(path):
+    """Name the file in whatever BadInput says of it within the block."""
+    try:
+        yield
+    except BadInput as error:
+        raise BadInput(f"{path}: {error}") from None
+
+
+def check_size(size, arrays, remedy):
+    """Raise BadInput where arrays take more bytes of memory than MAX_BYTES. arrays: their name, in the plural."""
+    if size > MAX_BYTES:
+        raise BadInput(f"{arrays} take more than {MAX_BYTES / 2**30:g} GiB; expected {remedy}")
+
+
+def read_header(stream):
+    """Shape and type of an array in the format of numpy, of which the header is read."""
+    read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+    shape, _, dtype = read[npy.read_magic(stream)](stream)
+    return shape, dtype
+
+
 class Archive:
-    """The arrays of an `.npz` file, each read when it is asked for, without pickles, and at most MAX_BYTES in all."""
+    """The arrays of an `.npz` file, each read when it is asked for, without pickles, and at most MAX_BYTES in all.
+
+    As a context it names the file in whatever BadInput says within the block.
+    """
 
     def __init__(self, path):
         """Raises: BadInput where the file is not a `.npz` file."""
@@ -56,8 +78,10 @@ class Archive:
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, kind, error, traceback):
         self._arrays.close()
+        if isinstance(error, BadInput):
+            raise BadInput(f"{self.path}: {error}") from None
 
     def __iter__(self):
         return iter(self._members)
@@ -69,13 +93,20 @@ class Archive:
             self._left -= size
             array = self._arrays[key] if self._left >= 0 else None
         except Exception:  # whatever zipfile, zlib and numpy make of damage
-            raise BadInput(f"{self.path}: {key} cannot be read; expected a whole array without pickles") from None
+            raise BadInput(f"{key} cannot be read; expected a whole array without pickles") from None
         if array is None:
             raise BadInput(
-                f"{self.path}: {key} has shape {shape}, which takes more memory than is left of the "
+                f"{key} has shape {shape}, which takes more memory than is left of the "
                 f"{MAX_BYTES / 2**30:g} GiB that a recording may take"
             )
         return array
+
+    def require(self, keys, expected):
+        """Raise BadInput where one of some keys is missing. expected: what was, in words."""
+        for key in keys:
+            if key not in self:
+                has = ", ".join(map(repr, list(self)[:9])) or "none"
+                raise BadInput(f"has no key {key!r}; expected {expected} (it has {has})")
 
     def _stated(self, key):
         """Shape and bytes of an array by its header. Raises: ValueError where the file does not hold that many."""
@@ -83,8 +114,7 @@ class Archive:
         if member.compress_type not in NUMPY_COMPRESSIONS:
             raise ValueError
         with self._arrays.zip.open(member) as stream:
-            read_header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
-            shape, _, dtype = read_header[npy.read_magic(stream)](stream)
+            shape, dtype = read_header(stream)
         size = math.prod(shape) * dtype.itemsize
         if size > member.file_size:
             raise ValueError

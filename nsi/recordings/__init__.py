@@ -32,6 +32,7 @@ from nsi.files import whole
 from nsi.geometry import RING
 
 TRUTH = ("true_W", "true_W_in", "true_b", "true_gate", "true_orders", "hidden_rates")
+AXES = {"rates": " (trials, steps, N)", "velocity": " (trials, steps, D)", "heading": " (trials, steps, D)"}
 OUTLYING = 10
 SPIKE_WINDOW, HIGH_RATE = 3, 0.8  # steps, s.d. of the smoothing; what a neuron's 99th percentile is scaled to
 
@@ -56,8 +57,7 @@ class Recording:
     @property
     def valid(self):
         """Which steps are recorded, not padding. (trials, steps) bool."""
-        trials, steps, _ = self.rates.shape
-        return np.arange(steps) < (np.full(trials, steps) if self.lengths is None else self.lengths)[:, None]
+        return recorded_steps(self.rates.shape, self.lengths)
 
     def trials(self, index):
         """The same recording with only the trials of `index` (a slice or an index array)."""
@@ -66,10 +66,13 @@ class Recording:
 
     def arrays(self):
         """The arrays with a trial axis, by name; absent ones are None."""
-        return {
-            k: getattr(self, k)
-            for k in ("rates", "velocity", "heading", "stimulus", "lengths", "animal", "spikes", "measured")
-        }
+        names = ("rates", "velocity", "heading", "stimulus", "lengths", "animal", "spikes", "measured")
+        return {name: getattr(self, name) for name in names}
+
+
+def recorded_steps(shape, lengths):
+    """Which steps are not padding. shape: (trials, steps, ...); lengths: (trials,) or None. (trials, steps) bool."""
+    return np.arange(shape[1]) < (np.full(shape[0], shape[1]) if lengths is None else lengths)[:, None]
 
 
 def load(path):
@@ -79,44 +82,59 @@ def load(path):
     Raises: BadInput, naming the file, the key and what was expected there.
     """
     with files.Archive(path) as file:
-        lengths = _lengths(path, file) if "lengths" in file else None
-        spikes = _counts(path, file, lengths) if "spikes" in file and "rates" not in file else None
-        missing = _missing(path, file) if "recorded" in file else None
-        if missing is not None and spikes is not None and missing.any():
-            raise BadInput(f"{path}: recorded says that neurons are missing; expected all of them in a file of spikes")
-        if spikes is None:
-            rates = _array(path, file, "rates", 3, lengths=lengths, missing=missing)
-        else:
-            rates = rates_of_counts(spikes, lengths)
-        trials, steps, _ = rates.shape
-        if min(rates.shape) == 0:
-            raise BadInput(f"{path}: rates is empty, shape {rates.shape}; expected (trials, steps, N)")
-        if (lowest := np.nanmin(rates)) < 0 and not _may_be_noise(rates):
-            raise BadInput(
-                f"{path}: rates has negative values (down to {lowest:.3g}); expected firing rates >= 0, but for "
-                "measurement noise about 0"
-            )
-        if np.nanmax(rates) == 0:
-            key = "rates" if spikes is None else "spikes"
-            raise BadInput(f"{path}: {key} is 0 everywhere; expected neurons that fire")
-        dt = _positive(path, file, "dt")
+        lengths = _lengths(file) if "lengths" in file else None
+        rates, spikes = _activity(file, lengths)
+        trials, steps, n = rates.shape
+        dt = _seconds(file, "dt")
         decoded = "velocity" not in file
         if decoded and np.isnan(rates).any():
-            raise BadInput(f"{path}: has no key 'velocity'; expected it where neurons are missing in trials (recorded)")
+            raise BadInput("has no key 'velocity'; expected it where neurons are missing in trials (recorded)")
         velocity = own_turning(rates, dt, lengths) if decoded else None
         if velocity is None:
-            velocity = _array(path, file, "velocity", 3, like=(trials, steps, None), lengths=lengths)
+            velocity = _array(file, "velocity", (trials, steps, None), lengths)
         if velocity.size == 0:
-            raise BadInput(f"{path}: velocity is empty, shape {velocity.shape}; expected (trials, steps, D)")
-        tau = _positive(path, file, "tau") if "tau" in file else None
-        heading = _heading(path, file, velocity.shape, lengths) if "heading" in file else None
-        stimulus = _array(path, file, "stimulus", 3, like=rates.shape, lengths=lengths) if "stimulus" in file else None
-        named = next((key for key in ("animal", "fly") if key in file), None)
-        animal = _labels(path, file, named, trials) if named else None
-        driven = _driven(path, file, rates.shape[-1]) if "driven" in file else None
-    if tau is not None and tau < dt:
-        raise BadInput(f"{path}: tau is {tau:g} s, shorter than dt = {dt:g} s; expected tau >= dt")
+            raise BadInput(f"velocity is empty, shape {velocity.shape}; expected (trials, steps, D)")
+        tau = _seconds(file, "tau") if "tau" in file else None
+        heading = _heading(file, velocity.shape, lengths) if "heading" in file else None
+        stimulus = _array(file, "stimulus", rates.shape, lengths) if "stimulus" in file else None
+        animal = next((_labels(file, key, trials) for key in ("animal", "fly") if key in file), None)
+        driven = _flags(file, "driven", (n,), "for each neuron whether it is") if "driven" in file else None
+        if tau is not None and tau < dt:
+            raise BadInput(f"tau is {tau:g} s, shorter than dt = {dt:g} s; expected tau >= dt")
+    driven = driven if np.any(driven) else None
     return Recording(rates, velocity, dt, heading, tau, stimulus, lengths, animal, driven, decoded, spikes)
+
+
+def _activity(file, lengths):
+    """The rates, and the counts of spikes where these are in their place, else None."""
+    missing = None
+    if "recorded" in file:
+        recorded = _flags(file, "recorded", (None, None), "for each trial which neurons it has")
+        if not recorded.any(0).all() or not recorded.any(1).all():
+            raise BadInput("recorded has a neuron or a trial without any; expected every one at least once")
+        missing = ~recorded
+    if "rates" in file or "spikes" not in file:
+        rates, spikes = _array(file, "rates", (None, None, None), lengths, missing), None
+    else:
+        spikes = _array(file, "spikes", (None, None, None), lengths)
+        if spikes.size and (spikes.min() < 0 or (spikes != np.round(spikes)).any()):
+            raise BadInput(
+                "spikes has values that are no counts; expected whole numbers >= 0, the spikes of each step: give "
+                "firing rates as `rates`"
+            )
+        if missing is not None and missing.any():
+            raise BadInput("recorded says that neurons are missing; expected all of them in a file of spikes")
+        rates = rates_of_counts(spikes, lengths)
+    if rates.size == 0:
+        raise BadInput(f"rates is empty, shape {rates.shape}; expected (trials, steps, N)")
+    if (lowest := np.nanmin(rates)) < 0 and not _may_be_noise(rates):
+        raise BadInput(
+            f"rates has negative values (down to {lowest:.3g}); expected firing rates >= 0, but for measurement noise "
+            "about 0"
+        )
+    if np.nanmax(rates) == 0:
+        raise BadInput(f"{'rates' if spikes is None else 'spikes'} is 0 everywhere; expected neurons that fire")
+    return rates, spikes
 
 
 def rates_of_counts(counts, lengths=None):
@@ -124,25 +142,13 @@ def rates_of_counts(counts, lengths=None):
     for what takes rates; the estimate itself reads the counts. counts: (trials, steps, N); lengths: (trials,) or None.
     Returns: float32 of the same shape."""
     rates = gaussian_filter1d(counts.astype(np.float32), SPIKE_WINDOW, axis=1)
-    recorded = (
-        np.arange(counts.shape[1]) < (np.full(len(counts), counts.shape[1]) if lengths is None else lengths)[:, None]
-    )
+    recorded = recorded_steps(counts.shape, lengths)
     if not rates[recorded].size:
         return rates
     high = np.quantile(rates[recorded], 0.99, axis=0)
     rates *= np.float32(HIGH_RATE) / np.where(high > 0, high, np.inf).astype(np.float32)
     rates[~recorded] = 0
     return rates
-
-
-def _counts(path, file, lengths):
-    spikes = _array(path, file, "spikes", 3, lengths=lengths)
-    if spikes.size and (spikes.min() < 0 or (spikes != np.round(spikes)).any()):
-        raise BadInput(
-            f"{path}: spikes has values that are no counts; expected whole numbers >= 0, the spikes of each step: give "
-            "firing rates as `rates`"
-        )
-    return spikes
 
 
 def _may_be_noise(rates):
@@ -159,8 +165,7 @@ def own_turning(rates, dt, lengths=None):
     the neurons' places, which activity alone leaves free. rates: (trials, steps, N); lengths: (trials,) or None.
     Returns: (trials, steps, 1) float32 rad/s, 0 in the first step, in silence and in the padding.
     """
-    steps = np.arange(rates.shape[1])
-    valid = steps < (np.full(len(rates), len(steps)) if lengths is None else lengths)[:, None]
+    valid = recorded_steps(rates.shape, lengths)
     heading = RING.decode(rates, RING.find(rates[valid]))
     velocity = np.zeros_like(heading, np.float32)
     velocity[:, 1:] = RING.difference(heading[:, 1:], heading[:, :-1]) / dt
@@ -214,32 +219,21 @@ def load_truth(path, rec):
     observed neurons come first.
     Raises: BadInput where a shape does not agree with the recording.
     """
-    trials, steps, n = rec.rates.shape
-    d = rec.velocity.shape[-1]
-    truth = {}
+    (trials, steps, n), d = rec.rates.shape, rec.velocity.shape[-1]
     with files.Archive(path) as file:
-        size = file["true_W"].shape[-1:] if "true_W" in file else ()
-        size = size[0] if size else None
-        shapes = {
-            "W": (size, size),
-            "W_in": (d, size),
-            "b": (size,),
-            "gate": (d, n, n),
-            "orders": (None, n, n),
-            "hidden_rates": (trials, steps, None),
+        size = (None, *file["true_W"].shape)[-1] if "true_W" in file else None
+        shapes = ((size, size), (d, size), (size,), (d, n, n), (None, n, n), (trials, steps, None))
+        truth = {
+            key.removeprefix("true_"): _array(file, key, shape)
+            for key, shape in zip(TRUTH, shapes, strict=True)
+            if key in file
         }
-        for key in TRUTH:
-            if key in file:
-                name = key.removeprefix("true_")
-                truth[name] = _array(path, file, key, len(shapes[name]), like=shapes[name])
         if "held_out_rates" in file:
-            truth["held_out_rates"] = _array(
-                path, file, "held_out_rates", 3, (trials, steps, None), lengths=rec.lengths
+            truth["held_out_rates"] = _held_out(file, rec)
+        if "W" in truth and size < n:
+            raise BadInput(
+                f"true_W has shape {truth['W'].shape}; expected at least the {n} neurons of rates, which come first"
             )
-    if size is not None and size < n:
-        raise BadInput(
-            f"{path}: true_W has shape {truth['W'].shape}; expected at least the {n} neurons of rates, which come first"
-        )
     return truth
 
 
@@ -272,9 +266,12 @@ def load_held_out(path, rec):
     Returns: rates (trials, steps, any), zero in the padding.
     Raises: BadInput where there are none, or their shape does not agree with the recording.
     """
-    trials, steps, _ = rec.rates.shape
     with files.Archive(path) as file:
-        return _array(path, file, "held_out_rates", 3, like=(trials, steps, None), lengths=rec.lengths)
+        return _held_out(file, rec)
+
+
+def _held_out(file, rec):
+    return _array(file, "held_out_rates", (*rec.rates.shape[:2], None), rec.lengths)
 
 
 def digest(rec):
@@ -298,53 +295,39 @@ def save(path, **arrays):
         np.savez(file, **arrays)
 
 
-def _missing(path, file):
-    """Which neurons a trial did not record, by the key `recorded`. Returns: (trials, N) bool."""
-    recorded = _array(path, file, "recorded", 2)
-    if not np.isin(recorded, (0, 1)).all():
-        raise BadInput(f"{path}: recorded has values other than 0 and 1; expected for each trial which neurons it has")
-    if not recorded.any(0).all() or not recorded.any(1).all():
-        raise BadInput(f"{path}: recorded has a neuron or a trial without any; expected every one at least once")
-    return recorded == 0
-
-
-def _array(path, file, key, rank, like=None, dtype=np.float32, lengths=None, missing=None):
-    """One finite array of the file, checked for its rank and, where `like` says, its shape; its padding is zeroed.
+def _array(file, key, like, lengths=None, missing=None, dtype=np.float32):
+    """One finite array of the file, of a shape like the one given, where None is any size; its padding is zeroed.
 
     missing: (trials, N) bool, neurons whose values become NaN; others' may then be NaN as well."""
-    if key not in file:
-        keys = ", ".join(map(repr, list(file)[:9])) or "none"
-        raise BadInput(f"{path}: has no key {key!r}; expected rates, velocity and dt (it has {keys})")
+    file.require([key], "rates, velocity and dt")
     array = file[key]
     shape = array.shape
     if array.dtype.kind not in "fiub":
-        raise BadInput(f"{path}: {key} has type {array.dtype.str}; expected real numbers")
-    if len(shape) != rank:
-        axes = {
-            "velocity": " (trials, steps, D)",
-            "heading": " (trials, steps, D)",
-            "rates": " (trials, steps, N)",
-        }.get(key, "")
-        raise BadInput(f"{path}: {key} has shape {shape}; expected {rank} axes{axes}")
-    if like is not None and any(want not in (None, has) for want, has in zip(like, shape, strict=True)):
+        raise BadInput(f"{key} has type {array.dtype.str}; expected real numbers")
+    if len(shape) != len(like):
+        raise BadInput(f"{key} has shape {shape}; expected {len(like)} axes{AXES.get(key, '')}")
+    if any(want not in (None, has) for want, has in zip(like, shape, strict=True)):
         want = tuple("any" if size is None else size for size in like)
-        raise BadInput(f"{path}: {key} has shape {shape}; expected {want} to agree with rates and velocity")
-    if lengths is not None:
-        _check_lengths(path, lengths, shape)
+        raise BadInput(f"{key} has shape {shape}; expected {want} to agree with rates and velocity")
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, which is refused
         array = np.ascontiguousarray(array, dtype=dtype).reshape(shape)
     if lengths is not None:
-        array[np.arange(shape[1]) >= lengths[:, None]] = 0
+        if len(lengths) != shape[0] or (lengths < 1).any() or (lengths > shape[1]).any():
+            raise BadInput(
+                f"lengths has shape {lengths.shape}, or values out of range; expected {shape[0]} of them, from 1 to "
+                f"{shape[1]}, to agree with rates"
+            )
+        array[~recorded_steps(shape, lengths)] = 0
     if missing is not None:
         if missing.shape != (shape[0], shape[2]):
-            raise BadInput(f"{path}: recorded has shape {missing.shape}; expected {(shape[0], shape[2])}, as rates")
+            raise BadInput(f"recorded has shape {missing.shape}; expected {(shape[0], shape[2])}, as rates")
         array[np.broadcast_to(missing[:, None], shape)] = np.nan
         empty = np.flatnonzero(np.isnan(array).all((0, 1)))
         if len(empty):
-            raise BadInput(f"{path}: {key} of neuron {empty[0]} is NaN throughout; expected numbers: leave it out")
+            raise BadInput(f"{key} of neuron {empty[0]} is NaN throughout; expected numbers: leave it out")
     wrong = ~np.isfinite(array) if missing is None else np.isinf(array)
     if wrong.any():
-        raise BadInput(f"{path}: {key} has values that are not finite (NaN or infinite){_where(wrong)}")
+        raise BadInput(f"{key} has values that are not finite (NaN or infinite){_where(wrong)}")
     return array
 
 
@@ -362,48 +345,40 @@ def _where(wrong):
     )
 
 
-def _heading(path, file, shape, lengths):
+def _heading(file, shape, lengths):
     """The heading, of as many components as the velocity, or of one: on a ring other components have no angle."""
-    heading = _array(path, file, "heading", 3, like=(*shape[:2], None), lengths=lengths)
+    heading = _array(file, "heading", (*shape[:2], None), lengths)
     if heading.shape[-1] not in (1, shape[-1]):
-        raise BadInput(f"{path}: heading has shape {heading.shape}; expected {shape} to agree with rates and velocity")
+        raise BadInput(f"heading has shape {heading.shape}; expected {shape} to agree with rates and velocity")
     return heading
 
 
-def _positive(path, file, key):
-    value = float(_array(path, file, key, 0, dtype=np.float64))
+def _seconds(file, key):
+    value = float(_array(file, key, (), dtype=np.float64))
     if value <= 0:
-        raise BadInput(f"{path}: {key} is {value:g}; expected seconds > 0")
+        raise BadInput(f"{key} is {value:g}; expected seconds > 0")
     return value
 
 
-def _lengths(path, file):
+def _lengths(file):
     """The valid steps of each trial, whole numbers."""
-    lengths = _array(path, file, "lengths", 1, dtype=np.float64)
+    lengths = _array(file, "lengths", (None,), dtype=np.float64)
     if (lengths != np.round(lengths)).any():
-        raise BadInput(f"{path}: lengths has values that are not whole; expected the steps of each trial")
+        raise BadInput("lengths has values that are not whole; expected the steps of each trial")
     return lengths.astype(int)
 
 
-def _check_lengths(path, lengths, shape):
-    if len(lengths) != shape[0] or (lengths < 1).any() or (lengths > shape[1]).any():
-        raise BadInput(
-            f"{path}: lengths has shape {lengths.shape}, or values out of range; "
-            f"expected {shape[0]} of them, from 1 to {shape[1]}, to agree with rates"
-        )
+def _flags(file, key, like, expected):
+    """An array of 0 and 1 as bool. expected: what it says, in words."""
+    flags = _array(file, key, like)
+    if not np.isin(flags, (0, 1)).all():
+        raise BadInput(f"{key} has values other than 0 and 1; expected {expected}")
+    return flags.astype(bool)
 
 
-def _driven(path, file, n):
-    """Which neurons receive the velocity (n,) bool, or None where none does."""
-    driven = _array(path, file, "driven", 1, like=(n,))
-    if not np.isin(driven, (0, 1)).all():
-        raise BadInput(f"{path}: driven has values other than 0 and 1; expected for each neuron whether it is")
-    return driven.astype(bool) if driven.any() else None
-
-
-def _labels(path, file, key, trials):
+def _labels(file, key, trials):
     """One label per trial, any numbers or strings, as 0, 1, ... in their sorted order."""
     labels = file[key]
     if labels.shape != (trials,):
-        raise BadInput(f"{path}: {key} has shape {labels.shape}; expected ({trials},), one label per trial")
+        raise BadInput(f"{key} has shape {labels.shape}; expected ({trials},), one label per trial")
     return np.unique(labels, return_inverse=True)[1]

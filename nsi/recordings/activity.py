@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from nsi import geometry
+from nsi.recordings.arrays import list_some
 from nsi.recordings.consistency import (
     MIN_ACTIVE_S,
     by_difference,
@@ -17,7 +18,6 @@ from nsi.recordings.consistency import (
     find_change,
     find_difference,
     interpolate_peak,
-    list_some,
 )
 
 MAX_SHARED_SD = 0.15  # s.d. of what neurons share, as a share of their peak, beyond which it hides what else they do
@@ -98,29 +98,26 @@ class Activity:
         """
         label, count = segments.label[self.use], segments.count
         n = self.rates.shape[1]
-        rows, active = np.zeros((count, n, n)), np.zeros((count, n), bool)
-        spread = np.full((count, n), np.nan)
+        rows, spread = np.zeros((count, n, n)), np.full((count, n), np.nan)
         for k in range(count):
             rates = self.rates[label == k]
             if len(rates) > 10:
                 rows[k], spread[k] = np.cov(rates, rowvar=False), rates.std(0)
         active = spread > 0.3 * np.nanmedian(spread, 0)
-        for row in rows:
-            np.fill_diagonal(row, 0)
-        rows -= rows.sum(2, keepdims=True) / max(n - 1, 1)
-        for row in rows:
-            np.fill_diagonal(row, 0)
+        others = ~np.eye(n, dtype=bool)
+        rows *= others
+        rows = (rows - rows.sum(2, keepdims=True) / max(n - 1, 1)) * others
         rows /= np.maximum(np.linalg.norm(rows, axis=2, keepdims=True), 1e-9)
         alike = np.einsum("aij,bij->iab", rows, rows)  # (n, segments, segments)
         alike[~(active.T[:, :, None] & active.T[:, None])] = np.nan
         best = None
         at = np.arange(count)
         for k, mixed in itertools.product(range(2, count - 1), (0, 1)):
-            before, used = at < k, (at < k) | (at >= k + mixed)  # the change may lie within a segment
-            both = used & used[:, None]
-            same, other = ((before[:, None] == before) & both & (at != at[:, None]), (before[:, None] != before) & both)
             if k + mixed > count - 2:
                 continue
+            before, used = at < k, (at < k) | (at >= k + mixed)  # the change may lie within a segment
+            alike_part, both = before[:, None] == before, used & used[:, None]
+            same, other = alike_part & both & (at != at[:, None]), ~alike_part & both
             within, across = known_quantile(alike[:, same], 0.2), known_quantile(alike[:, other], 0.8)
             twice = np.minimum(active[used & before].sum(0), active[used & ~before].sum(0)) > 1  # in either part
             changed = np.flatnonzero(twice & (within > 0.7) & (within - across > 0.3))
@@ -206,15 +203,13 @@ class Activity:
             steps = round(found[0] / self.rec.dt)
             if steps < 2 or steps > self.rec.valid.sum(1).min() // 4:
                 break
-            aligned = self.shift_neurons_earlier(found[-1], steps)
-            if aligned.explained <= explained:
-                break
-            refined = split_by_delay(aligned.measure_delays() + np.where(found[-1], steps * self.rec.dt, 0.0))
+            aligned, refined = self.shift_neurons_earlier(found[-1], steps), None
+            if aligned.explained > explained:
+                refined = split_by_delay(aligned.measure_delays() + np.where(found[-1], steps * self.rec.dt, 0.0))
             if refined is None:
                 break
-            settled = round(refined[0] / self.rec.dt) == steps
             found, explained = refined, aligned.explained
-            if settled:
+            if round(found[0] / self.rec.dt) == steps:
                 break
         return found
 
@@ -249,16 +244,11 @@ def _split_once(mean):
     if len(known) < MIN_NEURONS:
         return None
     order = known[np.argsort(mean[known])]
-    least = max(2, len(order) // 10)
-    best = None
-    for k in range(least, len(order) - least + 1):
-        parts = order[:k], order[k:]
-        within = np.sqrt(sum(((mean[part] - mean[part].mean()) ** 2).sum() for part in parts) / len(order))
-        if best is None or within < best[1]:
-            best = k, within
-    late = np.zeros(len(mean), bool)
-    late[order[best[0] :]] = True
-    return late, best[1]
+    least, late = max(2, len(order) // 10), np.zeros(len(mean), bool)
+    square = lambda part: ((mean[part] - mean[part].mean()) ** 2).sum()  # noqa: E731
+    squares = [square(order[:k]) + square(order[k:]) for k in range(least, len(order) - least + 1)]
+    late[order[least + np.argmin(squares) :]] = True
+    return late, np.sqrt(min(squares) / len(order))
 
 
 def _measure_shared(a, b):
@@ -278,33 +268,26 @@ def check_activity(activity, divided):
 
     Yields: at most one sentence, with whether it makes what the activity's turning says of the velocity unsure.
     """
+    unsure, others = [_check_scaling], [_check_shared_noise]
+    if activity.known.sum() * activity.rec.dt > MIN_ACTIVE_S and activity.explained > MIN_EXPLAINED:
+        unsure += [_check_order, _check_lost, _check_late]
+        others = [_check_amplitude, _check_shared_noise, _check_brightness]
+    loud = activity.rates.shape[1] >= MIN_NEURONS and activity.measure_shared_noise()[0] > MAX_SHARED_SD
+    for kind in (*unsure, *([_check_shared_noise] if loud else []), *others):
+        for sentence in kind(activity, divided):
+            yield sentence, kind in unsure or loud or activity.explained < MIN_EXPLAINED
+            return
+
+
+def _check_scaling(activity, divided):
+    """Each neuron scaled in each trial by itself, and silent ones with it."""
     if (scaling := activity.find_scaling_by_trial()) is not None:
         level, silent = scaling
         yield (
-            (
-                f"rates of each neuron reaches the same {level} in every trial, as scaled trial by trial; in "
-                f"{silent:.1%} of trials and neurons the activity never comes near the neuron, whose noise is then "
-                "scaled up as if it fired; scale each neuron over the whole session, e.g. by np.percentile(r, [5, 99], "
-                "axis=(0, 1))"
-            ),
-            True,
+            f"rates of each neuron reaches the same {level} in every trial, as scaled trial by trial; in {silent:.1%} "
+            "of trials and neurons the activity never comes near the neuron, whose noise is then scaled up as if it "
+            "fired; scale each neuron over the whole session, e.g. by np.percentile(r, [5, 99], axis=(0, 1))"
         )
-        return
-    enough = activity.known.sum() * activity.rec.dt > MIN_ACTIVE_S and activity.explained > MIN_EXPLAINED
-    kinds = (_check_order, _check_lost, _check_late, _check_amplitude) if enough else ()
-    loud = activity.rates.shape[1] >= MIN_NEURONS and activity.measure_shared_noise()[0] > MAX_SHARED_SD
-    kinds = (
-        *kinds[:3],
-        *((_check_shared_noise,) if loud else ()),
-        *kinds[3:],
-        _check_shared_noise,
-        *((_check_brightness,) if enough else ()),
-    )
-    for kind in kinds:
-        for sentence in kind(activity, divided):
-            unsure = kind in (_check_order, _check_lost, _check_late) or loud
-            yield sentence, unsure or activity.explained < MIN_EXPLAINED
-            return
 
 
 def _check_order(activity, divided):
@@ -456,27 +439,26 @@ def check_repeats(rec):
     new = np.ones_like(valid)
     new[:, 1:] = row[:, 1:] != row[:, :-1]
     new &= rates.any(-1)
-    count = steps - length + 1
-    block, lively = np.zeros((trials, count), np.uint64), np.zeros((trials, count), int)
+    starts = steps - length + 1
+    block, lively = np.zeros((trials, starts), np.uint64), np.zeros((trials, starts), int)
     for j, weight in enumerate(odd(length)):
-        block += row[:, j : j + count] * weight
-        lively += new[:, j : j + count]
+        block += row[:, j : j + starts] * weight
+        lively += new[:, j : j + starts]
     whole = valid[:, length - 1 :] & (lively > 0.6 * length)
     piece = np.broadcast_to(np.arange(trials)[:, None], whole.shape)
     if trials == 1:
-        piece = np.broadcast_to(np.arange(count) // max(1, int(valid.sum()) // 10), whole.shape)
+        piece = np.broadcast_to(np.arange(starts) // max(1, int(valid.sum()) // 10), whole.shape)
     _, which = np.unique(block[whole], return_inverse=True)
-    of = piece[whole]
-    first, last = np.full(which.max(initial=-1) + 1, of.max(initial=0)), np.zeros(which.max(initial=-1) + 1, int)
-    np.minimum.at(first, which, of)
-    np.maximum.at(last, which, of)
-    twice = first[which] != last[which]
+    of, pieces = piece[whole], max(10, trials) if trials == 1 else trials
+    block_of, piece_of = np.divmod(np.unique(which * (pieces + 1) + of), pieces + 1)  # each block in each piece once
+    count = np.bincount(block_of)  # pieces that have a block
+    twice = count[which] > 1
     if twice.sum() < max(length, 0.005 * len(of)):
         return
-    pieces = max(10, trials) if trials == 1 else trials
     held_out = np.isin(of, np.arange(pieces)[9::10] if pieces >= 10 else [pieces - 1])
     share = twice[held_out].mean() if held_out.any() else 0.0
-    names = sorted({(first[w], last[w]) for w in which[twice]})
+    last = np.cumsum(count)[count > 1]
+    names = sorted(set(zip(piece_of[last - count[count > 1]], piece_of[last - 1], strict=True)))
     kind = "tenth" if trials == 1 else "trial"
     pairs = list_some([f"{b} as of {a}" for a, b in names], 3)
     consequence = f"; so {share:.0%} of the held-out trials is in the training set too, and their scores are no test"

@@ -26,10 +26,7 @@ MAX_COARSE_STEP_S = 0.25  # s, the usual step of a clock that stands still in be
 FIRST_WINDOW = 3  # stamps over which the time step is averaged at first
 WINDOW = 20  # and then
 MAX_FALLING_SHARE = 0.1  # share of the steps at which time may fall: jitter, and clocks that start again
-BLOCK, UNEQUAL = (
-    200,
-    0.25,
-)  # stamps of which the time step is compared with the session's, and by how much it may differ
+BLOCK, UNEQUAL = 200, 0.25  # stamps whose time step is compared with the session's, and how much it may differ
 LATE_WINDOW = 5  # stamps, most of which must be late before frames count as lost
 OFFSET_GAIN = 0.02  # share of a stamp's error by which the clock's offset follows it
 

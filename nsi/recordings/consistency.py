@@ -7,15 +7,25 @@ of segments where the mean before differs most from the mean after, and `find_ou
 that of neighbouring segments. A difference counts if it is both large and far beyond the noise.
 """
 
-import itertools
 from typing import NamedTuple
 
 import numpy as np
+from scipy.ndimage import binary_opening
 
-from nsi.recordings.turning import MAX_LAG, SPANS, Turns, regress_turns
+from nsi.recordings.arrays import list_some, short_gaps
+from nsi.recordings.turning import (
+    MAX_LAG,
+    SPANS,
+    Turns,
+    average_windows,
+    correlate_turns,
+    describe_lag,
+    regress_turns,
+)
 
 MAX_SEGMENTS = 60  # at most, of a session
 MIN_SEGMENT_S = 2.0  # s, of a segment of a session
+TRIAL_PARTS = 10  # segments of a trial
 MIN_STANDARD_ERRORS = 6.0  # standard errors
 MIN_ACTIVE_S = 25.0  # s of activity, below which parts are not compared
 MIN_LAG_SHARE = 0.3  # of the variance that is not explained: what a part's own lag must explain beyond the others'
@@ -31,65 +41,52 @@ class Segments(NamedTuple):
     """A division of a recording's steps into segments that follow each other."""
 
     label: np.ndarray  # (trials, steps) int, -1 where a step belongs to none
-    names: list  # of str, what each segment is called
-    joint: bool  # whether a segment is a position within all trials
+    unit: str  # trial, second or step
+    first: np.ndarray  # of numbers or text, what each segment begins with, in this unit,
+    last: np.ndarray  # and what it ends with
+    joint: bool = False  # whether a segment is a position within all trials
     gain: float = 1.2  # ratio of two slopes that counts
 
     @property
     def count(self):
-        return len(self.names)
+        return len(self.first)
 
     def coarser(self, most):
         """At most so many segments, of several of these each."""
         size = int(np.ceil(self.count / most))
-        names = []
-        for start in range(0, self.count, size):
-            part = self.names[start : start + size]
-            unit = part[0].split()[0].rstrip("s") + "s" if len(part) > 1 else part[0].split()[0]
-            first, last = part[0].split()[1].split("-")[0], part[-1].split()[1].split("-")[-1]
-            names.append(f"{unit} {first}-{last}" if first != last else f"{unit} {first}")
-        return self._replace(label=np.where(self.label < 0, -1, self.label // size), names=names)
+        label, start = np.where(self.label < 0, -1, self.label // size), np.arange(0, self.count, size)
+        last = self.last[np.minimum(start + size, self.count) - 1]
+        return self._replace(label=label, first=self.first[start], last=last)
 
     def where(self, which):
         """Segments in words. which: indices, in order."""
-        names = [self.names[k] for k in which]
-        unit, parts = names[0].split()[0].rstrip("s"), [name.split()[1] for name in names]
+        first, last = self.first[which], self.last[which]
         if np.all(np.diff(which) == 1):
-            first, last = parts[0].split("-")[0], parts[-1].split("-")[-1]
-            text = f"{unit}s {first} to {last}" if first != last else f"{unit} {first}"
-        elif any("-" in part for part in parts):
-            text = f"{unit}s {list_some(part.replace('-', ' to ') for part in parts)}"
-        else:
-            text = f"{unit} {list_some(parts)}"
-        return text + (" of each trial" if self.joint else "")
+            first, last = first[:1], last[-1:]
+        ranges = [f"{a} to {b}" if a != b else f"{a}" for a, b in zip(first, last, strict=True)]
+        units = f"{self.unit}s" if np.any(first != last) else self.unit
+        return f"{units} {list_some(ranges)}{' of each trial' if self.joint else ''}"
 
 
 def divide_recording(rec):
     """The divisions in which a recording's parts are compared. Returns: list of Segments, of several segments each."""
     valid, (trials, steps) = rec.valid, rec.rates.shape[:2]
-    divisions, label = [], np.full((trials, steps), -1)
-    seconds = valid.sum() * rec.dt
+    seconds, divisions = valid.sum() * rec.dt, []
     if trials >= 8:
         size = max(1, int(np.ceil(trials / MAX_SEGMENTS)), int(np.ceil(MIN_SEGMENT_S * trials / seconds)))
-        label[:] = (np.arange(trials) // size)[:, None]
-        stops = [min(trials, start + size) - 1 for start in range(0, trials, size)]
-        names = [f"trials {start}-{stop}" if stop > start else f"trial {start}"
-                 for start, stop in zip(range(0, trials, size), stops, strict=True)]  # fmt: skip
+        label, first = np.arange(trials)[:, None] // size, np.arange(0, trials, size)
+        session = Segments(np.where(valid, label, -1), "trial", first, np.minimum(first + size, trials) - 1)
     else:
         size = max(1, int(np.ceil(valid.sum() / min(MAX_SEGMENTS, max(1, seconds // MIN_SEGMENT_S)))))
-        order = np.cumsum(valid.ravel()).reshape(valid.shape) - 1
-        label = order // size
-        edges = [f"{k * size * rec.dt:.3g}-{(k + 1) * size * rec.dt:.3g}" for k in range(label[valid].max() + 1)]
-        names = [f"seconds {edge}" for edge in edges]
-    label[~valid] = -1
-    if len(names) >= 6:
-        divisions.append(Segments(label, names, False, 1.2 if trials >= 8 else 1.5))
+        label = np.where(valid, (np.cumsum(valid).reshape(valid.shape) - 1) // size, -1)
+        edges = np.array([f"{k * size * rec.dt:.3g}" for k in range(label.max() + 2)])
+        session = Segments(label, "second", edges[:-1], edges[1:], gain=1.5)
+    if session.count >= 6:
+        divisions.append(session)
     if trials >= 8 and steps >= 50:
-        bins = 10
-        label = np.where(valid, np.arange(steps) * bins // steps, -1)
-        edges = [int(np.ceil(k * steps / bins)) for k in range(bins + 1)]
-        names = [f"steps {a}-{b - 1}" for a, b in itertools.pairwise(edges)]
-        divisions.append(Segments(label, names, True))
+        edges = np.ceil(np.arange(TRIAL_PARTS + 1) * steps / TRIAL_PARTS).astype(int)
+        label = np.where(valid, np.arange(steps) * TRIAL_PARTS // steps, -1)
+        divisions.append(Segments(label, "step", edges[:-1], edges[1:] - 1, True))
     return divisions
 
 
@@ -209,67 +206,58 @@ class SegmentTurning:
     """The turning of an angle on the velocity, window by window, and its regression by segments."""
 
     def __init__(self, rec, angle, fit, divided, jumps=False):
-        """angle: (trials, steps) rad; fit: regress_turns' of it; divided: `divisions`'; jumps: (trials, steps)
+        """angle: (trials, steps) rad; fit: regress_turns' of it; divided: list of Segments; jumps: (trials, steps)
         bool, steps that are left out."""
         self.rec, self.divided, self.dt = rec, divided, rec.dt
         self.v, self.valid = rec.velocity[..., 0], rec.valid & np.isfinite(angle)
-        self.by = round((fit["lag"] or 0.0) / rec.dt)
-        spans = [Turns(angle, self.v, self.valid, rec.dt, span) for span in SPANS]
-        self.pairs = max(spans, key=lambda pairs: abs(self._r(pairs, self.by)))
-        self.r = self._r(self.pairs, self.by)
+        self.by, best = round((fit["lag"] or 0.0) / rec.dt), -1.0
+        for pairs in (Turns(angle, self.v, self.valid, rec.dt, span) for span in SPANS):
+            x, y, use, middle = pairs.at(self.by)
+            r = correlate_turns(x[use], y[use]) or 0.0
+            if abs(r) > best:
+                best, self.r = abs(r), r
+                self.pairs, self.x, self.y, self.use, self.middle = pairs, x, y, use, middle
         if abs(self.r) < 0.5 < abs(fit["r"]):
             self.r = fit["r"]
-        self.x, self.y, self.use, self.middle = self.pairs.at(self.by)
         if np.any(jumps):
             size = self.pairs.apart + self.pairs.width
-            self.use = self.use & (_average_over(jumps, size)[:, self.middle - size // 2] == 0)
+            self.use = self.use & (average_windows(jumps, size)[:, self.middle - size // 2] == 0)
 
-    @staticmethod
-    def _r(pairs, by, of=slice(None)):
-        x, y, use, _ = pairs.at(by)
-        x, y = x[of][use[of]], y[of][use[of]]
-        return np.corrcoef(x, y)[0, 1] if len(x) > 2 and np.ptp(x) > 1e-9 and np.ptp(y) > 1e-9 else 0.0
+    def windows(self, segments, by=None):
+        """Turns x and y of the known windows, at the activity's lag or `by` steps, and the segment of each window."""
+        x, y, use, middle = (self.x, self.y, self.use, self.middle) if by is None else self.pairs.at(by)
+        label = segments.label[:, np.minimum(middle, segments.label.shape[1] - 1)]
+        use = use & (label >= 0)
+        return x[use], y[use], label[use]
 
-    def sum_moments(self, segments):
-        """Count (at least 1), sums of x, y, x x, y y and x y in each segment."""
-        label = self.label_windows(segments)
-        use = self.use & (label >= 0)
-        n, *sums = _moments(self.x[use], self.y[use], label[use], segments.count)
-        return np.maximum(n, 1), *sums
-
-    def label_windows(self, segments, by=None):
-        """The segment of each window, -1 where it belongs to none. Returns: (trials, windows) int."""
-        middle = self.middle if by is None else self.pairs.at(by)[3]
-        return segments.label[:, np.minimum(middle, segments.label.shape[1] - 1)]
+    def sum_moments(self, segments, by=None):
+        """Count, sums of x and y, and centred sums of x x, y y and x y in each segment."""
+        x, y, label = self.windows(segments, by)
+        parts = (np.ones_like(x), x, y, x * x, y * y, x * y)
+        n, sx, sy, xx, yy, xy = (np.bincount(label, part, segments.count) for part in parts)
+        n = np.maximum(n, 1)
+        return n, sx, sy, xx - sx * sx / n, yy - sy * sy / n, xy - sx * sy / n
 
     def correlate(self, segments, which, lag):
         """The correlation of turns in some segments at a lag (s)."""
-        by = round(lag / self.dt)
-        x, y, use, _ = self.pairs.at(by)
-        use = use & np.isin(self.label_windows(segments, by), which)
-        return np.corrcoef(x[use], y[use])[0, 1]
+        x, y, label = self.windows(segments, round(lag / self.dt))
+        inside = np.isin(label, which)
+        return np.corrcoef(x[inside], y[inside])[0, 1]
 
     def measure_lags(self, segments):
         """The lag (s) of each segment, NaN where it is unknown. segments: Segments."""
         furthest = min(round(MAX_LAG / self.dt), self.pairs.moved.shape[1] // 3)
         every = np.arange(-furthest, furthest + 1)
-        r = np.full((len(every), segments.count), 0.0)
+        r = np.zeros((len(every), segments.count))
         for row, by in zip(r, every, strict=True):
-            x, y, use, _ = self.pairs.at(by)
-            label = self.label_windows(segments, by)
-            use = use & (label >= 0)
-            n, sx, sy, xx, yy, xy = _moments(x[use], y[use], label[use], segments.count)
+            n, _, _, xx, yy, xy = self.sum_moments(segments, by)
             deep = n > max(10, 0.3 * np.median(n))
-            n = np.maximum(n, 1)
-            spread = np.maximum((xx - sx**2 / n) * (yy - sy**2 / n), 1e-12)
-            row[deep] = ((xy - sx * sy / n) / np.sqrt(spread))[deep]
-        r = r * np.sign(self.r)
+            row[deep] = (xy / np.sqrt(np.maximum(xx * yy, 1e-12)))[deep]
         lag = np.full(segments.count, np.nan)
-        for k, column in enumerate(r.T):
+        for k, column in enumerate((r * np.sign(self.r)).T):
             top = int(column.argmax())
-            if column[top] < 0.6 or not 0 < top < len(every) - 1:
-                continue
-            lag[k] = (every[top] + interpolate_peak(column, top)) * self.dt
+            if column[top] >= 0.6 and 0 < top < len(every) - 1:
+                lag[k] = (every[top] + interpolate_peak(column, top)) * self.dt
         return lag
 
 
@@ -279,24 +267,13 @@ def interpolate_peak(values, top):
     return 0.5 * (a - c) / min(a - 2 * b + c, -1e-12)
 
 
-def _moments(x, y, label, count):
-    return [np.bincount(label, one, count) for one in (np.ones_like(x), x, y, x * x, y * y, x * y)]
-
-
 def find_still_steps(rec):
     """Steps at which the velocity is exactly 0, or stays exactly what it is for a while. (trials, steps) bool."""
     v = rec.velocity
-    zero = ~v.any(-1)
-    same = np.zeros_like(zero)
+    same = np.zeros(v.shape[:2], bool)
     same[:, 1:] = (v[:, 1:] == v[:, :-1]).all(-1)
-    run = max(5, round(0.1 / rec.dt))
-    if same.shape[1] > run:
-        whole = np.lib.stride_tricks.sliding_window_view(same, run, axis=1).all(-1)
-        for k in range(run + 1):  # a run of equal values, and the first of them
-            start = max(0, k - 1)
-            part = slice(start, start + whole.shape[1])
-            zero[:, part] |= whole
-    return zero & rec.valid
+    still = binary_opening(same, np.ones((1, max(5, round(0.1 / rec.dt)))))
+    return (still | ~v.any(-1)) & rec.valid
 
 
 def check_lost_tracking(turning):
@@ -306,9 +283,9 @@ def check_lost_tracking(turning):
     share = lost.sum() / valid.sum()
     if share < 0.002 or share > 0.9:
         return
-    pairs, (x, y, use, _) = turning.pairs, (turning.x, turning.y, turning.use, None)
-    size = turning.pairs.apart + turning.pairs.width
-    within = pairs.at(turning.by, _average_over(lost, size))[0]  # share of each window
+    pairs, x, y, use = turning.pairs, turning.x, turning.y, turning.use
+    size = pairs.apart + pairs.width
+    within = pairs.at(turning.by, average_windows(lost, size))[0]  # share of each window
     clear = use & (within == 0)
     if clear.sum() < 0.02 * use.sum():
         clear = use & (within < np.quantile(within[use], 0.1) + 1e-9)
@@ -319,49 +296,37 @@ def check_lost_tracking(turning):
     if independent > 4 and clear.sum() > 10:
         out = left[clear].mean()
         blind = left[inside].mean() > max(3 * out, 0.1 * y[clear].var()) and np.median(left[inside]) > 2 * out
-    scattered = False
-    if not blind:
-        filled = _fill_gaps(rec.velocity[..., 0], lost, valid, round(MAX_GAP_S / rec.dt))
-        z = pairs.at(turning.by, pairs.turn_of(filled - rec.velocity[..., 0], rec.dt))[0]
-        part = use & (np.abs(z) > 0)
-        if part.sum() > 50:
-            A = np.stack([x[part], z[part]])
-            (b, c), inverse = np.linalg.solve(A @ A.T + 1e-12 * np.eye(2), A @ y[part]), np.linalg.pinv(A @ A.T)
-            noise = np.sqrt(np.mean((y[part] - b * x[part] - c * z[part]) ** 2) * inverse[1, 1] * 5)
-            scattered = c / b > 0.5 and abs(c) > MIN_STANDARD_ERRORS * noise
-    if blind or scattered:
+    if blind or _explains_turns(turning, lost):
         constant = "is exactly 0" if not rec.velocity[lost].any() else "is exactly 0 or does not change"
-        where = _describe_steps(lost, valid)
         remedy = (
             "leave these steps out, with `lengths` or as trials of their own"
             if blind else "interpolate it where gaps are short, and cut the trials at longer ones"
         )  # fmt: skip
         yield (
-            f"velocity {constant} at {share:.0%} of the steps ({where}), where the recorded activity turns as "
-            f"elsewhere, as if the tracker had lost the animal or values were filled in; {remedy}"
+            f"velocity {constant} at {share:.0%} of the steps ({_describe_steps(lost, valid)}), where the recorded "
+            f"activity turns as elsewhere, as if the tracker had lost the animal or values were filled in; {remedy}"
         )
 
 
-def _average_over(mask, size):
-    """The share of a mask in windows of `size` steps. (trials, windows)."""
-    sums = np.pad(np.cumsum(mask, 1, dtype=float), ((0, 0), (1, 0)))
-    return (sums[:, size:] - sums[:, :-size]) / size
-
-
-def _fill_gaps(v, lost, valid, most):
-    """The velocity interpolated over gaps of at most so many steps. v: (trials, steps)."""
-    filled = v.astype(float)
-    for row, gone, there in zip(filled, lost, valid, strict=True):
-        steps = np.flatnonzero(there & ~gone)
-        if len(steps) < 2:
-            continue
-        inside = np.flatnonzero(gone)
-        place = np.searchsorted(steps, inside)
-        ok = (place > 0) & (place < len(steps))
-        inside, place = inside[ok], place[ok]
-        short = steps[place] - steps[place - 1] <= most
-        row[inside[short]] = np.interp(inside[short], steps, row[steps])
-    return filled
+def _explains_turns(turning, lost):
+    """Whether a velocity interpolated over short gaps explains turns that the given one does not. lost: (trials, steps)
+    bool, the gaps."""
+    rec, pairs = turning.rec, turning.pairs
+    filled = rec.velocity[..., 0].astype(float)
+    for row, known in zip(filled, rec.valid & ~lost, strict=True):
+        steps = np.flatnonzero(known)
+        gaps, *_ = short_gaps(known, round(MAX_GAP_S / rec.dt))
+        if len(gaps):
+            row[gaps] = np.interp(gaps, steps, row[steps])
+    z = pairs.at(turning.by, pairs.turn_of(filled - rec.velocity[..., 0], rec.dt))[0]
+    part = turning.use & (np.abs(z) > 0)
+    if part.sum() <= 50:
+        return False
+    x, y, z = turning.x[part], turning.y[part], z[part]
+    A = np.stack([x, z])
+    (b, c), inverse = np.linalg.solve(A @ A.T + 1e-12 * np.eye(2), A @ y), np.linalg.pinv(A @ A.T)
+    noise = np.sqrt(np.mean((y - b * x - c * z) ** 2) * inverse[1, 1] * 5)
+    return c / b > 0.5 and abs(c) > MIN_STANDARD_ERRORS * noise
 
 
 def _describe_steps(mask, valid):
@@ -378,20 +343,13 @@ def _describe_steps(mask, valid):
     return f"first at trial {trial}, step {step}"
 
 
-def list_some(items, most=5):
-    """A few of many numbers, in words."""
-    items = list(map(str, items))
-    return ", ".join(items[:most]) + (f" and {len(items) - most} more" if len(items) > most else "")
-
-
 def find_slope_change(turning):
     """Find a part where the activity's turning on the velocity differs.
 
     Returns: None, or its Segments, Part of slopes, and the correlations there and elsewhere.
     """
     for segments in turning.divided:
-        n, sx, sy, xx, yy, xy = turning.sum_moments(segments)
-        cxy, cxx, cyy = xy - sx * sy / n, xx - sx * sx / n, yy - sy * sy / n
+        n, _, _, cxx, cyy, cxy = turning.sum_moments(segments)
         found = find_difference(cxy, np.where(n > 5, cxx, 0), by_ratio(segments.gain), by_ratio(1.8))
         if found:
             each = np.where((n > 5) & (cxx > 0), np.abs(cxy) / np.sqrt(np.maximum(cxx * cyy, 1e-12)), np.nan)
@@ -433,8 +391,8 @@ def find_offset(turning):
     sd, span = turning.v[turning.valid].std(), turning.pairs.apart * turning.dt
     total, count = 0.0, 0.0
     for segments in turning.divided:
-        n, sx, sy, xx, _, xy = turning.sum_moments(segments)
-        slope = (xy - sx * sy / n).sum() / max((xx - sx * sx / n).sum(), 1e-12)
+        n, sx, sy, cxx, _, cxy = turning.sum_moments(segments)
+        slope = cxy.sum() / max(cxx.sum(), 1e-12)
         total, count = (sx - sy / slope) / span, n
         found = find_change(total, np.where(n > 5, n, 0), by_difference(0.2 * sd))
         if found and abs(turning.r) > 0.9:
@@ -462,10 +420,11 @@ def check_velocity(turning):
         return  # pulses move the bump, too
     if found := find_lag_change(turning):
         segments, part = found
+        most, here = (describe_lag(lag, 2) for lag in (part.elsewhere, part.here))
         yield (
-            f"velocity: its clock drifts from the neurons': the recorded activity turns {describe_lag(part.elsewhere)} "
-            f"in most of the recording and {describe_lag(part.here)} in {segments.where(part.which)}; no single shift "
-            "mends this: align the two clocks by their common events, at both ends"
+            f"velocity: its clock drifts from the neurons': the recorded activity turns {most} it in most of the "
+            f"recording and {here} it in {segments.where(part.which)}; no single shift mends this: align the two "
+            "clocks by their common events, at both ends"
         )
     elif found := find_slope_change(turning):
         yield _describe_slope_change(found)
@@ -482,11 +441,6 @@ def check_velocity(turning):
                 f"velocity has a constant offset: where it is {found:.3g} rad/s the recorded activity stands still "
                 f"(r {turning.r:.2f}){remedy}"
             )
-
-
-def describe_lag(lag):
-    """A lag in words."""
-    return f"{abs(lag):.2g} s {'before' if lag < 0 else 'after'} it"
 
 
 def _find_unrelated_side(change):

@@ -36,6 +36,7 @@ import numpy as np
 
 from nsi.errors import BadInput
 from nsi.recordings import matlab
+from nsi.recordings.arrays import pad_trials
 
 NAME = re.compile(r"(Fly\d+)_.*?6fx([A-Za-z0-9]+)_jRG(?:C|ECO)1ax([A-Za-z0-9]+)_([A-Za-z0-9.]+?)(?:_\d+)?\.mat")
 COMPASS, SHIFTERS = "60D05", "37F06"
@@ -119,13 +120,11 @@ def scaled(fluorescence):
 def assemble(trials):
     """Trials of `read_trial` as a data file, padded with zeros. Returns: dict of arrays (see data/README.md)."""
     dt = float(np.median([np.median(np.diff(t["time"])) for t in trials]))
-    lengths = np.array([len(t["time"]) for t in trials])
     for t in trials:
         t["velocity"] = np.gradient(t["heading"], t["time"])[:, None]
         t["heading"] = (t["heading"] % (2 * np.pi))[:, None]
-    pad = lambda x: np.pad(x, ((0, lengths.max() - len(x)), (0, 0))).astype(np.float32)  # noqa: E731
-    arrays = {k: np.stack([pad(t[k]) for t in trials]) for k in ("rates", "velocity", "heading", "held_out_rates")}
-    return arrays | {"dt": dt, "lengths": lengths, "animal": np.array([t["fly"] for t in trials])}
+    arrays = pad_trials(trials, ["rates", "velocity", "heading", "held_out_rates"])
+    return arrays | {"dt": dt, "animal": np.array([t["fly"] for t in trials])}
 
 
 def named(path):

@@ -1,5 +1,6 @@
 """Arrays of MATLAB files, of versions 5 to 7, whole and undamaged."""
 
+import contextlib
 import struct
 import zlib
 from pathlib import Path
@@ -10,7 +11,7 @@ from nsi import files
 from nsi.errors import BadInput
 
 COMPRESSED_TYPE = 15  # of an element that zlib compressed, with a checksum
-CHUNK_BYTES = 2**16  # read at a time
+CHUNK_BYTES = 2**24  # expanded at a time
 
 
 def read_variables(path, names, squeeze=False):
@@ -19,55 +20,48 @@ def read_variables(path, names, squeeze=False):
     Raises: BadInput where it is no such file, or damaged.
     """
     path = Path(path)
-    try:
-        _check_whole(path)
-        return loadmat(path, squeeze_me=squeeze, variable_names=names, appendmat=False)
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be read ({error.strerror or error})") from None
-    except BadInput:
-        raise
-    except Exception:  # scipy raises anything on damaged files
-        raise BadInput(f"{path}: cannot be read as a MATLAB file; expected {', '.join(names)} in it") from None
+    with files.naming(path):
+        try:
+            _check_whole(path)
+            return loadmat(path, squeeze_me=squeeze, variable_names=names, appendmat=False)
+        except OSError as error:
+            raise BadInput(f"cannot be read ({error.strerror or error})") from None
+        except BadInput:
+            raise
+        except Exception:  # scipy raises anything on damaged files
+            raise BadInput(f"cannot be read as a MATLAB file; expected {', '.join(names)} in it") from None
 
 
 def _check_whole(path):
     """Raise BadInput where a file is of MATLAB 7.3, ends before its last array does, or fails a checksum."""
     if not path.is_file():  # a pipe or a device may never end
-        raise BadInput(f"{path}: {'is not a file' if path.exists() else 'no such file'}; expected a MATLAB file")
+        raise BadInput(f"{'is not a file' if path.exists() else 'no such file'}; expected a MATLAB file")
     with open(path, "rb") as file:
         head, size = file.read(128), path.stat().st_size
         if head.startswith(b"MATLAB 7.3") or b"\x89HDF" in head:
-            raise BadInput(f"{path}: is a MATLAB 7.3 file, which is not read; in MATLAB, save it with -v7")
+            raise BadInput("is a MATLAB 7.3 file, which is not read; in MATLAB, save it with -v7")
         if not head.startswith(b"MATLAB 5"):
             return
-        order, end, left = "<" if head[126:128] == b"IM" else ">", 128, files.MAX_BYTES
+        order, end, expanded = "<" if head[126:128] == b"IM" else ">", 128, 0
         while end < size:
             file.seek(end)
             tag = file.read(8)
             kind, length = struct.unpack(order + "II", tag) if len(tag) == 8 else (0, 1)
             end += 8 + length
             if end > size:
-                raise BadInput(
-                    f"{path}: is not whole, as after a download that was cut off; expected {end} bytes or more"
-                )
+                raise BadInput(f"is not whole, as after a download that was cut off; expected {end} bytes or more")
             if kind == COMPRESSED_TYPE:
-                left -= _expanded(path, file, length, left)
+                expanded += _count_expanded(file.read(length), files.MAX_BYTES - expanded)
+                files.check_size(expanded, "its arrays", "less")
 
 
-def _expanded(path, file, length, most):
-    """Bytes that a compressed element expands to. Raises: BadInput where it is damaged, or expands to too many."""
+def _count_expanded(data, most):
+    """Bytes that a compressed element expands to, counted as far as `most`. Raises: BadInput where it is damaged."""
     stream, count = zlib.decompressobj(), 0
-    try:
-        while length and not stream.eof:
-            chunk = file.read(min(length, CHUNK_BYTES))
-            length -= len(chunk)
-            while chunk:
-                count += len(stream.decompress(chunk, 2**24))
-                chunk = stream.unconsumed_tail
-                if count > most:
-                    raise BadInput(f"{path}: takes more than {files.MAX_BYTES / 2**30:g} GiB of memory; expected less")
-    except zlib.error:
-        stream = zlib.decompressobj()
-    if not stream.eof:
-        raise BadInput(f"{path}: is damaged, a checksum of its compressed arrays is wrong; expected it as released")
+    with contextlib.suppress(zlib.error):
+        while data and count <= most:
+            count += len(stream.decompress(data, CHUNK_BYTES))
+            data = stream.unconsumed_tail
+    if not stream.eof and count <= most:
+        raise BadInput("is damaged, a checksum of its compressed arrays is wrong; expected it as released")
     return count

@@ -18,7 +18,6 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-from numpy.lib import format as npy
 
 from nsi import files
 from nsi.errors import BadInput
@@ -45,41 +44,35 @@ def read(path, module=1, start=-np.inf, stop=np.inf, spacing=None, smooth=SMOOTH
     """
     key = f"spikes_mod{module}"
     with files.Archive(path) as file:
-        missing = [name for name in ("t", "x", "y", key) if name not in file]
-        if missing:
-            keys = ", ".join(map(repr, list(file)[:9])) or "none"
-            raise BadInput(f"{path}: has no key {missing[0]!r}; expected t, x, y and {key} (it has {keys})")
+        file.require(("t", "x", "y", key), f"t, x, y and {key}")
         t, *place = (file[name] for name in ("t", "x", "y"))
-    cells = list(_dictionary(path, key).values())
-    if t.ndim != 1 or not all(a.shape == t.shape and a.dtype.kind in "fiu" for a in (t, *place)):
-        raise BadInput(f"{path}: t, x and y have shapes {t.shape}, {place[0].shape} and {place[1].shape}; expected "
-                       "as many numbers of each")  # fmt: skip
-    if not all(isinstance(s, np.ndarray) and s.ndim == 1 and s.dtype.kind in "fiu" for s in cells):
-        raise BadInput(f"{path}: {key} has something else than spike times; expected a dictionary of arrays, in s")
-    place = np.stack(place, -1).astype(float)
-    tracked = (np.abs(t) < MAX_TIME) & np.isfinite(place).all(-1) & (t >= start) & (t < stop)
-    t, place = t[tracked].astype(float), place[tracked]
-    new = np.diff(t, prepend=-np.inf) != 0  # a clock may stand still
-    t, place = t[new], place[new]
-    falls = np.flatnonzero(np.diff(t) < 0)
-    if len(falls):
-        raise BadInput(
-            f"{path}: t falls {len(falls)} times, first from {t[falls[0]]:g} to {t[falls[0] + 1]:g} s, so "
-            "that it is open when a spike was; expected one clock"
-        )
-    if len(t) < 2:
-        raise BadInput(
-            f"{path}: t has {len(t)} moments from {start:g} to {stop:g} s, or does not rise; expected a session"
-        )
-    paths.check_range(path, t[:0], place)
-    for sentence in paths.name_jumps(place, paths.jumps(t, place)):
-        print(f"{Path(path).name}: {sentence}", file=sys.stderr)
-    try:
+    with files.naming(path):
+        cells = list(_dictionary(path, key).values())
+        if t.ndim != 1 or not all(a.shape == t.shape and a.dtype.kind in "fiu" for a in (t, *place)):
+            raise BadInput(f"t, x and y have shapes {t.shape}, {place[0].shape} and {place[1].shape}; expected as many "
+                           "numbers of each")  # fmt: skip
+        if not all(isinstance(s, np.ndarray) and s.ndim == 1 and s.dtype.kind in "fiu" for s in cells):
+            raise BadInput(f"{key} has something else than spike times; expected a dictionary of arrays, in s")
+        place = np.stack(place, -1).astype(float)
+        tracked = (np.abs(t) < MAX_TIME) & np.isfinite(place).all(-1) & (t >= start) & (t < stop)
+        t, place = t[tracked].astype(float), place[tracked]
+        new = np.diff(t, prepend=-np.inf) != 0  # a clock may stand still
+        t, place = t[new], place[new]
+        falls = np.flatnonzero(np.diff(t) < 0)
+        if len(falls):
+            raise BadInput(
+                f"t falls {len(falls)} times, first from {t[falls[0]]:g} to {t[falls[0] + 1]:g} s, so that it is open "
+                "when a spike was; expected one clock"
+            )
+        if len(t) < 2:
+            raise BadInput(f"t has {len(t)} moments from {start:g} to {stop:g} s, or does not rise; expected a session")
+        paths.check_range(t[:0], place)
+        for sentence in paths.name_jumps(place, paths.jumps(t, place)):
+            print(f"{Path(path).name}: {sentence}", file=sys.stderr)
         clocks.check_seconds(float(np.median(np.diff(t))), "t")
         bins = _bins(t)
-        if len(bins) * len(cells) * 8 > files.MAX_BYTES:
-            raise BadInput(f"{len(bins)} bins of {len(cells)} cells take more than {files.MAX_BYTES / 2**30:g} GiB; "
-                           "expected a shorter session: --start and --stop")  # fmt: skip
+        arrays = f"{len(bins)} bins of {len(cells)} cells"
+        files.check_size(len(bins) * len(cells) * 8, arrays, "a shorter session: --start and --stop")
         counts = np.stack([_counts(s, t, bins) for s in cells], -1) if cells else np.zeros((len(bins), 0))
         counts = counts[:, counts.sum(0) >= MIN_SPIKES]
         if counts.shape[1] == 0:
@@ -88,8 +81,6 @@ def read(path, module=1, start=-np.inf, stop=np.inf, spacing=None, smooth=SMOOTH
         position = np.stack([np.interp(middle, t, along) for along in place.T], -1)
         spacing = measured_spacing(counts, position) if spacing is None else spacing
         return sessions.cut_path(middle, counts, position, spacing, smooth), spacing
-    except BadInput as error:
-        raise BadInput(f"{path}: {error}") from None
 
 
 def _dictionary(path, key):
@@ -99,13 +90,12 @@ def _dictionary(path, key):
     """
     try:
         with zipfile.ZipFile(path) as file, file.open(f"{key}.npy") as stream:
-            read_header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
-            shape = read_header[npy.read_magic(stream)](stream)[0]
+            shape, _ = files.read_header(stream)
             found = _Arrays(stream).load().item() if shape == () else None
     except Exception:  # whatever zipfile, numpy and pickle make of damage
         found = None
     if not isinstance(found, dict):
-        raise BadInput(f"{path}: {key} cannot be read; expected a dictionary of arrays, whole and pickled by numpy")
+        raise BadInput(f"{key} cannot be read; expected a dictionary of arrays, whole and pickled by numpy")
     return found
 
 

@@ -19,6 +19,7 @@ same Gaussian. *Trials* are stretches of at most MAX_TRIAL_S.
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
+from nsi import files
 from nsi.errors import BadInput
 from nsi.recordings import matlab, sessions
 
@@ -55,12 +56,8 @@ def read(path, smooth=SMOOTHING_S):
     Returns: dict of arrays (see data/README.md), and {"REM", "SWS": rates (steps, cells)} scaled alike.
     Raises: BadInput.
     """
-    file = read_file(path)
+    file, options = read_file(path), (smooth, MAX_TRIAL_S, MIN_TRIAL_S)
     time, angle = file["angRun"].T
-    try:
-        data, scale = sessions.cut_heading(
-            time, file["Qrun"], angle, (smooth, MAX_TRIAL_S, MIN_TRIAL_S), BIN_S, STEP_BINS
-        )
-    except BadInput as error:
-        raise BadInput(f"{path}: {error}") from None
+    with files.naming(path):
+        data, scale = sessions.cut_heading(time, file["Qrun"], angle, options, BIN_S, STEP_BINS)
     return data, {name: smoothed(file[key], smooth) * scale for name, key in (("REM", "Qrem"), ("SWS", "Qsws"))}

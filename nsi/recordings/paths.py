@@ -35,21 +35,17 @@ def read(path, dt, trials, steps):
     """
     from scipy.ndimage import gaussian_filter1d  # slow to import
 
-    t, place = _text(path) if Path(path).suffix.lower() in TEXT else _npz(path)
-    tracked = np.isfinite(t) & np.isfinite(place).all(-1)
-    t, place = t[tracked], place[tracked]
-    check_range(path, t, place)
-    if len(t) < 2 or (np.diff(t) <= 0).any():
-        raise BadInput(f"{path}: t has {len(t)} samples, or does not rise; expected times in s, one after the other")
-    wanted = min(trials, int((t[-1] - t[0]) / dt) // steps)
-    if wanted < 1:
-        raise BadInput(
-            f"{path}: t spans {t[-1] - t[0]:.3g} s; expected at least one trial of --steps, {steps * dt:g} s"
-        )
-    try:
+    with files.naming(path) if Path(path).suffix.lower() in TEXT else files.Archive(path) as file:
+        t, place = _text(path) if file is None else _npz(file)
+        tracked = np.isfinite(t) & np.isfinite(place).all(-1)
+        t, place = t[tracked], place[tracked]
+        check_range(t, place)
+        if len(t) < 2 or (np.diff(t) <= 0).any():
+            raise BadInput(f"t has {len(t)} samples, or does not rise; expected times in s, one after the other")
+        wanted = min(trials, int((t[-1] - t[0]) / dt) // steps)
+        if wanted < 1:
+            raise BadInput(f"t spans {t[-1] - t[0]:.3g} s; expected at least one trial of --steps, {steps * dt:g} s")
         clocks.check_seconds(float(np.median(np.diff(t))), "t")
-    except BadInput as error:
-        raise BadInput(f"{path}: {error}") from None
     moments = t[0] + dt * np.arange(wanted * steps + 1)
     for sentence in _implausible(t, place):
         print(f"{Path(path).name}: {sentence}", file=sys.stderr)
@@ -58,13 +54,13 @@ def read(path, dt, trials, steps):
     return place[np.arange(wanted)[:, None] * steps + np.arange(steps + 1)]
 
 
-def check_range(path, t, place):
+def check_range(t, place):
     """Raise BadInput where times or places are too large to be any."""
     latest, furthest = (float(np.abs(x).max(initial=0)) for x in (t, place))
     if latest > MAX_TIME or furthest > MAX_PLACE:
         raise BadInput(
-            f"{path}: t reaches {latest:.3g} and places {furthest:.3g}; expected s and m, and NaN where the tracker "
-            "lost the animal"
+            f"t reaches {latest:.3g} and places {furthest:.3g}; expected s and m, and NaN where the tracker lost the "
+            "animal"
         )
 
 
@@ -132,58 +128,58 @@ def describe(place, speed):
         )
 
 
-def _npz(path):
-    with files.Archive(path) as file:
-        place = ("pos",) if "pos" in file else ("x", "y")
-        missing = [key for key in ("t", *place) if key not in file]
-        if missing:
-            keys = ", ".join(map(repr, list(file)[:9])) or "none"
-            raise BadInput(f"{path}: has no key {missing[0]!r}; expected t, x and y, or t and pos (it has {keys})")
-        t, *place = (_numbers(path, key, file[key]) for key in ("t", *place))
-    place = place[0] if len(place) == 1 else np.stack(place, -1) if place[0].shape == place[1].shape else place[0]
+def _npz(file):
+    keys = ("t", "pos") if "pos" in file else ("t", "x", "y")
+    file.require(keys, "t, x and y, or t and pos")
+    arrays = [file[key] for key in keys]
+    for key, array in zip(keys, arrays, strict=True):
+        if array.dtype.kind not in "fiu":
+            raise BadInput(f"{key} has type {array.dtype.str}; expected real numbers")
+    t, *place = (array.astype(float) for array in arrays)
+    place = np.stack(place, -1) if place[0].shape == place[-1].shape == t.shape else place[0]
     if t.ndim != 1 or place.shape != (len(t), 2):
-        raise BadInput(f"{path}: t has shape {t.shape} and the places {place.shape}; expected (samples,), (samples, 2)")
+        raise BadInput(f"t has shape {t.shape} and the places {place.shape}; expected (samples,), (samples, 2)")
     return t, place
 
 
 def _text(path):
     """Times and places of a text file, of any of the delimiters that spreadsheets write."""
-    lines = [(k, line) for k, line in enumerate(_lines(path), 1) if line.strip()]
+    lines = [(k, line.strip("\r\n")) for k, line in enumerate(_lines(path), 1) if line.strip()]
     names, delimiter, rest = (), ",", []
     for at, (_, line) in enumerate(lines):
-        bare = line.strip("\r\n").lstrip("#%").strip(" ") if line.lstrip()[0] in "#%" else line.strip("\r\n")
+        comment = line.lstrip()[0] in "#%"
+        bare = line.lstrip("#% ").strip(" ") if comment else line
         delimiter = next((d for d in ";\t,|" if d in bare), None)
         here = [name.strip().strip("\"'").lower() for name in _fields(bare, delimiter)]
-        if {"t", "x", "y"} <= set(here) or line.lstrip()[0] not in "#%":
-            names, rest = here, lines[at + 1 :]
+        if {"t", "x", "y"} <= set(here) or not comment:
+            names, rest = here, [(k, line) for k, line in lines[at + 1 :] if line.lstrip()[0] not in "#%"]
             break
-    if not {"t", "x", "y"} <= set(names) or len({n for n in names if names.count(n) > 1} & {"t", "x", "y"}):
+    if [names.count(name) for name in ("t", "x", "y")] != [1, 1, 1]:
         has = "is empty" if not lines else f"has the columns {', '.join(names) or 'none'}"
-        raise BadInput(f"{path}: {has[:200]}; expected t, x and y, each of them once, in its first line")
-    rows = [(k, _fields(line.strip("\r\n"), delimiter)) for k, line in rest if line.lstrip()[0] not in "#%"]
-    extra_column = bool(rows) and all(len(row) == len(names) + 1 for _, row in rows)
-    if extra_column and all(not row[-1].strip() for _, row in rows):  # a delimiter at the end of each line
-        extra_column = False
+        raise BadInput(f"{has[:200]}; expected t, x and y, each of them once, in its first line")
+    rows = [(k, _fields(line, delimiter)) for k, line in rest]
+    if all(len(row) > len(names) and not row[-1].strip() for _, row in rows):  # a delimiter at the end of each line
         rows = [(k, row[:-1]) for k, row in rows]
-    columns, table = [names.index(name) + extra_column for name in ("t", "x", "y")], np.empty((len(rows), 3))
+    numbered = bool(rows) and all(len(row) == len(names) + 1 for _, row in rows)  # a first column without a name
+    columns, table = [names.index(name) + numbered for name in ("t", "x", "y")], np.empty((len(rows), 3))
     for values, (number, row) in zip(table, rows, strict=True):
-        if len(row) != len(names) + extra_column:
-            raise BadInput(f"{path}: line {number} has {len(row)} columns; expected the {len(names)} of its first line")
-        values[:] = [_number(path, number, row[k], delimiter) for k in columns]
+        if len(row) != len(names) + numbered:
+            raise BadInput(f"line {number} has {len(row)} columns; expected the {len(names)} of its first line")
+        values[:] = [_number(number, row[k], delimiter) for k in columns]
     return table[:, 0], table[:, 1:]
 
 
 def _lines(path):
     """The lines of a text file, in UTF-8 or what its byte-order mark says."""
     if Path(path).exists() and not Path(path).is_file():  # a pipe or a device may never end
-        raise BadInput(f"{path}: is not a file; expected columns t, x and y")
+        raise BadInput("is not a file; expected columns t, x and y")
     try:
         content = Path(path).read_bytes()
         text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
     except OSError as error:
-        raise BadInput(f"{path}: cannot be read ({error.strerror or error})") from None
+        raise BadInput(f"cannot be read ({error.strerror or error})") from None
     except UnicodeDecodeError:
-        raise BadInput(f"{path}: is not text in UTF-8; expected columns t, x and y") from None
+        raise BadInput("is not text in UTF-8; expected columns t, x and y") from None
     return text.splitlines()
 
 
@@ -197,7 +193,7 @@ def _fields(line, delimiter):
         return [line]
 
 
-def _number(path, number, text, delimiter):
+def _number(number, text, delimiter):
     """A number of a line, NaN where it is missing; a comma may stand for the point where it does not delimit."""
     text = text.strip()
     if text.lower() in MISSING:
@@ -207,12 +203,4 @@ def _number(path, number, text, delimiter):
     try:
         return float(text)
     except ValueError:
-        raise BadInput(
-            f"{path}: line {number} has {text[:40]!r}; expected a number, or nothing where it is missing"
-        ) from None
-
-
-def _numbers(path, key, array):
-    if array.dtype.kind not in "fiu":
-        raise BadInput(f"{path}: {key} has type {array.dtype.str}; expected real numbers")
-    return array.astype(float)
+        raise BadInput(f"line {number} has {text[:40]!r}; expected a number, or nothing where it is missing") from None

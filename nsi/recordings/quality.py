@@ -12,10 +12,11 @@ from typing import NamedTuple
 import numpy as np
 
 from nsi import geometry, recordings
+from nsi.network import synaptic_state
 from nsi.recordings import OUTLYING, consistency
 from nsi.recordings import activity as rates_of
-from nsi.recordings.consistency import list_some
-from nsi.recordings.turning import measure_turning, regress_turns, unwrap_course
+from nsi.recordings.arrays import list_some
+from nsi.recordings.turning import describe_lag, measure_turning, regress_turns, unwrap_course
 
 MIN_ACTIVE_S = 5.0  # s of activity, below which nothing is said of its turning
 MIN_ROUNDS = 2.0  # turns around the ring, a quarter for each trial's start, below which many places were hardly visited
@@ -42,6 +43,7 @@ class Turning(NamedTuple):
     angle: np.ndarray  # (trials, steps) rad, NaN in silence; of the first component
     fit: dict  # measure_turning's, of the first component
     places: np.ndarray  # (trials, steps, D) rad, NaN in silence
+    seconds: float  # s, how long neurons are active
     course: np.ndarray | None = None  # (trials, steps) rad, the given heading, as `angle`
     by_product: bool = False  # whether it turns with the product of two velocities, and not with either
     rounds: float = np.inf  # how often it goes around the ring, all trials together; each one's start counts a quarter
@@ -56,23 +58,37 @@ class Turning(NamedTuple):
         if shape.dimensions > 1:
             courses = [None if one is None else unwrap_course(shape, one) for one in courses]
             turning = first_component(turning)
-        angle = courses[0][..., 0]
-        product = shape.dimensions == 1 and _turns_by_product(rec, angle, turning["r"])
+        angle, course = (None if one is None else one[..., 0] for one in courses)
+        seconds = float((rec.valid & rec.rates.any(-1)).sum() * rec.dt)
+        product = shape.dimensions == 1 and _turns_by_product(rec, angle, turning["r"], seconds)
         ways = [np.unwrap(row[np.isfinite(row)]) for row in angle]
         rounds = sum(np.ptp(way) for way in ways if len(way)) / (2 * np.pi) + len(angle) / 4
-        return cls(angle, turning, where, courses[1][..., 0] if has_heading else None, product, rounds)
+        return cls(angle, turning, where, seconds, course, product, rounds)
+
+    @property
+    def heading(self):
+        """The regression of the given heading."""
+        return self.fit.get("heading", {"r": None, "slope": None})
+
+    def is_unrelated(self, r):
+        """Whether a correlation of turning, the largest over lags, is no more than chance gives in so many seconds."""
+        return _is_unrelated(r, self.seconds)
 
 
-def _turns_by_product(rec, angle, r):
+def _is_unrelated(r, seconds):
+    return r is None or abs(r) < min(0.5, max(MIN_R, 3 / np.sqrt(seconds)))
+
+
+def _turns_by_product(rec, angle, r, seconds):
     """Whether the product of two velocities explains the activity's turning, as neither of them does by half.
 
-    angle: (trials, steps) rad; r: correlation of turning with the first velocity, or None.
+    angle: (trials, steps) rad; r: correlation of turning with the first velocity, or None; seconds: of activity.
     """
     if rec.velocity.shape[-1] != 2:
         return False
     second, both = (regress_turns(angle, v, rec.valid, rec.dt)["r"] or 0.0
                     for v in (rec.velocity[..., 1], rec.velocity.prod(-1)))  # fmt: skip
-    return not is_unrelated(both, active_seconds(rec)) and 1 - both**2 < 0.5 * (1 - max((r or 0.0) ** 2, second**2))
+    return not _is_unrelated(both, seconds) and 1 - both**2 < 0.5 * (1 - max((r or 0.0) ** 2, second**2))
 
 
 def first_component(turning):
@@ -122,29 +138,23 @@ class PartWarnings(NamedTuple):
     @classmethod
     def of(cls, rec, turning, alpha):
         repeated, divided = list(rates_of.check_repeats(rec)), consistency.divide_recording(rec)
-        length, velocity, heading = active_seconds(rec), [], []
         if turning.rounds < MIN_ROUNDS:
             return cls(repeated, [], [], [], False)
         sentences = list(rates_of.check_activity(rates_of.Activity(rec, turning.places, alpha), divided))
         activity, unsure = [sentence for sentence, _ in sentences], any(sure for _, sure in sentences)
+        velocity, heading = [], []
         fit = consistency.find_related_part(rec, turning.angle, turning.fit)
-        if (
-            length > consistency.MIN_ACTIVE_S
-            and not (unsure or turning.by_product)
-            and not is_unrelated(fit["r"], length)
-        ):
-            jumped = find_jumps(rec, turning.angle, turning)
-            jumped = False if jumped is None else jumped[0]
-            one = consistency.SegmentTurning(rec, turning.angle, fit, divided, jumped)
+        compared = turning.seconds > consistency.MIN_ACTIVE_S and not unsure and not turning.by_product
+        if compared and not turning.is_unrelated(fit["r"]):
+            jumps = find_jumps(rec, turning.angle, turning)
+            one = consistency.SegmentTurning(rec, turning.angle, fit, divided, False if jumps is None else jumps[0])
             velocity = list(consistency.check_velocity(one))
-            course = turning.fit.get("heading")
             if turning.course is not None and not velocity and not activity:
                 activity += consistency.check_place(turning.places, rec.heading, divided)
-            if course and not velocity and not activity:
-                course = consistency.find_related_part(rec, turning.course, course)
-                heading = list(
-                    consistency.check_heading(consistency.SegmentTurning(rec, turning.course, course, divided))
-                )
+            if "heading" in turning.fit and not velocity and not activity:
+                course = consistency.find_related_part(rec, turning.course, turning.heading)
+                one = consistency.SegmentTurning(rec, turning.course, course, divided)
+                heading = list(consistency.check_heading(one))
         return cls(repeated, activity, velocity, heading, unsure)
 
 
@@ -159,9 +169,7 @@ def describe_turning(turning):
     """Describe how the activity turns with the velocity, in a clause. turning: of measure_turning."""
     if turning["r"] is None:
         return "activity or velocity never turns"
-    lag = (
-        f"{abs(turning['lag']):.3g} s {'before' if turning['lag'] < 0 else 'after'} it" if turning["lag"] else "at once"
-    )
+    lag = f"{describe_lag(turning['lag'])} it" if turning["lag"] else "at once"
     return f"the activity turns {turning['slope']:.3g} times as fast as velocity says, r {turning['r']:.2f}, {lag}"
 
 
@@ -206,7 +214,9 @@ def check_scale(rec, turning):
         remedy += ", and leave out those of which this quantile is 0"
     high = np.where(high > 0, high, x.max(0))
     fires = high > 0
-    usual = float(np.median(high[fires]))
+    usual, largest = float(np.median(high[fires])), np.minimum(x.max(0), OUTLYING * high)[fires]
+    tenth, top = np.quantile(high[fires], [0.1, 0.9])  # a neuron whose place was hardly visited has few high rates
+    unequal = top > MAX_SCALE_RATIO[0] * tenth
     if is_whole(x) and x.max() > 1:
         yield (
             f"rates holds whole numbers up to {x.max():g}, as counts of spikes are; smooth them over time and {remedy}"
@@ -216,8 +226,8 @@ def check_scale(rec, turning):
             f"reaches {usual:.3g} in the median neuron (99th percentile; {high[fires].min():.3g} to {high.max():.3g})"
         )
         yield f"rates {where}, as in spikes/s or other units, while the network's lie between 0 and 1; {remedy}"
-    elif turning.rounds > MIN_ROUNDS and _has_unequal_scales(
-        rec, high[fires], np.minimum(x.max(0), OUTLYING * high)[fires]
+    elif turning.rounds > MIN_ROUNDS and (
+        unequal or (largest.max() > MAX_SCALE_RATIO[1] * largest.min() and turning.seconds > consistency.MIN_ACTIVE_S)
     ):
         yield (
             f"rates reaches from {high[fires].min():.3g} to {high.max():.3g} in different neurons (99th percentile); "
@@ -234,16 +244,6 @@ def check_scale(rec, turning):
 def is_whole(x):
     """Whether all values are whole numbers. x: (samples, n)."""
     return all(np.array_equal(some, np.round(some)) for some in (x[:100], x))
-
-
-def _has_unequal_scales(rec, high, largest):
-    """Whether neurons differ in scale: many of them by their high rates, or any by the largest.
-
-    Neurons whose places were hardly visited have few high rates, whatever their scale.
-    """
-    low, top = np.quantile(high, [0.1, 0.9])
-    one = active_seconds(rec) > consistency.MIN_ACTIVE_S and largest.max() > MAX_SCALE_RATIO[1] * largest.min()
-    return one or top > MAX_SCALE_RATIO[0] * low
 
 
 def check_neurons(rec):
@@ -301,59 +301,42 @@ def check_trials(rec, length, bootstrap=False):
 # ---- movement ---------------------------------------------------------------------------------------------------
 
 
-def active_seconds(rec):
-    """Duration of the neurons' activity, s."""
-    return float((rec.valid & rec.rates.any(-1)).sum() * rec.dt)
-
-
-def is_unrelated(r, time):
-    """Whether a correlation of turning, the largest over lags, is no more than chance gives in so many seconds."""
-    return r is None or abs(r) < min(0.5, max(MIN_R, 3 / np.sqrt(time)))
-
-
 def check_turning(rec, turning, parts, alpha):
     """Velocity in other units, of another clock or of other trials, or no velocity at all; heading likewise."""
-    length = active_seconds(rec)
-    if length < MIN_ACTIVE_S:
+    if turning.seconds < MIN_ACTIVE_S:
         return
     v, unit = rec.velocity[rec.valid][:, 0], "expected the turning velocity in rad/s, signed"
     if np.ptp(v) == 0:
         yield f"velocity is {v[0]:g} throughout, so that nothing tells how it moves the activity; {unit}"
         return
-    if parts.velocity:
+    fit, heading = turning.fit, turning.heading
+    if parts.velocity or turning.by_product:
         yield from parts.velocity
         return
-    fit = turning.fit
-    heading = fit.get("heading", {"r": None})
-    if turning.by_product:
-        return
-    if is_unrelated(fit["r"], length):
-        if parts.unsure:
-            return
+    if turning.is_unrelated(fit["r"]):
         at = "" if fit["r"] is None else f" (slope {fit['slope']:.2g}, r {fit['r']:.2f})"
-        reason = _explain_no_turning(rec, turning, length)
-        yield f"velocity: the recorded activity does not turn with it{at}{reason}; {unit}"
+        if not parts.unsure:
+            reason = _explain_no_turning(rec, turning)
+            yield f"velocity: the recorded activity does not turn with it{at}{reason}; {unit}"
         return
-    sure = abs(fit["r"]) > REMEDY_R and length > consistency.MIN_ACTIVE_S
-    by_heading, (low, high) = not is_unrelated(heading["r"], length), GAIN_RANGE if sure else NOISY_GAIN_RANGE
-    slope = (
-        heading["slope"] if by_heading and not GAIN_RANGE[0] < abs(heading["slope"]) < GAIN_RANGE[1] else fit["slope"]
-    )
+    by_heading = not turning.is_unrelated(heading["r"])
+    with_heading = by_heading and GAIN_RANGE[0] < abs(heading["slope"]) < GAIN_RANGE[1]
+    sure = abs(fit["r"]) > REMEDY_R
+    low, high = GAIN_RANGE if sure and turning.seconds > consistency.MIN_ACTIVE_S else NOISY_GAIN_RANGE
     if parts.unsure:  # what is wrong with the rates changes how fast they turn
-        low, high = (low / 2, high * 2) if abs(fit["r"]) > REMEDY_R else (0, np.inf)
-    part = turning.rounds < MIN_ROUNDS and by_heading and GAIN_RANGE[0] < abs(heading["slope"]) < GAIN_RANGE[1]
-    if not low < abs(fit["slope"]) < high and not part:  # evenly spaced places are wrong where few were visited
-        yield _describe_units(rec, v, fit, slope, by_heading and GAIN_RANGE[0] < abs(heading["slope"]) < GAIN_RANGE[1])
+        low, high = (low / 2, high * 2) if sure else (0, np.inf)
+    part = turning.rounds < MIN_ROUNDS and with_heading  # evenly spaced places are wrong where few were visited
+    if not low < abs(fit["slope"]) < high and not part:
+        slope = heading["slope"] if by_heading and not with_heading else fit["slope"]
+        yield _describe_units(rec, v, fit, slope, with_heading)
     else:
-        yield from _check_heading(rec, turning, parts, length)
+        yield from _check_heading(rec, turning, parts)
     late = _count_lag_steps(rec, turning.angle, fit)
     if late and not parts.unsure and not _is_synaptic_lag(rec, turning, alpha):
-        early = fit["lag"] < 0
-        remedy = f": move velocity {abs(fit['lag']):.3g} s {'earlier' if early else 'later'}, {late} steps"
-        remedy = remedy if abs(fit["r"]) >= REMEDY_R else ""
+        remedy = f": move velocity {abs(fit['lag']):.3g} s {'earlier' if fit['lag'] < 0 else 'later'}, {late} steps"
         yield (
-            f"velocity: the recorded activity turns {abs(fit['lag']):.3g} s {'before' if early else 'after'} it "
-            f"(r {fit['r']:.2f}); unless neurons do, their clocks are apart{remedy}"
+            f"velocity: the recorded activity turns {describe_lag(fit['lag'])} it (r {fit['r']:.2f}); unless neurons "
+            f"do, their clocks are apart{remedy if abs(fit['r']) >= REMEDY_R else ''}"
         )
 
 
@@ -372,63 +355,49 @@ def _is_synaptic_lag(rec, turning, alpha):
     acts on the rates themselves, these also follow its changes. A clock's lag is explained by neither.
     """
     v, best = rec.velocity[..., 0].astype(float), abs(turning.fit["r"])
-    once, before = _smooth(v, alpha), np.diff(v, axis=1, prepend=v[:, :1]) / alpha
+    smooth = lambda x: synaptic_state(np.pad(x, ((0, 0), (0, 1)))[..., None], alpha)[:, 1:, 0]  # noqa: E731
+    once, before = smooth(v), np.diff(v, axis=1, prepend=v[:, :1]) / alpha
     if abs(turning.fit["lag"]) > 2 * rec.dt / alpha + MIN_LAG[1] * rec.dt:
         return False
-    models = (v + before,) if turning.fit["lag"] < 0 else (once, _smooth(once, alpha))
+    models = (v + before,) if turning.fit["lag"] < 0 else (once, smooth(once))
     each = [regress_turns(turning.angle, model, rec.valid, rec.dt, by)["r"]
             for model in models for by in (0.0, rec.dt)]  # fmt: skip
-    tolerance = SYNAPSE_TOLERANCE[0] + SYNAPSE_TOLERANCE[1] / active_seconds(rec)
+    tolerance = SYNAPSE_TOLERANCE[0] + SYNAPSE_TOLERANCE[1] / turning.seconds
     return 1 - max(abs(r or 0) for r in each) <= (1 + tolerance) * (1 - best)
 
 
-def _smooth(x, alpha):
-    """An exponential mean over time, as a synapse has. x: (trials, steps)."""
-    y = np.empty_like(x)
-    y[:, 0] = x[:, 0]
-    for t in range(1, x.shape[1]):
-        y[:, t] = y[:, t - 1] + alpha * (x[:, t] - y[:, t - 1])
-    return y
-
-
-def _check_heading(rec, turning, parts, length):
+def _check_heading(rec, turning, parts):
     """A heading that does not turn with the velocity, as the activity does. Yields: at most one sentence."""
     if turning.course is None:
         return
-    heading, others = turning.fit.get("heading", {"r": None}), f"the recorded activity does (r {turning.fit['r']:.2f})"
+    heading, fit, r = turning.heading, turning.fit, f"(r {turning.fit['r']:.2f})"
     if parts.heading:
         yield from parts.heading
-    elif is_unrelated(heading["r"], length):
-        if _is_in_degrees(rec, length):
+    elif turning.is_unrelated(heading["r"]):
+        in_rad = regress_turns(np.deg2rad(rec.heading[..., 0]), rec.velocity[..., 0], rec.valid, rec.dt)
+        if not turning.is_unrelated(in_rad["r"]):
             largest = np.abs(rec.heading).max()
             yield f"heading reaches {largest:.3g} and turns as if it were in degrees; expected heading in rad"
         else:
             how = "does not change" if heading["r"] is None else f"does not turn with velocity (r {heading['r']:.2f})"
-            yield f"heading {how}, though {others}: it is of other trials or times, or was not tracked; leave it out"
+            yield (
+                f"heading {how}, though the recorded activity does {r}: it is of other trials or times, or was not "
+                "tracked; leave it out"
+            )
     elif not GAIN_RANGE[0] < abs(heading["slope"]) < GAIN_RANGE[1]:
         yield (
             f"heading turns {abs(heading['slope']):.3g} times as fast as velocity, and the activity "
-            f"{abs(turning.fit['slope']):.3g} times; expected the heading of the same animal, in rad"
+            f"{abs(fit['slope']):.3g} times; expected the heading of the same animal, in rad"
         )
     elif heading["slope"] < 0:
         yield f"heading turns against velocity (slope {heading['slope']:.2f}); give both the same sign"
-    elif _count_lag_steps(rec, turning.course, heading) and abs(heading["lag"] - turning.fit["lag"]) > MIN_LAG[0]:
-        early, lag = heading["lag"] < 0, turning.fit["lag"]
-        activity = f"{abs(lag):.3g} s {'before' if lag < 0 else 'after'} it" if lag else "with it"
-        remedy = (
-            f"; move heading {_count_lag_steps(rec, turning.course, heading)} steps {'later' if early else 'earlier'}"
-        )
+    elif (late := _count_lag_steps(rec, turning.course, heading)) and abs(heading["lag"] - fit["lag"]) > MIN_LAG[0]:
+        activity = f"{describe_lag(fit['lag'])} it" if fit["lag"] else "with it"
+        remedy = f"; move heading {late} steps {'later' if heading['lag'] < 0 else 'earlier'}"
         yield (
-            f"heading turns {abs(heading['lag']):.3g} s {'before' if early else 'after'} velocity, and the recorded "
-            f"activity {activity} (r {turning.fit['r']:.2f}): heading's clock is apart"
-            f"{remedy if min(abs(heading['r']), abs(turning.fit['r'])) >= REMEDY_R else ''}"
+            f"heading turns {describe_lag(heading['lag'])} velocity, and the recorded activity {activity} {r}: "
+            f"heading's clock is apart{remedy if min(abs(heading['r']), abs(fit['r'])) >= REMEDY_R else ''}"
         )
-
-
-def _is_in_degrees(rec, length):
-    """Whether the given heading turns with the velocity once it is taken for degrees."""
-    angle = np.deg2rad(rec.heading[..., 0])
-    return not is_unrelated(regress_turns(angle, rec.velocity[..., 0], rec.valid, rec.dt)["r"], length)
 
 
 def _describe_units(rec, v, fit, slope, by_heading):
@@ -451,13 +420,13 @@ def _describe_units(rec, v, fit, slope, by_heading):
     )
 
 
-def _explain_no_turning(rec, turning, length):
+def _explain_no_turning(rec, turning):
     """A likely reason why the activity does not turn with the velocity, in a clause, or nothing."""
     v, step = rec.velocity[..., 0], rec.valid[:, 1:] & rec.valid[:, :-1]
     wraps = np.abs(np.abs(np.diff(v, axis=1)[step]) - 2 * np.pi) < 0.5
     for d in range(1, rec.velocity.shape[-1]):
         r = regress_turns(turning.angle, rec.velocity[..., d], rec.valid, rec.dt)["r"]
-        if abs(r) > OTHER_COMPONENT_R and not is_unrelated(r, length):
+        if abs(r) > OTHER_COMPONENT_R and not turning.is_unrelated(r):
             return f", but with component {d} of velocity (r {r:.2f}): put this one first"
     if v[rec.valid].min() >= 0 or v[rec.valid].max() <= 0:
         return ", and it never changes its sign, as a speed without direction"
@@ -468,7 +437,7 @@ def _explain_no_turning(rec, turning, length):
     fast = np.abs(v[rec.valid]) * rec.dt > 2.0
     if fast.sum() > 3:
         return f", and it is beyond 2 rad in a single step {fast.sum()} times: unwrap the heading before deriving it"
-    if not is_unrelated(turning.fit.get("heading", {"r": None})["r"], length):
+    if not turning.is_unrelated(turning.heading["r"]):
         return ", though the given heading does: the neurons' trials or times are not those of velocity"
     return ": is it another quantity, of other trials, or of another time"
 

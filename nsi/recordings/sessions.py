@@ -14,7 +14,8 @@ from scipy.ndimage import gaussian_filter1d
 from nsi import files
 from nsi.errors import BadInput
 from nsi.geometry import Torus
-from nsi.recordings import clocks, paths
+from nsi.recordings import clocks, paths, recorded_steps
+from nsi.recordings.arrays import list_some, pad_trials, short_gaps
 
 HIGH_RATE = 0.8  # what the 99th percentile of a neuron's rates becomes
 MIN_HIGH_SHARE = 0.05  # share of its maximum, below which a neuron's 99th percentile does not scale it
@@ -65,7 +66,7 @@ def cut_heading(time, rates, heading, options, dt=None, every=1):
     heading = heading[:, None]
     _check_radians(heading)
     data, scale = _trials(time, rates, Course("heading", heading, 2 * np.pi, 0.5, 8.0), _checked(*options), dt, every)
-    turning = np.concatenate([v[:k, 0] for v, k in zip(data["velocity"], data["lengths"], strict=True)]).std()
+    turning = data["velocity"][recorded_steps(data["velocity"].shape, data["lengths"])].std()
     print(f"  velocity: s.d. {turning:.3g} rad/s")
     if turning > MAX_VELOCITY_SD or turning == 0:
         _say(
@@ -88,7 +89,7 @@ def cut_path(time, rates, position, spacing, smooth=0.0, longest=10.0, shortest=
     if position.ndim != 2 or position.shape[1] != 2:
         raise BadInput(f"position has shape {position.shape}; expected (steps, 2) m")
     data, _ = _trials(time, rates, Course("position", position, np.inf, 0.1, 5.0), _checked(smooth, longest, shortest))
-    inside = np.arange(data["position"].shape[1]) < data["lengths"][:, None]
+    inside = recorded_steps(data["position"].shape, data["lengths"])
     for sentence in paths.describe(data["position"][inside], np.linalg.norm(data["velocity"][inside], axis=-1).mean()):
         _say(sentence)
     data["velocity"] = data["velocity"] * np.float32(Torus(spacing=spacing).per_metre)
@@ -104,11 +105,11 @@ def scale_of(rates):
     sparse = (high < MIN_HIGH_SHARE * top) & (top > 0)
     if sparse.any():
         _say(
-            f"rates of neuron {_some(np.flatnonzero(sparse))} reach more than {1 / MIN_HIGH_SHARE:g} times their 99th "
-            "percentile, as of few spikes or an artefact; they are scaled by their maximum"
+            f"rates of neuron {list_some(np.flatnonzero(sparse))} reach more than {1 / MIN_HIGH_SHARE:g} times their "
+            "99th percentile, as of few spikes or an artefact; they are scaled by their maximum"
         )
     if not (top > 0).all():
-        _say(f"rates of neuron {_some(np.flatnonzero(top <= 0))} are never above 0; leave them out")
+        _say(f"rates of neuron {list_some(np.flatnonzero(top <= 0))} are never above 0; leave them out")
     high = np.where(sparse, top, high)
     return HIGH_RATE / np.where(high > 0, high, HIGH_RATE)
 
@@ -152,9 +153,8 @@ def _trials(time, rates, course, options, dt=None, every=1):
             f"has {why}); expected longer ones, or a smaller `shortest`"
         )
     lengths = np.array([len(t["rates"]) for t in trials])
-    if lengths.max() * len(lengths) * rates.shape[1] * 4 > files.MAX_BYTES:
-        raise BadInput(f"{len(lengths)} trials of up to {lengths.max()} steps take more than "
-                       f"{files.MAX_BYTES / 2**30:g} GiB; expected a smaller `longest`")  # fmt: skip
+    size = lengths.max() * len(lengths) * rates.shape[1] * 4
+    files.check_size(size, f"{len(lengths)} trials of up to {lengths.max()} steps", "a smaller `longest`")
     print(
         f"session: {kept * dt:.4g} of {frames_in * dt:.4g} s kept ({100 * kept / frames_in:.3g} %) in {len(trials)} "
         f"trials, time step {dt * every:.4g} s"
@@ -164,8 +164,7 @@ def _trials(time, rates, course, options, dt=None, every=1):
     scale = scale_of(np.concatenate([t["rates"] for t in trials]))
     for t in trials:
         t["rates"] = scale * t["rates"]
-    pad = lambda x: np.pad(x, ((0, lengths.max() - len(x)), (0, 0))).astype(np.float32)  # noqa: E731
-    return {k: np.stack([pad(t[k]) for t in trials]) for k in trials[0]} | {"dt": dt * every, "lengths": lengths}, scale
+    return pad_trials(trials, list(trials[0])) | {"dt": dt * every}, scale
 
 
 def _parts(frames, known, longest, shortest, every):
@@ -221,7 +220,7 @@ def _without_lost(course, frames):
     if lost.any():
         a, b = start[lost][0], stop[lost][0]
         _say(
-            f"{name} stays exactly {_some(course.values[a])} for {(b - a) * frames.dt:.3g} s from sample {a}, and "
+            f"{name} stays exactly {list_some(course.values[a])} for {(b - a) * frames.dt:.3g} s from sample {a}, and "
             f"jumps there or from there, as where a tracker lost the animal; {lost.sum()} such stretches of "
             f"{(stop - start)[lost].sum() * frames.dt:.3g} s in all are left out"
         )
@@ -243,17 +242,15 @@ def _filled(rates, frames):
     gone = np.flatnonzero(missing.mean(0) > 0.5)
     if len(gone):
         raise BadInput(
-            f"rates of neuron {_some(gone)} are not finite at more than half of the steps; expected numbers: leave "
+            f"rates of neuron {list_some(gone)} are not finite at more than half of the steps; expected numbers: leave "
             f"{'it' if len(gone) == 1 else 'them'} out"
         )
-    rates, sample = np.where(missing, np.nan, rates), np.arange(len(rates))
+    rates = np.where(missing, np.nan, rates)
     for j in np.flatnonzero(missing.any(0)):
+        gaps, before, after = short_gaps(~missing[:, j], frames.bridge + 1)
+        gaps = gaps[frames.piece[before] == frames.piece[after]]
         known = np.flatnonzero(~missing[:, j])
-        after = np.searchsorted(known, sample).clip(1, len(known) - 1)
-        a, b = known[after - 1], known[after]
-        short = missing[:, j] & (a < sample) & (sample < b) & (b - a <= frames.bridge + 1)
-        short &= frames.piece[a] == frames.piece[b]
-        rates[short, j] = np.interp(sample[short], known, rates[known, j])
+        rates[gaps, j] = np.interp(gaps, known, rates[known, j])
     return rates
 
 
@@ -314,12 +311,6 @@ def _numbers(name, array):
         raise BadInput(f"{name} has something else than real numbers, or rows of unequal length; expected an array "
                        "of numbers") from None  # fmt: skip
     return np.where(np.abs(array) < MAX_VALUE, array, np.nan)
-
-
-def _some(items, most=5):
-    """A few of many numbers, in words."""
-    items = [f"{item:.4g}" if isinstance(item, float) else str(item) for item in np.ravel(items).tolist()]
-    return ", ".join(items[:most]) + (f" and {len(items) - most} more" if len(items) > most else "")
 
 
 def _say(sentence):

@@ -70,13 +70,27 @@ def _align_turns(angle, velocity, valid, dt, span, lag):
     furthest, best = min(round(MAX_LAG / dt), pairs.moved.shape[1] // 4), None
     for by in range(-furthest, furthest + 1) if lag is None else [round(lag / dt)]:
         x, y, use, _ = pairs.at(by)
-        x, y = x[use], y[use]
-        if len(x) < 3 or np.ptp(x) < 1e-9 or np.ptp(y) < 1e-9:
-            continue
-        r = np.corrcoef(x, y)[0, 1]
-        if best is None or abs(r) > abs(best[0]) + 1e-12:
-            best = r, by * dt, x, y
+        r = correlate_turns(x[use], y[use])
+        if r is not None and (best is None or abs(r) > abs(best[0]) + 1e-12):
+            best = r, by * dt, x[use], y[use]
     return best
+
+
+def correlate_turns(x, y):
+    """The correlation of turns, None where either does not vary. x, y: (windows,) rad."""
+    varies = len(x) > 2 and np.ptp(x) > 1e-9 and np.ptp(y) > 1e-9
+    return np.corrcoef(x, y)[0, 1] if varies else None
+
+
+def average_windows(x, width):
+    """Mean over windows of so many steps. x: (trials, steps). Returns: (trials, steps - width + 1)."""
+    sums = np.pad(np.cumsum(x * 1.0, 1), ((0, 0), (1, 0)))
+    return (sums[:, width:] - sums[:, :-width]) / width
+
+
+def describe_lag(lag, digits=3):
+    """By how much the activity turns before or after the velocity. lag: s."""
+    return f"{abs(lag):.{digits}g} s {'before' if lag < 0 else 'after'}"
 
 
 class Turns:
@@ -90,18 +104,14 @@ class Turns:
         self.apart, self.width = (
             max(1, min(round(seconds / dt), steps // part)) for seconds, part in ((span, 4), (0.4 * span, 8))
         )
-        pointing, known = self._mean(np.exp(1j * np.where(valid, angle, 0.0)) * valid), self._mean(valid * 1.0)
-        k, known = self.apart, known > 1 - 1e-6
+        pointing = average_windows(np.exp(1j * np.where(valid, angle, 0.0)) * valid, self.width)
+        k, known = self.apart, average_windows(valid, self.width) > 1 - 1e-6
         self.moved = np.angle(pointing[:, k:] * pointing[:, :-k].conj())  # (trials, steps - width - k + 1)
         self.known, self.driven = known[:, k:] & known[:, :-k], self.turn_of(velocity, dt)
 
-    def _mean(self, x):
-        sums = np.pad(np.cumsum(x, 1), ((0, 0), (1, 0)))
-        return (sums[:, self.width :] - sums[:, : -self.width]) / self.width
-
     def turn_of(self, velocity, dt):
         """A velocity's turn in each window, as the angle's is averaged. velocity: (trials, steps)."""
-        whole = self._mean(dt * (np.cumsum(velocity, 1, dtype=float) - velocity))
+        whole = average_windows(dt * (np.cumsum(velocity, 1, dtype=float) - velocity), self.width)
         return whole[:, self.apart :] - whole[:, : -self.apart]
 
     def at(self, by, driven=None):

@@ -70,22 +70,20 @@ def from_file(path, shape, dt):
     """
     with files.Archive(path) as file:
         if "stimulus" not in file:
-            raise BadInput(f"{path}: has no key 'stimulus'; expected one, as `python -m nsi.design` writes")
-        stimulus = file["stimulus"]
+            raise BadInput("has no key 'stimulus'; expected one, as `python -m nsi.design` writes")
+        stimulus, step = file["stimulus"], file["dt"] if "dt" in file else np.array(dt)
         if stimulus.shape != shape or stimulus.dtype.kind not in "fiu":
             raise BadInput(
-                f"{path}: stimulus has shape {stimulus.shape} and type {stimulus.dtype.str}; expected numbers of shape "
+                f"stimulus has shape {stimulus.shape} and type {stimulus.dtype.str}; expected numbers of shape "
                 f"{shape}, --trials, --steps and the circuit's recorded neurons"
             )
-        stimulus = np.asarray(stimulus, np.float32)
-        step = file["dt"] if "dt" in file else np.array(dt)
-    if step.shape != () or step.dtype.kind not in "fiu" or not np.isclose(step, dt, rtol=1e-6):
-        has = f"{float(step):g} s" if step.shape == () and step.dtype.kind in "fiu" else f"of shape {step.shape}"
-        raise BadInput(f"{path}: dt is {has}; expected the circuit's, {dt:g} s, since the pulses of another time step "
-                       "would be shorter or longer")  # fmt: skip
-    if not np.isfinite(stimulus).all():
-        raise BadInput(f"{path}: stimulus has values that are not finite; expected finite currents")
-    return stimulus
+        if step.shape != () or step.dtype.kind not in "fiu" or not np.isclose(step, dt, rtol=1e-6):
+            has = f"{float(step):g} s" if step.shape == () and step.dtype.kind in "fiu" else f"of shape {step.shape}"
+            raise BadInput(f"dt is {has}; expected the circuit's, {dt:g} s, since the pulses of another time step "
+                           "would be shorter or longer")  # fmt: skip
+        if not np.isfinite(stimulus).all():
+            raise BadInput("stimulus has values that are not finite; expected finite currents")
+    return stimulus.astype(np.float32)
 
 
 class Velocity(NamedTuple):
