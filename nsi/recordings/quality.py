@@ -146,7 +146,7 @@ class PartWarnings(NamedTuple):
         fit = consistency.find_related_part(rec, turning.angle, turning.fit)
         compared = turning.seconds > consistency.MIN_ACTIVE_S and not unsure and not turning.by_product
         if compared and not turning.is_unrelated(fit["r"]):
-            jumps = find_jumps(rec, turning.angle, turning)
+            jumps = find_jumps(rec, turning)
             one = consistency.SegmentTurning(rec, turning.angle, fit, divided, False if jumps is None else jumps[0])
             velocity = list(consistency.check_velocity(one))
             if turning.course is not None and not velocity and not activity:
@@ -426,7 +426,7 @@ def _explain_no_turning(rec, turning):
     wraps = np.abs(np.abs(np.diff(v, axis=1)[step]) - 2 * np.pi) < 0.5
     for d in range(1, rec.velocity.shape[-1]):
         r = regress_turns(turning.angle, rec.velocity[..., d], rec.valid, rec.dt)["r"]
-        if abs(r) > OTHER_COMPONENT_R and not turning.is_unrelated(r):
+        if not turning.is_unrelated(r) and abs(r) > OTHER_COMPONENT_R:
             return f", but with component {d} of velocity (r {r:.2f}): put this one first"
     if v[rec.valid].min() >= 0 or v[rec.valid].max() <= 0:
         return ", and it never changes its sign, as a speed without direction"
@@ -442,12 +442,13 @@ def _explain_no_turning(rec, turning):
     return ": is it another quantity, of other trials, or of another time"
 
 
-def find_jumps(rec, angle, turning, key="rates"):
-    """Where an angle jumps from one step to the next as no velocity explains. angle: (trials, steps) rad.
+def find_jumps(rec, turning, key="rates"):
+    """Where the activity (key: rates), or the given heading, jumps from one step to the next as no velocity explains.
 
     A step counts if what velocity leaves of it is beyond JUMP, so that a bump which wanders or is pushed has none.
     Returns: (trials, steps) bool, the sizes of the jumps (trials, steps) rad; or None.
     """
+    angle = turning.angle if key == "rates" else rec.heading[..., 0]
     known = rec.valid & np.isfinite(angle + turning.angle)
     use = known[:, 1:] & known[:, :-1]
     if rec.stimulus is not None and key == "rates":
@@ -472,9 +473,8 @@ def find_jumps(rec, angle, turning, key="rates"):
 
 def check_jumps(rec, turning):
     """Jumps of the activity, or of the heading. Yields: at most one sentence."""
-    for key, angle in (("rates", turning.angle), ("heading", rec.heading)):
-        found = None if angle is None else find_jumps(rec, angle if key == "rates" else angle[..., 0], turning, key)
-        if found is not None:
+    for key in ("rates", "heading") if rec.heading is not None else ("rates",):
+        if (found := find_jumps(rec, turning, key)) is not None:
             jump, size = found
             trial, step = np.argwhere(jump)[0]
             at = np.bincount(np.nonzero(jump)[1])

@@ -85,6 +85,10 @@ MISTAKES = {
     "other trials": (lambda d: {"velocity": np.roll(d["velocity"], 1, 0)}, ["does not turn with it", "other trials"]),
     "three exchanged": (exchanged, ["trial 2, 5, 11 does not turn with it"]),
     "constant": (lambda d: {"velocity": np.ones_like(d["velocity"])}, ["velocity is 1 throughout"]),
+    "constant second component": (
+        lambda d: {"velocity": np.concatenate([np.roll(d["velocity"], 1, 0), 0 * d["velocity"]], -1)},
+        ["does not turn with it", "other trials"],
+    ),
     "second component": (
         lambda d: {"velocity": np.concatenate([d["rates"][..., :1], d["velocity"]], -1)},
         ["component 1 of velocity"],
