@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter1d
 import cann
 import train
 from nsi import recordings
-from nsi.recordings import mouse, quality
+from nsi.recordings import activity, mouse, quality
 from nsi.simulation import circuits, stimulation
 from nsi.simulation.heterogeneity import vary_weights
 from nsi.simulation.stimulation import Velocity
@@ -364,6 +364,15 @@ def test_findings_go_to_stderr_and_into_the_measures(data, save, tmp_path, monke
     assert metrics["turning"]["slope"] == pytest.approx(np.pi / 180, rel=0.05)
     assert metrics["turning"]["heading"]["slope"] == pytest.approx(np.pi / 180, rel=0.01)
     assert metrics["decoding_error"] < 0.05
+
+
+def test_quantiles_of_what_is_known_are_those_of_numpy():
+    x = np.random.default_rng(0).random((30, 17))
+    x[x < 0.4] = np.nan
+    x[4, 1:] = np.nan
+    for level in (0.2, 0.8):
+        np.testing.assert_allclose(activity.known_quantile(x, level), np.nanquantile(x, level, axis=1))
+    assert np.isnan(activity.known_quantile(np.full((1, 3), np.nan), 0.5))
 
 
 def test_alpha_and_turning_are_always_printed(data, save, capsys):
