@@ -13,7 +13,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
-from nsi import files, geometry
+from nsi import files
 from nsi.evaluation import prediction, tuning
 from nsi.evaluation.metrics import replicas, tables_of, values_of
 from nsi.figures import run as portrait
@@ -37,26 +37,24 @@ border-bottom: 1px solid #eee; vertical-align: top } dt { font-weight: 600; marg
 """
 
 
-def write(out, rec, held_out, networks, arrays, metrics, about):
+def write(out, data, networks, arrays, metrics, about):
     """Draw a fit's figures into out/figures and write out/report.html.
 
-    out: the run's folder; rec, held_out: all trials and the held-out ones; networks: the replicas; arrays: of
-    connectivity.npz, of a control W alone, or None; metrics: of metrics.json; about: the options, with `data`,
-    `data_sha256` and `warmup`.
+    out: the run's folder; data: run.setup.Data; networks: the replicas; arrays: of connectivity.npz, of a control W
+    alone, or None; metrics: of metrics.json; about: the options, with `data`, `data_sha256` and `warmup`.
     Returns: paths of the figures.
     """
     matplotlib.use("agg")
     from matplotlib import pyplot
 
     arrays = arrays if arrays and "W_se" in arrays else None
-    shape = geometry.of(rec)
-    places = geometry.places_of(rec, shape)
     (out / "figures").mkdir(exist_ok=True)
     for old in (out / "report.html", *(out / "figures").glob("*.png")):
         old.unlink(missing_ok=True)
     shown, paths = [], []
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # a user's matplotlibrc may ask for LaTeX, or for fonts that are not there
+        held_out, shape, places = data.held_out, data.geometry, data.places
         drawn = portrait.draw_figures(held_out, shape, places, networks, arrays, metrics, about["warmup"])
         for name, what, figure in drawn:
             path = out / "figures" / f"{name}.png"
@@ -65,7 +63,7 @@ def write(out, rec, held_out, networks, arrays, metrics, about):
             pyplot.close(figure)
             shown.append((name, what, base64.b64encode(path.read_bytes()).decode()))
             paths.append(path)
-    content = page(out.resolve().name, write_sentences(rec, arrays, metrics, about, out), shown, metrics, about)
+    content = page(out.resolve().name, write_sentences(data.rec, arrays, metrics, about, out), shown, metrics, about)
     with files.whole(out / "report.html") as temporary:
         Path(temporary).write_bytes(content.encode("utf-8", "replace"))  # a folder's name may be no text at all
     return paths

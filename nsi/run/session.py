@@ -192,12 +192,12 @@ class Run:
         """Draw the fit's figures and its page, and show W&B the figures; what fails here has cost nothing else.
 
         networks: list of Network, those that predict; arrays: of connectivity.npz."""
-        out, data = self.out, self.data
+        out = self.out
         try:
             from nsi.figures import report  # matplotlib is slow to import
 
             with self.stage("report"):
-                paths = report.write(out, data.rec, data.held_out, networks, arrays, self.metrics, self.options)
+                paths = report.write(out, self.data, networks, arrays, self.metrics, self.options)
         except Exception as error:
             said = f"no report, since drawing it failed ({tracking.brief(error)})"
             print(f"{out}: {said}; the same command with --resume tries again", file=sys.stderr)
