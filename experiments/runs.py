@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from nsi import geometry
-from nsi.evaluation import prediction, scores
+from nsi.evaluation import metrics, prediction, scores
 from nsi.evaluation.weights import effective_gate
 from nsi.run import cli
 
@@ -105,12 +105,18 @@ def score_network(net, rec, held_out, truth):
     return found | {"heading_error_5s": float(np.nanmean(prediction.heading_error(net, held_out, shape, places)))}
 
 
+def score_estimate(found, rec, truth):
+    """An Estimate against the truth. rec: all trials. Returns: {measure: value}, those of docs/measures.md."""
+    shape = geometry.of(rec)
+    return metrics.of_connections(found.arrays(), rec, shape, geometry.places_of(rec, shape), truth)
+
+
 def fit_network(data, out, *options):
     """As `fit`, but r_W, r_gate_effective and the like are of the trained network, and not of connectivity.npz."""
-    metrics = fit(data, out, "--set", "calibrated=no", *options)
-    own = {k.removeprefix("network_"): value for k, value in metrics.items() if k.startswith("network_")}
+    found = fit(data, out, "--set", "calibrated=no", *options)
+    own = {k.removeprefix("network_"): value for k, value in found.items() if k.startswith("network_")}
     of_estimate = "coverage", "identifiable", "resolved", "r_dev", "dev_", "r_total", "r_W_identifiable"
-    return {k: v for k, v in metrics.items() if not k.startswith(of_estimate)} | own
+    return {k: v for k, v in found.items() if not k.startswith(of_estimate)} | own
 
 
 def each(function, items, workers=None):

@@ -10,7 +10,7 @@ import nsi
 from experiments import runs
 from experiments.benchmark.tasks import loaded
 from nsi import geometry, recordings
-from nsi.evaluation import metrics, tuning
+from nsi.evaluation import tuning
 from nsi.network import Network, predict
 from nsi.simulation import circuits, simulate_recording
 
@@ -63,7 +63,7 @@ def one_seed(circuit, seed, sizes, updates):
         maps = tuning.tuning_maps(free, heading, rec.velocity[..., 0])
         rows[name] = runs.score_network(net, rec, held_out, truth)
         rows[name]["selectivity"] = float(np.abs(tuning.direction_selectivity(maps)).mean())
-    found = metrics.of_connections(nsi.estimate(train, calibrated=False).arrays(), rec, shape, truth)
+    found = runs.score_estimate(nsi.estimate(train, calibrated=False), rec, truth)
     rows["estimate"] = {m: found[m] for m in MEASURES if m in found}
     if "W_in" in truth and len(truth["b"]) > rec.rates.shape[-1]:  # its error is what noise leaves
         itself = Network(*(np.float32(truth[k]) for k in ("W", "W_in", "b")), rec.dt / rec.tau, rec.rates.shape[-1])
