@@ -181,7 +181,7 @@ def coverage_of(results, method):
 
 
 def main_table(rows):
-    """r of W, or of its deviations, and of the gate, task by task."""
+    """r of W, or of its deviations, and of the gate, task by task; of W where anatomy is given, in a row of its own."""
     results, lines = Results(rows), []
     for task in (t for t in results.having("estimate", "r_W") if not {"intervals", "gate"} & set(TASKS[t].asks)):
         for measure in (main_measure(task), "r_gate"):
@@ -194,6 +194,9 @@ def main_table(rows):
             rival = f"{cell(results.values(task, best, measure), n=True)}, {METHODS[best].name}" if best else "–"
             if mine != "–":
                 lines.append([f"{task}: `{measure}`", mine, rival, network, oracle])
+        given = cell(results.values(task, "anatomy", "r_W"), n=True)
+        if given != "–":
+            lines.append([f"{task}, anatomy given: `r_W`", given, "–", "–", "–"])
     return runs.markdown(["", "estimate", "best other rival", "trained network", "oracle"], lines)
 
 

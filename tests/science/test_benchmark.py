@@ -11,7 +11,7 @@ from experiments.benchmark import __main__ as benchmark
 from experiments.benchmark import measures, methods, tasks
 from experiments.benchmark.methods import METHODS, Method
 from experiments.benchmark.oracle import oracle
-from experiments.benchmark.page import Results, coverage_of
+from experiments.benchmark.page import Results, coverage_of, main_table
 from experiments.benchmark.tasks import TASKS, Absent
 from nsi.simulation import circuits
 from nsi.simulation.heterogeneity import vary_weights
@@ -174,3 +174,9 @@ def test_observed_tasks_hide_the_rates_alone():
         assert all(np.array_equal(data.true[key], plain.true[key]) for key in plain.true)
         assert np.array_equal(data.rec.velocity, plain.rec.velocity)
         assert data.rec.tau == pytest.approx(plain.rec.tau)
+
+
+def test_an_estimate_given_anatomy_has_a_row_of_its_own():
+    row = {"task": "zebrafish, tanh", "seed": 100, "when": 0, "size": [100, 1000, None], "r_W": 0.5}
+    table = main_table([row | {"method": "estimate"}, row | {"method": "anatomy", "r_W": 0.75}])
+    assert [line.split("|")[2].strip() for line in table.splitlines()[2:]] == ["0.500, n 1", "0.750, n 1"]
