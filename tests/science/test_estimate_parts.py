@@ -26,6 +26,13 @@ def estimate_of(n=3):
                               True, 1.0, 0.02, {"description": "fits"}, 0.025, {}, {}, None)  # fmt: skip
 
 
+def part_of(kind, **attributes):
+    """An object of a class with some of its attributes alone, in the place of a whole regression."""
+    part = object.__new__(kind)
+    vars(part).update(attributes)
+    return part
+
+
 # ---- calibration ------------------------------------------------------------------------------------------------
 
 
@@ -50,9 +57,9 @@ def calibrated(monkeypatch):
     monkeypatch.setattr(intervals, "Simulated", simulate)
     variance = np.where(np.arange(n) == 4, np.nan, np.linspace(0.01, 0.09, n))
     plain = regression.LeastSquares(weights, variance, list(se))
-    again = SimpleNamespace(some_neurons=range(n), unbiased=lambda neurons: plain, maps=maps)
+    again = part_of(Fit, order=np.arange(n), q=q, unbiased=lambda neurons: plain, maps=maps)
     best = SimpleNamespace(weights=weights, heterogeneity={"copies": 0.4, "path": 3.0})
-    result = intervals.calibrate(SimpleNamespace(rec=rec), lambda rec: again, best, variance, 7, None, 0.1)
+    result = intervals.calibrate(part_of(Fit, rec=rec, first=0), lambda rec: again, best, variance, 7, None, 0.1)
     return result, np.delete(z, 4, -1), passed
 
 
@@ -95,14 +102,14 @@ def test_structure_is_the_autocorrelation_of_used_residuals_a_synapse_later():
     flat = lambda a: a.reshape(-1, n)  # noqa: E731
     x, weights = np.ones((e[..., 0].size, 1), np.float32), np.array([[0.5, -0.3, np.nan]])
     samples = regression.Samples(x, flat(used), flat(e + np.nan_to_num(weights[0])).astype(np.float32), np.array([0]))
-    fit = SimpleNamespace(rec=rec, first=first, pieces=[samples])
+    fit = part_of(Fit, rec=rec, first=first, pieces=[samples])
     known, ratios = (slice(None), slice(None), slice(2)), []
     for lag in range(5, 20, 2):
         products = [e[k, t, j] * e[k, t + lag, j] for k, t, j in np.argwhere(used[known])
                     if t + lag < steps - first and used[k, t + lag, j]]  # fmt: skip
         ratios.append(np.mean(products))
     expected = np.mean(ratios) / np.mean(e[known][used[known]] ** 2)
-    assert Fit.residual_structure(fit, weights) == pytest.approx(expected, rel=1e-4)
+    assert fit.residual_structure(weights) == pytest.approx(expected, rel=1e-4)
 
 
 def test_share_that_innovations_predict_is_without_what_chance_predicts():
@@ -113,10 +120,10 @@ def test_share_that_innovations_predict_is_without_what_chance_predicts():
     for size in (0.0, 0.2):
         weights[block.columns] = size * rng.choice([-1, 1], (10, n))
         y = (x @ weights + rng.normal(size=(samples, n))).astype(np.float32)
-        pilot = SimpleNamespace(blocks=[block], samples=regression.Samples(x, np.ones(y.shape, bool), y, np.array([0])),
-                                order=np.arange(n), q=q)  # fmt: skip
+        samples_of = regression.Samples(x, np.ones(y.shape, bool), y, np.array([0]))
+        pilot = part_of(Pilot, blocks=[block], samples=samples_of, order=np.arange(n), q=q)
         # chance alone lets 10 columns predict 10 / 300 of the variance
-        assert Pilot.measure_innovations(pilot) == pytest.approx(10 * size**2, abs=0.05 if size else 0.01)
+        assert pilot.measure_innovations() == pytest.approx(10 * size**2, abs=0.05 if size else 0.01)
 
 
 @pytest.mark.parametrize(("structure", "said"), [(0.019, "fits"), (0.021, "does not fit")])
@@ -173,9 +180,9 @@ def test_samples_are_chosen_by_the_predicted_current():
     x, weights = rng.normal(size=(4, 50, 6)).astype(np.float32), rng.normal(size=(6, 3))
     currents, known = rng.normal(size=(2, 4, 50, 3)).astype(np.float32)
     usable = rng.random(currents.shape) < 0.8
-    pilot = SimpleNamespace(_selection_weights=weights, _noise=0.1, has_hidden=False,
-                            kinetics=SimpleNamespace(response=response.TANH))  # fmt: skip
-    _, samples = Pilot.choose_samples(pilot, Signals(x, (), 0), (currents, known, usable))
+    kinetics = Kinetics(response.TANH, 0.2, 0.0, "multiplied connections", {})
+    pilot = part_of(Pilot, _selection_weights=weights, _noise=0.1, kinetics=kinetics)
+    _, samples = pilot.choose_samples(Signals(x, (), 0), (currents, known, usable))
     predicted = x @ weights + known
     expected = usable & (predicted > 0.5) & (predicted < 2)
     assert 0.1 < expected.mean() < 0.5
@@ -193,8 +200,8 @@ def test_estimate_and_truth_are_projected_alike():
     """By the same ridge: the total effect and the gate of both are linear maps from states to currents."""
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(500, 6)) @ np.diag([9, 3, 1, 0.5, 0.1, 0.01]), rng.normal(size=(500, 4))
-    fit = SimpleNamespace(_projection=(np.column_stack([x, y]), fitting.second_moment_with_ridge(x)))
-    np.testing.assert_allclose(Fit.project(fit, y), regress_on_state(x, y), rtol=1e-9)
+    fit = part_of(Fit, _projection=(np.column_stack([x, y]), fitting.second_moment_with_ridge(x)))
+    np.testing.assert_allclose(fit.project(y), regress_on_state(x, y), rtol=1e-9)
 
 
 def test_maps_read_total_and_gate_off_the_blocks():
@@ -211,10 +218,9 @@ def test_maps_read_total_and_gate_off_the_blocks():
     flat = lambda a: a[:, first:].reshape(-1, a.shape[-1]).astype(float)  # noqa: E731
     x = np.column_stack([flat(u), rng.normal(size=(200, q - n))])
     rec = Recording(u, v, 0.01)
-    fit = SimpleNamespace(rec=rec, first=first, q=q, blocks=blocks, copies=copies, geometry=RING,
-                          places=RING.places(n), _projection=(x, fitting.second_moment_with_ridge(x[:, :n])),
-                          project=lambda y: regress_on_state(x[:, :n], y))  # fmt: skip
-    direct, total, *gates = Fit._maps(fit)
+    fit = part_of(Fit, rec=rec, first=first, q=q, blocks=blocks, copies=copies, geometry=RING, directions=V,
+                  places=RING.places(n), _projection=(x, fitting.second_moment_with_ridge(x[:, :n])))  # fmt: skip
+    direct, total, *gates = fit._maps()
     np.testing.assert_array_equal(direct, np.eye(n, q))
     expected = np.eye(n, q)
     expected[:, n : n + 3 * k] = regress_on_state(x[:, :n], x[:, n : n + 3 * k])
