@@ -42,7 +42,33 @@ class Known(NamedTuple):
     left: np.ndarray  # (samples,) of the current, after the regression
 
 
-class Problem:
+class Inputs:
+    """What copies receive, and the directions in which their signals are wanted."""
+
+    def __init__(self, u, v, alpha, geometry, places, directions, stride=1):
+        """u: (trials, steps, n); v: (trials, steps, D); directions: (n, k); stride: steps, of which one is used."""
+        self.u, self.v, self.alpha, self.geometry, self.places = u, v, alpha, geometry, places
+        self.directions, self.stride = directions, stride
+        self.variance = max(float(v.var()), 1e-18)
+        self.first = settled(alpha, u.shape[1])
+        n, most = len(places), min(len(places), MAX_COPIES)
+        self.chosen = np.sort(geometry.order(places)[np.arange(most) * n // most])
+
+    def kernel(self, copies):
+        """Weights from recorded neurons to the chosen copies. Returns: (n, chosen)."""
+        return copies.kernel(self.geometry, self.places)[:, self.chosen]
+
+    def late(self, a):
+        """The samples of a signal (trials, steps, k) after the first steps. Returns: (samples, k)."""
+        a = a[:, self.first :: self.stride]
+        return a.reshape(a.shape[0] * a.shape[1], a.shape[2])
+
+    def filter(self, parts):
+        """The samples of some signals (trials, steps, k) behind a synapse. Returns: (samples, all k)."""
+        return self.late(state_of(np.concatenate(parts, -1), self.alpha))
+
+
+class Problem(Inputs):
     """Some neurons' currents, the samples that show them, and their sums with the other regressors, [u, 1, noise]."""
 
     def __init__(self, u, v, currents, used, alpha, geometry, places, size, noise=None):
@@ -50,14 +76,9 @@ class Problem:
         size: trials and neurons to use, at most; noise: (trials, steps, k), further regressors."""
         trials, neurons = size
         some = slice(None, None, max(1, len(u) // trials)), slice(MAX_STEPS)
-        self.u, self.v = u[some], v[some]
-        self.alpha, self.geometry, self.places = alpha, geometry, places
-        self.variance = max(float(v.var()), 1e-18)
-        self.first = settled(alpha, self.u.shape[1])
-        everywhere, n = np.ones(self.u.shape[:2], bool), self.u.shape[-1]
-        self.directions = leading_directions(self.u, everywhere, DIRECTIONS)
-        most = min(n, MAX_COPIES)
-        self.chosen = np.sort(geometry.order(places)[np.arange(most) * n // most])
+        everywhere = np.ones(u[some].shape[:2], bool)
+        directions = leading_directions(u[some], everywhere, DIRECTIONS)
+        super().__init__(u[some], v[some], alpha, geometry, places, directions, STEP_STRIDE)
         direct = describe_states(self.u, everywhere)
         known = [direct, np.ones_like(direct[..., :1])] + ([] if noise is None else [noise[some]])
         plain = np.concatenate([self.late(a) for a in known], -1)
@@ -73,18 +94,55 @@ class Problem:
             basis = solve_triangular(L, x.T, lower=True, check_finite=False).T
             self.data.append(Known(at, basis, y - basis @ (basis.T @ y)))
 
-    def kernel(self, copies):
-        """Weights from recorded neurons to the chosen copies. Returns: (n, chosen)."""
-        return copies.kernel(self.geometry, self.places)[:, self.chosen]
 
-    def late(self, a):
-        """The samples of a signal (trials, steps, k): every few steps after the first ones. Returns: (samples, k)."""
-        a = a[:, self.first :: STEP_STRIDE]
-        return a.reshape(a.shape[0] * a.shape[1], a.shape[2])
+class Sheets:
+    """Some copies' signals, and their derivatives by the numbers that describe them."""
 
-    def filter(self, parts):
-        """The samples of some signals (trials, steps, k) behind a synapse. Returns: (samples, all k)."""
-        return self.late(state_of(np.concatenate(parts, -1), self.alpha))
+    def __init__(self, inputs, copies):
+        """inputs: Inputs; copies: Copies."""
+        self.inputs, self.copies, V = inputs, copies, inputs.directions[inputs.chosen]
+        kernel, components = inputs.kernel(copies), range(inputs.v.shape[-1])
+        self.sheets = [(d, np.float32(sign * copies.drive)) for d in components for sign in (1, -1)]
+        self.driving = copies.saturated(inputs.v)
+        centres = None if copies.centres is None else copies.centres[inputs.chosen]
+        self.received = np.empty((*inputs.u.shape[:2], len(V)), np.float32)
+        self.rates = np.empty((len(self.sheets), *self.received.shape), np.float32)
+        projected = np.empty((len(self.sheets), *inputs.u.shape[:2], V.shape[1]), np.float32)
+        for k, u in enumerate(inputs.u):  # a trial at a time stays in the processor's cache
+            received = np.matmul(u, kernel, out=self.received[k])
+            for (d, signed), rates, sent in zip(self.sheets, self.rates, projected, strict=True):
+                r = response.phi(received + (signed * self.driving[k, :, d : d + 1] - np.float32(copies.threshold)))
+                rates[k] = r if centres is None else r * centres
+                np.matmul(rates[k], V, out=sent[k])
+        self.values = inputs.filter(projected)
+
+    def slopes(self, count):
+        """Derivatives of the signals by the first `count` of gain, log width, threshold, log drive, and saturation
+        times the velocity's variance. Returns: list of (samples, columns)."""
+        inputs, copies, V = self.inputs, self.copies, self.inputs.directions[self.inputs.chosen]
+        wider = inputs.kernel(copies._replace(width=copies.width * (1 + DERIVATIVE_STEP)))
+        further = copies._replace(saturation=copies.saturation + DERIVATIVE_STEP / inputs.variance)
+        bend = (further.saturated(inputs.v) - self.driving) / np.float32(DERIVATIVE_STEP)
+        by_gain, by_width, plain = np.empty((3, len(self.sheets), *inputs.u.shape[:2], V.shape[1]), np.float32)
+        V_gain, V_width = V / np.float32(copies.gain), V / np.float32(DERIVATIVE_STEP)
+        for k, u in enumerate(inputs.u):
+            received = self.received[k]
+            change = u @ wider - received
+            for s, rates in enumerate(self.rates):
+                slope = response.slope(rates[k])
+                np.matmul(slope, V, out=plain[s, k])
+                np.matmul(slope * received, V_gain, out=by_gain[s, k])
+                np.matmul(slope * change, V_width, out=by_width[s, k])
+        by = lambda a: [signed * a[..., d : d + 1] * part for (d, signed), part in zip(self.sheets, plain, strict=True)]  # noqa: E731
+        return [inputs.filter(part) for part in (by_gain, by_width, -plain, by(self.driving), by(bend))[:count]]
+
+    def moved(self, step):
+        """The copies after a step of log gain, log width, threshold, log drive, and saturation times the velocity's
+        variance, or the first of these."""
+        copies, (gain, width, threshold, drive, saturation) = self.copies, np.append(step, 0.0)[:5]
+        return Copies(float(copies.gain * np.exp(gain)), float(copies.width * np.exp(width)),
+                      float(copies.threshold + threshold), float(copies.drive * np.exp(drive)), copies.centres,
+                      max(0.0, float(copies.saturation + saturation / self.inputs.variance)))  # fmt: skip
 
 
 class Point:
@@ -92,21 +150,8 @@ class Point:
 
     def __init__(self, problem, copies):
         """problem: Problem; copies: Copies."""
-        self.problem, self.copies, V = problem, copies, problem.directions[problem.chosen]
-        kernel, components = problem.kernel(copies), range(problem.v.shape[-1])
-        self.sheets = [(d, np.float32(sign * copies.drive)) for d in components for sign in (1, -1)]
-        self.driving = copies.saturated(problem.v)
-        centres = None if copies.centres is None else copies.centres[problem.chosen]
-        self.received = np.empty((*problem.u.shape[:2], len(V)), np.float32)
-        self.rates = np.empty((len(self.sheets), *self.received.shape), np.float32)
-        projected = np.empty((len(self.sheets), *problem.u.shape[:2], V.shape[1]), np.float32)
-        for k, u in enumerate(problem.u):  # a trial at a time stays in the processor's cache
-            received = np.matmul(u, kernel, out=self.received[k])
-            for (d, signed), rates, sent in zip(self.sheets, self.rates, projected, strict=True):
-                r = response.phi(received + (signed * self.driving[k, :, d : d + 1] - np.float32(copies.threshold)))
-                rates[k] = r if centres is None else r * centres
-                np.matmul(rates[k], V, out=sent[k])
-        self.values = problem.filter(projected).astype(np.float64)
+        self.problem, self.sheets = problem, Sheets(problem, copies)
+        self.copies, self.values = copies, self.sheets.values.astype(np.float64)
         self.solutions = [self._solve(known) for known in problem.data]
         self.residual = float(sum(left for *_, left in self.solutions))
 
@@ -123,32 +168,14 @@ class Point:
         weights = reduced @ right
         return across, weights, reduced, known.left @ known.left - right @ weights
 
-    def slopes(self, count):
-        """Derivatives of the signals by the first `count` of gain, log width, threshold, log drive, and saturation
-        times the velocity's variance. Returns: list of (samples, columns)."""
-        problem, copies, V = self.problem, self.copies, self.problem.directions[self.problem.chosen]
-        wider = problem.kernel(copies._replace(width=copies.width * (1 + DERIVATIVE_STEP)))
-        further = copies._replace(saturation=copies.saturation + DERIVATIVE_STEP / problem.variance)
-        bend = (further.saturated(problem.v) - self.driving) / np.float32(DERIVATIVE_STEP)
-        by_gain, by_width, plain = np.empty((3, len(self.sheets), *problem.u.shape[:2], V.shape[1]), np.float32)
-        V_gain, V_width = V / np.float32(copies.gain), V / np.float32(DERIVATIVE_STEP)
-        for k, u in enumerate(problem.u):
-            received = self.received[k]
-            change = u @ wider - received
-            for s, rates in enumerate(self.rates):
-                slope = response.slope(rates[k])
-                np.matmul(slope, V, out=plain[s, k])
-                np.matmul(slope * received, V_gain, out=by_gain[s, k])
-                np.matmul(slope * change, V_width, out=by_width[s, k])
-        by = lambda a: [signed * a[..., d : d + 1] * part for (d, signed), part in zip(self.sheets, plain, strict=True)]  # noqa: E731
-        return [problem.filter(part) for part in (by_gain, by_width, -plain, by(self.driving), by(bend))[:count]]
-
     def step(self, count=4):
         """The Gauss-Newton step of the first `count` of (log gain, log width, threshold, log drive, saturation times
         the velocity's variance), and the fall of the residual that it promises."""
         normal, right = np.zeros((count, count)), np.zeros(count)
         all_weights = np.stack([weights for _, weights, *_ in self.solutions]).astype(np.float32)
-        moved = np.stack([all_weights @ slopes.T for slopes in self.slopes(count)], -1)  # (neurons, samples, count)
+        moved = np.stack(
+            [all_weights @ slopes.T for slopes in self.sheets.slopes(count)], -1
+        )  # (neurons, samples, count)
         for known, each, (across, weights, reduced, _) in zip(self.problem.data, moved, self.solutions, strict=True):
             T = each[known.at].astype(np.float64)
             direct = known.basis.T @ T
@@ -161,13 +188,6 @@ class Point:
         normal[np.diag_indices(count)] += 1e-9 * np.trace(normal) + 1e-30
         step = np.linalg.solve(normal, right)
         return step.clip(-MAX_STEP, MAX_STEP), right @ step
-
-    def moved(self, step):
-        """The copies after a step."""
-        copies, (gain, width, threshold, drive, saturation) = self.copies, np.append(step, 0.0)[:5]
-        return Copies(float(copies.gain * np.exp(gain)), float(copies.width * np.exp(width)),
-                      float(copies.threshold + threshold), float(copies.drive * np.exp(drive)), copies.centres,
-                      max(0.0, float(copies.saturation + saturation / self.problem.variance)))  # fmt: skip
 
 
 def starts(u, v, geometry, places, centres=None):
@@ -222,7 +242,7 @@ def descend(point, count=4, iterations=ITERATIONS):
     for _ in range(iterations):
         step, _ = point.step(count)
         for halving in range(HALVINGS):
-            after = Point(point.problem, point.moved(0.5**halving * step))
+            after = Point(point.problem, point.sheets.moved(0.5**halving * step))
             if after.residual < point.residual:
                 break
         else:

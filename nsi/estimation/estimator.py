@@ -11,6 +11,7 @@ from nsi.estimation.gate import gate_test
 from nsi.estimation.intervals import NORMAL, calibrate, find_hidden_noise
 from nsi.estimation.kinetics import choose_kinetics, parabola
 from nsi.estimation.orders import extend, read_orders, simulated_errors
+from nsi.estimation.refinement import refine
 from nsi.network import Network
 
 ALPHA_TRIALS = 20  # that alpha is refined on, at most
@@ -111,7 +112,7 @@ def estimate_clean(rec, alpha, geometry, calibrated=True, seed=0, orders=False, 
     kinetics = choose_kinetics(rec, alpha_given)
     if alpha_given is None:
         kinetics = refine_alpha(rec, kinetics, geometry, places)
-    fit = Fit(rec, Pilot(rec, kinetics, geometry, places).rescaled())
+    fit = Fit(rec, refine(Pilot(rec, kinetics, geometry, places).rescaled()))
     if orders:
         extend(fit)
     plain, best = fit.estimates()
@@ -128,7 +129,8 @@ def estimate_clean(rec, alpha, geometry, calibrated=True, seed=0, orders=False, 
 
         def refit(simulated):
             simulated = simulated if impute is None else impute(simulated, fit, best.weights)
-            again = Fit(simulated, Pilot(simulated, fit.kinetics, geometry, places, fit.pilot))
+            pilot = Pilot(simulated, fit.kinetics, geometry, places, fit.pilot, refit=False)
+            again = Fit(simulated, refine(pilot, steps=1))
             if orders:
                 extend(again)
             return again

@@ -110,6 +110,8 @@ def prepare(rec, kinetics):
 class Pilot:
     """What some trials say of a recording's description."""
 
+    scales = None  # of the prior, near the likeliest
+
     def __init__(self, rec, kinetics, geometry, places, original=None, refit=True):
         """rec: Recording; kinetics: kinetics.Kinetics; geometry: of nsi.geometry; places: (N, D) rad; original: another
         Pilot, as of what `rec` was simulated from: it takes that one's blocks; refit: whether its own copies are
@@ -153,6 +155,10 @@ class Pilot:
     def has_hidden(self):
         """Whether the velocity acts through hidden neurons."""
         return self.kinetics.mechanism == "hidden neurons"
+
+    def model(self):
+        """The prior of its blocks. Returns: prior.Model."""
+        return build_model(self.blocks, self.geometry, self.places, self.rec.driven)
 
     def describe(self, u, v, products=None):
         """All signals but the innovations. u: (trials, steps, n); v: (trials, steps, D). Returns: signals.Signals."""
@@ -414,9 +420,11 @@ class Fit:
         """Samples that a neuron needs: where rates are missing it has the others' profile, however few are left."""
         return None if self.rec.measured is None else 1
 
-    def estimates(self, start=None, temperature=1.0, rounds=ROUNDS):
+    def estimates(self, start=None, temperature=1.0, rounds=None):
         """Both estimates: regression.LeastSquares and prior.Posterior. start: prior.Scales from which the likeliest are
         looked for, in so many rounds; temperature: by which the residuals' variance is multiplied for the second."""
+        start = self.pilot.scales if start is None else start
+        rounds = (ROUNDS if start is None else 1) if rounds is None else rounds
         found = regression.LeastSquares.unknown(self.q, len(self.order), self.maps)
         variance = regression.solve(self.sums)[1]
         usual = np.median(variance[np.isfinite(variance)]) if np.isfinite(variance).any() else 1.0
@@ -426,10 +434,7 @@ class Fit:
         return found, evidence.posterior(start, rounds, parts=parts)
 
     def _model(self):
-        terms, frequency = self.geometry.terms(self.places)
-        if self.rec.driven is not None:  # weights to and from driven neurons have no profile
-            terms[:, self.rec.driven], terms[:, :, self.rec.driven] = 0.0, 0.0
-        return Model(self.blocks, terms, frequency, self._free())
+        return build_model(self.blocks, self.geometry, self.places, self.rec.driven)
 
     def release(self):
         """Forget all samples and sums, the pilot's and the extended fit's too."""
@@ -494,16 +499,18 @@ class Fit:
                 gates[block.component[0]][:, block.columns] = block.directions
         return [direct, total, *gates]
 
-    def _free(self):
-        """Weights that may differ from 0: the velocity enters only driven neurons. (q, n) bool or None."""
-        driven = self.rec.driven
-        if driven is None:
-            return None
-        free = np.ones((self.q, len(driven)), bool)
-        for block in self.blocks:
-            if block.name == "driven":
-                free[block.columns] = driven
-        return free
+
+def build_model(blocks, geometry, places, driven):
+    """The prior of some blocks. driven: (n,) bool, neurons that the velocity drives, or None. Returns: prior.Model."""
+    terms, frequency = geometry.terms(places)
+    if driven is None:
+        return Model(blocks, terms, frequency)
+    terms[:, driven], terms[:, :, driven] = 0.0, 0.0  # weights to and from driven neurons have no profile
+    free = np.ones((sum(block.size for block in blocks) + 1, len(driven)), bool)
+    for block in blocks:
+        if block.name == "driven":  # the velocity enters only driven neurons
+            free[block.columns] = driven
+    return Model(blocks, terms, frequency, free)
 
 
 def projected_samples(valid, first):

@@ -8,8 +8,8 @@ from scipy.linalg import block_diag
 from scipy.optimize import approx_fprime
 
 from nsi import recordings, response
-from nsi.estimation import plain, prior, regression, signals
-from nsi.estimation.copies import Point, Problem
+from nsi.estimation import plain, prior, refinement, regression, signals
+from nsi.estimation.copies import Inputs, Point, Problem, Sheets
 from nsi.estimation.kinetics import Likelihood, parabola, surely_better
 from nsi.geometry import RING, TORUS
 from nsi.network import synaptic_state
@@ -252,7 +252,7 @@ def test_derivatives_of_copies_signals():
     problem = Problem(u, v, currents, used, 0.3, RING, RING.places(n), (4, n))
     copies = signals.Copies(1.2, 0.6, 0.1, 0.2, saturation=0.3)
     point = Point(problem, copies)
-    values, slopes = point.values, point.slopes(5)
+    values, slopes = point.values, point.sheets.slopes(5)
     moved = lambda **change: Point(problem, copies._replace(**change)).values  # noqa: E731
     change = {"gain": 1e-3, "width": 0.6e-3, "threshold": 1e-3, "drive": 1e-3, "saturation": 1e-3}
     # steps of a logarithm are relative
@@ -272,7 +272,7 @@ def test_gauss_newton_step_is_the_one_of_a_whole_regression():
     problem = Problem(u, v, currents, used, 0.3, RING, RING.places(n), (6, n), noise)
     point = Point(problem, signals.Copies(1.2, 0.6, 0.1, 0.2))
     late = lambda a: a[:, problem.first :: 2].reshape(-1, a.shape[-1])  # noqa: E731
-    slopes, normal, right, residual = np.stack(point.slopes(4), -1), 0.0, 0.0, 0.0
+    slopes, normal, right, residual = np.stack(point.sheets.slopes(4), -1), 0.0, 0.0, 0.0
     assert len(problem.data) == n
     for j in range(n):
         at = late(used)[:, j]
@@ -287,6 +287,40 @@ def test_gauss_newton_step_is_the_one_of_a_whole_regression():
     np.testing.assert_allclose(step, expected.clip(-0.7, 0.7), rtol=0.02)
     assert promise == pytest.approx(right @ expected, rel=0.02)
     assert point.residual == pytest.approx(residual, rel=1e-3)
+
+
+def test_copies_that_made_the_currents_are_found_under_the_prior():
+    """By steps from numbers that are a little off: of width, and of threshold and drive relative to the gain."""
+    rng, n = np.random.default_rng(0), 16
+    phase, noise = rng.normal(0, 0.2, (8, 300, 1)).cumsum(1), rng.normal(0, 0.03, (8, 300, n))
+    places, v = RING.places(n), rng.normal(size=(8, 300, 1))
+    rates = response.phi(0.9 * np.cos(phase - places[:, 0]) + noise)
+    u = signals.state_of(rates, 0.3)
+    V = signals.leading_directions(u, np.ones(u.shape[:2], bool), 7)
+    inputs, true = Inputs(u, v.astype(np.float32), 0.3, RING, places, V), signals.Copies(1.0, 0.5, 0.3, 0.1)
+    signed = Sheets(inputs, true).values
+    apart = places[:, 0] - places
+    W, out = 0.3 * np.cos(apart), V.T @ np.sin(apart)
+    y = inputs.late(u) @ W + signed @ np.concatenate([out, -out])
+    y += 0.01 * rng.normal(size=y.shape)
+    x = np.concatenate([inputs.late(u), signed, np.ones((len(y), 1))], 1).astype(np.float32)
+    names = [("direct", None, (), n), ("copies", V, (0, 1), 7), ("copies", V, (0, -1), 7)]
+    ends = np.cumsum([size for *_, size in names])
+    blocks = tuple(signals.Block(name, slice(end - size, end), V, name, component)
+                   for (name, V, component, size), end in zip(names, ends, strict=True))  # fmt: skip
+    samples = regression.Samples(x, np.ones(y.shape, bool), y.astype(np.float32), np.arange(8) * (len(y) // 8))
+    pilot = SimpleNamespace(blocks=blocks, samples=samples, order=np.arange(n),
+                            model=lambda: prior.Model(blocks, *RING.terms(places)))  # fmt: skip
+    numbers = lambda c: np.array([np.log(c.width), c.threshold / c.gain, np.log(c.drive / c.gain)])  # noqa: E731
+    off = signals.Copies(1.0, 0.45, 0.32, 0.105)
+    before, after = (refinement.Point(pilot, inputs, c) for c in (off, true))
+    assert after.evidence > before.evidence
+    error = lambda c: np.linalg.norm(numbers(c) - numbers(true))  # noqa: E731
+    nearer = before.step()
+    last = refinement.Point(pilot, inputs, nearer, before.scales).step()
+    assert error(nearer) < 0.5 * error(off)
+    assert error(last) < 0.2 * error(off)
+    assert error(after.step()) < 0.02
 
 
 # ---- likelihoods ------------------------------------------------------------------------------------------------
