@@ -26,6 +26,7 @@ SAMPLES_PER_REGRESSOR = 2  # that a neuron needs, else nothing is said of its in
 MIN_CLUSTERS, MAX_CLUSTERS = 20, 100  # fewer trials are cut, more are put together
 STRUCTURE_LAGS = range(5, 20, 2)  # steps, at which residuals of a right description are not correlated
 MAX_AUTOCORRELATION = 0.02  # mean of theirs at these lags, from which on a description does not fit
+CONVERTED_BYTES = 1e8  # of samples, up to which all are kept in double precision while sums are taken
 LEAF = 64  # rows of a triangular matrix that LAPACK inverts
 RIDGE = 1e-9  # of the mean eigenvalue, so that directions without samples have a vast, finite variance
 
@@ -100,6 +101,8 @@ def information(pieces, order=None):
         return
     used = np.concatenate([samples.used.T for samples in pieces], 1)
     x, starts = [samples.x for samples in pieces], np.cumsum([0] + [len(samples.x) for samples in pieces])
+    if sum(a.nbytes for a in x) < CONVERTED_BYTES:  # once, rather than rows each time they change
+        x = [a.astype(np.float64) for a in x]
     before = np.zeros(used.shape[1], bool)
     for j in order:
         now = used[j]
@@ -108,7 +111,8 @@ def information(pieces, order=None):
         for sign, changed in ((1.0, now & ~before), (-1.0, before & ~now)):
             at = np.flatnonzero(changed)
             parts = np.split(at, np.searchsorted(at, starts[1:-1]))
-            _add_products(G, np.concatenate([a[i - k] for a, i, k in zip(x, parts, starts, strict=False)]), sign)
+            for a, i, k in zip(x, parts, starts, strict=False):
+                _add_products(G, a[i - k], sign)
         before = now
         yield j, G
 
@@ -116,7 +120,8 @@ def information(pieces, order=None):
 def _add_products(G, rows, sign=1.0):
     """Add sign * rows.T @ rows to the lower triangle of G, in place, in double precision."""
     for first in range(0, len(rows), ROWS):
-        dsyrk(sign, rows[first : first + ROWS].astype(np.float64).T, beta=1.0, c=G, lower=True, overwrite_c=True)
+        some = rows[first : first + ROWS].astype(np.float64, copy=False)
+        dsyrk(sign, some.T, beta=1.0, c=G, lower=True, overwrite_c=True)
 
 
 def moments(pieces, order=None, least=None):
@@ -125,13 +130,12 @@ def moments(pieces, order=None, least=None):
     least squares needs). Returns: Moments."""
     xx, xy = {}, 0.0
     yy = counts = 0
-    for some in [pieces] if isinstance(pieces, list) else ([samples] for samples in pieces):
-        for samples in some:
-            y = samples.y if samples.weight is None else samples.weight * samples.y
-            xy = xy + sum_products(samples.x, y)
-            yy = yy + np.einsum("sn,sn->n", y, samples.y, dtype=np.float64)
-            counts = counts + samples.used.sum(0)
-        for j, G in information(some, order):
+    for samples in pieces:
+        y = samples.y if samples.weight is None else samples.weight * samples.y
+        xy = xy + sum_products(samples.x, y)
+        yy = yy + np.einsum("sn,sn->n", y, samples.y, dtype=np.float64)
+        counts = counts + samples.used.sum(0)
+        for j, G in information([samples], order):
             if j in xx:
                 xx[j] += G
             else:
