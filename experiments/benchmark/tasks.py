@@ -26,7 +26,7 @@ import cann
 from experiments import runs
 from nsi import geometry, recordings
 from nsi.evaluation.scores import true_effective_gate, true_total
-from nsi.network import PUBLISHED_ALPHA
+from nsi.network import PUBLISHED_ALPHA, synaptic_state
 from nsi.response import TANH, Response
 from nsi.simulation import circuits
 from nsi.simulation.heterogeneity import vary_weights
@@ -162,15 +162,21 @@ def half_recorded(seed, trials, steps, *circuit, sessions=10):
     return data._replace(rec=rec, test=None, pairs=(halves[:, :, None] & halves[:, None]).any(0))
 
 
-def observe(seed, trials, steps, circuit, noise=0.0, hz=0.0):
-    """`simulate`, its rates with white noise of an s.d., or in their place counts of spikes, of hz at rate 1."""
+def observe(seed, trials, steps, circuit, noise=0.0, hz=0.0, decay=None):
+    """`simulate`, its rates with white noise of an s.d., through an indicator of a decay (s) if there is one, or
+    as counts of spikes, of hz at rate 1."""
     data, rng = simulate(seed, trials, steps, circuit), np.random.default_rng(seed)
     rec = data.rec
     known = {key: getattr(rec, key) for key in ("velocity", "dt", "tau")}
     if hz:
         rec, _ = loaded(known | {"spikes": rng.poisson(hz * rec.dt * rec.rates)})
     else:
-        rec, _ = loaded(known | {"rates": rec.rates + noise * rng.standard_normal(rec.rates.shape, np.float32)})
+        observed_rates = rec.rates
+        if decay:  # c[t] = g c[t - 1] + (1 - g) r[t]
+            later = np.concatenate([rec.rates, rec.rates[:, -1:]], 1)
+            observed_rates = synaptic_state(later, 1 - np.exp(-rec.dt / decay))[:, 1:]
+        observed_rates = observed_rates + np.float32(noise) * rng.standard_normal(rec.rates.shape, np.float32)
+        rec, _ = loaded(known | {"rates": observed_rates} | ({"decay": decay} if decay else {}))
     return data._replace(rec=rec, test=None)
 
 
@@ -202,6 +208,7 @@ TASKS = {
     "ring, noise 0.1": observed(RING, noise=0.1),
     "ring, spikes 40 Hz": observed(RING, hz=40.0),  # at rate 1
     "ring, spikes 10 Hz": observed(RING, hz=10.0),
+    "ring, calcium 0.2 s": observed(RING, noise=0.03, decay=0.2),
     "gain": simulated(circuits.gain),
     "ring, rates x 0.82, no tau": simulated(RING, factor=0.82, tau=False),
     "torus": simulated(TORUS, share=0.5),

@@ -52,6 +52,7 @@ class Estimate:
     network: Network | None  # recorded neurons and copies, as a network to run; None where it cannot be one
     probability: np.ndarray | None = None  # (N, N), that there is a connection; None where geometry sets the prior
     measurement_noise: float = 0.0  # s.d. of noise of the rates that does not enter currents, 0 without
+    turning_lag: float = 0.0  # s, by which the activity turns later than a synapse explains, 0 where it does not
     # orders.read_orders's, where they were asked for
     orders: np.ndarray | None = None
     orders_unbiased: np.ndarray | None = None

@@ -34,8 +34,9 @@ from nsi.estimation.gate import gate_test
 from nsi.estimation.intervals import Simulated, calibrate
 from nsi.estimation.kinetics import MECHANISMS, Kinetics, parabola, surely_better
 from nsi.estimation.signals import LEADING, hidden_signals, leading_directions, multiplied_signals, settled, state_of
-from nsi.estimation.smoothing import Noise, Smoothed, guess_phase, smooth, smoothed_rate, track
+from nsi.estimation.smoothing import Noise, Smoothed, deconvolve, guess_phase, smooth, smoothed_rate, track
 from nsi.network import PUBLISHED_ALPHA
+from nsi.recordings.turning import measure_turning
 from nsi.sums import correlation
 
 MIN_NOISE, MIN_SILENT = 0.04, 0.1  # s.d. relative to the highest rates; that of silent neurons relative to it
@@ -53,6 +54,7 @@ PHASE_BINS = 40
 MAX_UNEVENNESS = 0.15  # s.d. of neurons' numbers of spikes over their mean: one scale of the counts is taken for all
 PEAK_RATE = 0.97  # that the mean counts at the top of the tuning curve are taken for: near saturation
 TRIAL_PROCESS_NOISE = 0.02  # s.d. of the currents in a first simulation, from whose diffusion it is scaled
+TURNS = 0.5  # share of the turns' variance that the velocity explains, from which on their lag counts
 MISFIT = 1.25  # mean square of weighted residuals above which the description does not fit
 
 
@@ -199,8 +201,8 @@ class Smoother:
 
     def _left(self, observed):
         """S.d. of what smoothing leaves of samples that noise did not cut off."""
-        clear = self.smoothed.rates[self.rec.valid] > 3 * self.noise.sd
-        return float(np.std((observed - self.smoothed.rates)[self.rec.valid][clear]))
+        left, rates = (a[self.rec.valid] for a in (observed - self.smoothed.rates, self.smoothed.rates))
+        return float(np.std(left[rates > 3 * self.noise.sd] if self.noise.kind == "clipped" else left))
 
     def autocorrelation(self):
         """Of what smoothing leaves, at lag 1: that of measurement noise is 0."""
@@ -268,7 +270,8 @@ def estimate(rec, alpha=None, geometry=None, calibrated=True, seed=0, mask=None,
 
     Raises: BadInput where there is a mask, and a geometry.
     """
-    as_recorded, rec = rec, shapes.fill_missing(rec)
+    g = np.exp(-rec.dt / rec.decay) if rec.decay else 0.0
+    as_recorded, rec = rec, shapes.fill_missing(replace(rec, rates=deconvolve(rec.rates, g)) if g else rec)
     if geometry is None and shapes.lacks_geometry(rec):
         return estimator.estimate_exchangeable(as_recorded, alpha, mask, seed)
     check_memory(rec)
@@ -281,12 +284,25 @@ def estimate(rec, alpha=None, geometry=None, calibrated=True, seed=0, mask=None,
     clean = estimator.estimate_clean if rec.measured is None else missing.estimate
     if noise is not None and (geometry.dimensions > 1 or any(a is not None for a in known)):
         return withdraw_for_noise(clean(rec, alpha, geometry, False, seed), rec, noise)
+    found = None
     if noise is not None:
         alpha_given = alpha or (rec.dt / rec.tau if rec.tau else None)
-        found = estimate_observed(rec, noise, alpha_given, geometry, calibrated, seed)
-        if found is not None:
-            return found
-    return clean(rec, alpha, geometry, calibrated, seed, orders)
+        found = estimate_observed(rec, noise._replace(g=g), alpha_given, geometry, calibrated, seed)
+    if found is None:
+        found = clean(rec, alpha, geometry, calibrated, seed, orders)
+    return found if g else withdraw_for_lag(found, rec, geometry)
+
+
+def withdraw_for_lag(found, rec, geometry):
+    """Withdraw the intervals, in place, of a ring that turns later after the velocity than by a synapse: in no
+    mechanism of the estimate it does, but through an indicator. Returns: Estimate."""
+    some = rec.trials(slice(None, None, max(1, len(rec.rates) // ALPHA_TRIALS)))
+    if geometry.dimensions == 1 and rec.driven is None:
+        turning = measure_turning(replace(some, heading=None), geometry, find_places(rec, geometry))
+        if turning["r"] is not None and turning["r"] ** 2 > TURNS and turning["lag"] > (1 / found.alpha + 1) * rec.dt:
+            found.turning_lag = turning["lag"]
+            _withdraw(found)
+    return found
 
 
 def withdraw_for_noise(found, rec, noise):
@@ -294,9 +310,14 @@ def withdraw_for_noise(found, rec, noise):
     Estimate."""
     high = None if noise.sd else rec.spikes[rec.rates >= np.quantile(rec.rates[rec.valid], 0.95)].mean()
     found.measurement_noise = noise.sd or float(np.sqrt(PEAK_RATE / high))
+    _withdraw(found)
+    return found
+
+
+def _withdraw(found):
+    """Claim nothing of single weights, in place."""
     found.withdraw_intervals("cannot tell")
     found.identifiable, found.resolved = (np.zeros_like(a) for a in (found.identifiable, found.resolved))
-    return found
 
 
 def estimate_observed(rec, noise, alpha_given, geometry, calibrated=True, seed=0):
@@ -309,7 +330,7 @@ def estimate_observed(rec, noise, alpha_given, geometry, calibrated=True, seed=0
     kinetics = choose(smoother, alpha_given, geometry)
     fit, plain, best, agreement = smoother.alternate(smoother.observations(), kinetics, geometry)
     found = assemble(fit, plain, best, alpha_given is not None)
-    found.measurement_noise = float(np.sqrt(smoother.noise.variance(np.ones(1))[0]))  # of counts, at rate 1
+    found.measurement_noise = float(smoother.noise.measured_sd)
     cleaned = replace(rec, rates=smoother.smoothed.rates)
     found.verdicts["gate"], found.gate_p = gate_test(cleaned, kinetics.alpha, kinetics.response, seed)
     dispersion = float(np.nanmedian(plain.variance)) if np.isfinite(plain.variance).any() else np.inf
@@ -337,6 +358,8 @@ def _calibrate(fit, smoother, best, seed):
 
     variance = np.full(n, process_noise(fit, best, smoother, seed) ** 2)
     calibration = calibrate(fit, refit, best, variance, seed)
+    if smoother.noise.g:  # standard errors are of white noise, the simulated recording has the noise's correlation
+        return calibration
     # the simulated recording knows of no misfit of the smoothing: it only ever widens intervals
     return calibration | {"factors": {k: max(1.0, f) for k, f in calibration["factors"].items()}}
 

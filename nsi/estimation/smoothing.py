@@ -25,16 +25,23 @@ DAMPING, CONVERGED = 1e-4, 1e-4  # of the mean eigenvalue; relative improvement
 OWN_EVERY = 3  # steps, of which one is used for each neuron's deviations
 PHASE_WINDOW, INCREMENT = 0.04, 0.25  # s, of the first guess at the phase, and of increments that velocity explains
 DIFFUSIONS = 10.0 ** np.arange(-7, -2.9, 0.5)  # rad^2 a step, among which the likeliest is chosen
+ROUNDING = 4  # single-precision roundings of the largest fluorescence
 FLOOR = 0.03  # rate below which a Poisson variance is not taken to fall
 
 
 class Noise(NamedTuple):
     """What is observed of a rate r: kind "gaussian": r + sd e; "clipped": max(0, r + sd e); "poisson": counts / scale,
-    counts ~ Poisson(scale r)."""
+    counts ~ Poisson(scale r). Of fluorescence, deconvolved, e[t] is white noise less g times that of a step before."""
 
     kind: str
     sd: float = 0.0
     scale: float = 1.0
+    g: float = 0.0  # of the indicator, see `deconvolve`
+
+    @property
+    def measured_sd(self):
+        """S.d. of noise of what was measured: of fluorescence, or of counts at rate 1."""
+        return np.sqrt(1 / self.scale) if self.kind == "poisson" else self.sd * (1 - self.g) / np.hypot(1, self.g)
 
     def mean(self, r):
         """Expected observation."""
@@ -61,8 +68,19 @@ class Noise(NamedTuple):
         """A noisy observation of rates."""
         if self.kind == "poisson":
             return (rng.poisson(self.scale * rates) / self.scale).astype(np.float32)
-        y = rates + np.float32(self.sd) * rng.standard_normal(rates.shape, np.float32)
+        e = np.float32(self.sd / np.hypot(1, self.g)) * rng.standard_normal(rates.shape, np.float32)
+        y = rates + e
+        y[:, 1:] -= np.float32(self.g) * e[:, :-1]
         return np.maximum(y, 0) if self.kind == "clipped" else y
+
+
+def deconvolve(fluorescence, g):
+    """The rates r of an indicator's fluorescence c + noise, c[t] = g c[t-1] + (1 - g) r[t], exact without noise: those
+    that rounding alone tells from 0 are 0. fluorescence: (trials, steps, n) float32. Returns: the same shape."""
+    rates = fluorescence.copy()
+    rates[:, 1:] = (fluorescence[:, 1:] - np.float32(g) * fluorescence[:, :-1]) / np.float32(1 - g)
+    rates[np.abs(rates) < ROUNDING * np.finfo(np.float32).eps * fluorescence.max() / (1 - g)] = 0.0
+    return rates
 
 
 class Smoothed(NamedTuple):

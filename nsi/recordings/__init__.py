@@ -14,6 +14,7 @@ A recording is an `.npz` file of plain arrays (no pickles):
                                     rates of single samples may be NaN
     driven     (N,)                 optional, which of the observed neurons receive the velocity themselves; else none
     spikes     (trials, steps, N)   counts of spikes, in the place of rates
+    decay      ()                   s, optional: rates are fluorescence of an indicator that decays so
 
 A simulation adds its ground truth (`true_W`, `true_W_in`, `true_b`, `true_gate`, `true_orders`, `hidden_rates`), and a
 recording may hold other neurons back for a test (`held_out_rates`). `load` never reads these, so that no fit can;
@@ -53,6 +54,7 @@ class Recording:
     decoded: bool = False  # whether the velocity is the activity's own turning
     spikes: np.ndarray | None = None  # (trials, steps, N) float32, counts, of which `rates` are a smoothed version
     measured: np.ndarray | None = None  # (trials, steps, N) bool, samples that were: the other rates are imputed
+    decay: float | None = None  # s, of the indicator whose fluorescence `rates` are
 
     @property
     def valid(self):
@@ -95,14 +97,17 @@ def load(path):
         if velocity.size == 0:
             raise BadInput(f"velocity is empty, shape {velocity.shape}; expected (trials, steps, D)")
         tau = _seconds(file, "tau") if "tau" in file else None
+        decay = _seconds(file, "decay") if "decay" in file else None
         heading = _heading(file, velocity.shape, lengths) if "heading" in file else None
         stimulus = _array(file, "stimulus", rates.shape, lengths) if "stimulus" in file else None
         animal = next((_labels(file, key, trials) for key in ("animal", "fly") if key in file), None)
         driven = _flags(file, "driven", (n,), "for each neuron whether it is") if "driven" in file else None
         if tau is not None and tau < dt:
             raise BadInput(f"tau is {tau:g} s, shorter than dt = {dt:g} s; expected tau >= dt")
+        if decay is not None and (spikes is not None or np.isnan(rates).any()):
+            raise BadInput("has decay, and spikes or missing neurons; expected rates of all: leave decay out")
     driven = driven if np.any(driven) else None
-    return Recording(rates, velocity, dt, heading, tau, stimulus, lengths, animal, driven, decoded, spikes)
+    return Recording(rates, velocity, dt, heading, tau, stimulus, lengths, animal, driven, decoded, spikes, decay=decay)
 
 
 def _activity(file, lengths):
@@ -182,7 +187,7 @@ def split(rec):
     if len(rec.rates) == 1:
         length = int(rec.valid.sum()) // 10
         cut = {k: a[0, : 10 * length].reshape(10, length, -1) for k, a in rec.arrays().items() if np.ndim(a) == 3}
-        rec = Recording(dt=rec.dt, tau=rec.tau, driven=rec.driven, decoded=rec.decoded, **cut)
+        rec = Recording(dt=rec.dt, tau=rec.tau, driven=rec.driven, decoded=rec.decoded, decay=rec.decay, **cut)
     index = np.arange(len(rec.rates))
     held_out = index[9::10] if len(index) >= 10 else index[-1:]
     return rec.trials(np.setdiff1d(index, held_out)), rec.trials(held_out), held_out

@@ -332,11 +332,11 @@ def check_turning(rec, turning, parts, alpha):
     else:
         yield from _check_heading(rec, turning, parts)
     late = _count_lag_steps(rec, turning.angle, fit)
-    if late and not parts.unsure and not _is_synaptic_lag(rec, turning, alpha):
+    if late and not rec.decay and not parts.unsure and not _is_synaptic_lag(rec, turning, alpha):
         remedy = f": move velocity {abs(fit['lag']):.3g} s {'earlier' if fit['lag'] < 0 else 'later'}, {late} steps"
         yield (
             f"velocity: the recorded activity turns {describe_lag(fit['lag'])} it (r {fit['r']:.2f}); unless neurons "
-            f"do, their clocks are apart{remedy if abs(fit['r']) >= REMEDY_R else ''}"
+            f"do, or an indicator (give `decay`), their clocks are apart{remedy if abs(fit['r']) >= REMEDY_R else ''}"
         )
 
 

@@ -46,7 +46,7 @@ def describe(found):
     """What metrics.json says of an estimate besides its scores. found: Estimate. Returns: dict."""
     names = (
         "verdicts", "gate_p", "alpha", "alpha_se", "alpha_known", "scale", "noise", "measurement_noise", "calibration",
-        "prior",
+        "prior", "turning_lag",
     )  # fmt: skip
     to_profile = found.prior.get("heterogeneity", {}).get("direct")  # relative to the r.m.s. profile
     to_weight = (
@@ -69,7 +69,12 @@ def find_doubts(found, net):
             "comes back steps later), or a recording simulated from them is unlike this one; no interval is claimed, "
             "and the weights may be wrong by any amount"
         )
-    if description == "cannot tell" and found.measurement_noise:
+    if found.turning_lag:
+        yield (
+            f"the activity turns {found.turning_lag:.2g} s after the velocity, later than by a synapse, as rates do "
+            "through an indicator: no interval is claimed; give the indicator's `decay` in the file, or align clocks"
+        )
+    elif description == "cannot tell" and found.measurement_noise:
         yield (
             "the rates' own noise, on a torus or with a stimulus, is not described; or the recording is too noisy, or "
             "too short, to tell the best estimate; or its neurons differ in their numbers of spikes, which the "

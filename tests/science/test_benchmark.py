@@ -13,6 +13,7 @@ from experiments.benchmark.methods import METHODS, Method
 from experiments.benchmark.oracle import oracle
 from experiments.benchmark.page import Results, coverage_of, main_table
 from experiments.benchmark.tasks import TASKS, Absent
+from nsi.estimation.smoothing import deconvolve
 from nsi.simulation import circuits
 from nsi.simulation.heterogeneity import vary_weights
 from nsi.sums import correlation
@@ -170,7 +171,10 @@ def test_observed_tasks_hide_the_rates_alone():
     apart = noisy.rec.rates - plain.rec.rates
     assert apart.std() == pytest.approx(0.1, rel=0.02)
     assert spikes.rec.spikes.mean() == pytest.approx(40 * plain.rec.dt * plain.rec.rates.mean(), rel=0.03)
-    for data in (noisy, spikes):
+    calcium = tasks.observe(100, *SIZE, SMALL, decay=0.2)
+    deconvolved = deconvolve(calcium.rec.rates, np.exp(-calcium.rec.dt / calcium.rec.decay))
+    assert np.allclose(deconvolved, plain.rec.rates, atol=1e-4)
+    for data in (noisy, spikes, calcium):
         assert all(np.array_equal(data.true[key], plain.true[key]) for key in plain.true)
         assert np.array_equal(data.rec.velocity, plain.rec.velocity)
         assert data.rec.tau == pytest.approx(plain.rec.tau)

@@ -8,11 +8,12 @@ import pytest
 from nsi import estimate, load, recordings
 from nsi.errors import BadInput
 from nsi.estimation.observations import MAX_UNEVENNESS, count_tuning, find_noise
-from nsi.estimation.smoothing import Noise
+from nsi.estimation.smoothing import Noise, deconvolve
 from nsi.evaluation.scores import true_effective_gate
 from nsi.geometry import RING
 from nsi.network import synaptic_state
 from nsi.recordings import Recording
+from nsi.run.connections import find_doubts
 from nsi.simulation import circuits, simulate_recording
 from nsi.sums import correlation
 
@@ -97,3 +98,53 @@ def test_negative_rates_of_noise_are_read(ring, tmp_path):
     noisy = Noise("gaussian", sd=0.1).draw(rec.rates, np.random.default_rng(0))
     recordings.save(tmp_path / "noisy.npz", rates=noisy, velocity=rec.velocity, dt=rec.dt)
     assert load(tmp_path / "noisy.npz").rates.min() < 0
+
+
+def indicator(rec, decay, sd):
+    """A recording through an indicator of some decay (s), with white noise."""
+    g, c, s = np.exp(-rec.dt / decay), np.empty_like(rec.rates), rec.rates[:, 0]
+    for t in range(c.shape[1]):
+        s = g * s + (1 - g) * rec.rates[:, t]
+        c[:, t] = s
+    return replace(rec, rates=c + np.float32(sd) * np.random.default_rng(0).standard_normal(c.shape, np.float32))
+
+
+def test_fluorescence_is_deconvolved(ring):
+    rec, W, gate = ring
+    fluorescence = indicator(rec, 0.2, 0.0)
+    exact = deconvolve(fluorescence.rates, np.exp(-rec.dt / 0.2))
+    assert np.allclose(exact, rec.rates, atol=1e-4)
+    assert np.array_equal(exact[:, 1:] == 0, rec.rates[:, 1:] == 0)
+    e = estimate(replace(indicator(rec, 0.2, 0.03), decay=0.2), calibrated=False)
+    assert e.measurement_noise == pytest.approx(0.03, rel=0.05)
+    assert e.verdicts["description"] == "fits"
+    assert correlation(e.W, W) > 0.98
+    assert correlation(e.gate, gate) > 0.95
+
+
+def test_noise_of_fluorescence_is_drawn_as_it_is_left_by_deconvolution():
+    noise, zero = Noise("gaussian", sd=0.8, g=0.95), np.zeros((4, 5000, 3), np.float32)
+    drawn = noise.draw(zero, np.random.default_rng(0))[:, 1:]
+    fluorescence = noise.measured_sd * np.random.default_rng(1).standard_normal(zero.shape, np.float32)
+    left = deconvolve(fluorescence, 0.95)[:, 1:]
+    for y in (drawn, left):
+        assert y.std() == pytest.approx(0.8, rel=0.02)
+        assert np.mean(y[:, 1:] * y[:, :-1]) / np.mean(y**2) == pytest.approx(-0.95 / (1 + 0.95**2), abs=0.02)
+
+
+def test_nothing_is_claimed_of_rates_that_turn_too_late(ring):
+    e = estimate(indicator(ring[0], 0.2, 0.0), calibrated=False)
+    assert e.verdicts["description"] == "cannot tell"
+    assert 0.1 < e.turning_lag < 0.25
+    assert np.isinf(e.W_se).all()
+    assert any("indicator" in sentence for sentence in find_doubts(e, None))
+
+
+def test_decay_is_read(ring, tmp_path):
+    rec, _, _ = ring
+    keys = {"rates": rec.rates, "velocity": rec.velocity, "dt": rec.dt}
+    recordings.save(tmp_path / "calcium.npz", **keys, decay=0.2)
+    assert load(tmp_path / "calcium.npz").decay == 0.2
+    recordings.save(tmp_path / "calcium.npz", **keys, decay=-0.2)
+    with pytest.raises(BadInput, match="decay"):
+        load(tmp_path / "calcium.npz")
