@@ -194,9 +194,9 @@ def main_table(rows):
             rival = f"{cell(results.values(task, best, measure), n=True)}, {METHODS[best].name}" if best else "–"
             if mine != "–":
                 lines.append([f"{task}: `{measure}`", mine, rival, network, oracle])
-        given = cell(results.values(task, "anatomy", "r_W"), n=True)
-        if given != "–":
-            lines.append([f"{task}, anatomy given: `r_W`", given, "–", "–", "–"])
+        known = cell(results.values(task, "anatomy", "r_W"), n=True)
+        if known != "–":
+            lines.append([f"{task}, anatomy given: `r_W`", known, "–", "–", "–"])
     return runs.markdown(["", "estimate", "best other rival", "trained network", "oracle"], lines)
 
 
