@@ -36,6 +36,7 @@ def animate(data, path, geometry):
         marker.set_xdata([np.degrees(heading[t]) % 360] * 2)
         now.set_xdata([time[t]] * 2)
 
+    fix_layout(figure)
     movie = FuncAnimation(figure, draw, range(0, min(len(rates), MAX_FRAMES * EVERY), EVERY), interval=50)
     with whole(path) as temporary:
         movie.save(temporary, writer=PillowWriter(fps=20), dpi=80)
@@ -87,11 +88,16 @@ def animate_sheet(data, path, geometry):
             picture.set_data((sums / visits).T)
 
     draw(moments[-1])
-    figure.canvas.draw()
-    figure.set_layout_engine("none")  # which would be found anew for every frame
+    fix_layout(figure)
     movie = FuncAnimation(figure, draw, moments, interval=100)
     with whole(path) as temporary:
         movie.save(temporary, writer=PillowWriter(fps=10), dpi=80)
     if matplotlib.get_backend().lower() != "agg":
         plt.show()
     plt.close(figure)
+
+
+def fix_layout(figure):
+    """Keep the layout, which would be found anew for every frame."""
+    figure.canvas.draw()
+    figure.set_layout_engine("none")
