@@ -420,10 +420,15 @@ class Fit:
         """Samples that a neuron needs: where rates are missing it has the others' profile, however few are left."""
         return None if self.rec.measured is None else 1
 
+    @property
+    def scales(self):
+        """Scales of the prior near the likeliest, or None."""
+        return self.pilot.scales
+
     def estimates(self, start=None, temperature=1.0, rounds=None):
         """Both estimates: regression.LeastSquares and prior.Posterior. start: prior.Scales from which the likeliest are
         looked for, in so many rounds; temperature: by which the residuals' variance is multiplied for the second."""
-        start = self.pilot.scales if start is None else start
+        start = self.scales if start is None else start
         rounds = (ROUNDS if start is None else 1) if rounds is None else rounds
         found = regression.LeastSquares.unknown(self.q, len(self.order), self.maps)
         variance = regression.solve(self.sums)[1]

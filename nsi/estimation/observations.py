@@ -76,6 +76,8 @@ class Observations(NamedTuple):
 class Observed(Fit):
     """One noisy recording's regression. `rec` has the smoothed rates."""
 
+    scales = None  # no pilot finds any
+
     def __init__(self, observations, kinetics, geometry, places, copies="fit", samples=None):
         """observations: Observations; copies: Copies, None for none, or "fit"; samples: steps of all trials to use, at
         most (default: MAX_SAMPLES); the rest as `Fit`."""
