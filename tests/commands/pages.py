@@ -26,6 +26,7 @@ SMALL = {
     "experiments.limits": f"--factors speed recorded {CIRCUIT}",
     "experiments.orders": f"--circuits quadratic --flies none {CIRCUIT}",
     "experiments.speed.estimate": "--most 2500 --steps 100",
+    "experiments.speed.stages": "--small",
     "experiments.benchmark": "--tasks ring 'ring, own velocity' flies --seeds 1 --updates 5 --trials 20 --steps 300",
     "experiments.estimator": CIRCUIT,
     "experiments.speed": "--small --seconds 0.1",

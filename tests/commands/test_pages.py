@@ -130,6 +130,17 @@ def test_further_tables_are_the_measured_ones():
         assert page.read_text() == experiment.tables(json.loads((page.parent / "results.json").read_text()))
 
 
+def test_seconds_by_stage_are_the_measured_ones():
+    from experiments.speed import stages
+
+    results = json.loads((stages.FOLDER / "stages.json").read_text())
+    page = (stages.FOLDER / "stages.md").read_text()
+    tables = {"stages": stages.stage_table, "growth": stages.growth_table, "rivals": stages.rival_table}
+    for mark, table in (tables | {"made": stages.made}).items():
+        assert f"<!-- {mark} -->\n\n{table(results)}\n\n<!-- end -->" in page
+    assert results["fits"][0]["stages"].keys() == {*stages.STAGES}
+
+
 def test_results_are_of_as_many_seeds_as_the_page_says():
     rows = json.loads((ROOT / "experiments" / "reproduction" / "results.json").read_text())
     measures = [row["r_W"] for name, row in rows.items() if name != "made"]
