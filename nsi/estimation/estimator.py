@@ -130,8 +130,7 @@ def estimate_clean(rec, alpha, geometry, calibrated=True, seed=0, orders=False, 
 
         def refit(simulated):
             simulated = simulated if impute is None else impute(simulated, fit, best.weights)
-            pilot = Pilot(simulated, fit.kinetics, geometry, places, fit.pilot, refit=False)
-            again = Fit(simulated, refine(pilot, steps=1))
+            again = Fit(simulated, pilot_again(simulated, fit))
             if orders:
                 extend(again)
             return again
@@ -149,6 +148,16 @@ def estimate_clean(rec, alpha, geometry, calibrated=True, seed=0, orders=False, 
         found.withdraw_pairs(recordings.never_together(rec))
     found.identifiable, found.resolved = read_certainty(found.W, found.W_unbiased, found.W_se, geometry, places)
     return found
+
+
+def pilot_again(simulated, fit):
+    """The pilot of a recording that was simulated from a fit, its copies found as the fit's were. Returns: Pilot."""
+    setting = simulated, fit.kinetics, fit.geometry, fit.places, fit.pilot
+    if fit.pilot.scales is not None:  # refined
+        pilot = refine(Pilot(*setting, refit=False), steps=1)
+        if pilot.scales is not None:
+            return pilot
+    return Pilot(*setting)
 
 
 def estimate_exchangeable(rec, alpha=None, mask=None, seed=0):

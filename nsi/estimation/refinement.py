@@ -7,7 +7,7 @@ instead. To first order a step d of the numbers theta adds to the current of neu
 
 so that d is one more set of coefficients that all neurons share, beside the profiles', and its posterior mean follows
 from the same sums (prior.py): a Gauss-Newton step, weights integrated out. Scales of the prior are chosen anew at each
-step.
+step. Where the evidence hardly determines the numbers, as with few neurons and trials, they stay as they are.
 """
 
 from copy import copy
@@ -21,6 +21,7 @@ from nsi.estimation.prior import Evidence, Model, Scales
 from nsi.sums import sum_products
 
 STEP_SD = 0.3  # prior s.d. of a step, of each number: wide
+DETERMINED_SD = 0.15  # posterior s.d. of each number, below which the evidence determines a step
 MAX_STEP = 0.4
 MAX_NEURONS = 50
 
@@ -74,7 +75,8 @@ class Point:
         return self.pilot.samples
 
     def step(self):
-        """The copies after a Gauss-Newton step, the posterior mean of what to add to their numbers. Returns: Copies."""
+        """A Gauss-Newton step, the posterior mean of what to add to the copies' numbers. Returns: Copies after it, and
+        the largest posterior s.d. of a number."""
         samples, neurons, q, copies = self._samples(), list(self.sums.xx), self.model.q, self.copies
         slopes = self.sheets.slopes(5 if copies.saturation else 4)
         slopes[0] *= np.float32(copies.gain)  # by the gain's logarithm; the width's is one already
@@ -91,25 +93,29 @@ class Point:
         sums = self.sums._replace(xx=xx, xy=xy)
         evidence = Evidence(ModelOfSteps(self.model, count), sums, self.variance)
         H, h, _ = evidence.of_profiles(self.logs[0])
-        step = evidence.coefficients(H, h, *self.logs[1:])[0][-count:]
-        return self.sheets.moved(step * min(1.0, MAX_STEP / np.abs(step).max()))
+        mean, covariance = evidence.coefficients(H, h, *self.logs[1:])
+        step, sd = mean[-count:], np.sqrt(np.diag(covariance)[-count:].max())
+        return self.sheets.moved(step * min(1.0, MAX_STEP / np.abs(step).max())), sd
 
 
 def refine(pilot, steps=2):
-    """A pilot whose copies have a higher evidence. pilot: Pilot; steps: at most. Returns: Pilot, the same one without
-    copies or of more than MAX_COPIES neurons, where it would take long."""
+    """A pilot whose copies have a higher evidence. pilot: Pilot; steps: at most. Returns: Pilot, with `scales` of the
+    prior; the same one, without, where the evidence does not determine its copies, or it has more than MAX_COPIES
+    neurons and a step would take long."""
     if pilot.copies is None or len(pilot.places) > MAX_COPIES:
         return pilot
     _, u, *_ = prepare(pilot.rec, pilot.kinetics)
     inputs = Inputs(u, pilot.rec.velocity, pilot.kinetics.alpha, pilot.geometry, pilot.places, pilot.directions)
     moved, best = copy(pilot), Point(pilot, inputs, pilot.copies)
-    moved.copies = best.step()
+    moved.copies, sd = best.step()
+    if sd > DETERMINED_SD:
+        return pilot
     for _ in range(steps - 1):
         after = Point(pilot, inputs, moved.copies, best.scales)
         if after.evidence < best.evidence:
             moved.copies = best.copies
             break
-        best, moved.copies = after, after.step()
+        best, moved.copies = after, after.step()[0]
     found = Pilot(pilot.rec, pilot.kinetics, pilot.geometry, pilot.places, moved, refit=False)
     found.scales = best.scales
     return found

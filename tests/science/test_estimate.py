@@ -14,7 +14,7 @@ import pytest
 import cann
 from nsi import estimation, response
 from nsi.errors import BadInput
-from nsi.estimation import copies, estimator, fitting, gate, signals
+from nsi.estimation import copies, estimator, fitting, gate, refinement, signals
 from nsi.estimation.kinetics import Kinetics, Likelihood, choose_kinetics
 from nsi.estimation.signals import Copies
 from nsi.evaluation.scores import true_effective_gate, true_total
@@ -454,6 +454,16 @@ def test_heading_is_not_read_nor_any_truth(tmp_path):
     again = estimation.estimate(load(tmp_path / "mine.npz"), calibrated=False)
     for key, value in found.arrays().items():
         np.testing.assert_array_equal(again.arrays()[key], value, err_msg=key)
+
+
+def test_copies_are_refined_only_where_the_evidence_determines_them(monkeypatch):
+    pilot = estimation.Pilot(simulate_ring()[0], HIDDEN, RING, RING.places(24))
+    assert refinement.refine(pilot) is pilot  # 24 neurons, 30 trials
+    monkeypatch.setattr(refinement, "DETERMINED_SD", 1.0)
+    refined = refinement.refine(pilot, steps=1)
+    assert refined.copies != pilot.copies
+    assert pilot.scales is None
+    assert refined.scales is not None
 
 
 def test_neurons_in_another_order_are_estimated_the_same():

@@ -316,11 +316,11 @@ def test_copies_that_made_the_currents_are_found_under_the_prior():
     before, after = (refinement.Point(pilot, inputs, c) for c in (off, true))
     assert after.evidence > before.evidence
     error = lambda c: np.linalg.norm(numbers(c) - numbers(true))  # noqa: E731
-    nearer = before.step()
-    last = refinement.Point(pilot, inputs, nearer, before.scales).step()
+    nearer, _ = before.step()
+    last, _ = refinement.Point(pilot, inputs, nearer, before.scales).step()
     assert error(nearer) < 0.5 * error(off)
     assert error(last) < 0.2 * error(off)
-    assert error(after.step()) < 0.02
+    assert error(after.step()[0]) < 0.02
 
 
 # ---- likelihoods ------------------------------------------------------------------------------------------------
