@@ -86,7 +86,8 @@ def test_calibration_of_noisy_observations_only_ever_widens(monkeypatch):
     factors = {"W": 0.5, "total": 1.0, "gate": 1.7}
     monkeypatch.setattr(observations, "process_noise", lambda *_: 0.02)
     monkeypatch.setattr(observations, "calibrate", lambda *_: {"factors": factors, "coverage": {"W": 0.99}})
-    found = observations._calibrate(SimpleNamespace(places=np.zeros((3, 1))), None, None, 0)
+    fit, smoother = SimpleNamespace(places=np.zeros((3, 1))), SimpleNamespace(noise=SimpleNamespace(g=0.0))
+    found = observations._calibrate(fit, smoother, None, 0)
     assert found == {"factors": {"W": 1.0, "total": 1.0, "gate": 1.7}, "coverage": {"W": 0.99}}
 
 
