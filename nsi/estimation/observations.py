@@ -34,7 +34,16 @@ from nsi.estimation.gate import gate_test
 from nsi.estimation.intervals import Simulated, calibrate
 from nsi.estimation.kinetics import MECHANISMS, Kinetics, parabola, surely_better
 from nsi.estimation.signals import LEADING, hidden_signals, leading_directions, multiplied_signals, settled, state_of
-from nsi.estimation.smoothing import Noise, Smoothed, deconvolve, guess_phase, smooth, smoothed_rate, track
+from nsi.estimation.smoothing import (
+    Noise,
+    Smoothed,
+    UntunedError,
+    deconvolve,
+    guess_phase,
+    smooth,
+    smoothed_rate,
+    track,
+)
 from nsi.network import PUBLISHED_ALPHA
 from nsi.recordings.turning import measure_turning
 from nsi.sums import correlation
@@ -289,7 +298,11 @@ def estimate(rec, alpha=None, geometry=None, calibrated=True, seed=0, mask=None,
     found = None
     if noise is not None:
         alpha_given = alpha or (rec.dt / rec.tau if rec.tau else None)
-        found = estimate_observed(rec, noise._replace(g=g), alpha_given, geometry, calibrated, seed)
+        try:
+            with np.errstate(over="ignore", invalid="ignore"):
+                found = estimate_observed(rec, noise._replace(g=g), alpha_given, geometry, calibrated, seed)
+        except UntunedError:
+            return withdraw_for_noise(clean(rec, alpha, geometry, False, seed), rec, noise)
     if found is None:
         found = clean(rec, alpha, geometry, calibrated, seed, orders)
     return found if g else withdraw_for_lag(found, rec, geometry)

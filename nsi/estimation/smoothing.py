@@ -22,12 +22,16 @@ SOFTNESS = 0.03  # of the threshold, in units of the current: noise of the curre
 FIRST_SAMPLES, BATCH, BATCHES = 150_000, 200_000, 6  # of all neurons and steps, until Gauss-Newton converges; after
 STEPS, HALVINGS, FIRST_STEPS = 20, 6, 4  # of Gauss-Newton; the first ones fit constant and cosine alone
 DAMPING, CONVERGED = 1e-4, 1e-4  # of the mean eigenvalue; relative improvement
-WORSE = 2.0  # times the first samples' weighted squares, above which the further ones are left out
+WORSE = 2.0  # times the first samples' weighted squares, above which further ones have led astray
 OWN_EVERY = 3  # steps, of which one is used for each neuron's deviations
 PHASE_WINDOW, INCREMENT = 0.04, 0.25  # s, of the first guess at the phase, and of increments that velocity explains
 DIFFUSIONS = 10.0 ** np.arange(-7, -2.9, 0.5)  # rad^2 a step, among which the likeliest is chosen
 ROUNDING = 4  # single-precision roundings of the largest fluorescence
 FLOOR = 0.03  # rate below which a Poisson variance is not taken to fall
+
+
+class UntunedError(Exception):
+    """Few samples of much noise determine no tuning curve."""
 
 
 class Noise(NamedTuple):
@@ -209,7 +213,7 @@ def currents(shared, phase, h, places):
 def tune(observed, phase, h, places, noise, valid, start=None):
     """Coefficients of the currents that all neurons share: damped Gauss-Newton on the weighted squares of some samples
     drawn at random, then normal equations of BATCHES more, each linearised at what those before gave. start: where to
-    begin. Returns: (1 + 2 HARMONICS, m)."""
+    begin. Returns: (1 + 2 HARMONICS, m). Raises: UntunedError."""
     rng, n, m = np.random.default_rng(0), len(places), h.shape[-1]
     trials, steps = np.nonzero(valid)
 
@@ -228,16 +232,18 @@ def tune(observed, phase, h, places, noise, valid, start=None):
         w = minimise(*some, w, noise, few, FIRST_STEPS)
     w = minimise(*some, w, noise, np.arange(len(w)), STEPS)
     first, A, right = w, 0.0, 0.0
-    for _ in range(min(BATCHES, -(-len(trials) * n // BATCH))):
-        X, y = draw(BATCH)
-        D, e, _ = linearise(X, y, w, noise)
-        A += (D.T @ D).astype(np.float64)
-        right += D.T @ (e + D @ w.astype(np.float32)).astype(np.float64)
-        damping = DAMPING * np.trace(A) / len(A)
-        w = np.linalg.solve(A + damping * np.eye(len(A)), right + damping * w)
-    with np.errstate(all="ignore"):  # of few samples, the normal equations can lead astray
+    with np.errstate(over="ignore", invalid="ignore"):
+        for _ in range(min(BATCHES, -(-len(trials) * n // BATCH))):
+            X, y = draw(BATCH)
+            D, e, _ = linearise(X, y, w, noise)
+            A += (D.T @ D).astype(np.float64)
+            right += D.T @ (e + D @ w.astype(np.float32)).astype(np.float64)
+            damping = DAMPING * np.trace(A) / len(A)
+            w = np.linalg.solve(A + damping * np.eye(len(A)), right + damping * w)
         before, after = (np.mean(linearise(*some, w, noise)[1] ** 2) for w in (first, w))
-    return (w if after < WORSE * before else first).reshape(-1, m)
+    if not after < WORSE * before:
+        raise UntunedError
+    return w.reshape(-1, m)
 
 
 def linearise(X, y, w, noise):
