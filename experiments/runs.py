@@ -181,6 +181,17 @@ def gathered(results):
     return rows
 
 
+def run_seeds(script, function, circuits, args):
+    """Call a function of an experiment's script for every circuit and seed from 100 on, each in a process of its own.
+
+    function: its name; called with circuit, seed, (trials, steps) and train.py's options; gives {row: {measure:
+    value}}. Returns: {"made": the run in words, row: {measure: values}}."""
+    jobs = [(circuit, seed) for circuit in circuits for seed in range(100, 100 + args.seeds)]
+    module, rest = f"experiments.{Path(script).parent.name}.__main__", ((args.trials, args.steps), updates(args))
+    found = each(lambda job: apart(module, function, *job, *rest), jobs, args.workers)
+    return {"made": f"of each circuit {size(args)}, from seed 100 on"} | gathered(found)
+
+
 def updates(args):
     """train.py's option of that name, where it is given."""
     return ["--updates", args.updates] if args.updates else []

@@ -67,7 +67,7 @@ def median_error(se):
     return float(np.median(se[~np.eye(len(se), dtype=bool)]))
 
 
-class Pilot:
+class PilotExperiment:
     """A fitted network and what its recording says of the conditions that it will be run under."""
 
     def __init__(self, net, rec, trials=20, steps=1000, seed=0):
@@ -276,7 +276,7 @@ def main():
             "was fitted to a recording without pulses, which leaves open what silent neurons would do: the bump may be "
         )
         print(f"design: {args.run} {said}thrown otherwise than expected; a few weak pulses tell", file=sys.stderr)
-    pilot = Pilot(net, rec, args.trials, args.steps, args.seed)
+    pilot = PilotExperiment(net, rec, args.trials, args.steps, args.seed)
     rms = pilot.rms
     print(f"{args.run}: noise {pilot.noise:.3g}, most silent neurons {pilot.depth:.2g} below threshold, "
           f"r.m.s. weight {rms:.3g}; {args.trials} trials x {args.steps} steps")  # fmt: skip

@@ -117,7 +117,7 @@ def predict_hidden(net, rec, state=None):
     a = (synaptic_state(rec.rates, net.alpha) if state is None else state) @ net.W[:n, n:]
     a += net._replace(W_in=net.W_in[:, n:]).drive(rec.velocity) + net.b[n:]
     if not among.any():  # then nothing depends on the step before
-        return np.maximum(np.tanh(a, out=a), 0, out=a)
+        return response.phi(a)
     u = np.zeros_like(a[:, 0])
     for t in range(a.shape[1]):
         a[:, t] = response.phi(a[:, t] + u @ among)

@@ -99,27 +99,15 @@ class Method(NamedTuple):
     seeds: int = 1000  # at most
 
 
-ASKS = (
-    "weights",
-    "intervals",
-    "missing neurons",
-    "observations",
-    "anatomy",
-    "gate",
-    "prediction",
-)  # by a task, and given by a method
+# by a task, and given by a method
+ASKS = "weights", "intervals", "missing neurons", "observations", "anatomy", "gate", "prediction"
 ESTIMATE = "nsi/estimation", "nsi/geometry", "nsi/response.py"
 NETWORK = "train.py", "model.py", "nsi/training", "nsi/hidden/units.py"
 LEAST_SQUARES, CORNN, LINT, ORACLE = (
     f"experiments/benchmark/{name}.py" for name in ("least_squares", "cornn", "lint", "oracle")
 )
 METHODS = {
-    "estimate": Method(
-        estimate,
-        "estimate",
-        ("weights", "intervals", "missing neurons", "observations", "gate", "prediction"),
-        ESTIMATE,
-    ),
+    "estimate": Method(estimate, "estimate", tuple(ask for ask in ASKS if ask != "anatomy"), ESTIMATE),
     "anatomy": Method(estimate_with_anatomy, "estimate, given anatomy", ("anatomy",), ESTIMATE),
     "least-squares": Method(by_least_squares, "least squares", ("weights", "intervals"), (LEAST_SQUARES,)),
     "trained": Method(train_network, "trained network", ("weights", "prediction"), NETWORK),

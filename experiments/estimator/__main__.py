@@ -9,7 +9,6 @@ from experiments.benchmark.tasks import loaded
 from nsi import recordings
 from nsi.simulation import circuits, simulate_recording
 
-FIRST_SEED = 100
 VARIANTS = {
     "default": "",
     "no warm-up": "--warmup 0",
@@ -62,11 +61,7 @@ def one_recording(circuit, seed, sizes, updates):
 
 def main():
     args = runs.options(__doc__, 2).parse_args()
-    jobs = [(circuit, FIRST_SEED + k) for circuit in CIRCUITS for k in range(args.seeds)]
-    sizes, updates, module = (args.trials, args.steps), runs.updates(args), "experiments.estimator.__main__"
-    each = runs.each(lambda job: runs.apart(module, "one_recording", *job, sizes, updates), jobs, args.workers)
-    results = {"made": f"Of each circuit {runs.size(args)}, from seed 100 on"} | runs.gathered(each)
-    folder = runs.folder_of(__file__)
+    results, folder = runs.run_seeds(__file__, "one_recording", CIRCUITS, args), runs.folder_of(__file__)
     runs.write(folder, results)
     runs.publish(folder, results, table, made, tables=tables)
 

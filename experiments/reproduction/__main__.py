@@ -73,13 +73,8 @@ def one_seed(circuit, seed, sizes, updates):
 
 
 def main():
-    p = runs.options(__doc__, 2, CIRCUITS)
-    args = p.parse_args()
-    jobs = [(c, seed) for c in args.circuits for seed in range(100, 100 + args.seeds)]
-    sizes, updates, module = (args.trials, args.steps), runs.updates(args), "experiments.reproduction.__main__"
-    each = runs.each(lambda job: runs.apart(module, "one_seed", *job, sizes, updates), jobs, args.workers)
-    results = {"made": f"{runs.size(args)}, from seed 100 on"} | runs.gathered(each)
-    folder = runs.folder_of(__file__)
+    args = runs.options(__doc__, 2, CIRCUITS).parse_args()
+    results, folder = runs.run_seeds(__file__, "one_seed", args.circuits, args), runs.folder_of(__file__)
     runs.write(folder, results)
     runs.publish(folder, results, table, made, tables=tables)
 

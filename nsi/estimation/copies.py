@@ -19,10 +19,8 @@ LAST_SIZE = 30, 28  # of the last fit
 MAX_STEPS = 1500  # of a trial that are used
 STEP_STRIDE = 2  # steps of a trial, of which one is used
 ITERATIONS = 7  # of Gauss-Newton, at most
-FIRST_ITERATIONS, CHOICE_ITERATIONS = (
-    4,
-    2,
-)  # of the first fits, and of the last one from each start, before one is chosen
+FIRST_ITERATIONS = 4  # of the first fit from each start
+CHOICE_ITERATIONS = 2  # of the last fit from each start, before one is chosen
 HALVINGS = 3  # of one of its steps, at most
 DIRECTIONS = 16  # of the recorded states in which the copies' signals are regressed on
 MAX_COPIES = 256  # evenly chosen ones, that stand for all
@@ -173,9 +171,8 @@ class Point:
         the velocity's variance), and the fall of the residual that it promises."""
         normal, right = np.zeros((count, count)), np.zeros(count)
         all_weights = np.stack([weights for _, weights, *_ in self.solutions]).astype(np.float32)
-        moved = np.stack(
-            [all_weights @ slopes.T for slopes in self.sheets.slopes(count)], -1
-        )  # (neurons, samples, count)
+        moved = [all_weights @ slopes.T for slopes in self.sheets.slopes(count)]
+        moved = np.stack(moved, -1)  # (neurons, samples, count)
         for known, each, (across, weights, reduced, _) in zip(self.problem.data, moved, self.solutions, strict=True):
             T = each[known.at].astype(np.float64)
             direct = known.basis.T @ T

@@ -130,7 +130,7 @@ def estimate_clean(rec, alpha, geometry, calibrated=True, seed=0, orders=False, 
 
         def refit(simulated):
             simulated = simulated if impute is None else impute(simulated, fit, best.weights)
-            again = Fit(simulated, pilot_again(simulated, fit))
+            again = Fit(simulated, refit_pilot(simulated, fit))
             if orders:
                 extend(again)
             return again
@@ -150,7 +150,7 @@ def estimate_clean(rec, alpha, geometry, calibrated=True, seed=0, orders=False, 
     return found
 
 
-def pilot_again(simulated, fit):
+def refit_pilot(simulated, fit):
     """The pilot of a recording that was simulated from a fit, its copies found as the fit's were. Returns: Pilot."""
     setting = simulated, fit.kinetics, fit.geometry, fit.places, fit.pilot
     if fit.pilot.scales is not None:  # refined

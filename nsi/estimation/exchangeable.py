@@ -288,9 +288,8 @@ def _add_sessions(rec, alpha, response, possible, circuit):
         information = shift.T @ fit.information[here] @ shift
         J[known] += information
         Jw[:, known] += shift.T @ np.einsum("jab,bj->aj", fit.information[here], fit.weights[:, here])
-        variance[known] += np.maximum(fit.variance[here] - added[known], LEAST_NOISE * fit.variance[here]) * len(
-            some.rates
-        )
+        noise = np.maximum(fit.variance[here] - added[known], LEAST_NOISE * fit.variance[here])
+        variance[known] += noise * len(some.rates)
         rates = np.float32(response.scale) * some.rates[..., at][some.valid]
         slope[at] += (response.slope(response.current(rates)) * (rates > 0)).mean(0) * len(some.rates) / trials[at]
         count[known] += len(some.rates)
@@ -314,9 +313,10 @@ def estimate_fields(rec, alpha=None, mask=None, seed=0):
     n, known = rec.rates.shape[-1], alpha or (rec.dt / rec.tau if rec.tau else None)
     groups, partial = groups_of(mask, n), not np.isfinite(rec.rates).all()
     response, alpha, alpha_se, verdict = Choice(_one_session(rec) if partial else rec).choose(known)
-    moments = (
-        fit_sessions(rec, alpha, response, groups, seed) if partial else fit_whole(rec, alpha, response, groups > 0)
-    )
+    if partial:
+        moments = fit_sessions(rec, alpha, response, groups, seed)
+    else:
+        moments = fit_whole(rec, alpha, response, groups > 0)
     weights, W_se = moments.weights, moments.se
     fitted = np.isfinite(moments.variance)
     W_se[:, ~fitted] = np.inf

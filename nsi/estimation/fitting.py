@@ -55,12 +55,20 @@ def check_memory(rec):
     """Refuse a recording whose estimate needs more memory than this machine has, before it is begun. Raises:
     BadInput."""
     samples, neurons = rec.valid.sum(), rec.rates.shape[-1]
-    needed, installed = needed_bytes(samples, neurons), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    needed, installed = needed_bytes(samples, neurons), installed_bytes()
     if needed > installed:
         raise BadInput(
             f"rates has {neurons} neurons and {samples} samples, whose estimate needs about {needed / 1e9:.1f} GB of "
             f"memory, and this machine has {installed / 1e9:.1f}; expected fewer neurons, or a machine with more"
         )
+
+
+def installed_bytes():
+    """Memory of this machine; infinite where the system does not say, as Windows."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return np.inf
 
 
 def needed_bytes(samples, neurons):

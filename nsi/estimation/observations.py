@@ -92,12 +92,8 @@ class Observed(Fit):
         most (default: MAX_SAMPLES); the rest as `Fit`."""
         rec, observed, smoothed, noise = observations
         alpha, v = kinetics.alpha, rec.velocity
-        self.rec, self.kinetics, self.geometry, self.places = (
-            replace(rec, rates=smoothed.rates),
-            kinetics,
-            geometry,
-            places,
-        )
+        self.rec, self.kinetics = replace(rec, rates=smoothed.rates), kinetics
+        self.geometry, self.places = geometry, places
         u, x = state_of(smoothed.rates, alpha), smoothed.current
         first = settled(alpha, u.shape[1])
         usable = (x > LOWEST_CURRENT) & rec.valid[..., None]

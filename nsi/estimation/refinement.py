@@ -49,7 +49,7 @@ class ModelOfSteps(Model):
         return np.append(self.plain.profile_sd(sizes, smooth), np.full(self.count, STEP_SD))
 
 
-class Point:
+class Candidate:
     """Copies, their evidence, and the step to better ones."""
 
     def __init__(self, pilot, inputs, copies, scales=None):
@@ -106,12 +106,12 @@ def refine(pilot, steps=2):
         return pilot
     _, u, *_ = prepare(pilot.rec, pilot.kinetics)
     inputs = Inputs(u, pilot.rec.velocity, pilot.kinetics.alpha, pilot.geometry, pilot.places, pilot.directions)
-    moved, best = copy(pilot), Point(pilot, inputs, pilot.copies)
+    moved, best = copy(pilot), Candidate(pilot, inputs, pilot.copies)
     moved.copies, sd = best.step()
     if sd > DETERMINED_SD:
         return pilot
     for _ in range(steps - 1):
-        after = Point(pilot, inputs, moved.copies, best.scales)
+        after = Candidate(pilot, inputs, moved.copies, best.scales)
         if after.evidence < best.evidence:
             moved.copies = best.copies
             break

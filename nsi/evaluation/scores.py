@@ -3,6 +3,7 @@
 import numpy as np
 
 from nsi import response
+from nsi.estimation.intervals import NORMAL
 from nsi.evaluation.weights import regress_on_state, unsigned_product
 from nsi.network import synaptic_state
 from nsi.sums import correlation
@@ -84,7 +85,7 @@ def coverage(centre, se, true, known=True):
     """Share of the finite 95 % intervals of the known entries that hold the true ones, or NaN. All (..., n, n)."""
     known = known & np.isfinite(se)
     with np.errstate(invalid="ignore"):
-        return float(np.mean((np.abs(centre - true) < 1.96 * se)[known])) if known.any() else np.nan
+        return float(np.mean((np.abs(centre - true) < NORMAL * se)[known])) if known.any() else np.nan
 
 
 def true_total(truth, rates, alpha):

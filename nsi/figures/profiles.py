@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from nsi.estimation.intervals import NORMAL
 from nsi.figures.style import FITTED
 
-NORMAL = 1.96  # standard errors, of a 95 % interval
 MAX_BINS = 36  # of distance
 
 

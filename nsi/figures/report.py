@@ -14,6 +14,7 @@ import matplotlib
 import numpy as np
 
 from nsi import files
+from nsi.estimation.intervals import NORMAL
 from nsi.evaluation import prediction, tuning
 from nsi.evaluation.metrics import replicas, tables_of, values_of
 from nsi.figures import run as portrait
@@ -236,7 +237,7 @@ def weights(arrays):
 def with_interval(arrays, name, unit=""):
     """R.m.s. of a best estimate, and the median half-width of its 95 % intervals, in words."""
     se = arrays[f"{name}_se"]
-    half = f"±{1.96 * np.median(se):.2g}" if np.isfinite(np.median(se)) else "without end"
+    half = f"±{NORMAL * np.median(se):.2g}" if np.isfinite(np.median(se)) else "without end"
     size = np.sqrt(np.mean(np.square(arrays[name])))
     return f"r.m.s. of {size:.2g}{unit}, the 95 % interval of a single entry being {half} (median)"
 
@@ -256,7 +257,7 @@ def kinetics(metrics):
     ]
     yield "; ".join(parts) + "."
     if not metrics["alpha_known"] and metrics["alpha_se"] is not None:
-        low, high = (metrics["alpha"] + sign * 1.96 * metrics["alpha_se"] for sign in (-1, 1))
+        low, high = (metrics["alpha"] + sign * NORMAL * metrics["alpha_se"] for sign in (-1, 1))
         yield (
             f"The recording has no tau and --alpha was not given: alpha, dt / tau, is estimated as "
             f"{metrics['alpha']:.3g} (95 % interval {max(low, 0):.3g} to {min(high, 1):.3g})."

@@ -3,6 +3,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 
+from nsi.estimation.intervals import NORMAL
 from nsi.evaluation.weights import unsigned_product
 from nsi.figures.profiles import draw_interval
 from nsi.figures.style import FITTED, SIMPLE, TRUE, draw_matrix, draw_standard_errors
@@ -161,7 +162,7 @@ def draw_orders(axes, profiles, powers, scale, chosen, names):
     that one's standard error, and the truth; powers: (K + 1, D) int; scale: (K + 1,), each monomial's r.m.s., so that
     an order that is hardly there is drawn as small as it is; names: of each.
     """
-    profile, true, half = profiles["profile"], profiles["true"], 1.96 * profiles["se"]
+    profile, true, half = profiles["profile"], profiles["true"], NORMAL * profiles["se"]
     degrees = np.degrees(np.arange(len(profile[0])) - len(profile[0]) // 2) * 2 * np.pi / len(profile[0])
     for v, colour in zip((-4, -2, 0, 2, 4), plt.get_cmap("coolwarm")(np.linspace(0, 1, 5)), strict=True):
         terms = np.prod(float(v) ** powers[:, :1], 1)  # further inputs at 1

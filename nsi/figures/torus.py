@@ -4,6 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.collections import PolyCollection
 
+from nsi.estimation.intervals import NORMAL
 from nsi.figures.style import DIVERGING, FITTED, SIMPLE, TRUE
 from nsi.geometry import TORUS
 
@@ -71,7 +72,7 @@ def draw_profiles(true, found):
     themselves."""
     figure, axes = plt.subplots(1, 3, figsize=(12, 3))
     for ax, (name, unit, truth, (best, centre, se)) in zip(axes, _components(true, found), strict=True):
-        middle, half = TORUS.profile(centre)[1], 1.96 * np.sqrt(TORUS.profile(se**2)[1] / len(se))
+        middle, half = TORUS.profile(centre)[1], NORMAL * np.sqrt(TORUS.profile(se**2)[1] / len(se))
         middle[0] = np.nan  # a cell and itself
         phase, low = profile_along(middle - half)
         ax.fill_between(phase, low, profile_along(middle + half)[1], color=FITTED, alpha=0.2, lw=0,
@@ -150,7 +151,7 @@ def draw_trust(true, found, name="total"):
     )
     for ax, title, unit, truth, each in panels:
         row, middle_row, row_se, row_true = (a[one].reshape(side, side)[:, middle] for a in (*each, truth))
-        low, high = middle_row - 1.96 * row_se, middle_row + 1.96 * row_se
+        low, high = middle_row - NORMAL * row_se, middle_row + NORMAL * row_se
         ax.fill_between(phase, low, high, color=FITTED, alpha=0.2, lw=0, label="95 % intervals")
         ax.plot(phase, row, color=FITTED, label="best estimate")
         ax.plot(phase, row_true, "--", color=TRUE, label="true")

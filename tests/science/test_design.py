@@ -27,7 +27,7 @@ def fitted(net):
 
 @pytest.fixture(scope="module")
 def pilot(fitted, rec):
-    return design.Pilot(fitted, rec, trials=20, steps=400)
+    return design.PilotExperiment(fitted, rec, trials=20, steps=400)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_expected_standard_errors_are_those_reached(plan, pilot, circuit):
 
 
 def test_twice_the_trials_have_standard_errors_root_two_smaller_or_less(fitted, rec):
-    few, many = (design.Pilot(fitted, rec, trials, steps=300).expect(PLAN).median for trials in (10, 20))
+    few, many = (design.PilotExperiment(fitted, rec, trials, steps=300).expect(PLAN).median for trials in (10, 20))
     assert 1.3 < few / many < 3  # with few patterns of pulses, weights go together
 
 

@@ -313,11 +313,11 @@ def test_copies_that_made_the_currents_are_found_under_the_prior():
                             model=lambda: prior.Model(blocks, *RING.terms(places)))  # fmt: skip
     numbers = lambda c: np.array([np.log(c.width), c.threshold / c.gain, np.log(c.drive / c.gain)])  # noqa: E731
     off = signals.Copies(1.0, 0.45, 0.32, 0.105)
-    before, after = (refinement.Point(pilot, inputs, c) for c in (off, true))
+    before, after = (refinement.Candidate(pilot, inputs, c) for c in (off, true))
     assert after.evidence > before.evidence
     error = lambda c: np.linalg.norm(numbers(c) - numbers(true))  # noqa: E731
     nearer, _ = before.step()
-    last, _ = refinement.Point(pilot, inputs, nearer, before.scales).step()
+    last, _ = refinement.Candidate(pilot, inputs, nearer, before.scales).step()
     assert error(nearer) < 0.5 * error(off)
     assert error(last) < 0.2 * error(off)
     assert error(after.step()[0]) < 0.02
