@@ -74,7 +74,7 @@ def measured(seed, folder, args):
     runs.simulate(pilot, *sizes, "--trials", args.trials, "--stimulus", args.pilot)
     runs.fit_network(pilot, folder / "pilot", "--seed", seed, *options)
     counts, results = [t for t in TRIALS if t <= args.most], {}
-    planner = design.Pilot(*design.read(folder / "pilot", pilot), args.most, args.steps, seed)
+    planner = design.PilotExperiment(*design.read(folder / "pilot", pilot), args.most, args.steps, seed)
     plans = list(design.choose(planner, args.disturbance))
     proposed = design.best(plans, args.disturbance or plans[0][1].disturbance)
     for name, (plan, expected) in {RANDOM: plans[0], PROPOSED: proposed}.items():

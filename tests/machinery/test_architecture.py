@@ -1,6 +1,7 @@
 """The house: arrows that point down only, and files that can be read in a sitting."""
 
 import ast
+import importlib
 import re
 
 import pytest
@@ -89,6 +90,25 @@ COMMANDS = {"nsi.design"}  # what `python -m` runs reads a run's folder
 def test_only_runs_and_commands_import_the_machinery_of_a_run(module):
     if not module.startswith("nsi.run") and module not in COMMANDS:
         assert not {name for name in imports(module) if name.startswith("nsi.run")}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_names_of_other_modules_exist(module):
+    """What a module takes from another as `other.name` exists, so that a renamed class is found at once."""
+    tree = ast.parse(MODULES[module].read_text())
+    package = module if MODULES[module].name == "__init__.py" else module.rpartition(".")[0]
+    called = {}  # name in this module: module that it stands for
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            called |= {alias.asname or alias.name: alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or package
+            called |= {alias.asname or alias.name: f"{base}.{alias.name}" for alias in node.names}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            other = called.get(node.value.id)
+            if other in MODULES and f"{other}.{node.attr}" not in MODULES:
+                assert hasattr(importlib.import_module(other), node.attr), f"{other}.{node.attr}"
 
 
 @pytest.mark.parametrize("module", ["cann", "model", "train"])
