@@ -11,11 +11,13 @@ so that each neuron's regression is a weighted one of x + (y - m) / m' phi'. Sta
 ALTERNATIONS times: the weights predict currents, whose rates make the next states.
 """
 
+import os
 from dataclasses import replace
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from nsi import geometry as shapes
 from nsi import recordings, response
@@ -64,6 +66,8 @@ MAX_UNEVENNESS = 0.15  # s.d. of neurons' numbers of spikes over their mean: one
 PEAK_RATE = 0.97  # that the mean counts at the top of the tuning curve are taken for: near saturation
 TRIAL_PROCESS_NOISE = 0.02  # s.d. of the currents in a first simulation, from whose diffusion it is scaled
 TURNS = 0.5  # share of the turns' variance that the velocity explains, from which on their lag counts
+# products here are small: beside other work more threads take many times as long, waiting for each other
+THREADS = None if {"OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"} & os.environ.keys() else 1
 MISFIT = 1.25  # mean square of weighted residuals above which the description does not fit
 
 
@@ -265,6 +269,7 @@ def choose(smoother, alpha_given, geometry):
     return kinetics._replace(alpha=a, alpha_se=se, mechanism=mechanism, verdicts=verdicts)
 
 
+@threadpool_limits.wrap(limits=THREADS)
 def estimate(rec, alpha=None, geometry=None, calibrated=True, seed=0, mask=None, orders=False):
     """Estimate the connections that made a recording. Measurement noise on a torus, with a stimulus, or where neurons
     are missing, is not described: then nothing is claimed.

@@ -490,6 +490,19 @@ def test_mirror_image_is_estimated_as_the_mirror_image():
         assert agree(getattr(again, name), getattr(found, name)) == (pytest.approx(1, abs=0.01),) * 2
 
 
+@pytest.mark.parametrize(("setting", "used"), [(None, {1}), ("2", {2})])
+def test_one_thread_unless_the_environment_says_otherwise(setting, used):
+    code = (
+        "import nsi, threadpoolctl; from nsi.estimation import observations as o\n"
+        "def say(*args): print({pool['num_threads'] for pool in threadpoolctl.threadpool_info()}); raise SystemExit\n"
+        "o.find_noise = say; nsi.estimate(nsi.simulate('ring', trials=2, steps=200))"
+    )
+    environment = {k: v for k, v in os.environ.items() if k not in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+    environment |= {"OMP_NUM_THREADS": setting} if setting else {}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.stdout == f"{used}\n", done.stderr
+
+
 THREADS = """
 import sys; from nsi import estimation, recordings
 estimation.estimate(recordings.load(sys.argv[1]), calibrated=False).save(sys.argv[2])
