@@ -3,8 +3,8 @@
 import numpy as np
 from scipy.io import loadmat
 
+from experiments.flies.read import BALL, NAME
 from nsi.network import predict_hidden
-from nsi.recordings.flies import BALL, NAME
 
 FILTER_S = 0.4  # s, of the velocity before it is set against calcium
 STEP_S = 0.0876  # s, of most trials of the bridge; others are brought to it

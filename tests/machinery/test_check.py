@@ -11,9 +11,10 @@ from scipy.ndimage import gaussian_filter1d
 
 import cann
 import train
+from experiments.mouse import read
 from nsi import recordings
-from nsi.recordings import activity, mouse, quality
-from nsi.simulation import circuits, stimulation
+from nsi.recordings import activity, quality
+from nsi.simulation import circuits, simulate, stimulation
 from nsi.simulation.heterogeneity import vary_weights
 from nsi.simulation.stimulation import Velocity
 from tests.tools import GOOD, ROOT, TINY, call
@@ -23,7 +24,7 @@ LENGTH = 60  # steps of a window with its warm-up
 
 @pytest.fixture
 def said(save):
-    """What is said of a recording. Returns: a function that gives the sentences; keyword arguments as for `before`."""
+    """What is said of a recording. Returns: a function that gives the sentences; keywords as for `find_warnings`."""
 
     def read(data, **more):
         path = save(data)
@@ -323,7 +324,7 @@ def test_only_silent_neurons_are_reported_of_a_session_that_visits_part_of_the_r
 
 def test_an_animal_that_rests_is_no_lost_tracker(circuit, data, said):
     rests = data["velocity"] * np.repeat(rng((20, 5, 1)) < 0.3, 60, 1)
-    rates = cann.simulate(circuit, rests, data["heading"][:, 0], np.random.default_rng(0), 0.02)[..., :40]
+    rates = simulate(circuit, rests, data["heading"][:, 0], np.random.default_rng(0), 0.02)[..., :40]
     heading = data["heading"][:, :1] + 0.01 * np.cumsum(rests, 1)
     assert said(data | {"rates": rates, "velocity": rests, "heading": heading}) == []
 
@@ -389,7 +390,7 @@ def test_no_warning_about_a_mouse():
     path = ROOT.parent / "shared" / "mouse" / "dataHD.mat"
     if not path.exists():
         pytest.skip("the mouse's recording is not here (../shared/mouse)")
-    data = mouse.read(path)[0]
+    data = read.read(path)[0]
     rec = recordings.Recording(**{k: data[k] for k in ("rates", "velocity", "dt", "heading", "lengths")})
     assert list(quality.find_warnings(rec, path, 0.2, LENGTH)) == []
 

@@ -7,7 +7,6 @@ from scipy.io import savemat
 from experiments.flies import read
 from nsi import recordings
 from nsi.geometry import RING
-from nsi.recordings import flies
 from tests.tools import ROOT, call
 
 GREEN_IS_PEN = "Fly1_9day_6fx37F06_jRGC1ax60D05_Dark_00001.mat"
@@ -33,7 +32,7 @@ def test_reader_aligns_assigns_and_scales(folder, fly_trial, tmp_path, monkeypat
     read.main()
     assert "2 trials of 2 flies, 48 to 58 steps of 0.0900 s" in capsys.readouterr().out  # two volumes come too early
     rec = recordings.load(path)
-    pen, places = recordings.load_held_out(path, rec), RING.places(16)
+    pen, places = recordings.load_truth(path, rec)["held_out_rates"], RING.places(16)
     assert rec.lengths.tolist() == [58, 48]
     assert rec.animal.tolist() == [0, 1]
     assert rec.dt == pytest.approx(0.09)
@@ -51,7 +50,7 @@ def test_reader_aligns_assigns_and_scales(folder, fly_trial, tmp_path, monkeypat
 
 def test_folder_is_read_as_a_data_file(folder):
     """The arrays that a script writes, animals named by day and fly."""
-    data, left = flies.read_folder(folder)
+    data, left = read.read_folder(folder)
     assert not left
     assert {"rates", "velocity", "dt", "heading", "lengths", "animal", "held_out_rates"} == data.keys()
     assert data["animal"].tolist() == ["20160423_Fly1", "20160423_Fly2"]
@@ -158,7 +157,7 @@ def test_reader_agrees_with_an_independent_conversion():
     shared = ROOT.parent / "shared" / "fly"
     if not shared.exists():
         pytest.skip("the real recordings are not here (../shared/fly)")
-    trials = [flies.read_trial(path) for path in sorted((shared / "PEN1-EB").rglob("*.mat"))[::12]]
+    trials = [read.read_trial(path) for path in sorted((shared / "PEN1-EB").rglob("*.mat"))[::12]]
     with np.load(shared / "epg_dark.npz") as theirs:
-        for k, trial in enumerate(flies.assemble(trials)["rates"]):
+        for k, trial in enumerate(read.assemble(trials)["rates"]):
             assert np.abs(trial[:720] - theirs["rates"][12 * k, :720]).mean() < 0.01

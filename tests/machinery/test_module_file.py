@@ -12,7 +12,7 @@ from experiments.grid import read
 from nsi import geometry, recordings
 from nsi.errors import BadInput
 from nsi.geometry import TORUS
-from nsi.recordings import modules, quality
+from nsi.recordings import quality
 from tests.tools import call
 
 
@@ -46,10 +46,10 @@ def test_reader_counts_cuts_and_finds_the_spacing(path, module_session, tmp_path
 
 
 def test_module_and_spacing_are_options(path):
-    data, spacing = modules.read(path, module=2, spacing=0.7)
+    data, spacing = read.read(path, module=2, spacing=0.7)
     assert spacing == 0.7
     assert data["rates"].shape[-1] == 1  # cells without spikes are left out
-    other = modules.read(path, module=2, spacing=0.35)[0]
+    other = read.read(path, module=2, spacing=0.35)[0]
     np.testing.assert_allclose(2 * data["velocity"], other["velocity"], rtol=1e-5)
 
 
@@ -77,7 +77,7 @@ def test_other_files_are_refused_in_a_sentence(change, says, module_session, tmp
     arrays = {k: v for k, v in (module_session()[0] | change).items() if v is not None}
     np.savez(tmp_path / "day.npz", **arrays)
     with pytest.raises(BadInput, match=says):
-        modules.read(tmp_path / "day.npz")
+        read.read(tmp_path / "day.npz")
     assert "harm" not in capsys.readouterr().out
 
 
@@ -94,19 +94,19 @@ def test_clocks_of_other_units_or_that_start_again_are_refused(change, says, mod
     arrays = module_session()[0]
     np.savez(tmp_path / "day.npz", **arrays | {"t": change(arrays["t"])})
     with pytest.raises(BadInput, match=says):
-        modules.read(tmp_path / "day.npz", spacing=0.5)
+        read.read(tmp_path / "day.npz", spacing=0.5)
 
 
 def test_a_stray_time_takes_no_memory_and_repeated_times_are_read(module_session, path, tmp_path):
     arrays = module_session()[0]
-    whole = modules.read(path, spacing=0.5)[0]
+    whole = read.read(path, spacing=0.5)[0]
     t = arrays["t"].copy()
     t[-1] = 1e15
     np.savez(tmp_path / "stray.npz", **arrays | {"t": t})
-    stray = modules.read(tmp_path / "stray.npz", spacing=0.5)[0]
+    stray = read.read(tmp_path / "stray.npz", spacing=0.5)[0]
     assert stray["lengths"].sum() == pytest.approx(whole["lengths"].sum(), abs=10)
     np.savez(tmp_path / "held.npz", **{k: np.repeat(v, 2) if v.dtype != object else v for k, v in arrays.items()})
-    paused = modules.read(tmp_path / "held.npz", spacing=0.5)[0]
+    paused = read.read(tmp_path / "held.npz", spacing=0.5)[0]
     np.testing.assert_array_equal(paused["rates"], whole["rates"])
 
 
@@ -115,18 +115,18 @@ def test_impossible_places_are_named_before_the_maps_are_asked(module_session, t
     x, y = arrays["x"].copy(), arrays["y"].copy()
     x[3000:3100] = y[3000:3100] = -1
     np.savez(tmp_path / "day.npz", **arrays | {"x": x, "y": y})
-    data = modules.read(tmp_path / "day.npz", spacing=0.5)[0]
+    data = read.read(tmp_path / "day.npz", spacing=0.5)[0]
     assert data["position"].min() > -0.1
     assert "jump 2 times by up to 2.86 m from one sample to the next, from or to (-1, -1)" in capsys.readouterr().err
     x[5] = 1e300
     np.savez(tmp_path / "day.npz", **arrays | {"x": x})
     with pytest.raises(BadInput, match=r"places 1e\+300"):
-        modules.read(tmp_path / "day.npz")
+        read.read(tmp_path / "day.npz")
 
 
 def test_another_session_is_asked_for(path):
     with pytest.raises(BadInput, match="0 moments from 3000"):
-        modules.read(path, start=3000)
+        read.read(path, start=3000)
 
 
 def test_cells_without_a_grid_show_no_spacing(path, tmp_path, module_session, monkeypatch, capsys):
@@ -151,4 +151,4 @@ def test_pickles_of_older_protocols_are_read(module_session, tmp_path):
         old.write_bytes((tmp_path / "day.npz").read_bytes())
         with zipfile.ZipFile(old, "a") as file:
             file.writestr("spikes_mod1.npy", content.getvalue())
-        assert modules.read(old, spacing=0.5)[0]["rates"].shape[-1] == 80
+        assert read.read(old, spacing=0.5)[0]["rates"].shape[-1] == 80

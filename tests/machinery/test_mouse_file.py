@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
+from experiments import matlab
 from experiments.mouse import __main__ as experiment
 from experiments.mouse import read
 from nsi import geometry, recordings
 from nsi.errors import BadInput
-from nsi.recordings import matlab, mouse, quality, sessions
+from nsi.recordings import quality, sessions
 from tests.tools import ROOT, call
 
 
@@ -68,7 +69,7 @@ def test_a_damaged_file_is_refused_in_a_sentence(seed, mouse_session, tmp_path, 
         content[rng.integers(136, len(content))] ^= 1 << rng.integers(8)
     (tmp_path / "damaged.mat").write_bytes(content)
     with pytest.raises(BadInput, match=r"is damaged|is not whole") as refusal:
-        mouse.read(tmp_path / "damaged.mat")
+        read.read(tmp_path / "damaged.mat")
     assert "\n" not in str(refusal.value)
 
 
@@ -77,13 +78,13 @@ def test_short_sessions_and_silent_cells_are_read(mouse_session, tmp_path, capsy
     session["Qrun"][:, 3] = 0
     session["Qrun"][:, 4] = np.arange(8000) == 500
     savemat(tmp_path / "short.mat", session)
-    data, asleep = mouse.read(tmp_path / "short.mat")
+    data, asleep = read.read(tmp_path / "short.mat")
     assert not data["rates"][..., 3].any()
     assert all(np.isfinite(x).all() for x in (*data.values(), *asleep.values()))
     assert data["rates"][..., 4].max() == pytest.approx(0.8)
     savemat(tmp_path / "short.mat", mouse_session(100)[0])
     with pytest.raises(BadInput, match="no stretch of 2 s"):
-        mouse.read(tmp_path / "short.mat")
+        read.read(tmp_path / "short.mat")
 
 
 def test_users_may_cut_the_mouse_s_session_themselves(mouse_session):
@@ -94,7 +95,7 @@ def test_users_may_cut_the_mouse_s_session_themselves(mouse_session):
 
 
 def test_null_models_keep_what_they_should(path):
-    data = mouse.read(path)[0]
+    data = read.read(path)[0]
     rec = recordings.Recording(**{k: data[k] for k in ("rates", "velocity", "dt", "heading", "lengths")})
     found = experiment.nulls(rec, np.random.default_rng(0))
     for one in found.values():
@@ -109,7 +110,7 @@ def test_the_authors_preferred_headings_are_found():
     shared = ROOT.parent / "shared" / "mouse" / "dataHD.mat"
     if not shared.exists():
         pytest.skip("the mouse's recording is not here (../shared/mouse)")
-    data = mouse.read(shared)[0]
+    data = read.read(shared)[0]
     rec = recordings.Recording(**{k: data[k] for k in ("rates", "velocity", "dt", "heading", "lengths")})
     places = geometry.places_of(rec, geometry.RING)
     theirs = matlab.read_variables(shared, ["prefHD"])["prefHD"]

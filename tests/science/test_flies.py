@@ -5,12 +5,12 @@ import pytest
 
 from experiments.flies import __main__ as flies
 from experiments.flies import estimate, neurons
+from experiments.flies.read import COMPASS, IN_BRIDGE, SHIFTERS
 from experiments.orders import flies as orders
 from experiments.orders import neurons as recorded
 from nsi.geometry import RING
 from nsi.network import Network
 from nsi.recordings import Recording
-from nsi.recordings.flies import COMPASS, IN_BRIDGE, SHIFTERS
 from tests.tools import ROOT
 
 
