@@ -1,9 +1,10 @@
-"""The figure of the tests on real flies, drawn from results.json."""
+"""The figures of real flies: of the tests, drawn from results.json, and of a trial."""
 
 import matplotlib.pyplot as plt
 import numpy as np
 
 from nsi.figures import FITTED, SIMPLE, TRUE
+from nsi.geometry import RING
 
 
 def fly(results, horizons):
@@ -139,3 +140,24 @@ def fly_shares(ax, results):
     ax.set(xlabel="share of P-EN1's variance")
     ax.set_title("(f) one linear map onto P-EN1 (dots: flies)", fontsize=8)
     ax.invert_yaxis()
+
+
+def wedges(rec, trial):
+    """The first 30 s of a trial: activity of the wedges over time, and the heading on the ball over it."""
+    steps = min(int(rec.valid[trial].sum()), round(30 / rec.dt))
+    n, time = rec.rates.shape[-1], np.arange(steps) * rec.dt
+    figure, axes = plt.subplots(2, 1, figsize=(11, 3.6), sharex=True, height_ratios=[2.4, 1])
+    extent = (0, time[-1], -180 / n, 360 - 180 / n)
+    axes[0].imshow(
+        rec.rates[trial, :steps].T, aspect="auto", origin="lower", cmap="Greys", extent=extent, interpolation="nearest"
+    )
+    places = RING.places(n)
+    bump, heading = RING.decode(rec.rates[trial, :steps], places)[..., 0], rec.heading[trial, :steps, 0]
+    offset = np.angle(np.mean(np.exp(1j * (bump - heading))))
+    for angle, colour, label in ((bump, SIMPLE, "bump"), (heading + offset, FITTED, "heading on the ball, shifted")):
+        axes[0].plot(time, (np.rad2deg(angle) + 180 / n) % 360 - 180 / n, ".", ms=2.5, color=colour, label=label)
+    axes[0].set(ylabel="wedge, °", yticks=[0, 90, 180, 270])
+    axes[0].legend(loc="upper right", markerscale=3, frameon=True)
+    axes[1].plot(time, rec.velocity[trial, :steps, 0], color=TRUE, lw=0.8)
+    axes[1].set(xlabel="s", ylabel="velocity, rad/s")
+    return figure

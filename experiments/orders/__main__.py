@@ -16,6 +16,7 @@ import numpy as np
 import cann
 from experiments import runs
 from experiments.orders import flies
+from experiments.orders.figures import draw_orders
 from experiments.orders.figures import fly as draw_flies
 from nsi import figures, files, geometry, recordings
 from nsi.estimation import estimate
@@ -149,7 +150,7 @@ def figure(results):
         chosen = [0, 1, 2, 3] if powers.shape[1] == 1 else [0, 1, 3, 4]
         profiles_of = {k: np.array(v, float) for k, v in row["profiles"].items()}
         names = [called(p).removeprefix("order ") for p in powers]
-        figures.draw_orders(line, profiles_of, powers, np.array(row["scale"]), chosen, names)
+        draw_orders(line, profiles_of, powers, np.array(row["scale"]), chosen, names)
         line[0].set_ylabel(f"{name}\nweight")
     for ax in axes[-1]:
         ax.set_xlabel("to minus from (deg)")

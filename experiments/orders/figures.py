@@ -1,10 +1,11 @@
-"""The figure of real flies on the page of orders, drawn from results.json."""
+"""The figures of the page of orders, of circuits and of real flies, drawn from results.json."""
 
 import matplotlib.pyplot as plt
 import numpy as np
 
 from experiments.flies.prediction import HORIZONS
 from experiments.orders.neurons import SPEEDS
+from nsi.estimation.intervals import NORMAL
 from nsi.figures import FITTED, SIMPLE, TRUE
 
 MODELS = {"order two": FITTED, "network (experiments/flies)": "#7a5c99", "order one": SIMPLE, "persistence": "#b8b8b8"}
@@ -68,3 +69,31 @@ def tuned(ax, sides):
         ax.plot(middle[enough], np.nanmean(rows[:, enough], 0), color=colour, lw=2, label=side)
     ax.axhline(1, color="grey", lw=0.5)
     ax.set(xlabel="velocity (rad/s)", ylim=(0, None))
+
+
+def draw_orders(axes, profiles, powers, scale, chosen, names):
+    """The orders of effective connectivity, by signed distance around the ring.
+
+    axes: one for J at several inputs, and one for each order that is `chosen`, by index; profiles: dict of `profile`,
+    `centre`, `se`, `true`, (K + 1, n) each: mean of each order's best estimate at each distance, of the unbiased one,
+    that one's standard error, and the truth; powers: (K + 1, D) int; scale: (K + 1,), each monomial's r.m.s., so that
+    an order that is hardly there is drawn as small as it is; names: of each.
+    """
+    profile, true, half = profiles["profile"], profiles["true"], NORMAL * profiles["se"]
+    degrees = np.degrees(np.arange(len(profile[0])) - len(profile[0]) // 2) * 2 * np.pi / len(profile[0])
+    for v, colour in zip((-4, -2, 0, 2, 4), plt.get_cmap("coolwarm")(np.linspace(0, 1, 5)), strict=True):
+        terms = np.prod(float(v) ** powers[:, :1], 1)  # further inputs at 1
+        axes[0].plot(degrees, terms @ profile, color=colour, label=f"v = {v}")
+        axes[0].plot(degrees, terms @ true, color=TRUE, ls="--", lw=0.7)
+    axes[0].set_title("J(v)" if powers.shape[1] == 1 else "J(v, g = 1)")
+    for ax, k in zip(axes[1:], chosen, strict=True):
+        ax.plot(degrees, profile[k], color=FITTED, label="estimate")
+        low, high = profiles["centre"][k] - half[k], profiles["centre"][k] + half[k]
+        ax.fill_between(degrees, low, high, color=FITTED, alpha=0.2, lw=0, label="± 1.96 s.e. of the data alone")
+        ax.plot(degrees, true[k], color=TRUE, ls="--", label="true")
+        least = 0.04 * np.abs(profile[0]).max() / scale[k]
+        low, high = ax.get_ylim()
+        ax.set(title=f"order {names[k]}", ylim=(min(low, -least), max(high, least)))
+    for ax in axes:
+        ax.axhline(0, color="grey", lw=0.5)
+        ax.set(xticks=range(-180, 181, 90), xlim=(-180, 180))

@@ -8,18 +8,16 @@ from nsi.figures.animation import animate, animate_sheet
 from nsi.figures.ring import (
     draw_connectivity,
     draw_integration,
-    draw_orders,
     draw_profiles,
     draw_recovered,
     draw_shifters,
     draw_trust,
     draw_tuning,
-    draw_wedges,
 )
 from nsi.figures.style import DIVERGING, FITTED, SIMPLE, TRUE, draw_matrix, draw_standard_errors, set_style
 
 __all__ = [
     "DIVERGING", "FITTED", "SIMPLE", "TRUE", "animate", "animate_sheet", "draw_connectivity", "draw_integration",
-    "draw_matrix", "draw_orders", "draw_profiles", "draw_recovered", "draw_shifters", "draw_standard_errors",
-    "draw_trust", "draw_tuning", "draw_wedges", "set_style",
+    "draw_matrix", "draw_profiles", "draw_recovered", "draw_shifters", "draw_standard_errors",
+    "draw_trust", "draw_tuning", "set_style",
 ]  # fmt: skip

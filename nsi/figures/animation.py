@@ -13,7 +13,9 @@ MAX_SHEET_FRAMES, SHEET_EVERY = 60, 15
 
 
 def animate(data, path, geometry):
-    """The published animation: the bump over the ring and the heading, in time; a GIF, or a window as well."""
+    """The published animation: the bump over the ring and the heading, in time.
+
+    data: simulate_recording's, of a ring; path: of the GIF."""
     rates, heading = data["rates"][0], data["heading"][0, :, 0]
     places = geometry.places(data["rates"].shape[-1])
     bump = geometry.decode(rates, places)[:, 0]
@@ -36,20 +38,13 @@ def animate(data, path, geometry):
         marker.set_xdata([np.degrees(heading[t]) % 360] * 2)
         now.set_xdata([time[t]] * 2)
 
-    fix_layout(figure)
-    movie = FuncAnimation(figure, draw, range(0, min(len(rates), MAX_FRAMES * EVERY), EVERY), interval=50)
-    with whole(path) as temporary:
-        movie.save(temporary, writer=PillowWriter(fps=20), dpi=80)
-    if matplotlib.get_backend().lower() != "agg":  # matplotlib itself falls back to agg without a display
-        plt.show()
-    plt.close(figure)
+    write(figure, draw, range(0, min(len(rates), MAX_FRAMES * EVERY), EVERY), path, 20)
 
 
 def animate_sheet(data, path, geometry):
     """Grid cells in time: the bump on the sheet, the path in the box, and the rate map of one cell growing.
 
-    data: cann.simulate_recording's, of a torus; path: of the GIF. With a display the window opens as well.
-    """
+    data: simulate_recording's, of a torus; path: of the GIF."""
     rates, position, box = data["rates"], data["position"], data["position"].reshape(-1, 2)
     n, (trials, steps, _) = rates.shape[-1], rates.shape
     side, cell = round(np.sqrt(n)), n // 2
@@ -88,16 +83,16 @@ def animate_sheet(data, path, geometry):
             picture.set_data((sums / visits).T)
 
     draw(moments[-1])
-    fix_layout(figure)
-    movie = FuncAnimation(figure, draw, moments, interval=100)
+    write(figure, draw, moments, path, 10)
+
+
+def write(figure, draw, steps, path, per_second):
+    """Write an animation as a GIF, and open it in a window where there is a display. draw: called with each step."""
+    figure.canvas.draw()
+    figure.set_layout_engine("none")  # the layout would be found anew for every frame
+    movie = FuncAnimation(figure, draw, steps, interval=1000 / per_second)
     with whole(path) as temporary:
-        movie.save(temporary, writer=PillowWriter(fps=10), dpi=80)
-    if matplotlib.get_backend().lower() != "agg":
+        movie.save(temporary, writer=PillowWriter(fps=per_second), dpi=80)
+    if matplotlib.get_backend().lower() != "agg":  # matplotlib itself falls back to agg without a display
         plt.show()
     plt.close(figure)
-
-
-def fix_layout(figure):
-    """Keep the layout, which would be found anew for every frame."""
-    figure.canvas.draw()
-    figure.set_layout_engine("none")

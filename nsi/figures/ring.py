@@ -3,7 +3,6 @@
 import matplotlib.pyplot as plt
 import numpy as np
 
-from nsi.estimation.intervals import NORMAL
 from nsi.evaluation.weights import unsigned_product
 from nsi.figures.profiles import draw_interval
 from nsi.figures.style import FITTED, SIMPLE, TRUE, draw_matrix, draw_standard_errors
@@ -154,34 +153,6 @@ def _draw_estimate(ax, true, estimated):
     ax.set_ylim(-limit, limit)  # which cuts intervals of pairs that are hardly ever active together
 
 
-def draw_orders(axes, profiles, powers, scale, chosen, names):
-    """The orders of effective connectivity, by signed distance around the ring.
-
-    axes: one for J at several inputs, and one for each order that is `chosen`, by index; profiles: dict of `profile`,
-    `centre`, `se`, `true`, (K + 1, n) each: mean of each order's best estimate at each distance, of the unbiased one,
-    that one's standard error, and the truth; powers: (K + 1, D) int; scale: (K + 1,), each monomial's r.m.s., so that
-    an order that is hardly there is drawn as small as it is; names: of each.
-    """
-    profile, true, half = profiles["profile"], profiles["true"], NORMAL * profiles["se"]
-    degrees = np.degrees(np.arange(len(profile[0])) - len(profile[0]) // 2) * 2 * np.pi / len(profile[0])
-    for v, colour in zip((-4, -2, 0, 2, 4), plt.get_cmap("coolwarm")(np.linspace(0, 1, 5)), strict=True):
-        terms = np.prod(float(v) ** powers[:, :1], 1)  # further inputs at 1
-        axes[0].plot(degrees, terms @ profile, color=colour, label=f"v = {v}")
-        axes[0].plot(degrees, terms @ true, color=TRUE, ls="--", lw=0.7)
-    axes[0].set_title("J(v)" if powers.shape[1] == 1 else "J(v, g = 1)")
-    for ax, k in zip(axes[1:], chosen, strict=True):
-        ax.plot(degrees, profile[k], color=FITTED, label="estimate")
-        low, high = profiles["centre"][k] - half[k], profiles["centre"][k] + half[k]
-        ax.fill_between(degrees, low, high, color=FITTED, alpha=0.2, lw=0, label="± 1.96 s.e. of the data alone")
-        ax.plot(degrees, true[k], color=TRUE, ls="--", label="true")
-        least = 0.04 * np.abs(profile[0]).max() / scale[k]
-        low, high = ax.get_ylim()
-        ax.set(title=f"order {names[k]}", ylim=(min(low, -least), max(high, least)))
-    for ax in axes:
-        ax.axhline(0, color="grey", lw=0.5)
-        ax.set(xticks=range(-180, 181, 90), xlim=(-180, 180))
-
-
 def draw_integration(time, recorded, fits, heading, trials):
     """Decoded heading while the networks run freely on velocity. All angles: (trials, steps) rad."""
     figure, axes = plt.subplots(1, len(trials) + 1, figsize=(13, 2.9), width_ratios=[1] * len(trials) + [0.9])
@@ -245,27 +216,3 @@ def _centred(angle, reference):
     """Unwrap an angle so that it starts within half a turn of an unwrapped reference."""
     angle, reference = np.unwrap(angle), np.unwrap(reference)
     return angle - np.round((angle[0] - reference[0]) / (2 * np.pi)) * 2 * np.pi
-
-
-# ---- recordings -------------------------------------------------------------------------------------------------
-
-
-def draw_wedges(rec, trial):
-    """The first 30 s of a trial: activity of the wedges over time, and the heading on the ball over it."""
-    steps = min(int(rec.valid[trial].sum()), round(30 / rec.dt))
-    n, time = rec.rates.shape[-1], np.arange(steps) * rec.dt
-    figure, axes = plt.subplots(2, 1, figsize=(11, 3.6), sharex=True, height_ratios=[2.4, 1])
-    extent = (0, time[-1], -180 / n, 360 - 180 / n)
-    axes[0].imshow(
-        rec.rates[trial, :steps].T, aspect="auto", origin="lower", cmap="Greys", extent=extent, interpolation="nearest"
-    )
-    places = RING.places(n)
-    bump, heading = RING.decode(rec.rates[trial, :steps], places)[..., 0], rec.heading[trial, :steps, 0]
-    offset = np.angle(np.mean(np.exp(1j * (bump - heading))))
-    for angle, colour, label in ((bump, SIMPLE, "bump"), (heading + offset, FITTED, "heading on the ball, shifted")):
-        axes[0].plot(time, (np.rad2deg(angle) + 180 / n) % 360 - 180 / n, ".", ms=2.5, color=colour, label=label)
-    axes[0].set(ylabel="wedge, °", yticks=[0, 90, 180, 270])
-    axes[0].legend(loc="upper right", markerscale=3, frameon=True)
-    axes[1].plot(time, rec.velocity[trial, :steps, 0], color=TRUE, lw=0.8)
-    axes[1].set(xlabel="s", ylabel="velocity, rad/s")
-    return figure
