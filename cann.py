@@ -16,7 +16,7 @@ import numpy as np
 from nsi import files, recordings
 from nsi.recordings import paths
 from nsi.run import cli
-from nsi.simulation import physiology, simulate, simulate_recording, stimulation
+from nsi.simulation import physiology, simulate_recording, stimulation
 from nsi.simulation.circuits import CIRCUITS
 from nsi.simulation.heterogeneity import vary_weights
 from nsi.simulation.observation import record_neurons
@@ -70,7 +70,7 @@ def main():
     size = f"{len(data['rates'])} trials x {args.steps} steps of {circuit.dt * 1000:g} ms"
     print(f"{args.out}: {size}, {len(circuit.network.b)} neurons")
     if not args.no_report:
-        for line in physiology.report(simulate, circuit, args.noise, args.seed):
+        for line in physiology.report(circuit, args.noise, args.seed):
             print(f"  {line}")
         for line in physiology.field_report(data) if walks else ():
             print(f"  {line}")

@@ -15,12 +15,12 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
-import cann
 from experiments import runs
 from nsi import design, figures, files, recordings
 from nsi.estimation import estimate
 from nsi.evaluation.scores import deviation
 from nsi.geometry import RING
+from nsi.simulation import simulate
 from nsi.simulation.circuits import ring
 from nsi.simulation.heterogeneity import vary_weights
 from nsi.simulation.stimulation import random_velocity
@@ -56,7 +56,7 @@ def thrown(seed, stimulus):
     steps, n = min(500, some.shape[1]), circuit.network.n
     start, velocity = rng.uniform(-np.pi, np.pi, (len(some), 1)), random_velocity(rng, len(some), steps, circuit.dt)
     each = [
-        cann.simulate(circuit, velocity, start, np.random.default_rng(seed), 0.02, pulses, settle=100)[:, -50:, :n]
+        simulate(circuit, velocity, start, np.random.default_rng(seed), 0.02, pulses, settle=100)[:, -50:, :n]
         for pulses in (None, some[:, :steps])
     ]
     headings = [RING.decode(rates, RING.places(n)) for rates in each]

@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import nnls
 
-import cann
 from experiments import runs
 from nsi import network, recordings
 from nsi.evaluation import tuning
@@ -27,6 +26,7 @@ from nsi.geometry import RING
 from nsi.hidden.matching import match_units
 from nsi.network import Network, predict, predict_hidden
 from nsi.run import checkpoint
+from nsi.simulation import simulator
 from nsi.simulation.circuits import ring
 from nsi.sums import correlation, sum_products
 
@@ -133,7 +133,7 @@ def simulate(folder, seed, args):
     rng, n = np.random.default_rng(seed), data["rates"].shape[-1]
     start = RING.places(args.trials) + rng.uniform(0, 2 * np.pi)
     rest = np.zeros_like(data["velocity"])
-    rates = cann.simulate(ring(n), rest, start, rng, NOISE)
+    rates = simulator.simulate(ring(n), rest, start, rng, NOISE)
     heading = rest + RING.difference(start, 0)[:, None].astype(np.float32)
     data |= {"rates": rates[..., :n], "hidden_rates": rates[..., n:], "velocity": rest, "heading": heading}
     recordings.save(folder / "rest.npz", **data)

@@ -2,11 +2,10 @@
 
 import numpy as np
 
-import cann
 from nsi.geometry import TORUS
 from nsi.geometry.classify import classify_shape
 from nsi.recordings import Recording
-from nsi.simulation import circuits, stimulation
+from nsi.simulation import circuits, simulate, stimulation
 
 TRIALS = 40
 STEPS = 400
@@ -15,7 +14,7 @@ STEPS = 400
 def simulated(circuit, velocity, rng):
     """Rates of a circuit's recorded neurons that a velocity moves from anywhere. velocity: (trials, steps, D)."""
     start = rng.uniform(-np.pi, np.pi, (len(velocity), circuit.geometry.dimensions))
-    return cann.simulate(circuit, velocity, start, rng, noise=0.02, settle=200)[..., : circuit.network.n]
+    return simulate(circuit, velocity, start, rng, noise=0.02, settle=200)[..., : circuit.network.n]
 
 
 def ring(rng, v):

@@ -18,12 +18,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
-import cann
 from experiments import runs
 from model import RNN
 from nsi import figures, files, recordings
 from nsi.run.settings import Settings
-from nsi.simulation import stimulation
+from nsi.simulation import simulate, stimulation
 from nsi.simulation.circuits import ring
 from nsi.training.adam import Adam
 from nsi.training.bptt import Gradient, Objective
@@ -133,7 +132,7 @@ def simulated(neurons, trials=100, steps=1000):
     velocity = stimulation.random_velocity(rng, trials, steps, circuit.dt)
     start = rng.uniform(-np.pi, np.pi, (trials, 1))
     began = time.perf_counter()
-    cann.simulate(circuit, velocity, start, rng, 0.02, settle=0)
+    simulate(circuit, velocity, start, rng, 0.02, settle=0)
     return {"neurons": neurons, "trials": trials, "steps": steps, "seconds": time.perf_counter() - began}
 
 

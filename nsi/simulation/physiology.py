@@ -1,11 +1,11 @@
 """Physiology of a simulated bump: gain, drift, diffusion, width, and where it likes to stay.
 
-The functions take the simulator, cann.simulate, for an argument: nothing here knows how a circuit is integrated.
 `report` says it all in words, of a ring or of a torus.
 """
 
 import numpy as np
 
+from nsi.simulation.simulator import simulate
 from nsi.simulation.stimulation import random_velocity
 
 SPEEDS = 0.5, 1.0, 2.0, 3.0  # rad/s, at which the bump on a torus is moved
@@ -13,12 +13,12 @@ DIRECTIONS = 24
 RATE_MAPS = 16  # neurons whose firing fields are described
 
 
-def report(simulate, circuit, noise, seed=0):
+def report(circuit, noise, seed=0):
     """What `physiology` finds, in words. Yields: lines."""
     if circuit.geometry.dimensions > 1:
-        yield from _torus_report(simulate, circuit, noise, seed)
+        yield from _torus_report(circuit, noise, seed)
         return
-    check = physiology(simulate, circuit, noise, seed)
+    check = physiology(circuit, noise, seed)
     yield f"angular gain   {check['gain']:.3f}, linear within {100 * check['nonlinearity']:.1f} % up to 3 rad/s"
     yield f"bump width     {np.degrees(check['width']):.0f} deg at half maximum"
     drift = f"{check['drift']:.4f} rad at most over 5 s, {check['drift_2s']:.4f} over 2 s"
@@ -27,8 +27,8 @@ def report(simulate, circuit, noise, seed=0):
     yield f"diffusion      {check['diffusion']:.2e} rad^2/s at rest, with noise {noise:g}"
 
 
-def _torus_report(simulate, circuit, noise, seed):
-    check = torus_physiology(simulate, circuit, noise, seed)
+def _torus_report(circuit, noise, seed):
+    check = torus_physiology(circuit, noise, seed)
     yield f"gain           {check['gain']:.3f} of displacement per velocity, {DIRECTIONS} directions"
     for speed, (mean, least, most) in zip(SPEEDS, check["gains"], strict=True):
         yield f"  at {speed:g} rad/s   {mean:.3f}, {least:.3f} to {most:.3f} by direction"
@@ -57,7 +57,7 @@ def _cast(circuit, noise):
     return circuit._replace(network=circuit.network.cast(np.float32)) if noise else circuit
 
 
-def bump_movement(simulate, circuit, velocity, start, rng=None, noise=0.0):
+def bump_movement(circuit, velocity, start, rng=None, noise=0.0):
     """The bump's unwrapped heading (trials, steps) rad and the compass rates (trials, steps, N), other inputs at 1."""
     further = len(circuit.network.W_in) - velocity.shape[-1]
     velocity = np.concatenate([velocity, np.ones((*velocity.shape[:-1], further))], -1)
@@ -66,7 +66,7 @@ def bump_movement(simulate, circuit, velocity, start, rng=None, noise=0.0):
     return np.unwrap(circuit.geometry.decode(rates, places)[..., 0]), rates
 
 
-def physiology(simulate, circuit, noise, seed=0):
+def physiology(circuit, noise, seed=0):
     """Measure gain, drift, diffusion and width of the bump.
 
     Returns: dict with `gain` (least-squares slope of the bump's speed against v in -3..3 rad/s), `nonlinearity` (the
@@ -76,23 +76,23 @@ def physiology(simulate, circuit, noise, seed=0):
     """
     v, every = np.r_[-3:0:0.5, 0.5:3.5:0.5], circuit.geometry.places(360)
     seconds = lambda s: round(s / circuit.dt)  # noqa: E731
-    moved, _ = bump_movement(simulate, circuit, np.repeat(v[:, None, None], seconds(4), 1), np.zeros((len(v), 1)))
+    moved, _ = bump_movement(circuit, np.repeat(v[:, None, None], seconds(4), 1), np.zeros((len(v), 1)))
     speed = (moved[:, -1] - moved[:, seconds(1)]) / ((seconds(4) - 1 - seconds(1)) * circuit.dt)
     gain, rng = speed @ v / (v @ v), np.random.default_rng(seed)
-    rest, rates = bump_movement(simulate, circuit, np.zeros((360, seconds(5), 1)), every)
+    rest, rates = bump_movement(circuit, np.zeros((360, seconds(5), 1)), every)
     result = {"gain": gain, "nonlinearity": np.abs(speed / (gain * v) - 1).max(), "diffusion": 0.0}
     result |= {"drift": np.abs(rest - rest[:, :1]).max(), "drift_2s": np.abs(rest[:, seconds(2)] - rest[:, 0]).max()}
     if noise:
-        moved, _ = bump_movement(simulate, circuit, np.zeros((100, seconds(5), 1)), every[:100], rng, noise)
+        moved, _ = bump_movement(circuit, np.zeros((100, seconds(5), 1)), every[:100], rng, noise)
         result["diffusion"] = np.var(moved[:, -1] - moved[:, 0]) / 5
     velocity = random_velocity(rng, 180, seconds(5), circuit.dt)
-    moved, _ = bump_movement(simulate, circuit, velocity, every[::2], rng, noise)
+    moved, _ = bump_movement(circuit, velocity, every[::2], rng, noise)
     where, _ = np.histogram(moved % (2 * np.pi), 36, (0, 2 * np.pi))
     half = rates[:, 0] > rates[:, 0].max(-1, keepdims=True) / 2
     return result | {"occupancy": where.min() / where.mean(), "width": half.mean() * 2 * np.pi}
 
 
-def torus_physiology(simulate, circuit, noise, seed=0):
+def torus_physiology(circuit, noise, seed=0):
     """Measure gain, drift and diffusion of a bump on a torus. All displacements are in rad, a period being 7.26.
 
     Returns: dict with `gain` (of displacement along the velocity, least squares over all), `gains` (for each of SPEEDS

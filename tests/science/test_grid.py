@@ -10,7 +10,7 @@ from nsi import network
 from nsi.errors import BadInput
 from nsi.geometry import TORUS, rate_maps
 from nsi.recordings import paths
-from nsi.simulation import circuits, physiology, stimulation
+from nsi.simulation import circuits, physiology, simulate, stimulation
 from nsi.simulation.heterogeneity import vary_weights
 from tests.tools import call
 
@@ -55,7 +55,7 @@ def test_torus_is_symmetric_and_gate_is_odd(grid):
 
 
 def test_bump_stays_and_integrates_in_all_directions(wide):
-    check = physiology.torus_physiology(cann.simulate, wide, noise=0)
+    check = physiology.torus_physiology(wide, noise=0)
     assert check["gain"] == pytest.approx(1, abs=0.02)
     assert [mean for mean, _, _ in check["gains"]] == pytest.approx([1, 1, 1, 1], abs=0.03)
     assert check["across"] < 0.15  # 0.137 at the slowest speed, where the lattice of neurons is felt
@@ -103,7 +103,7 @@ def test_uneven_torus_moves_alike_when_balanced(grid):
     start, still = rng.uniform(-np.pi, np.pi, (20, 2)), np.zeros((20, 200, 2))
 
     def drift(circuit):
-        phases = TORUS.decode(cann.simulate(circuit, still, start)[..., :144], TORUS.places(144))
+        phases = TORUS.decode(simulate(circuit, still, start)[..., :144], TORUS.places(144))
         return TORUS.distance(phases[:, -1], phases[:, 0]).mean()
 
     assert drift(balanced) < 0.5 * drift(raw)

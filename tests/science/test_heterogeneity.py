@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-import cann
 from nsi.geometry import RING
 from nsi.simulation import circuits, physiology
 from nsi.simulation.heterogeneity import travelling_states, vary_weights
@@ -55,7 +54,7 @@ def test_balanced_circuits_behave_alike(name):
     for balance in (False, True):
         circuit = vary_weights(even, rng(), jitter=0.2, balance=balance)
         still = np.zeros((36, round(2 / circuit.dt), 1))
-        moved, _ = physiology.bump_movement(cann.simulate, circuit, still, RING.places(36))
+        moved, _ = physiology.bump_movement(circuit, still, RING.places(36))
         drift[balance] = np.abs(moved[:, -1] - moved[:, 0]).max()
     assert drift[True] < 0.05
     assert drift[False] > 2 * drift[True]

@@ -15,7 +15,7 @@ from nsi.estimation.signals import Copies, state_of
 from nsi.evaluation.metrics import describe_orders
 from nsi.evaluation.scores import order_scores
 from nsi.geometry import RING
-from nsi.simulation import circuits
+from nsi.simulation import circuits, simulate
 
 N = 40
 SMALL = {"ring": {}, "even": {}, "saturating": {}, "holding": {}}
@@ -102,7 +102,7 @@ def test_saturating_drive_levels_off_and_product_needs_both(recorded):
 def test_bump_rises_with_speed_whichever_way(recorded):
     circuit, _ = recorded("even")
     v = np.array([0.0, 1.5, -1.5])[:, None, None]
-    rates = cann.simulate(circuit, np.repeat(v, 100, 1), np.zeros((3, 1)))[:, -1, :N]
+    rates = simulate(circuit, np.repeat(v, 100, 1), np.zeros((3, 1)))[:, -1, :N]
     size = np.abs(rates @ np.exp(1j * RING.places(N)))[:, 0]
     assert size[1] == pytest.approx(size[2], rel=0.01)
     assert size[1] > 1.05 * size[0]

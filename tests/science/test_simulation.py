@@ -7,7 +7,7 @@ from scipy.integrate import solve_ivp
 import cann
 from nsi import network
 from nsi.geometry import RING
-from nsi.simulation import circuits, physiology, stimulation
+from nsi.simulation import circuits, physiology, simulate, stimulation
 from tests.tools import ROOT
 
 
@@ -45,7 +45,7 @@ def test_gain_network_against_the_published_loop():
     np.testing.assert_allclose(circuit.network.W, W, atol=1e-12)
     np.testing.assert_allclose(circuit.network.W_gain, W_gain, atol=1e-12)
     velocity, start = stimulation.random_velocity(rng, 1, 30, circuit.dt), np.array([[2.0]])
-    rates = cann.simulate(circuit, velocity, start, settle=0)[0]
+    rates = simulate(circuit, velocity, start, settle=0)[0]
     r = np.maximum(0, np.cos(np.arange(n) * 2 * np.pi / n - start[0]))
     for t in range(30):  # alpha 1: the state is the last rate
         r = np.array(
@@ -68,7 +68,7 @@ def test_ring_is_symmetric_and_gate_is_odd(circuit):
 
 @pytest.mark.parametrize("name", ["ring", "holding", "inhibited", "coupled", "mixed"])
 def test_bump_stays_and_integrates(name):
-    check = physiology.physiology(cann.simulate, circuits.CIRCUITS[name](), noise=0)
+    check = physiology.physiology(circuits.CIRCUITS[name](), noise=0)
     assert check["gain"] == pytest.approx(1, abs=0.03)
     assert check["nonlinearity"] < 0.05
     assert check["drift"] < (0.03 if name == "holding" else 0.02)
@@ -76,7 +76,7 @@ def test_bump_stays_and_integrates(name):
 
 
 def test_gain_network_integrates():
-    check = physiology.physiology(cann.simulate, circuits.gain(), noise=0.02)
+    check = physiology.physiology(circuits.gain(), noise=0.02)
     assert check["gain"] == pytest.approx(1, abs=0.03)
     assert 0 < check["diffusion"] < 1e-3
 
@@ -142,7 +142,7 @@ def test_a_fitted_network_is_stepped_as_the_simulator_steps(circuit, net):
     """network.run, without noise, gives what simulate gives."""
     rng = np.random.default_rng(0)
     velocity = stimulation.random_velocity(rng, 3, 40, circuit.dt)
-    rates = cann.simulate(circuit, velocity, np.zeros((3, 1)), settle=0)
+    rates = simulate(circuit, velocity, np.zeros((3, 1)), settle=0)
     u = np.zeros((3, len(net.b)))
     u[:, :40] = RING.bump(RING.places(40), np.zeros((3, 1)))
     stepped = [r for _, r in network.run(net, velocity, u)]
