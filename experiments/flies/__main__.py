@@ -194,7 +194,7 @@ def ask_estimate(rec):
 
 def fit_networks(rec, options):
     """What networks predict, and what is read off them. Returns: dict, JSON."""
-    pen, wiring = recordings.load_held_out(options.data, rec), connectome(options.connectome)
+    pen, wiring = recordings.load_truth(options.data, rec)["held_out_rates"], connectome(options.connectome)
     updates, few = ("--updates", str(options.updates)), ("--replicas", str(options.replicas))
     torch.set_flush_denormal(True)
     results = scores(leave_one_out(rec, *updates, *few), rec)

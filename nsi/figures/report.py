@@ -19,7 +19,7 @@ from nsi.evaluation import prediction, tuning
 from nsi.evaluation.metrics import replicas, tables_of, values_of
 from nsi.figures import run as portrait
 from nsi.hidden import units
-from nsi.recordings import quality
+from nsi.recordings.turning import describe_lag, first_component
 
 RIVALS = {"integrator": "an integrator of velocity", "stay": "a bump that stays"}  # predictions without a network
 # options that may differ between a fit and a null model of it
@@ -297,12 +297,12 @@ def scores(metrics):
 
 def trust(rec, metrics):
     """Properties of the recording that a fit depends on. Yields: sentences."""
-    turning = quality.first_component(tables_of(metrics, "turning")[0])
+    turning = first_component(tables_of(metrics, "turning")[0])
     if turning["r"] is None:
         yield "The activity or the velocity never turns, so that the recording does not say how one moves the other."
     else:
-        lag, strong = turning["lag"], abs(turning["r"])
-        lag = f", {abs(lag):.2g} s {'before' if lag < 0 else 'after'} it" if lag else ""
+        strong = abs(turning["r"])
+        lag = f", {describe_lag(turning['lag'], 2)} it" if turning["lag"] else ""
         verdict = "follows velocity closely" if strong > 0.9 else "follows velocity loosely"
         verdict = verdict if strong > 0.12 else "does not follow velocity"
         way = "" if turning["slope"] > 0 or strong <= 0.12 else " the other way"

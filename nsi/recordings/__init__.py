@@ -1,24 +1,12 @@
 """Recordings: the data file that the simulator writes, the fit reads, and you can make yourself (data/README.md).
 
-A recording is an `.npz` file of plain arrays (no pickles):
-
-    rates      (trials, steps, N)   firing rates of the observed neurons, >= 0, about 1 at most
-    velocity   (trials, steps, D)   rad/s, the input that moves the activity; without it the activity's own turning
-    dt         ()                   s, one time step
-    heading    (trials, steps, D)   rad, optional, or (trials, steps, 1): places neurons and checks, no fit reads it
-    tau        ()                   s, optional, synaptic time constant: the fit's alpha is dt / tau
-    stimulus   (trials, steps, N)   optional, a known current into the observed neurons
-    lengths    (trials,)            optional, the steps that each trial really has; what follows them is padding
-    animal     (trials,)            optional, names or numbers of the animals, which a bootstrap draws whole (or `fly`)
-    recorded   (trials, N)          optional, which neurons a trial recorded; rates of the others are not read, and
-                                    rates of single samples may be NaN
-    driven     (N,)                 optional, which of the observed neurons receive the velocity themselves; else none
-    spikes     (trials, steps, N)   counts of spikes, in the place of rates
-    decay      ()                   s, optional: rates are fluorescence of an indicator that decays so
+A recording is an `.npz` file of plain arrays (no pickles), the fields of `Recording` without those that are worked out:
+rates, or spikes in their place, velocity and dt, the others where there are any; and `recorded` (trials, N), which
+neurons a trial recorded, where some are missing.
 
 A simulation adds its ground truth (`true_W`, `true_W_in`, `true_b`, `true_gate`, `true_orders`, `hidden_rates`), and a
 recording may hold other neurons back for a test (`held_out_rates`). `load` never reads these, so that no fit can;
-`load_truth` and `load_held_out` read them for scoring alone.
+`load_truth` reads them for scoring alone.
 """
 
 import hashlib
@@ -34,7 +22,6 @@ from nsi.geometry import RING
 
 TRUTH = ("true_W", "true_W_in", "true_b", "true_gate", "true_orders", "hidden_rates")
 AXES = {"rates": " (trials, steps, N)", "velocity": " (trials, steps, D)", "heading": " (trials, steps, D)"}
-OUTLYING = 10
 SPIKE_WINDOW, HIGH_RATE = 3, 0.8  # steps, s.d. of the smoothing; what a neuron's 99th percentile is scaled to
 
 
@@ -42,15 +29,15 @@ SPIKE_WINDOW, HIGH_RATE = 3, 0.8  # steps, s.d. of the smoothing; what a neuron'
 class Recording:
     """What an experimenter has: activity, velocity and time, and nothing of the truth behind them."""
 
-    rates: np.ndarray  # (trials, steps, N) float32
-    velocity: np.ndarray  # (trials, steps, D) float32, rad/s
-    dt: float  # s
-    heading: np.ndarray | None = None  # (trials, steps, D) float32, rad
-    tau: float | None = None  # s
-    stimulus: np.ndarray | None = None  # (trials, steps, N) float32
+    rates: np.ndarray  # (trials, steps, N) float32, firing rates of the observed neurons, >= 0, about 1 at most
+    velocity: np.ndarray  # (trials, steps, D) float32, rad/s, the input that moves the activity
+    dt: float  # s, one time step
+    heading: np.ndarray | None = None  # (trials, steps, D or 1) float32, rad: places neurons, no fit reads it
+    tau: float | None = None  # s, synaptic time constant: the fit's alpha is dt / tau
+    stimulus: np.ndarray | None = None  # (trials, steps, N) float32, a known current into the observed neurons
     lengths: np.ndarray | None = None  # (trials,) int, steps before the padding, which is zero
-    animal: np.ndarray | None = None  # (trials,) int, which one
-    driven: np.ndarray | None = None  # (N,) bool, None where no neuron is
+    animal: np.ndarray | None = None  # (trials,) int, which one: a bootstrap draws it whole
+    driven: np.ndarray | None = None  # (N,) bool, which neurons receive the velocity themselves; None where none does
     decoded: bool = False  # whether the velocity is the activity's own turning
     spikes: np.ndarray | None = None  # (trials, steps, N) float32, counts, of which `rates` are a smoothed version
     measured: np.ndarray | None = None  # (trials, steps, N) bool, samples that were: the other rates are imputed
@@ -234,49 +221,12 @@ def load_truth(path, rec):
             if key in file
         }
         if "held_out_rates" in file:
-            truth["held_out_rates"] = _held_out(file, rec)
+            truth["held_out_rates"] = _array(file, "held_out_rates", (trials, steps, None), rec.lengths)
         if "W" in truth and size < n:
             raise BadInput(
                 f"true_W has shape {truth['W'].shape}; expected at least the {n} neurons of rates, which come first"
             )
     return truth
-
-
-def outliers(rec):
-    """What may be artefacts: values beyond OUTLYING times the 99th percentile of all that are not 0.
-
-    Yields: a sentence for each of rates, velocity and stimulus that has any, and one if the velocity is not given.
-    """
-    if rec.decoded:
-        yield (
-            "velocity is not given, and the activity's own turning is taken for it, so that its sign and gain are "
-            "free, and how heading is predicted from it says little"
-        )
-    for key in ("rates", "velocity", "stimulus"):
-        size = np.abs(getattr(rec, key)) if getattr(rec, key) is not None else np.zeros(1)
-        if size.any():
-            usual = np.quantile(size[size > 0], 0.99, method="lower")
-            count, where = int((size > OUTLYING * usual).sum()), np.unravel_index(size.argmax(), size.shape)
-            if count:
-                yield (
-                    f"{key} has {count} of {size.size} values beyond {OUTLYING} times their 99th percentile, "
-                    f"{usual:.3g}; the largest is {key}[{', '.join(map(str, where))}], {size.max() / usual:.0f} times; "
-                    "remove them unless they are real"
-                )
-
-
-def load_held_out(path, rec):
-    """Read the neurons that were recorded but held back from the fit, for scoring. rec: the Recording of the same file.
-
-    Returns: rates (trials, steps, any), zero in the padding.
-    Raises: BadInput where there are none, or their shape does not agree with the recording.
-    """
-    with files.Archive(path) as file:
-        return _held_out(file, rec)
-
-
-def _held_out(file, rec):
-    return _array(file, "held_out_rates", (*rec.rates.shape[:2], None), rec.lengths)
 
 
 def digest(rec):
@@ -295,7 +245,7 @@ def digest(rec):
 
 
 def save(path, **arrays):
-    """Write a recording (keys as in the module docstring), whole or not at all."""
+    """Write a recording (keys as in data/README.md), whole or not at all."""
     with whole(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, **arrays)
 

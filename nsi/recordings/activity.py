@@ -8,6 +8,7 @@ import itertools
 from dataclasses import replace
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from nsi import geometry
 from nsi.recordings.arrays import list_some
@@ -17,7 +18,7 @@ from nsi.recordings.consistency import (
     by_ratio,
     find_change,
     find_difference,
-    interpolate_peak,
+    locate_peaks,
 )
 
 MAX_SHARED_SD = 0.15  # s.d. of what neurons share, as a share of their peak, beyond which it hides what else they do
@@ -80,17 +81,6 @@ class Activity:
         a, b = ((self.left * half).sum(1) / np.maximum(half.sum(1), 1) for half in self.halves)
         return _measure_shared(a, b)
 
-    def measure_shared_gain(self):
-        """Shared fluctuation of the neurons at the bump, as a share of the expected activity."""
-        odd = np.arange(self.rates.shape[1]) % 2
-        each = []
-        for k in (0, 1):
-            E = self.expected * (odd == k) * (self.expected > 0.3)
-            with np.errstate(invalid="ignore", divide="ignore"):
-                each.append((self.rates * E).sum(1) / (E * E).sum(1) - 1)
-        a, b = (one[np.isfinite(each[0] + each[1])] for one in each)
-        return _measure_shared(a, b) if len(a) else (0.0, 0.0)
-
     def find_reordered(self, segments):
         """Neurons whose correlations with the others are of one kind before some segment, and of another after it.
 
@@ -127,34 +117,6 @@ class Activity:
                     best = score, changed, k
         return best and best[1:]
 
-    def find_scaling_by_trial(self):
-        """Whether each neuron was scaled in each trial by itself, and silent ones with it.
-
-        Returns: None, or which value is the same in all trials, and the share of silent pairs of trial and neuron.
-        """
-        rec = self.rec
-        whole = np.flatnonzero(rec.valid.sum(1) >= 50)
-        whole = whole[:: max(1, len(whole) // 50)]
-        if len(whole) < 2:
-            return None
-        rates, levels = [rec.rates[k][rec.valid[k]] for k in whole], (0.95, 0.99, 0.995, 0.999, 1.0)
-        for level, high in zip(levels, np.stack([np.quantile(r, levels, axis=0) for r in rates], 1), strict=True):
-            usual = np.median(high)
-            cut_off = np.mean([(r >= 0.999 * usual).mean() for r in rates]) > 2 * (1 - level) + 0.01
-            if usual > 0 and not cut_off and np.mean(np.abs(high / usual - 1) < 1e-3) > 0.9:
-                break
-        else:
-            return None
-        silent = []
-        for k, r in zip(whole, rates, strict=True):
-            E = self.tuning[self.bins[k]][rec.valid[k]]
-            x, y = r - r.mean(0), E - E.mean(0)
-            follows = (x * y).sum(0) > 0.2 * np.sqrt((x * x).sum(0) * (y * y).sum(0))
-            silent.append(~(follows & (np.quantile(E, 0.99, axis=0) > 0.7)))
-        if np.sum(silent) < max(2, 0.002 * np.size(silent)):
-            return None
-        return f"{'largest value' if level == 1 else f'{100 * level:g}th percentile'}, {usual:.3g},", np.mean(silent)
-
     def measure_delays(self):
         """Delay of each neuron relative to its expected rate. Returns: (2, n) s, of two halves of the recording,
         NaN where it is unknown."""
@@ -164,8 +126,8 @@ class Activity:
         lags = np.arange(-furthest, furthest + 1)
         part = np.arange(len(rec.rates))[:: max(1, rec.rates.size // MAX_DELAY_VALUES)]
         halves = (part[::2], part[1::2]) if len(part) > 1 else (part, part)
-        found = np.full((2, n), np.nan)
-        for half, delay in zip(halves, found, strict=True):
+        delays = []
+        for half in halves:
             E = self.tuning[self.bins[half]] - self.expected.mean(0)
             r, known = rec.rates[half] / self.peak - self.rates.mean(0), self.known[half]
             middle = slice(furthest, r.shape[1] - furthest, every)
@@ -175,12 +137,8 @@ class Activity:
                 late = slice(furthest + by, r.shape[1] - furthest + by, every)
                 x, y = E[known[:, middle] & known[:, late]], r[:, late][known[:, middle] & known[:, late]]
                 score.append((x * y).sum(0) / np.sqrt(np.maximum((x * x).sum(0) * (y * y).sum(0), 1e-12)))
-            score = np.array(score)
-            for k, column in enumerate(score.T):
-                top = int(column.argmax())
-                if 0 < top < len(lags) - 1 and column[top] > 0.5:
-                    delay[k] = (lags[top] + interpolate_peak(column, top)) * dt
-        return found
+            delays.append(locate_peaks(np.array(score), lags, 0.5) * dt)
+        return np.array(delays)
 
     def shift_neurons_earlier(self, late, steps):
         """The same recording with some neurons so many steps earlier, decoded anew. late: (n,) bool. Returns: Activity,
@@ -194,7 +152,7 @@ class Activity:
         return Activity(rec, shape.decode(rec.rates, geometry.places_of(rec, shape)), self.alpha)
 
     def find_late_group(self):
-        """`two_groups` of the delays, refined: the decoded place lags, too, where half of the neurons are late, so that
+        """`split_by_delay`, refined: the decoded place lags, too, where half of the neurons are late, so that
         these are moved earlier and the activity is decoded anew, as long as the place then explains more."""
         found, explained = split_by_delay(self.measure_delays()), self.explained
         if found is None or found[2] < MIN_REPEATED_SHARE * found[0]:
@@ -266,7 +224,7 @@ def follows_stimulus(stimulus, steps):
 def check_activity(activity, divided):
     """Check the rates in parts of a recording, and in all neurons together.
 
-    Yields: at most one sentence, with whether it makes what the activity's turning says of the velocity unsure.
+    Returns: a sentence or None, and whether it makes what the activity's turning says of the velocity unsure.
     """
     unsure, others = [_check_scaling], [_check_shared_noise]
     if activity.known.sum() * activity.rec.dt > MIN_ACTIVE_S and activity.explained > MIN_EXPLAINED:
@@ -274,20 +232,38 @@ def check_activity(activity, divided):
         others = [_check_amplitude, _check_shared_noise, _check_brightness]
     loud = activity.rates.shape[1] >= MIN_NEURONS and activity.measure_shared_noise()[0] > MAX_SHARED_SD
     for kind in (*unsure, *([_check_shared_noise] if loud else []), *others):
-        for sentence in kind(activity, divided):
-            yield sentence, kind in unsure or loud or activity.explained < MIN_EXPLAINED
-            return
+        if sentence := kind(activity, divided):
+            return sentence, kind in unsure or loud or activity.explained < MIN_EXPLAINED
+    return None, False
 
 
 def _check_scaling(activity, divided):
     """Each neuron scaled in each trial by itself, and silent ones with it."""
-    if (scaling := activity.find_scaling_by_trial()) is not None:
-        level, silent = scaling
-        yield (
-            f"rates of each neuron reaches the same {level} in every trial, as scaled trial by trial; in {silent:.1%} "
-            "of trials and neurons the activity never comes near the neuron, whose noise is then scaled up as if it "
-            "fired; scale each neuron over the whole session, e.g. by np.percentile(r, [5, 99], axis=(0, 1))"
-        )
+    rec = activity.rec
+    trials = np.flatnonzero(rec.valid.sum(1) >= 50)
+    trials = trials[:: max(1, len(trials) // 50)]
+    if len(trials) < 2:
+        return None
+    rates, levels = [rec.rates[k][rec.valid[k]] for k in trials], (0.95, 0.99, 0.995, 0.999, 1.0)
+    for level, high in zip(levels, np.stack([np.quantile(r, levels, axis=0) for r in rates], 1), strict=True):
+        usual = np.median(high)
+        cut_off = np.mean([(r >= 0.999 * usual).mean() for r in rates]) > 2 * (1 - level) + 0.01
+        if usual > 0 and not cut_off and np.mean(np.abs(high / usual - 1) < 1e-3) > 0.9:
+            break
+    else:
+        return None
+    silent = []  # of each trial and neuron, whether the activity comes near
+    for k, r in zip(trials, rates, strict=True):
+        E = activity.tuning[activity.bins[k]][rec.valid[k]]
+        silent.append(~((_correlate(r, E) > 0.2) & (np.quantile(E, 0.99, axis=0) > 0.7)))
+    if np.sum(silent) < max(2, 0.002 * np.size(silent)):
+        return None
+    return (
+        f"rates of each neuron reaches the same {'largest value' if level == 1 else f'{100 * level:g}th percentile'}, "
+        f"{usual:.3g}, in every trial, as scaled trial by trial; in {np.mean(silent):.1%} of trials and neurons the "
+        "activity never comes near the neuron, whose noise is then scaled up as if it fired; scale each neuron over "
+        "the whole session, e.g. by np.percentile(r, [5, 99], axis=(0, 1))"
+    )
 
 
 def _check_order(activity, divided):
@@ -298,12 +274,11 @@ def _check_order(activity, divided):
             which, first = found
             if segments.gain > 1.2 and len(which) < 0.5 * activity.rates.shape[1]:
                 continue  # in one session pieces differ in what is visited
-            yield (
+            return (
                 f"rates: {len(which)} of {activity.rates.shape[1]} neurons (neuron {list_some(which)}) fire together "
                 f"with other neurons from {coarse.where([first])} on than before, as if their order in rates were "
                 "another; give each neuron one place in rates throughout"
             )
-            return
 
 
 def _check_lost(activity, divided):
@@ -321,12 +296,11 @@ def _check_lost(activity, divided):
             first = each[lost[0]]
             low = first.which if abs(first.here) < abs(first.elsewhere) else (
                 np.setdiff1d(np.arange(coarse.count), first.which))  # fmt: skip
-            yield (
+            return (
                 f"rates: {len(lost)} of {n} neurons (neuron {list_some(lost)}) fire where the others' activity says so "
                 f"in one part of the recording and hardly in another (neuron {lost[0]}: {coarse.where(low)}), as if "
                 "they were not seen there; leave out these neurons, or that part"
             )
-            return
 
 
 def _is_parted(total, weights, which):
@@ -354,7 +328,7 @@ def _check_late(activity, divided):
     shared = MIN_GROUP_SHARE <= late.mean() <= 1 - MIN_GROUP_SHARE  # the delays of few neurons have too large errors
     if shared and least > max(0.025, 2.5 * dt, synapse) and between > 4 * within:
         count, where = late.sum(), np.flatnonzero(late)
-        yield (
+        return (
             f"rates: {count} of {len(late)} neurons (neuron {list_some(where)}) come {between:.2g} s after the others; "
             "unless neurons do, the two groups' clocks are apart"
         )
@@ -380,23 +354,21 @@ def _check_amplitude(activity, divided):
         total, weights = re - r * e / n, ee - e * e / n
         found = find_difference(total, np.where(n > 20 * rates.shape[1], weights, 0), *large)
         if found:
-            yield (
+            return (
                 f"rates: all neurons together reach {found.here / found.elsewhere:.2g} times as high in "
                 f"{segments.where(found.which)} as elsewhere, where the activity is alike; as bleaching, or another "
                 "focus or threshold, does: scale these parts alike"
             )
-            return
         away = activity.sum_by_segment(segments, activity.away.sum(1) * 1.0)
         total = activity.sum_by_segment(segments, (activity.left * activity.away).sum(1))
         found = find_change(total, away, by_difference(0.05))
         if found:
             change = found.here - found.elsewhere
-            yield (
+            return (
                 f"rates: neurons away from the activity {'rise' if change > 0 else 'fall'} by {abs(change):.2g} of "
                 f"their peak in {segments.where(found.which)}, as a baseline that changes does; subtract it part by "
                 "part"
             )
-            return
 
 
 def _check_shared_noise(activity, divided):
@@ -405,7 +377,7 @@ def _check_shared_noise(activity, divided):
         return
     sd, r = activity.measure_shared_noise()
     if sd > 0.03 and r > 0.75:
-        yield (
+        return (
             f"rates: neurons far from where the activity points rise and fall together (s.d. {sd:.2g} of their peak, "
             f"correlation {r:.2f}), as with movement artefacts, stray light or noise that all share; subtract what "
             "they share before scaling"
@@ -414,42 +386,40 @@ def _check_shared_noise(activity, divided):
 
 def _check_brightness(activity, divided):
     """A gain that all active neurons share, and that no velocity or stimulus explains."""
-    sd, r = activity.measure_shared_gain()
+    each, odd = [], np.arange(activity.rates.shape[1]) % 2
+    for k in (0, 1):  # the gain, by either half of the neurons
+        E = activity.expected * (odd == k) * (activity.expected > 0.3)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            each.append((activity.rates * E).sum(1) / (E * E).sum(1) - 1)
+    known = np.isfinite(each[0] + each[1])
+    sd, r = _measure_shared(each[0][known], each[1][known]) if known.any() else (0.0, 0.0)
     if sd > 0.2 and r > 0.95 and activity.rec.stimulus is None:
-        yield (
+        return (
             f"rates: all active neurons rise and fall together (s.d. {sd:.2g} of what is expected where the activity "
             f"points, correlation {r:.2f}), as with a brightness or gain that changes"
         )
+    return None
 
 
 # ---- trials that are there twice -------------------------------------------------------------------------------------
 
 
 def check_repeats(rec):
-    """Stretches of the rates that are in several trials. Yields: at most one sentence."""
+    """Stretches of the rates that are in several trials. Returns: a sentence, or None."""
     rates, valid = rec.rates, rec.valid
-    trials, steps, n = rates.shape
+    trials, steps, _ = rates.shape
     length = min(25, max(5, steps // 4))  # longer than one spike's smoothed course
-    rng = np.random.default_rng(0)
-    odd = lambda count: rng.integers(0, 2**63, count, dtype=np.uint64) * 2 + 1  # noqa: E731
-    bits = (np.ascontiguousarray(rates, np.float32) + np.float32(0)).view(np.uint32)
-    weights, row = odd(n), np.empty((trials, steps), np.uint64)
-    for k in range(trials):
-        row[k] = (bits[k].astype(np.uint64) * weights).sum(1)  # modulo 2^64
+    hashes = lambda x: np.array([[hash(a.tobytes()) for a in trial] for trial in x])  # noqa: E731
+    row = hashes(rates + np.float32(0))  # of each step; a negative zero becomes a positive one
     new = np.ones_like(valid)
     new[:, 1:] = row[:, 1:] != row[:, :-1]
-    new &= rates.any(-1)
-    starts = steps - length + 1
-    block, lively = np.zeros((trials, starts), np.uint64), np.zeros((trials, starts), int)
-    for j, weight in enumerate(odd(length)):
-        block += row[:, j : j + starts] * weight
-        lively += new[:, j : j + starts]
+    lively = sliding_window_view(new & rates.any(-1), length, 1).sum(-1)
     whole = valid[:, length - 1 :] & (lively > 0.6 * length)
     piece = np.broadcast_to(np.arange(trials)[:, None], whole.shape)
     if trials == 1:
-        piece = np.broadcast_to(np.arange(starts) // max(1, int(valid.sum()) // 10), whole.shape)
-    _, which = np.unique(block[whole], return_inverse=True)
-    of, pieces = piece[whole], max(10, trials) if trials == 1 else trials
+        piece = np.broadcast_to(np.arange(whole.shape[1]) // max(1, int(valid.sum()) // 10), whole.shape)
+    _, which = np.unique(hashes(sliding_window_view(row, length, 1))[whole], return_inverse=True)
+    of, pieces = piece[whole], 10 if trials == 1 else trials
     block_of, piece_of = np.divmod(np.unique(which * (pieces + 1) + of), pieces + 1)  # each block in each piece once
     count = np.bincount(block_of)  # pieces that have a block
     twice = count[which] > 1
@@ -462,7 +432,7 @@ def check_repeats(rec):
     kind = "tenth" if trials == 1 else "trial"
     pairs = list_some([f"{b} as of {a}" for a, b in names], 3)
     consequence = f"; so {share:.0%} of the held-out trials is in the training set too, and their scores are no test"
-    yield (
+    return (
         f"rates has the same stretches in several {kind}s ({twice.mean():.0%} of all steps; {kind} {pairs})"
         f"{consequence if share else ''}; give each stretch once, and cut trials that do not overlap"
     )

@@ -141,33 +141,27 @@ def find_change(total, weights, size, least=1):
 
 
 def find_outlying(total, weights, size):
-    """Single segments whose mean differs from the others', as `change`. Returns: Part or None."""
+    """Single segments whose mean differs from the others', as `find_change`. Returns: Part or None."""
     known = np.flatnonzero(weights > 0.05 * np.median(weights))
     if len(known) < 6:
         return None
     w, x = weights[known], total[known] / weights[known]
     middle = np.median(x)
-    z = (x - middle) * np.sqrt(w)
-    sd = max(1.4826 * np.median(np.abs(z)), 1e-12)
-    out = np.array(
-        [abs(one) > MIN_STANDARD_ERRORS * sd and size(middle, value) >= 1 for one, value in zip(z, x, strict=True)]
-    )
+    z = np.abs(x - middle) * np.sqrt(w)
+    sd = max(1.4826 * np.median(z), 1e-12)
+    out = (z > MIN_STANDARD_ERRORS * sd) & [size(middle, value) >= 1 for value in x]
     if not out.any() or out.mean() > 0.4:
         return None
     return Part(known[out], float(np.average(x[out], weights=w[out])), float(middle))
 
 
-def find_difference(total, weights, size, single=None):
-    """Single segments that differ from all others, or else where the mean changes; as `change`. Returns: Part or None.
-
-    single: how large the difference of single segments is, where it is to be larger.
-    """
-    out = find_outlying(total, weights, single or size)
-    if out is None:
-        return find_change(total, weights, size)
-    rest = weights.copy()
-    rest[out.which] = 0
-    return find_change(total, weights, size) if find_change(total, rest, size) else out
+def find_difference(total, weights, size, size_of_single):
+    """Single segments that differ from all others, or else where the mean changes; as `find_change`. size_of_single: as
+    size, of the difference of single segments. Returns: Part or None."""
+    out, rest = find_outlying(total, weights, size_of_single), weights.copy()
+    if out is not None:
+        rest[out.which] = 0
+    return out if out is not None and not find_change(total, rest, size) else find_change(total, weights, size)
 
 
 def by_ratio(most):
@@ -253,18 +247,19 @@ class SegmentTurning:
             n, _, _, xx, yy, xy = self.sum_moments(segments, by)
             deep = n > max(10, 0.3 * np.median(n))
             row[deep] = (xy / np.sqrt(np.maximum(xx * yy, 1e-12)))[deep]
-        lag = np.full(segments.count, np.nan)
-        for k, column in enumerate((r * np.sign(self.r)).T):
-            top = int(column.argmax())
-            if column[top] >= 0.6 and 0 < top < len(every) - 1:
-                lag[k] = (every[top] + interpolate_peak(column, top)) * self.dt
-        return lag
+        return locate_peaks(r * np.sign(self.r), every, 0.6) * self.dt
 
 
-def interpolate_peak(values, top):
-    """Peak of the parabola through the largest value and its neighbours, from `top` on, in steps."""
-    a, b, c = values[top - 1 : top + 2]
-    return 0.5 * (a - c) / min(a - 2 * b + c, -1e-12)
+def locate_peaks(r, lags, least):
+    """The lag at which each column of r (lags, any) is largest, by a parabola through that value and its neighbours.
+    Returns: (any,), NaN where the value is below `least`, or at either end."""
+    if len(lags) < 3:
+        return np.full(r.shape[1], np.nan)
+    top = r.argmax(0)
+    inside = np.clip(top, 1, len(lags) - 2)
+    a, b, c = (np.take_along_axis(r, inside[None] + by, 0)[0] for by in (-1, 0, 1))
+    peak = lags[inside] + 0.5 * (a - c) / np.minimum(a - 2 * b + c, -1e-12)
+    return np.where((r.max(0) >= least) & (top == inside), peak, np.nan)
 
 
 def find_still_steps(rec):
@@ -277,12 +272,12 @@ def find_still_steps(rec):
 
 
 def check_lost_tracking(turning):
-    """A velocity that is 0 or constant where the activity turns on: lost tracking. Yields: sentences."""
+    """A velocity that is 0 or constant where the activity turns on: lost tracking. Returns: a sentence, or None."""
     rec, valid = turning.rec, turning.rec.valid
     lost = find_still_steps(rec)
     share = lost.sum() / valid.sum()
     if share < 0.002 or share > 0.9:
-        return
+        return None
     pairs, x, y, use = turning.pairs, turning.x, turning.y, turning.use
     size = pairs.apart + pairs.width
     within = pairs.at(turning.by, average_windows(lost, size))[0]  # share of each window
@@ -296,16 +291,17 @@ def check_lost_tracking(turning):
     if independent > 4 and clear.sum() > 10:
         out = left[clear].mean()
         blind = left[inside].mean() > max(3 * out, 0.1 * y[clear].var()) and np.median(left[inside]) > 2 * out
-    if blind or _explains_turns(turning, lost):
-        constant = "is exactly 0" if not rec.velocity[lost].any() else "is exactly 0 or does not change"
-        remedy = (
-            "leave these steps out, with `lengths` or as trials of their own"
-            if blind else "interpolate it where gaps are short, and cut the trials at longer ones"
-        )  # fmt: skip
-        yield (
-            f"velocity {constant} at {share:.0%} of the steps ({_describe_steps(lost, valid)}), where the recorded "
-            f"activity turns as elsewhere, as if the tracker had lost the animal or values were filled in; {remedy}"
-        )
+    if not blind and not _explains_turns(turning, lost):
+        return None
+    constant = "is exactly 0" if not rec.velocity[lost].any() else "is exactly 0 or does not change"
+    remedy = (
+        "leave these steps out, with `lengths` or as trials of their own"
+        if blind else "interpolate it where gaps are short, and cut the trials at longer ones"
+    )  # fmt: skip
+    return (
+        f"velocity {constant} at {share:.0%} of the steps ({_describe_steps(lost, valid)}), where the recorded "
+        f"activity turns as elsewhere, as if the tracker had lost the animal or values were filled in; {remedy}"
+    )
 
 
 def _explains_turns(turning, lost):
@@ -365,8 +361,15 @@ def find_slope_change(turning):
     return None
 
 
-def find_lag_change(turning):
-    """Find where the lag between activity and velocity changes. Returns: None, or Segments and Part (s)."""
+def check_velocity(turning):
+    """Check the velocity for parts that differ, and for an offset. Returns: a sentence, or None."""
+    pulsed = turning.rec.stimulus is not None and abs(turning.r) < 0.95  # pulses move the bump, too
+    checks = (check_lost_tracking,) if pulsed else (check_lost_tracking, check_clock, check_slope, check_offset)
+    return next(filter(None, (check(turning) for check in checks)), None)
+
+
+def check_clock(turning):
+    """A lag between activity and velocity that changes. Returns: a sentence, or None."""
     for segments in turning.divided:
         if segments.joint and segments.label.shape[1] < 10 * turning.pairs.apart:
             continue  # windows are longer than the segments
@@ -375,72 +378,51 @@ def find_lag_change(turning):
         known = np.isfinite(lag)
         tolerance = max(0.03, 2.5 * turning.dt)
         found = find_change(np.where(known, lag, 0), known * 1.0, by_difference(tolerance))
-        if found and min(len(found.which), known.sum() - len(found.which)) > 1:
-            own, other = (turning.correlate(coarse, found.which, at) for at in (found.here, found.elsewhere))
-            if (own**2 - other**2) / max(1 - own**2, 1e-6) > MIN_LAG_SHARE:
-                return coarse, found
+        if not found or min(len(found.which), known.sum() - len(found.which)) < 2:
+            continue
+        own, other = (turning.correlate(coarse, found.which, at) for at in (found.here, found.elsewhere))
+        if (own**2 - other**2) / max(1 - own**2, 1e-6) > MIN_LAG_SHARE:
+            most, here = (describe_lag(lag, 2) for lag in (found.elsewhere, found.here))
+            return (
+                f"velocity: its clock drifts from the neurons': the recorded activity turns {most} it in most of the "
+                f"recording and {here} it in {coarse.where(found.which)}; no single shift mends this: align the two "
+                "clocks by their common events, at both ends"
+            )
     return None
 
 
-def find_offset(turning):
-    """Find an offset of the velocity, rad/s, by the activity's turning where the velocity is 0.
-
-    Returns: None, or the offset everywhere; or Segments and Part where it changes.
-    """
+def check_offset(turning):
+    """An offset of the velocity, by the activity's turning where the velocity is 0. Returns: a sentence, or None."""
     x, y, use = turning.x, turning.y, turning.use
     sd, span = turning.v[turning.valid].std(), turning.pairs.apart * turning.dt
-    total, count = 0.0, 0.0
     for segments in turning.divided:
-        n, sx, sy, cxx, _, cxy = turning.sum_moments(segments)
+        count, sx, sy, cxx, _, cxy = turning.sum_moments(segments)
         slope = cxy.sum() / max(cxx.sum(), 1e-12)
-        total, count = (sx - sy / slope) / span, n
-        found = find_change(total, np.where(n > 5, n, 0), by_difference(0.2 * sd))
-        if found and abs(turning.r) > 0.9:
-            return segments, found
-    if np.ndim(total) == 0 or abs(turning.r) < 0.8:
-        return None
-    middle, ends = np.median(x[use]), []
-    for part in (use & (x <= middle), use & (x > middle)):
-        slope, at = np.polyfit(x[part], y[part], 1)
-        ends.append(-at / slope / span)
-    value = total.sum() / count.sum()
-    each = total[count > 5] / count[count > 5]
-    error = each.std() / np.sqrt(len(each))
-    alike = min(ends) * max(ends) > 0 and min(map(abs, ends)) > 0.5 * abs(value)
-    alike = alike and np.quantile(x[use], 0.02) < value * span < np.quantile(x[use], 0.98)
-    return value if abs(value) > max(0.2 * sd, MIN_STANDARD_ERRORS * error) and alike else None
-
-
-def check_velocity(turning):
-    """Check the velocity for parts that differ, and for an offset. Yields: at most one sentence."""
-    for sentence in check_lost_tracking(turning):
-        yield sentence
-        return
-    if turning.rec.stimulus is not None and abs(turning.r) < 0.95:
-        return  # pulses move the bump, too
-    if found := find_lag_change(turning):
-        segments, part = found
-        most, here = (describe_lag(lag, 2) for lag in (part.elsewhere, part.here))
-        yield (
-            f"velocity: its clock drifts from the neurons': the recorded activity turns {most} it in most of the "
-            f"recording and {here} it in {segments.where(part.which)}; no single shift mends this: align the two "
-            "clocks by their common events, at both ends"
-        )
-    elif found := find_slope_change(turning):
-        yield _describe_slope_change(found)
-    elif (found := find_offset(turning)) is not None:
-        if isinstance(found, tuple):
-            segments, part = found
-            yield (
+        total = (sx - sy / slope) / span
+        part = find_change(total, np.where(count > 5, count, 0), by_difference(0.2 * sd))
+        if part and abs(turning.r) > 0.9:
+            return (
                 f"velocity: where it is 0 the recorded activity turns as at {-part.here:.3g} rad/s in "
                 f"{segments.where(part.which)} and as at {-part.elsewhere:.3g} rad/s elsewhere: its zero has moved"
             )
-        else:
-            remedy = f"; subtract {found:.3g} from velocity" if abs(turning.r) >= REMEDY_R else ""
-            yield (
-                f"velocity has a constant offset: where it is {found:.3g} rad/s the recorded activity stands still "
-                f"(r {turning.r:.2f}){remedy}"
-            )
+    if not turning.divided or abs(turning.r) < 0.8:
+        return None
+    middle, ends = np.median(x[use]), []
+    for half in (use & (x <= middle), use & (x > middle)):
+        slope, at = np.polyfit(x[half], y[half], 1)
+        ends.append(-at / slope / span)
+    offset = total.sum() / count.sum()
+    each = total[count > 5] / count[count > 5]
+    error = each.std() / np.sqrt(len(each))
+    alike = min(ends) * max(ends) > 0 and min(map(abs, ends)) > 0.5 * abs(offset)
+    visited = np.quantile(x[use], 0.02) < offset * span < np.quantile(x[use], 0.98)
+    if not (alike and visited and abs(offset) > max(0.2 * sd, MIN_STANDARD_ERRORS * error)):
+        return None
+    remedy = f"; subtract {offset:.3g} from velocity" if abs(turning.r) >= REMEDY_R else ""
+    return (
+        f"velocity has a constant offset: where it is {offset:.3g} rad/s the recorded activity stands still "
+        f"(r {turning.r:.2f}){remedy}"
+    )
 
 
 def _find_unrelated_side(change):
@@ -450,8 +432,11 @@ def _find_unrelated_side(change):
     return (segments.where(part.which if abs(here) < abs(elsewhere) else others), *sorted((here, elsewhere), key=abs))
 
 
-def _describe_slope_change(change):
-    """The sentence on `relations`' finding."""
+def check_slope(turning):
+    """A part where the activity turns with the velocity at another rate. Returns: a sentence, or None."""
+    change = find_slope_change(turning)
+    if change is None:
+        return None
     segments, part, here, elsewhere = change
     where, low, high = _find_unrelated_side(change)
     if abs(low) < 0.6 * abs(high):
@@ -481,19 +466,20 @@ def _describe_slope_change(change):
 def check_heading(turning):
     """Check that the given heading turns with the velocity. turning: of the heading.
 
-    Yields: at most one sentence.
+    Returns: a sentence, or None.
     """
     found = find_slope_change(turning)
     where, low, high = _find_unrelated_side(found) if found else ("", 0.0, 0.0)
     if abs(low) < 0.8 * abs(high):
-        yield (
+        return (
             f"heading of {where} does not turn with velocity (r {low:.2f}, in the others {high:.2f}), though the "
             "recorded activity does: it is of other trials or times, or the tracker was lost; leave heading out"
         )
+    return None
 
 
 def check_place(places, heading, divided):
-    """Check whether the place of the activity, relative to the heading, changes once. Yields: at most one sentence.
+    """Check whether the place of the activity, relative to the heading, changes once. Returns: a sentence, or None.
 
     places, heading: (trials, steps, D) rad. Where it differs from trial to trial anyway, or moves little by little,
     nothing is said.
@@ -514,9 +500,9 @@ def check_place(places, heading, divided):
             near = max(2, count // 6)
             turned, at_once = np.angle(after / before), np.angle(each[k : k + near].sum() / each[k - near : k].sum())
             if abs(turned) > 1 and abs(at_once) > 0.7 * abs(turned):
-                yield (
+                return (
                     f"rates: relative to heading the activity points {abs(turned):.2g} rad elsewhere in "
                     f"{segments.where(np.arange(k, count))} than before; unless the circuit was reset, the neurons are "
                     "in another order there, or heading has another zero"
                 )
-                return
+    return None

@@ -11,13 +11,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nsi import geometry, recordings
+from nsi import geometry
 from nsi.network import synaptic_state
-from nsi.recordings import OUTLYING, consistency
 from nsi.recordings import activity as rates_of
+from nsi.recordings import consistency
 from nsi.recordings.arrays import list_some
-from nsi.recordings.turning import describe_lag, measure_turning, regress_turns, unwrap_course
+from nsi.recordings.turning import describe_lag, first_component, measure_turning, regress_turns, unwrap_course
 
+MAX_PERCENTILE_RATIO = 10  # of a value to the 99th percentile, beyond which it may be an artefact
 MIN_ACTIVE_S = 5.0  # s of activity, below which nothing is said of its turning
 MIN_ROUNDS = 2.0  # turns around the ring, a quarter for each trial's start, below which many places were hardly visited
 MIN_R = 0.12  # correlation of turning below which there is none, in a long recording; 3 / sqrt(s) in a shorter one
@@ -37,71 +38,49 @@ MIN_ALPHA, MAX_DT_S = 0.01, 1.0  # alpha, and dt in s, that are mistakes more of
 MAX_UNUSED_SHARE = 0.05  # share of the recorded steps that no window reaches
 
 
-class Turning(NamedTuple):
-    """The course of the activity, and its regression on the velocity."""
+class Turning:
+    """The course of a recording's activity, and its regression on the velocity."""
 
-    angle: np.ndarray  # (trials, steps) rad, NaN in silence; of the first component
-    fit: dict  # measure_turning's, of the first component
-    places: np.ndarray  # (trials, steps, D) rad, NaN in silence
-    seconds: float  # s, how long neurons are active
-    course: np.ndarray | None = None  # (trials, steps) rad, the given heading, as `angle`
-    by_product: bool = False  # whether it turns with the product of two velocities, and not with either
-    rounds: float = np.inf  # how often it goes around the ring, all trials together; each one's start counts a quarter
-
-    @classmethod
-    def of(cls, rec):
+    def __init__(self, rec):
+        """rec: Recording, without missing rates."""
         shape = geometry.of(rec)
-        places = geometry.places_of(rec, shape)
-        where, turning = shape.decode(rec.rates, places), measure_turning(rec, shape, places)
+        places, self.rec = geometry.places_of(rec, shape), rec
+        first = lambda x: (x if shape.dimensions == 1 else unwrap_course(shape, x))[..., 0]  # noqa: E731
         has_heading = rec.heading is not None and rec.heading.shape[-1] == shape.dimensions
-        courses = [where, rec.heading if has_heading else None]
-        if shape.dimensions > 1:
-            courses = [None if one is None else unwrap_course(shape, one) for one in courses]
-            turning = first_component(turning)
-        angle, course = (None if one is None else one[..., 0] for one in courses)
-        seconds = float((rec.valid & rec.rates.any(-1)).sum() * rec.dt)
-        product = shape.dimensions == 1 and _turns_by_product(rec, angle, turning["r"], seconds)
-        ways = [np.unwrap(row[np.isfinite(row)]) for row in angle]
-        rounds = sum(np.ptp(way) for way in ways if len(way)) / (2 * np.pi) + len(angle) / 4
-        return cls(angle, turning, where, seconds, course, product, rounds)
-
-    @property
-    def heading(self):
-        """The regression of the given heading."""
-        return self.fit.get("heading", {"r": None, "slope": None})
+        self.places = shape.decode(rec.rates, places)  # (trials, steps, D) rad, NaN in silence
+        self.angle = first(self.places)  # (trials, steps) rad, of the first component
+        self.course = first(rec.heading) if has_heading else None  # the same of the given heading
+        self.fit = first_component(measure_turning(rec, shape, places))  # of the first component
+        self.heading = self.fit.get("heading", {"r": None, "slope": None})  # of the given heading
+        self.seconds = float((rec.valid & rec.rates.any(-1)).sum() * rec.dt)  # for which neurons are active
+        ways = [np.unwrap(row[np.isfinite(row)]) for row in self.angle]
+        # how often it goes around the ring, all trials together; each one's start counts a quarter
+        self.rounds = sum(np.ptp(way) for way in ways if len(way)) / (2 * np.pi) + len(ways) / 4
+        self.by_product = shape.dimensions == 1 and self._turns_by_product()
 
     def is_unrelated(self, r):
         """Whether a correlation of turning, the largest over lags, is no more than chance gives in so many seconds."""
-        return _is_unrelated(r, self.seconds)
+        return r is None or abs(r) < min(0.5, max(MIN_R, 3 / np.sqrt(self.seconds)))
 
+    def regress_on(self, velocity, lag=None):
+        """The regression of the activity's turning on another velocity (trials, steps), `regress_turns`'s."""
+        return regress_turns(self.angle, velocity, self.rec.valid, self.rec.dt, lag)
 
-def _is_unrelated(r, seconds):
-    return r is None or abs(r) < min(0.5, max(MIN_R, 3 / np.sqrt(seconds)))
-
-
-def _turns_by_product(rec, angle, r, seconds):
-    """Whether the product of two velocities explains the activity's turning, as neither of them does by half.
-
-    angle: (trials, steps) rad; r: correlation of turning with the first velocity, or None; seconds: of activity.
-    """
-    if rec.velocity.shape[-1] != 2:
-        return False
-    second, both = (regress_turns(angle, v, rec.valid, rec.dt)["r"] or 0.0
-                    for v in (rec.velocity[..., 1], rec.velocity.prod(-1)))  # fmt: skip
-    return not _is_unrelated(both, seconds) and 1 - both**2 < 0.5 * (1 - max((r or 0.0) ** 2, second**2))
-
-
-def first_component(turning):
-    """The first component of what measure_turning says of several."""
-    parts = {k: first_component(v) if isinstance(v, dict) else v for k, v in turning.items()}
-    return {k: v[0] if isinstance(v, list) else v for k, v in parts.items()}
+    def _turns_by_product(self):
+        """Whether the product of two velocities explains the activity's turning, as neither of them does by half."""
+        velocity = self.rec.velocity
+        if velocity.shape[-1] != 2:
+            return False
+        second, both = (self.regress_on(v)["r"] or 0.0 for v in (velocity[..., 1], velocity.prod(-1)))
+        each = max((self.fit["r"] or 0.0) ** 2, second**2)
+        return not self.is_unrelated(both) and 1 - both**2 < 0.5 * (1 - each)
 
 
 def report_warnings(rec, path, alpha, length, bootstrap=False):
-    """Print what `before` finds on stderr, and what the fit takes for granted on stdout. Returns: list of sentences."""
-    rec = geometry.fill_missing(rec)
-    turning = Turning.of(rec)
-    sentences = list(find_warnings(rec, path, alpha, length, bootstrap, turning))
+    """Print what `find_warnings` finds on stderr, and what the fit takes for granted on stdout. Returns: list of
+    sentences."""
+    turning = Turning(geometry.fill_missing(rec))
+    sentences = find_warnings(rec, path, alpha, length, bootstrap, turning)
     for sentence in sentences:
         print(sentence, file=sys.stderr)
     print(f"{path.name}: alpha {alpha:.3g} ({describe_alpha(rec, alpha)}); {describe_turning(turning.fit)}")
@@ -112,50 +91,48 @@ def find_warnings(rec, path, alpha, length, bootstrap=False, turning=None):
     """All findings. rec: Recording; path: of its file; alpha: dt / tau; length: steps of a window with its warm-up;
     turning: Turning, where it is known already.
 
-    Yields: sentences, which begin with the file's name.
+    Returns: list of sentences, which begin with the file's name.
     """
-    rec = geometry.fill_missing(rec)
-    turning = turning or Turning.of(rec)
-    parts = PartWarnings.of(rec, turning, alpha)
-    kinds = (
-        recordings.outliers(rec), check_silence(rec), check_scale(rec, turning), check_neurons(rec),
-        check_time(rec, alpha), check_trials(rec, length, bootstrap), parts.repeated, parts.activity,
-        check_turning(rec, turning, parts, alpha), () if parts.unsure or parts.velocity else check_jumps(rec, turning),
-    )  # fmt: skip
-    for kind in kinds:
-        yield from (f"{path.name}: {sentence}" for sentence in kind)
+    turning = turning or Turning(geometry.fill_missing(rec))
+    rec, parts = turning.rec, compare_parts(turning, alpha)
+    found = [
+        *check_outliers(rec), *check_silence(rec), *check_scale(turning), *check_neurons(rec), *check_time(rec, alpha),
+        *check_trials(rec, length, bootstrap), rates_of.check_repeats(rec), parts.activity,
+        *check_turning(turning, parts, alpha), None if parts.unsure or parts.velocity else check_jumps(turning),
+    ]  # fmt: skip
+    return [f"{path.name}: {sentence}" for sentence in found if sentence]
 
 
 class PartWarnings(NamedTuple):
-    """Sentences on parts of a recording that differ from each other (consistency.py), by what they are of."""
+    """A sentence on parts of a recording that differ from each other (consistency.py), or None, of each array."""
 
-    repeated: list
-    activity: list
-    velocity: list
-    heading: list
-    unsure: bool  # whether what is wrong with the activity makes its turning unsure
+    activity: str | None = None
+    velocity: str | None = None
+    heading: str | None = None
+    unsure: bool = False  # whether what is wrong with the activity makes its turning unsure
 
-    @classmethod
-    def of(cls, rec, turning, alpha):
-        repeated, divided = list(rates_of.check_repeats(rec)), consistency.divide_recording(rec)
-        if turning.rounds < MIN_ROUNDS:
-            return cls(repeated, [], [], [], False)
-        sentences = list(rates_of.check_activity(rates_of.Activity(rec, turning.places, alpha), divided))
-        activity, unsure = [sentence for sentence, _ in sentences], any(sure for _, sure in sentences)
-        velocity, heading = [], []
-        fit = consistency.find_related_part(rec, turning.angle, turning.fit)
-        compared = turning.seconds > consistency.MIN_ACTIVE_S and not unsure and not turning.by_product
-        if compared and not turning.is_unrelated(fit["r"]):
-            jumps = find_jumps(rec, turning)
-            one = consistency.SegmentTurning(rec, turning.angle, fit, divided, False if jumps is None else jumps[0])
-            velocity = list(consistency.check_velocity(one))
-            if turning.course is not None and not velocity and not activity:
-                activity += consistency.check_place(turning.places, rec.heading, divided)
-            if "heading" in turning.fit and not velocity and not activity:
-                course = consistency.find_related_part(rec, turning.course, turning.heading)
-                one = consistency.SegmentTurning(rec, turning.course, course, divided)
-                heading = list(consistency.check_heading(one))
-        return cls(repeated, activity, velocity, heading, unsure)
+
+def compare_parts(turning, alpha):
+    """Compare the parts of a recording; what is wrong with one array is not said of the next. Returns: PartWarnings."""
+    if turning.rounds < MIN_ROUNDS:
+        return PartWarnings()
+    rec, divided = turning.rec, consistency.divide_recording(turning.rec)
+    activity, unsure = rates_of.check_activity(rates_of.Activity(rec, turning.places, alpha), divided)
+    fit = consistency.find_related_part(rec, turning.angle, turning.fit)
+    short = turning.seconds <= consistency.MIN_ACTIVE_S
+    if short or unsure or turning.by_product or turning.is_unrelated(fit["r"]):
+        return PartWarnings(activity, unsure=unsure)
+    jumps = find_jumps(turning)
+    one = consistency.SegmentTurning(rec, turning.angle, fit, divided, False if jumps is None else jumps[0])
+    velocity = consistency.check_velocity(one)
+    if turning.course is None or velocity or activity:
+        return PartWarnings(activity, velocity)
+    activity = consistency.check_place(turning.places, rec.heading, divided)
+    if activity or "heading" not in turning.fit:
+        return PartWarnings(activity)
+    fit = consistency.find_related_part(rec, turning.course, turning.heading)
+    one = consistency.SegmentTurning(rec, turning.course, fit, divided)
+    return PartWarnings(heading=consistency.check_heading(one))
 
 
 def describe_alpha(rec, alpha):
@@ -174,6 +151,29 @@ def describe_turning(turning):
 
 
 # ---- values -----------------------------------------------------------------------------------------------------
+
+
+def check_outliers(rec):
+    """What may be artefacts: values beyond MAX_PERCENTILE_RATIO times the 99th percentile of all that are not 0.
+
+    Yields: a sentence for each of rates, velocity and stimulus that has any, and one if the velocity is not given.
+    """
+    if rec.decoded:
+        yield (
+            "velocity is not given, and the activity's own turning is taken for it, so that its sign and gain are "
+            "free, and how heading is predicted from it says little"
+        )
+    for key in ("rates", "velocity", "stimulus"):
+        size = np.abs(getattr(rec, key)) if getattr(rec, key) is not None else np.zeros(1)
+        if size.any():
+            usual = np.quantile(size[size > 0], 0.99, method="lower")
+            count, where = int((size > MAX_PERCENTILE_RATIO * usual).sum()), np.unravel_index(size.argmax(), size.shape)
+            if count:
+                yield (
+                    f"{key} has {count} of {size.size} values beyond {MAX_PERCENTILE_RATIO} times their 99th "
+                    f"percentile, {usual:.3g}; the largest is {key}[{', '.join(map(str, where))}], "
+                    f"{size.max() / usual:.0f} times; remove them unless they are real"
+                )
 
 
 def check_silence(rec):
@@ -205,8 +205,9 @@ def check_silence(rec):
         )
 
 
-def check_scale(rec, turning):
+def check_scale(turning):
     """Rates in other units than the network's, which lie between 0 and 1."""
+    rec = turning.rec
     x = rec.rates[rec.valid]
     low, high = np.quantile(x[:: max(1, len(x) // 20000)], [0.05, 0.99], axis=0)
     remedy = "scale each neuron, e.g. 0.8 * rates / np.quantile(rates, 0.99, (0, 1))"
@@ -214,7 +215,7 @@ def check_scale(rec, turning):
         remedy += ", and leave out those of which this quantile is 0"
     high = np.where(high > 0, high, x.max(0))
     fires = high > 0
-    usual, largest = float(np.median(high[fires])), np.minimum(x.max(0), OUTLYING * high)[fires]
+    usual, largest = float(np.median(high[fires])), np.minimum(x.max(0), MAX_PERCENTILE_RATIO * high)[fires]
     tenth, top = np.quantile(high[fires], [0.1, 0.9])  # a neuron whose place was hardly visited has few high rates
     unequal = top > MAX_SCALE_RATIO[0] * tenth
     if is_whole(x) and x.max() > 1:
@@ -301,22 +302,23 @@ def check_trials(rec, length, bootstrap=False):
 # ---- movement ---------------------------------------------------------------------------------------------------
 
 
-def check_turning(rec, turning, parts, alpha):
+def check_turning(turning, parts, alpha):
     """Velocity in other units, of another clock or of other trials, or no velocity at all; heading likewise."""
     if turning.seconds < MIN_ACTIVE_S:
         return
+    rec = turning.rec
     v, unit = rec.velocity[rec.valid][:, 0], "expected the turning velocity in rad/s, signed"
     if np.ptp(v) == 0:
         yield f"velocity is {v[0]:g} throughout, so that nothing tells how it moves the activity; {unit}"
         return
     fit, heading = turning.fit, turning.heading
     if parts.velocity or turning.by_product:
-        yield from parts.velocity
+        yield parts.velocity
         return
     if turning.is_unrelated(fit["r"]):
         at = "" if fit["r"] is None else f" (slope {fit['slope']:.2g}, r {fit['r']:.2f})"
         if not parts.unsure:
-            reason = _explain_no_turning(rec, turning)
+            reason = _explain_no_turning(turning)
             yield f"velocity: the recorded activity does not turn with it{at}{reason}; {unit}"
         return
     by_heading = not turning.is_unrelated(heading["r"])
@@ -330,9 +332,9 @@ def check_turning(rec, turning, parts, alpha):
         slope = heading["slope"] if by_heading and not with_heading else fit["slope"]
         yield _describe_units(rec, v, fit, slope, with_heading)
     else:
-        yield from _check_heading(rec, turning, parts)
+        yield _check_heading(turning, parts)
     late = _count_lag_steps(rec, turning.angle, fit)
-    if late and not rec.decay and not parts.unsure and not _is_synaptic_lag(rec, turning, alpha):
+    if late and not rec.decay and not parts.unsure and not _is_synaptic_lag(turning, alpha):
         remedy = f": move velocity {abs(fit['lag']):.3g} s {'earlier' if fit['lag'] < 0 else 'later'}, {late} steps"
         yield (
             f"velocity: the recorded activity turns {describe_lag(fit['lag'])} it (r {fit['r']:.2f}); unless neurons "
@@ -348,53 +350,50 @@ def _count_lag_steps(rec, angle, fit):
     return round(abs(fit["lag"]) / rec.dt) if apart else 0
 
 
-def _is_synaptic_lag(rec, turning, alpha):
+def _is_synaptic_lag(turning, alpha):
     """Whether the activity's lag is that of a synapse or two, and not of a clock.
 
     A synapse filters: the activity that it leads to follows an exponential mean of the velocity; where the velocity
     acts on the rates themselves, these also follow its changes. A clock's lag is explained by neither.
     """
+    rec = turning.rec
     v, best = rec.velocity[..., 0].astype(float), abs(turning.fit["r"])
     smooth = lambda x: synaptic_state(np.pad(x, ((0, 0), (0, 1)))[..., None], alpha)[:, 1:, 0]  # noqa: E731
     once, before = smooth(v), np.diff(v, axis=1, prepend=v[:, :1]) / alpha
     if abs(turning.fit["lag"]) > 2 * rec.dt / alpha + MIN_LAG[1] * rec.dt:
         return False
     models = (v + before,) if turning.fit["lag"] < 0 else (once, smooth(once))
-    each = [regress_turns(turning.angle, model, rec.valid, rec.dt, by)["r"]
-            for model in models for by in (0.0, rec.dt)]  # fmt: skip
+    each = [turning.regress_on(model, by)["r"] for model in models for by in (0.0, rec.dt)]
     tolerance = SYNAPSE_TOLERANCE[0] + SYNAPSE_TOLERANCE[1] / turning.seconds
     return 1 - max(abs(r or 0) for r in each) <= (1 + tolerance) * (1 - best)
 
 
-def _check_heading(rec, turning, parts):
-    """A heading that does not turn with the velocity, as the activity does. Yields: at most one sentence."""
-    if turning.course is None:
-        return
-    heading, fit, r = turning.heading, turning.fit, f"(r {turning.fit['r']:.2f})"
-    if parts.heading:
-        yield from parts.heading
-    elif turning.is_unrelated(heading["r"]):
+def _check_heading(turning, parts):
+    """A heading that does not turn with the velocity, as the activity does. Returns: a sentence, or None."""
+    if turning.course is None or parts.heading:
+        return parts.heading
+    rec, heading, fit, r = turning.rec, turning.heading, turning.fit, f"(r {turning.fit['r']:.2f})"
+    if turning.is_unrelated(heading["r"]):
         in_rad = regress_turns(np.deg2rad(rec.heading[..., 0]), rec.velocity[..., 0], rec.valid, rec.dt)
         if not turning.is_unrelated(in_rad["r"]):
             largest = np.abs(rec.heading).max()
-            yield f"heading reaches {largest:.3g} and turns as if it were in degrees; expected heading in rad"
-        else:
-            how = "does not change" if heading["r"] is None else f"does not turn with velocity (r {heading['r']:.2f})"
-            yield (
-                f"heading {how}, though the recorded activity does {r}: it is of other trials or times, or was not "
-                "tracked; leave it out"
-            )
-    elif not GAIN_RANGE[0] < abs(heading["slope"]) < GAIN_RANGE[1]:
-        yield (
+            return f"heading reaches {largest:.3g} and turns as if it were in degrees; expected heading in rad"
+        how = "does not change" if heading["r"] is None else f"does not turn with velocity (r {heading['r']:.2f})"
+        return (
+            f"heading {how}, though the recorded activity does {r}: it is of other trials or times, or was not "
+            "tracked; leave it out"
+        )
+    if not GAIN_RANGE[0] < abs(heading["slope"]) < GAIN_RANGE[1]:
+        return (
             f"heading turns {abs(heading['slope']):.3g} times as fast as velocity, and the activity "
             f"{abs(fit['slope']):.3g} times; expected the heading of the same animal, in rad"
         )
-    elif heading["slope"] < 0:
-        yield f"heading turns against velocity (slope {heading['slope']:.2f}); give both the same sign"
-    elif (late := _count_lag_steps(rec, turning.course, heading)) and abs(heading["lag"] - fit["lag"]) > MIN_LAG[0]:
+    if heading["slope"] < 0:
+        return f"heading turns against velocity (slope {heading['slope']:.2f}); give both the same sign"
+    if (late := _count_lag_steps(rec, turning.course, heading)) and abs(heading["lag"] - fit["lag"]) > MIN_LAG[0]:
         activity = f"{describe_lag(fit['lag'])} it" if fit["lag"] else "with it"
         remedy = f"; move heading {late} steps {'later' if heading['lag'] < 0 else 'earlier'}"
-        yield (
+        return (
             f"heading turns {describe_lag(heading['lag'])} velocity, and the recorded activity {activity} {r}: "
             f"heading's clock is apart{remedy if min(abs(heading['r']), abs(fit['r'])) >= REMEDY_R else ''}"
         )
@@ -420,12 +419,13 @@ def _describe_units(rec, v, fit, slope, by_heading):
     )
 
 
-def _explain_no_turning(rec, turning):
+def _explain_no_turning(turning):
     """A likely reason why the activity does not turn with the velocity, in a clause, or nothing."""
+    rec = turning.rec
     v, step = rec.velocity[..., 0], rec.valid[:, 1:] & rec.valid[:, :-1]
     wraps = np.abs(np.abs(np.diff(v, axis=1)[step]) - 2 * np.pi) < 0.5
     for d in range(1, rec.velocity.shape[-1]):
-        r = regress_turns(turning.angle, rec.velocity[..., d], rec.valid, rec.dt)["r"]
+        r = turning.regress_on(rec.velocity[..., d])["r"]
         if not turning.is_unrelated(r) and abs(r) > OTHER_COMPONENT_R:
             return f", but with component {d} of velocity (r {r:.2f}): put this one first"
     if v[rec.valid].min() >= 0 or v[rec.valid].max() <= 0:
@@ -442,12 +442,13 @@ def _explain_no_turning(rec, turning):
     return ": is it another quantity, of other trials, or of another time"
 
 
-def find_jumps(rec, turning, key="rates"):
+def find_jumps(turning, key="rates"):
     """Where the activity (key: rates), or the given heading, jumps from one step to the next as no velocity explains.
 
     A step counts if what velocity leaves of it is beyond JUMP, so that a bump which wanders or is pushed has none.
     Returns: (trials, steps) bool, the sizes of the jumps (trials, steps) rad; or None.
     """
+    rec = turning.rec
     angle = turning.angle if key == "rates" else rec.heading[..., 0]
     known = rec.valid & np.isfinite(angle + turning.angle)
     use = known[:, 1:] & known[:, :-1]
@@ -471,17 +472,17 @@ def find_jumps(rec, turning, key="rates"):
     return np.pad(jump, ((0, 0), (1, 0))), np.pad(left, ((0, 0), (1, 0)))
 
 
-def check_jumps(rec, turning):
-    """Jumps of the activity, or of the heading. Yields: at most one sentence."""
-    for key in ("rates", "heading") if rec.heading is not None else ("rates",):
-        if (found := find_jumps(rec, turning, key)) is not None:
+def check_jumps(turning):
+    """Jumps of the activity, or of the heading. Returns: a sentence, or None."""
+    for key in ("rates", "heading") if turning.rec.heading is not None else ("rates",):
+        if (found := find_jumps(turning, key)) is not None:
             jump, size = found
             trial, step = np.argwhere(jump)[0]
             at = np.bincount(np.nonzero(jump)[1])
             alike = f", {at.max()} of them at step {at.argmax()}" if at.max() > 1 else ""
-            yield (
+            return (
                 f"{'rates: the activity' if key == 'rates' else 'heading'} jumps {jump.sum()} times by up to "
                 f"{size[jump].max():.2g} rad from one step to the next, which no velocity explains (first at trial "
                 f"{trial}, step {step}{alike}); where frames are missing, cut the trials there and use `lengths`"
             )
-            return
+    return None

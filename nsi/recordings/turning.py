@@ -32,6 +32,12 @@ def _measure_course(geometry, places, rec):
     return {"slope": [one["slope"] for one in each], "r": [one["r"] for one in each], "lag": first["lag"]}
 
 
+def first_component(turning):
+    """The first component of `measure_turning`, of which a torus has two."""
+    parts = {k: first_component(v) if isinstance(v, dict) else v for k, v in turning.items()}
+    return {k: v[0] if isinstance(v, list) else v for k, v in parts.items()}
+
+
 def unwrap_course(geometry, places):
     """Unwrapped displacement of the bump, in the velocity's components. places: (trials, steps, D) rad. Returns: the
     same, NaN where a place is."""

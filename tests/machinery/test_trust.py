@@ -27,6 +27,7 @@ import cann
 import train
 from nsi import files, recordings
 from nsi.evaluation import metrics
+from nsi.recordings import quality
 from nsi.run import checkpoint, connections, folder, session, tracking, watch
 from nsi.simulation import circuits, simulator
 from nsi.training import bptt
@@ -261,7 +262,7 @@ def test_divergence_is_reported_at_its_update_and_the_last_good_checkpoint_stays
 
 
 def test_outliers_are_reported_before_the_fit(small, save, tmp_path, monkeypatch, capsys):
-    assert list(recordings.outliers(recordings.load(save(small)))) == []
+    assert list(quality.check_outliers(recordings.load(save(small)))) == []
     rates, velocity = small["rates"].copy(), small["velocity"].copy()
     rates[3, 20, 5] = 1000
     velocity[:3, 7, 0] = [-4000, 3000, 2000]

@@ -55,9 +55,8 @@ def test_truth_is_never_read(data, rec, fit, save, monkeypatch):
     with_truth, without, _ = paths
     assert "W" in recordings.load_truth(with_truth, rec)
     assert recordings.load_truth(without, rec) == {}
-    np.testing.assert_array_equal(recordings.load_held_out(with_truth, rec), data["rates"])
-    for loader in ("load_truth", "load_held_out"):
-        monkeypatch.setattr(recordings, loader, lambda *_: pytest.fail("a fit read what it is scored on"))
+    np.testing.assert_array_equal(recordings.load_truth(with_truth, rec)["held_out_rates"], data["rates"])
+    monkeypatch.setattr(recordings, "load_truth", lambda *_: pytest.fail("a fit read what it is scored on"))
     loaded = [recordings.load(path) for path in paths]
     fitted = [fit(one) for one in loaded]
     assert weights(fitted[0]) == weights(fitted[1]) == weights(fitted[2])

@@ -16,7 +16,7 @@ from nsi.evaluation.weights import clamp, gate_map
 from nsi.geometry import RING
 from nsi.hidden import constraints, diagnostics, matching, units
 from nsi.network import Network, predict, run, synaptic_state
-from nsi.recordings import Recording
+from nsi.recordings import Recording, quality
 from nsi.run import connections
 from nsi.simulation import observation
 from nsi.simulation.circuits import CIRCUITS
@@ -276,7 +276,7 @@ def test_strangers_match_nothing_and_the_record_itself_predicts_copies(data):
 def test_velocity_that_is_not_given_is_the_activity_own_turning(data, save):
     rec = recordings.load(save(data, velocity=None))
     assert rec.decoded
-    assert any("velocity is not given" in sentence for sentence in recordings.outliers(rec))
+    assert any("velocity is not given" in sentence for sentence in quality.check_outliers(rec))
     own, true = rec.velocity[:, 20:, 0].ravel(), data["velocity"][:, 19:-1, 0].ravel()
     assert np.corrcoef(own, true)[0, 1] > 0.85
     rates = data["rates"].copy()
