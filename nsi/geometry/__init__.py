@@ -9,16 +9,6 @@ from nsi.geometry.factors import fill_missing, interpolate
 from nsi.geometry.shapes import RING, SYMMETRIES, TORUS, Ring, Torus
 
 __all__ = [
-    "RING",
-    "SYMMETRIES",
-    "TORUS",
-    "Evidence",
-    "Ring",
-    "Torus",
-    "decoding_error",
-    "fill_missing",
-    "interpolate",
-    "lacks_geometry",
-    "of",
-    "places_of",
-]
+    "RING", "SYMMETRIES", "TORUS", "Evidence", "Ring", "Torus", "decoding_error", "fill_missing", "interpolate",
+    "lacks_geometry", "of", "places_of",
+]  # fmt: skip

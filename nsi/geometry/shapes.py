@@ -13,10 +13,29 @@ from nsi.sums import sum_products
 
 HARMONICS = 30  # around a ring, of which a profile over distance is made at most
 SHEET_WAVES = 5  # the same on a torus, the shortest wave vector being 1
+TURNS = 2 * np.pi * np.array(sorted(itertools.product((-1, 0, 1), repeat=2), key=np.linalg.norm))  # none comes first
 
 
 class Shape:
-    """What shapes have in common. `distance` and NEAR are theirs."""
+    """What shapes have in common; places and angles (..., D) in rad, and distances from one neuron to another, to minus
+    from. Each shape has
+
+        dimensions, NEAR, said        D; rad, pairs that one bump can hold; what a recording's activity was found to be
+        defaults(n)                   default settings of train.py for n neurons, a dict
+        movement(velocity)            speed of the activity (..., D) rad/s at a velocity (..., any)
+        displacement(difference)      a difference of places (..., D) in the velocity's own components
+        places(n)                     of n neurons in order: (n, D)
+        find(rates)                   each neuron's place as the activity (..., n) has it, whatever their order: (n, D)
+        decode(rates, places)         population vector (..., D) in (-pi, pi]
+        difference(a, b)              from b to a, the shortest way; distance(a, b): its length (...)
+        bump(places, start)           a first guess at the state (trials, n) of bumps at start (trials, D)
+        order(places)                 indices (n,) of neurons so that neighbours follow each other
+        profile(W)                    of neurons in order: each distance, mean and s.d. (n,) of weights (n, n) there
+        terms(places)                 Fourier terms over distance (m, n, n), of unit mean square, that a profile is a
+                                      sum of, and their frequency (m,)
+        mean_profile(W, places, mask) W's mean at each distance over the pairs of a mask (n, n) bool, put back in the
+                                      place of every pair: (n, n), 0 where no pair is
+    """
 
     def near(self, places):
         """Pairs of neurons at most NEAR apart. places: (n, D) rad. Returns: (n, n) bool."""
@@ -31,6 +50,14 @@ def average_by(index, W, mask):
     return (total / np.maximum(count, 1))[index]
 
 
+def fourier_series(apart, orders):
+    """A constant, and the cosine and the sine of each order. apart: (n, n, 2) rad, differences of phases; orders: list
+    of pairs of int. Returns: (1 + 2 orders, n, n)."""
+    angle = np.stack([a * apart[..., 0] + b * apart[..., 1] for a, b in orders])
+    waves = np.stack([np.cos(angle), np.sin(angle)], 1).reshape(-1, *angle.shape[1:])
+    return np.concatenate([np.ones_like(angle[:1]), waves])
+
+
 class Ring(Shape):
     """A ring of neurons, each with a preferred heading: D = 1."""
 
@@ -38,34 +65,25 @@ class Ring(Shape):
     NEAR = 0.6 * np.pi  # rad, pairs that one bump can hold
 
     def __init__(self, said="a ring"):
-        """said: what a recording's activity was found to be, in words."""
         self.said = said
 
     def defaults(self, n):
-        """Default settings of train.py for n neurons. Returns: dict."""
         return {"forcing": 0.1}
 
     def movement(self, velocity):
-        """Speed of the activity at a velocity. velocity: (..., any) rad/s. Returns: (..., 1) rad/s."""
         return velocity[..., :1]
 
     def displacement(self, difference):
-        """A difference of places in the velocity's own components. difference: (..., 1) rad. Returns: the same."""
         return difference
 
     def places(self, n):
-        """Preferred headings of n neurons in order around the ring. Returns: (n, 1) rad."""
+        """Preferred headings."""
         return (np.arange(n) * 2 * np.pi / n)[:, None]
 
     def find(self, rates):
-        """Each neuron's place on the ring that the activity itself spans, whatever the neurons' order in the file.
-
-        The two leading principal components of activity that circulates on a ring are its cosine and sine; they order
-        the neurons, which are taken to tile the ring evenly. The angles increase with the neurons' index, and lie as
-        near to `places` as a rotation can bring them: neurons in order around the ring get `places` itself.
-
-        rates: (..., n). Returns: (n, 1) rad.
-        """
+        """The two leading principal components of activity that circulates on a ring are its cosine and sine; they
+        order the neurons, which are taken to tile the ring evenly. The angles increase with the neurons' index, and lie
+        as near to `places` as a rotation can bring them: neurons in order around the ring get `places` itself."""
         n = rates.shape[-1]
         angles = self.places(n)[:, 0]
         if n < 3:
@@ -81,44 +99,31 @@ class Ring(Shape):
         return angles[(rank + np.argmax(turns)) % n][:, None]
 
     def decode(self, rates, places):
-        """Population-vector angle. rates: (..., n); places: (n, 1) rad.
-
-        Returns: (..., 1) rad in (-pi, pi], NaN where no neuron fires: silence has no angle.
-        """
+        """NaN where no neuron fires: silence has no angle."""
         x, y = (rates @ a.astype(np.result_type(rates, np.float32)) for a in (np.cos(places), np.sin(places)))
         return np.where(np.any(rates, -1)[..., None], np.arctan2(y, x), np.nan)
 
     def difference(self, a, b):
-        """Signed smallest angle from b to a. Returns: rad in (-pi, pi], shaped like a - b."""
         return np.angle(np.exp(1j * (np.asarray(a) - b)))
 
     def distance(self, a, b):
-        """Distance between a and b. a, b: (..., 1) rad. Returns: (...) rad."""
         return np.linalg.norm(self.difference(a, b), axis=-1)
 
     def bump(self, places, start):
-        """A first guess at the state of a bump. places: (n, 1) rad; start: (trials, 1) rad. Returns: (trials, n)."""
         return np.maximum(0, np.cos(places[:, 0] - start))
 
     def order(self, places):
-        """Neurons in order around the ring. places: (n, 1) rad. Returns: (n,) indices."""
         return np.argsort(places[:, 0])
 
     def profile(self, W):
-        """Mean and s.d. of the weights at each signed distance, to minus from, of neurons in order around the ring.
-
-        W: (n, n). Returns: distance (n,) rad from -pi, mean (n,), s.d. (n,).
-        """
+        """Distances are signed, from -pi on."""
         n = len(W)
         steps = np.arange(n) - n // 2
         entries = np.stack([W[np.arange(n), (np.arange(n) + s) % n] for s in steps])  # (distance, i)
         return steps * 2 * np.pi / n, entries.mean(1), entries.std(1)
 
     def terms(self, places):
-        """Fourier terms over the signed distance, to minus from, that a profile is a sum of.
-
-        places: (n, 1) rad. Returns: (m, n, n), of unit mean square, and their frequency (m,) in periods around.
-        """
+        """Frequencies are in periods around the ring."""
         n, apart = len(places), (places.T - places).astype(np.float64)
         orders = np.arange(1, min(n // 2, HARMONICS) + 1)
         terms = np.empty((1 + 2 * len(orders), n, n))
@@ -130,10 +135,7 @@ class Ring(Shape):
         return terms, np.concatenate([[0], np.repeat(orders, 2)])
 
     def mean_profile(self, W, places, mask):
-        """W's mean at each distance, over the pairs of a mask, put back in the place of every pair.
-
-        W: (n, n); places: (n, 1) rad, evenly spaced; mask: (n, n) bool. Returns: (n, n), 0 where no pair is.
-        """
+        """Of neurons that lie evenly."""
         n = len(W)
         apart = np.round(self.difference(places.T, places) * n / (2 * np.pi)).astype(int) % n  # (from, to)
         return average_by(apart, W, mask)
@@ -166,11 +168,9 @@ class Torus(Shape):
         return 4 * np.pi / (np.sqrt(3) * self.spacing)
 
     def defaults(self, n):
-        """Default settings of train.py for n neurons. Returns: dict."""
         return {"input_units": int(np.clip(n, 100, 196)), "forcing": 1.0}
 
     def movement(self, velocity):
-        """Speed of the activity at a velocity. velocity: (..., 2) rad/s. Returns: (..., 2) rad/s of the phases."""
         return velocity @ self.axes @ self.K.T
 
     def phases(self, position):
@@ -178,15 +178,10 @@ class Torus(Shape):
         return self.movement(self.per_metre * position)
 
     def displacement(self, difference):
-        """A difference of phases as a displacement in the velocity's own components. difference: (..., 2) rad.
-        Returns: (..., 2) rad."""
         return difference @ np.linalg.inv(self.K).T @ self.axes.T
 
     def places(self, n):
-        """Phases of n neurons on a rhombic sheet of equal sides, row by row. Returns: (n, 2) rad.
-
-        Raises: ValueError where n is no square.
-        """
+        """On a rhombic sheet of equal sides, row by row. Raises: ValueError where n is no square."""
         side = round(np.sqrt(n))
         if side**2 != n:
             raise ValueError(f"{n} neurons make no sheet of equal sides")
@@ -194,11 +189,8 @@ class Torus(Shape):
         return np.stack(np.meshgrid(phase, phase, indexing="ij"), -1).reshape(-1, 2)
 
     def find(self, rates):
-        """Each neuron's phases, as the activity has them, whatever the neurons' order in the file.
-
-        Those of `known` where they are; else by `plane_waves.by_modulus`, which leaves the torus' symmetries open.
-        rates: (..., n). Returns: (n, 2) rad.
-        """
+        """Those of `known` where they are; else by `plane_waves.by_modulus`, which leaves the torus' symmetries
+        open."""
         n = rates.shape[-1]
         if self.known is not None and len(self.known) == n:
             return self.known
@@ -223,73 +215,55 @@ class Torus(Shape):
         return sheet[index] if len(np.unique(index)) == len(places) else places
 
     def decode(self, rates, places):
-        """Population-vector phases. rates: (..., n); places: (n, 2) rad. Returns: (..., 2) rad in (-pi, pi]."""
         return plane_waves.shared(np.angle(rates @ np.exp(1j * plane_waves.third(places))))
 
     def difference(self, a, b):
-        """Difference of phases, of all that differ by whole turns the one nearest in the plane. Returns: like a - b."""
+        """Of all that differ by whole turns the one nearest in the plane."""
         difference = np.angle(np.exp(1j * (np.asarray(a) - b)))
-        turns = 2 * np.pi * np.array(list(itertools.product((-1, 0, 1), repeat=2)))
-        nearest, least = difference, self._size(difference)
-        for turn in turns:
-            other = self._size(difference + turn)
-            closer = other < least - 1e-12
-            nearest, least = np.where(closer[..., None], difference + turn, nearest), np.where(closer, other, least)
-        return nearest
+        images = difference[..., None, :] + TURNS  # (..., 9, 2)
+        nearest = np.round(self._size(images), 9).argmin(-1)  # of those as near, the first
+        return np.take_along_axis(images, nearest[..., None, None], -2)[..., 0, :]
 
     def distance(self, a, b):
-        """Distance between a and b in the plane. a, b: (..., 2) rad. Returns: (...) rad."""
         return self._size(self.difference(a, b))
 
     def _size(self, difference):
         return np.linalg.norm(difference @ np.linalg.inv(self.K).T, axis=-1)
 
     def bump(self, places, start):
-        """A first guess at the state of a bump. places: (n, 2) rad; start: (trials, 2) rad. Returns: (trials, n)."""
         apart = plane_waves.third(places) - plane_waves.third(np.asarray(start))[:, None]
         return np.maximum(0, np.cos(apart).mean(-1))
 
     def order(self, places):
-        """Neurons row by row, forth and back, so that neighbours follow. places: (n, 2) rad. Returns: (n,) indices."""
+        """Row by row, forth and back."""
         rows = max(1, round(np.sqrt(len(places))))
         first, second = (places % (2 * np.pi)).T
         row = np.round(first * rows / (2 * np.pi)).astype(int) % rows
         return np.lexsort((second * (-1.0) ** row, row))
 
     def profile(self, W):
-        """Mean and s.d. of the weights at each difference of phases, to minus from, of neurons on a sheet row by row.
-
-        W: (n, n). Returns: difference (n, 2) rad, mean (n,), s.d. (n,).
-        """
+        """At each difference of phases (n, 2), of neurons on a sheet row by row."""
         n = len(W)
         entries = np.take_along_axis(W, self._steps(self.places(n)).argsort(1), 1)  # (from, difference)
         return self.difference(self.places(n), 0), entries.mean(0), entries.std(0)
 
     def terms(self, places):
-        """Fourier terms over the difference of phases, to minus from, that a profile is a sum of.
-
-        places: (n, 2) rad. Returns: (m, n, n), of unit mean square, and their frequency (m,), that of the shortest
-        waves being 1.
-        """
+        """The frequency of the longest waves is 1."""
         n, apart, most = len(places), places - places[:, None], range(-SHEET_WAVES, SHEET_WAVES + 1)
         orders = [(a, b) for a, b in itertools.product(most, repeat=2) if (a, b) > (0, 0)]
         length = {(a, b): np.linalg.norm(np.array([a, b]) @ self.K) for a, b in orders}
         orders = sorted((k for k in orders if length[k] <= SHEET_WAVES + 1e-9), key=length.get)[: (n - 1) // 2]
-        angle = np.stack([a * apart[..., 0] + b * apart[..., 1] for a, b in orders])
-        both = np.stack([np.cos(angle), np.sin(angle)], 1).reshape(-1, n, n) * np.sqrt(2)
-        frequency = np.repeat([length[k] for k in orders], 2)
-        return np.concatenate([np.ones_like(both[:1]), both]) / np.sqrt(n), np.concatenate([[0], frequency])
+        terms = fourier_series(apart, orders) / np.sqrt(n)
+        terms[1:] *= np.sqrt(2)
+        return terms, np.concatenate([[0], np.repeat([length[k] for k in orders], 2)])
 
     def mean_profile(self, W, places, mask):
-        """W's mean at each difference of phases, over the pairs of a mask, put back in the place of every pair.
-
-        Of neurons that are not on a sheet it is the Fourier series of second order that is nearest to W over the mask.
-        W: (n, n); places: (n, 2) rad; mask: (n, n) bool. Returns: (n, n), 0 where no pair is.
-        """
+        """Of neurons that are not on a sheet, the Fourier series of second order that is nearest to W over the mask."""
         steps = self._steps(places)
         if steps is not None:
             return average_by(steps, W, mask)
-        series = self._series(places)
+        orders = [(a, b) for a, b in itertools.product(range(-2, 3), repeat=2) if abs(a + b) <= 2 and (a, b) > (0, 0)]
+        series = fourier_series(places - places[:, None], orders)
         x = series[:, mask]
         square = x @ x.T
         coefficients = np.linalg.lstsq(square + 1e-9 * np.trace(square) * np.eye(len(x)), x @ W[mask])[0]
@@ -303,13 +277,6 @@ class Torus(Shape):
         if side**2 != n or np.abs(exact - index).max() > 1e-6 or len(np.unique(index % side @ [side, 1])) < n:
             return None
         return (index - index[:, None]) % side @ [side, 1]
-
-    def _series(self, places):
-        """The terms of a Fourier series of second order in the differences of phases. Returns: (19, n, n)."""
-        apart = places - places[:, None]
-        orders = [(a, b) for a, b in itertools.product(range(-2, 3), repeat=2) if abs(a + b) <= 2 and (a, b) > (0, 0)]
-        angle = np.stack([a * apart[..., 0] + b * apart[..., 1] for a, b in orders])
-        return np.concatenate([np.ones_like(angle[:1]), np.cos(angle), np.sin(angle)])
 
 
 RING = Ring()
