@@ -3,17 +3,14 @@
     python -m nsi.design runs/pilot --trials 20
 
 A weight from i to j shows only where i's state varies on its own while j is active, so that far pairs need both to be
-driven. But pulses also throw the bump. Here the network that was fitted to a pilot recording, passive or weakly
-stimulated, is run under candidate pulses on random velocities, with the pilot's time step and noise, and once more
-without pulses. The regression of nsi/estimation, with the pilot's copies and noise, gives the standard errors
-to expect before any recording, since its information matrix depends on the states alone; the two runs' headings
-give how far the bump is thrown. Of the candidates that throw it no further than asked, and not much further if the
-pulses were stronger than meant, the one with the least standard errors is recommended, and written as the `stimulus`
-that `cann.py --stimulus FILE` plays.
+driven; but pulses also throw the bump. The network that was fitted to a pilot recording is run under candidate pulses
+on random velocities, and without. The information matrix of nsi/estimation's regression, which depends on the states
+alone, gives the standard errors to expect; the two runs' headings give how far the bump is thrown. Of the candidates
+that throw it no further than asked, and not much further if the pulses were stronger than meant, the one with the least
+standard errors is written as the `stimulus` that `cann.py --stimulus FILE` plays.
 
-Candidates differ in amplitude, rate and share. Which neurons: those of one pulse are *spread*, one of each few
-neighbours, so that to every side of the bump there are as many, and their effects on its place cancel; and none of them
-is too weak to have an effect. Random pulses, as of `cann.py --stimulus 4`, are compared with them.
+The neurons of one candidate pulse are *spread*, one of each few neighbours, so that their effects on the bump's place
+cancel, and none of them is too weak to have an effect. Random pulses, as of `cann.py --stimulus 4`, are compared.
 """
 
 import sys
@@ -182,7 +179,7 @@ def describe_currents(fit):
 
 
 def candidates(depth):
-    """Plans to choose from. depth: `silence`'s. Returns: list of Pulses."""
+    """Plans to choose from. depth: of `describe_currents`. Returns: list of Pulses."""
     return [
         Pulses(depth * a, every, share, MIN_AMPLITUDE, True)
         for a in DEPTHS

@@ -44,19 +44,12 @@ def heading_scores(net, rec, geometry, places, gain=1.0):
     table, differences = {}, {}
     horizons = _errors(net, rec, geometry, places, steps, max(1, round(0.5 / rec.dt)), gain)
     for seconds, errors in zip(HORIZONS_S, horizons, strict=True):
-        count = int(np.isfinite(errors["network"]).sum())
-        mean = lambda x, count=count: float(np.nanmean(x)) if count >= MIN_SAMPLES else None  # noqa: E731
-        table[f"{seconds:g}"] = {
-            "error": mean(errors["network"]), "integrator": mean(errors["integrator"]), "stay": mean(errors["stay"]),
-            "samples": count,
-        }  # fmt: skip
-        intervals = {
-            name: interval_over_trials(errors["network"] - errors[name]) if count >= MIN_SAMPLES else None
-            for name in ("integrator", "stay")
-        }
-        differences[f"{seconds:g}"] = intervals | {
-            "trials": int(np.isfinite(errors["network"]).any(0).sum()),
-        }  # fmt: skip
+        own, known = errors["network"], np.isfinite(errors["network"])
+        enough = known.sum() >= MIN_SAMPLES
+        mean = {name: float(np.nanmean(x)) if enough else None for name, x in errors.items()}
+        table[f"{seconds:g}"] = {"error": mean.pop("network")} | mean | {"samples": int(known.sum())}
+        intervals = {name: interval_over_trials(own - errors[name]) if enough else None for name in mean}
+        differences[f"{seconds:g}"] = intervals | {"trials": int(known.any(0).sum())}
     return table, differences
 
 

@@ -95,13 +95,9 @@ def draw_prediction(rec, net, geometry, places, order, warmup):
     settled = min(warmup + int(np.ceil(3 / net.alpha)), int(lengths.max()) // 3)
     steps = _shown(rec, int(lengths.max()))
     free = predict(net, rec, settled, 0, steps)[..., : net.n]
-    wrong = np.square(free - rec.rates[:, :steps])
-    wrong[~rec.valid[:, :steps]] = np.nan
-    wrong[:, :settled] = np.nan
-    wrong[lengths <= settled] = np.inf
-    with np.errstate(invalid="ignore"):
-        each = np.where(lengths > settled, np.nanmean(np.where(np.isinf(wrong), 0, wrong), (1, 2)), np.inf)
-    usable = np.argsort(each)[: np.isfinite(each).sum()]
+    scored = rec.valid[:, :steps] & (np.arange(steps) >= settled)
+    wrong = (np.square(free - rec.rates[:, :steps]).mean(-1) * scored).sum(1) / np.maximum(scored.sum(1), 1)
+    usable = np.argsort(np.where(scored.any(1), wrong, np.inf))[: scored.any(1).sum()]
     chosen = dict.fromkeys(int(k) for k in usable[[0, (len(usable) - 1) // 2, -1]])
     names = {1: ["only"], 2: ["best", "worst"], 3: ["best", "median", "worst"]}[len(chosen)]
     brightest = float(np.quantile(rec.rates[rec.valid], 0.998)) or float(rec.rates.max())
@@ -153,14 +149,6 @@ def draw_heading_error(table):
     return figure
 
 
-def read_interval(arrays, name):
-    """The centre and the standard error of an estimate's 95 % intervals.
-
-    arrays: the arrays of connectivity.npz; name: "W", "total" or "gate". Returns: arrays of one shape.
-    """
-    return arrays[f"{name}_unbiased"], arrays[f"{name}_se"]
-
-
 def choose_claimed(arrays):
     """Of which connections the intervals are drawn: the direct weights, or, where theirs are wider, those of the total,
     direct weights and paths through hidden neurons together. arrays: the arrays of connectivity.npz.
@@ -168,7 +156,7 @@ def choose_claimed(arrays):
     Returns: its name, centre and standard error, (n, n)."""
     width = {name: np.median(arrays[f"{name}_se"]) for name in ("W", "total")}
     name = "total" if width["total"] < width["W"] else "W"
-    return name, *read_interval(arrays, name)
+    return name, arrays[f"{name}_unbiased"], arrays[f"{name}_se"]
 
 
 def draw_connectivity(net, arrays, order):
@@ -200,9 +188,9 @@ def draw_profiles(arrays, geometry, places, order):
     _draw_profile(axes[0], (arrays[name], centre, se), geometry, places)
     axes[0].set(ylabel="weight", title=f"{name}, mean by distance")
     if gated:
-        centre, se = (a[0] for a in read_interval(arrays, "gate"))
-        draw_matrix(axes[1], arrays["gate"][0][np.ix_(order, order)], "effective gate", unit="gate per rad/s")
-        _draw_profile(axes[2], (arrays["gate"][0], centre, se), geometry, places)
+        gate = [arrays[name][0] for name in ("gate", "gate_unbiased", "gate_se")]
+        draw_matrix(axes[1], gate[0][np.ix_(order, order)], "effective gate", unit="gate per rad/s")
+        _draw_profile(axes[2], gate, geometry, places)
         axes[2].set(ylabel="gate per rad/s", title="effective gate")
     figure.subplots_adjust(left=0.06 if gated else 0.16, wspace=0.55)
     return figure

@@ -1,14 +1,11 @@
 """Diagnostics: evidence of a recording against the constraints on hidden units, or against the estimate, in sentences.
 
-`apart` (driven units do not connect to each other) predicts the latency of the velocity's effect: one synapse. Where
-driven neurons excite each other the velocity passes through more than one synapse, and acts later. The velocity moves
-the activity's bump relative to its synaptic state's. This shift is regressed on the velocity filtered by one synapse,
-and by faster and slower filters, on held-out trials; a warning is given where a slower filter explains clearly more.
+`apart` (driven units do not connect to each other) predicts that the velocity acts through one synapse: later where
+driven neurons excite each other. The velocity moves the activity's bump relative to its synaptic state's. This shift is
+regressed on the velocity filtered by one synapse, and by faster and slower filters, on held-out trials.
 
 `excited`, `types` and `copies` predict nothing about the recorded activity that other hidden neurons could not produce
-as well: a compass that inhibits its shifters is fitted as well by one that excites others on the far side. They are not
-tested. With several replicas their hidden units are compared: where these differ, neither the data nor the constraints
-determine them.
+as well: a compass that inhibits its shifters is fitted as well by one that excites others on the far side.
 """
 
 import numpy as np

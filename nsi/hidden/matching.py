@@ -44,10 +44,11 @@ def of_hidden(net, rec, neurons, driven=None):
     hidden units of its kind) and `r2_hidden_baseline` (by one from what was recorded: u, v and v * u); r_match_response
     and r_match_input, of either kind, where there are both; `pairs`, (units, neurons) indices among the hidden ones.
     """
-    recorded, missing = recordings.split(rec), recordings.split(_of(rec, neurons))
-    some = [np.arange(min(MAX_TRIALS, len(recorded[0].rates))), np.arange(len(recorded[1].rates))]
-    parts = [(a.trials(k), b.trials(k)) for a, b, k in zip(recorded[:2], missing[:2], some, strict=True)]
-    x, observed, y = zip(*(_samples(net, *part) for part in parts), strict=True)  # each of training and held-out trials
+    hidden = recordings.Recording(neurons, rec.velocity, rec.dt, lengths=rec.lengths)
+    recorded, missing = recordings.split(rec), recordings.split(hidden)
+    parts = zip(recorded[:2], missing[:2], (slice(MAX_TRIALS), slice(None)), strict=True)
+    each = (_samples(net, a.trials(some), b.trials(some)) for a, b, some in parts)
+    x, observed, y = zip(*each, strict=True)  # each of training and held-out trials
     units_driven = (net.W_in[:, net.n :] != 0).any(0)
     kinds = [(np.ones(len(units_driven), bool), np.ones(neurons.shape[-1], bool), "")]
     if driven is not None:
@@ -120,11 +121,6 @@ def agreement(networks, rec):
 def explained(predicted, true):
     """Share of the variance explained, summed over neurons. predicted, true: (samples, neurons)."""
     return float(1 - np.sum((predicted - true) ** 2) / np.sum((true - true.mean(0)) ** 2))
-
-
-def _of(rec, neurons):
-    """A recording of the hidden neurons in the place of the recorded ones, to be split alike."""
-    return recordings.Recording(neurons, rec.velocity, rec.dt, lengths=rec.lengths)
 
 
 def _samples(net, rec, hidden):

@@ -2,27 +2,16 @@
 
 Units stand in the order recorded, hidden response, hidden input; *driven* units receive the velocity. Activity alone
 does not determine the hidden units: they can be swapped, scaled and split, and one path can stand in for another.
-So they are constrained, by names:
-
-    excited      undriven units excite driven ones, and never inhibit them
-    apart        driven units do not connect to each other
-    types        driven units share one threshold, one size of velocity weight and one sum of weights that they receive,
-                 as cells of one type do; where some of them were recorded, these set it
-    copies       driven units start as copies of one undriven unit each, hidden ones of recorded ones and recorded ones
-                 of hidden ones: an initialization, which stays where the data say nothing
-    inhibition   recorded undriven units act on each other through inhibition alone
-
-The trained network has none of these. A second network, whose weights among recorded neurons are the estimate's, is
-trained under them with its recorded units clamped, and hidden neurons are read from it alone: constraints would shrink
-the gate of the first.
+The trained network has no constraints, which would shrink its gate. A second network, whose weights among recorded
+neurons are the estimate's, is trained under those of MEANINGS with its recorded units clamped, and hidden neurons are
+read from it alone. Of `types`, driven units that were recorded set what the others share; `copies` is an
+initialization, which stays where the data say nothing.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-CONSTRAINTS = "excited", "apart", "types", "copies", "inhibition"
-CHOICES = f"none, or, with commas between, any of {', '.join(CONSTRAINTS)}"
 MEANINGS = {  # of each constraint, as a clause
     "excited": "hidden units that receive the velocity are excited, never inhibited, by units that do not receive it",
     "apart": "units that receive the velocity do not connect to each other",
@@ -31,6 +20,8 @@ MEANINGS = {  # of each constraint, as a clause
     "copies": "each hidden unit started as a copy of one recorded neuron",
     "inhibition": "recorded neurons that do not receive the velocity only inhibit each other",
 }
+CONSTRAINTS = tuple(MEANINGS)
+CHOICES = f"none, or, with commas between, any of {', '.join(CONSTRAINTS)}"
 DEFAULT_CONSTRAINTS = "excited,apart,types"  # where the file decides
 POPULATION = 100  # response units, or input units, recorded and hidden ones together, by default
 

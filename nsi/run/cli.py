@@ -42,7 +42,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def value(parse, expected):
-    """An argparse type: parse a text, a ValueError becoming a sentence.
+    """An argparse type: parse a text, a ValueError or KeyError becoming a sentence.
 
     parse: a function of a text; expected: the values that there are, in words.
     """
@@ -50,10 +50,15 @@ def value(parse, expected):
     def parse_value(text):
         try:
             return parse(text)
-        except ValueError:
+        except (ValueError, KeyError):
             raise argparse.ArgumentTypeError(f"expected {expected}, not {text!r}") from None
 
     return parse_value
+
+
+def one_of(*names):
+    """An argparse type: one of some texts."""
+    return value(dict(zip(names, names, strict=True)).__getitem__, " or ".join(names))
 
 
 def number(kind, low=-np.inf, high=np.inf, above=False):

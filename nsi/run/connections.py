@@ -28,7 +28,11 @@ def collect_arrays(found, networks):
     networks: list of Network, the trained ones. Returns: dict."""
     n = networks[0].n
     arrays = {"W": networks[0].W[:n, :n]} if found is None else found.arrays()
-    return arrays | spread_over_replicas(networks)
+    if len(networks) > 1:  # the spread over replicas of their own weights, and of gates as products of weights
+        arrays["W_replicas_se"] = np.std([net.W[:n, :n] for net in networks], 0, ddof=1)
+        if len(networks[0].b) > n:
+            arrays["gate_replicas_se"] = np.std([net.gate() for net in networks], 0, ddof=1)
+    return arrays
 
 
 def score(arrays, rec, shape, places, truth):
@@ -107,12 +111,3 @@ def find_doubts(found, net):
             "the velocity likelier multiplies connections than acts through hidden neurons' synapses: what is said of "
             "the network's input units, which are such neurons, does not hold then"
         )
-
-
-def spread_over_replicas(networks):
-    """S.d. over replicas of the networks' own weights, and of their gates as products of weights. Returns: dict."""
-    n, several = networks[0].n, len(networks) > 1
-    spread = {"W_replicas_se": np.std([net.W[:n, :n] for net in networks], 0, ddof=1)} if several else {}
-    if several and len(networks[0].b) > n:
-        spread["gate_replicas_se"] = np.std([net.gate() for net in networks], 0, ddof=1)
-    return spread

@@ -13,27 +13,14 @@ count, size = cli.number(int, 1), cli.number(int, 0)
 rate, share = cli.number(float, 0, above=True), cli.number(float, 0, 1)
 
 
-def _switch(text):
-    names = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
-    if text.lower() not in names:
-        raise ValueError(text)
-    return names[text.lower()]
-
-
-def _one_of(*names):
-    def parse(text):
-        if text not in names:
-            raise ValueError(text)
-        return text
-
-    return cli.value(parse, " or ".join(names))
+SWITCHES = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
 
 
 def _setting(default, parse, about):
     return field(default=default, metadata={"parse": parse, "help": about})
 
 
-switch = cli.value(_switch, "yes or no")
+switch = cli.value(lambda text: SWITCHES[text.lower()], "yes or no")
 constraints = cli.value(units.parse_constraints, units.CHOICES)
 
 
@@ -55,8 +42,8 @@ class Settings:
     warmup: int = _setting(10, size, "steps before them, in which recorded units are clamped")
     lr: float | None = _setting(None, rate, "Adam's peak learning rate")
     beta2: float = _setting(0.99, cli.number(float, 0, 0.9999), "Adam's decay of squared gradients")
-    schedule: str = _setting("onecycle", _one_of("onecycle", "constant"), "of the learning rate")
-    loss: str = _setting("matching", _one_of("matching", "mse"), "matching (model.py) or mean squared error of rates")
+    schedule: str = _setting("onecycle", cli.one_of("onecycle", "constant"), "of the learning rate")
+    loss: str = _setting("matching", cli.one_of("matching", "mse"), "matching (model.py) or mse, of the rates")
     init_scale: float = _setting(0.03, cli.number(float, 0), "initial W relative to Glorot's")
     drive_penalty: float | None = _setting(None, cli.number(float, 0), "on the hidden units' drive, fading to 0")
     forcing: float | None = _setting(None, share, "partial teacher forcing at the first update, fading to 0")
@@ -97,7 +84,7 @@ def parse_assignment(text):
 def _add_setting(parser, name, about):
     """Add a setting as an option of its own, absent (None) where it is not given."""
     option, chosen = f"--{name.replace('_', '-')}", FIELDS[name]
-    if chosen.type == "bool" or chosen.type is bool:
+    if chosen.type is bool:
         parser.add_argument(option, action="store_true", default=None, help=about or argparse.SUPPRESS)
     else:
         default = "" if chosen.default is None else f" (default: {chosen.default})"

@@ -9,6 +9,7 @@ import netrc
 import os
 import shlex
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -105,12 +106,7 @@ def key_configured():
     """Whether this user has a key for the W&B server, in the environment or where `wandb login` keeps it."""
     if os.environ.get("WANDB_API_KEY"):
         return True
-    host = (
-        os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
-        .removeprefix("https://")
-        .removeprefix("http://")
-        .strip("/")
-    )
+    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).netloc
     try:
         return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
     except (OSError, RuntimeError, ValueError, netrc.NetrcParseError):

@@ -50,7 +50,7 @@ class Stage(Watch):
         self.bar.update(update - self.bar.n)
 
 
-class TrainingHook(Watch):
+class TrainingHook(Stage):
     """The hook of a run with a folder.
 
     name: for the bar; updates: in all; done: of these, by the run that is continued; wandb: tracking's run; scores:
@@ -62,12 +62,6 @@ class TrainingHook(Watch):
         self.wandb, self.scores, self.write, self.updates = wandb, scores, write, updates
         self.stopping = stopping
         self.bar = tqdm(total=updates, initial=done, desc=name, unit="update", disable=None)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.bar.close()
 
     def log(self, update, model, scalars):
         one = model.networks()[0]

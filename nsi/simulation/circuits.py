@@ -5,12 +5,8 @@ circuits (after Turner-Evans et al. 2017, doi 10.7554/eLife.23496) v excites rig
 which copy the bump and send it back displaced to either side. In the gain network (the published simulation) there are
 no shifters: v multiplies a second matrix. Grid cells hold a bump on a torus, and the velocity has two components.
 
-Four circuits answer the velocity in a higher order. `even`: speed, whichever way, raises the bump, through neurons of
-its own, as in real flies; `saturating`: the shifters' drive levels off, so that a third order appears; `product`: the
-bump turns by v g, where g is a second input; `quadratic`: v multiplies one matrix, v^2 another.
-
-Three circuits break what a fit may assume of hidden neurons (nsi/hidden/units.py). `inhibited`: the compass inhibits
-shifters; `coupled`: shifters excite each other; `mixed`: they are of two types.
+`even`, `saturating`, `product` and `quadratic` answer the velocity in a higher order; `inhibited`, `coupled` and
+`mixed` break what a fit may assume of hidden neurons (nsi/hidden/units.py).
 """
 
 from typing import NamedTuple
@@ -156,7 +152,8 @@ GRID_AMPLITUDE = {12: 0.37, 14: 0.2907, 16: 0.265}  # by the side of the sheet; 
 
 
 def even(n=100, shifters=50):
-    """A weaker ring, and 2 * `shifters` narrow copies of the bump that speed excites and that send it back undisplaced.
+    """A weaker ring, and 2 * `shifters` narrow copies of the bump that speed excites and that send it back undisplaced,
+    as in real flies.
 
     One half is driven by 0.2 v, the other by -0.2 v, so that together they raise the bump by |v|, whichever way. Their
     threshold of 1 is the peak of the bump's current into them.
@@ -174,7 +171,7 @@ def even(n=100, shifters=50):
 
 
 def saturating(n=100, shifters=50):
-    """The default circuit, its shifters driven by 2 * tanh(v / 2): fast turns are undershot."""
+    """The default circuit, its shifters driven by 2 * tanh(v / 2), a third order: fast turns are undershot."""
     circuit = ring(n, shifters)
     return circuit._replace(network=circuit.network._replace(saturation=2.0))
 
