@@ -14,6 +14,7 @@ from nsi import figures
 RIVALS = [m for m in METHODS if m not in ("estimate", "anatomy", "null", "oracle")]
 COLOURS = {"estimate": figures.FITTED, "least-squares": figures.TRUE, "trained": figures.SIMPLE, "cornn": "#d9a05b",
            "lint": "#b58bb0", "correlation": "#b9b9b9", "oracle": "#7fa37f"}  # fmt: skip
+USUAL_N = 5  # recordings of a task; other numbers are said
 BAND = 0.92, 0.98  # where coverage should be
 LEAST = 0.8  # coverage, that less is drawn at
 KINDS = {"W": "weights", "total": "total effects", "gate": "gates", "W_connected": "weights of connected pairs"}
@@ -104,14 +105,14 @@ def main_measure(task):
     return "r_dev" if "sparse" in task or "jitter" in task else "r_W"
 
 
-def cell(found, digits=3, n=False):
-    """Mean ± s.d. over seeds, with n if asked for; words, counted."""
+def cell(found, digits=3):
+    """Mean ± s.d. over seeds; words, counted."""
     if not found:
         return "–"
     if isinstance(found[0], str):
         counts = Counter(found)
         return ", ".join(word if len(counts) == 1 else f"{word} {count}" for word, count in counts.items())
-    return runs.spread(found, digits) + (f", n {len(found)}" if n else "")
+    return runs.spread(found, digits)
 
 
 # ---- the page ---------------------------------------------------------------------------------------------------
@@ -181,23 +182,19 @@ def coverage_of(results, method):
 
 
 def main_table(rows):
-    """r of W, or of its deviations, and of the gate, task by task; of W where anatomy is given, in a row of its own."""
+    """r of W, or of its deviations, and of the gate, a row for each task; one more for the estimate that is given
+    anatomy."""
     results, lines = Results(rows), []
     for task in (t for t in results.having("estimate", "r_W") if not {"intervals", "gate"} & set(TASKS[t].asks)):
-        for measure in (main_measure(task), "r_gate"):
-            mine, network, oracle = (
-                cell(results.values(task, m, measure), n=True) for m in ("estimate", "trained", "oracle")
-            )
-            others = {m: results.mean(task, m, measure) for m in RIVALS if m != "trained"}
-            others = {m: r for m, r in others.items() if np.isfinite(r)}
-            best = max(others, key=others.get, default=None)
-            rival = f"{cell(results.values(task, best, measure), n=True)}, {METHODS[best].name}" if best else "–"
-            if mine != "–":
-                lines.append([f"{task}: `{measure}`", mine, rival, network, oracle])
-        known = cell(results.values(task, "anatomy", "r_W"), n=True)
-        if known != "–":
-            lines.append([f"{task}, anatomy given: `r_W`", known, "–", "–", "–"])
-    return runs.markdown(["", "estimate", "best other rival", "trained network", "oracle"], lines)
+        weights, say = main_measure(task), lambda method, measure, of=task: cell(results.values(of, method, measure))
+        others = {m: r for m in RIVALS if np.isfinite(r := results.mean(task, m, weights))}
+        best = max(others, key=others.get, default=None)
+        rival = f"{say(best, weights)}, {METHODS[best].name}" if best else "–"
+        for method, added in (("estimate", ""), ("anatomy", ", anatomy given")):
+            if found := results.values(task, method, weights):
+                name = task + added + ("" if len(found) == USUAL_N else f" (n {len(found)})")
+                lines.append([name, say(method, weights), rival, say(method, "r_gate"), say("trained", "r_gate")])
+    return runs.markdown(["", "weights", "best rival", "gate", "trained network's"], lines)
 
 
 # ---- tables.md --------------------------------------------------------------------------------------------------

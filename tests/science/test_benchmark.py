@@ -183,4 +183,6 @@ def test_observed_tasks_hide_the_rates_alone():
 def test_an_estimate_given_anatomy_has_a_row_of_its_own():
     row = {"task": "zebrafish, tanh", "seed": 100, "when": 0, "size": [100, 1000, None], "r_W": 0.5}
     table = main_table([row | {"method": "estimate"}, row | {"method": "anatomy", "r_W": 0.75}])
-    assert [line.split("|")[2].strip() for line in table.splitlines()[2:]] == ["0.500, n 1", "0.750, n 1"]
+    names, weights = zip(*(line.split("|")[1:3] for line in table.splitlines()[2:]), strict=True)
+    assert [name.strip() for name in names] == ["zebrafish, tanh (n 1)", "zebrafish, tanh, anatomy given (n 1)"]
+    assert [float(r) for r in weights] == [0.5, 0.75]
