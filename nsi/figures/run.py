@@ -181,18 +181,15 @@ def draw_connectivity(net, arrays, order):
 
 def draw_profiles(arrays, geometry, places, order):
     """Mean of what is claimed by distance, and the effective gate with its mean by distance."""
-    gated = "gate" in arrays
-    figure, axes = plt.subplots(1, 3 if gated else 1, figsize=(12.5 if gated else 4.6, 3.5), squeeze=False)
-    axes = axes[0]
-    name, centre, se = choose_claimed(arrays)
-    _draw_profile(axes[0], (arrays[name], centre, se), geometry, places)
+    figure, axes = plt.subplots(1, 3, figsize=(12.5, 3.5))
+    name, *interval = choose_claimed(arrays)
+    _draw_profile(axes[0], (arrays[name], *interval), geometry, places)
     axes[0].set(ylabel="weight", title=f"{name}, mean by distance")
-    if gated:
-        gate = [arrays[name][0] for name in ("gate", "gate_unbiased", "gate_se")]
-        draw_matrix(axes[1], gate[0][np.ix_(order, order)], "effective gate", unit="gate per rad/s")
-        _draw_profile(axes[2], gate, geometry, places)
-        axes[2].set(ylabel="gate per rad/s", title="effective gate")
-    figure.subplots_adjust(left=0.06 if gated else 0.16, wspace=0.55)
+    gate = [arrays[key][0] for key in ("gate", "gate_unbiased", "gate_se")]
+    draw_matrix(axes[1], gate[0][np.ix_(order, order)], "effective gate", unit="gate per rad/s")
+    _draw_profile(axes[2], gate, geometry, places)
+    axes[2].set(ylabel="gate per rad/s", title="effective gate")
+    figure.subplots_adjust(left=0.06, wspace=0.55)
     return figure
 
 

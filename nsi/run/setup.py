@@ -11,6 +11,7 @@ from nsi.errors import BadInput
 from nsi.geometry import Ring, Torus
 from nsi.hidden import units
 from nsi.recordings import Recording
+from nsi.recordings.arrays import list_some
 from nsi.run import folder, tracking
 
 
@@ -82,9 +83,8 @@ DRIVE_PENALTY = 0.003  # of the hidden units' drive, where most neurons that the
 def describe_missing_checkpoint(out):
     """Say that a folder has no checkpoint, and which folders beside it have one. out: the run's folder."""
     others = sorted(path.parent.name for path in out.parent.glob("*/model.pt"))
-    names = f"; runs that can be resumed in {out.parent}: {', '.join(others[:5])}" if others else ""
-    more = f" and {len(others) - 5} more" if len(others) > 5 else ""
-    return f"{out}: has no checkpoint (model.pt) to --resume, so that the fit starts from the beginning{names}{more}"
+    names = f"; runs that can be resumed in {out.parent}: {list_some(others)}" if others else ""
+    return f"{out}: has no checkpoint (model.pt) to --resume, so that the fit starts from the beginning{names}"
 
 
 def refuse_short_trials(parts, path, rec, shortest):
