@@ -409,6 +409,8 @@ def check_repeats(rec):
     rates, valid = rec.rates, rec.valid
     trials, steps, _ = rates.shape
     length = min(25, max(5, steps // 4))  # longer than one spike's smoothed course
+    if steps < length:
+        return None
     hashes = lambda x: np.array([[hash(a.tobytes()) for a in trial] for trial in x])  # noqa: E731
     row = hashes(rates + np.float32(0))  # of each step; a negative zero becomes a positive one
     new = np.ones_like(valid)

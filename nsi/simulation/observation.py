@@ -24,19 +24,21 @@ def record_neurons(data, neurons, seed=0):
         )
     rng, size = np.random.default_rng([seed, 16]), n + hidden
     some = lambda first, stop, count: rng.choice(np.arange(first, stop), count, replace=False)  # noqa: E731
-    choose = {"shifters": lambda: np.arange(n, size),
-              "half": lambda: np.concatenate([some(0, n, n // 2), some(n, size, hidden // 2)])}  # fmt: skip
-    recorded = np.sort(choose.get(neurons, lambda: np.concatenate([np.arange(n), some(n, size, neurons)]))())
+    if neurons == "shifters":
+        recorded = np.arange(n, size)
+    elif neurons == "half":
+        recorded = np.sort(np.concatenate([some(0, n, n // 2), some(n, size, hidden // 2)]))
+    else:
+        recorded = np.sort(np.concatenate([np.arange(n), some(n, size, neurons)]))
     hidden_neurons = np.setdiff1d(np.arange(size), recorded)
     if "stimulus" in data and (hidden_neurons < n).any():
         raise BadInput("argument --record: expected compass neurons, which the pulses reach, to be recorded")
     order, rates = np.concatenate([recorded, hidden_neurons]), np.concatenate([data["rates"], data["hidden_rates"]], -1)
-    net = lambda W, W_in, b: Network(W, W_in, b, 1.0, len(recorded))  # noqa: E731
     W, W_in, b = data["true_W"][np.ix_(order, order)], data["true_W_in"][:, order], data["true_b"][order]
     observed = {k: v for k, v in data.items() if k != "true_orders"} | {
         "rates": rates[..., recorded], "hidden_rates": rates[..., hidden_neurons],
         "driven": (W_in[:, : len(recorded)] != 0).any(0),
-        "true_W": W, "true_W_in": W_in, "true_b": b, "true_gate": net(W, W_in, b).gate(),
+        "true_W": W, "true_W_in": W_in, "true_b": b, "true_gate": Network(W, W_in, b, 1.0, len(recorded)).gate(),
     }  # fmt: skip
     if "stimulus" in data:
         observed["stimulus"] = np.pad(data["stimulus"], [(0, 0), (0, 0), (0, len(recorded) - n)])
