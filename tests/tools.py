@@ -14,6 +14,7 @@ GOOD = {
     "dt": 0.01,
 }
 TINY = ["--updates", "2", "--window", "10", "--batch", "4", "--input-units", "3", "--wandb", "disabled", "--no-report"]
+QUICK = ["--set", "calibrated=no"]  # without the recording simulated from the fit, which only intervals need
 
 
 def call(script, monkeypatch, capsys, *arguments):

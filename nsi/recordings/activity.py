@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
+from scipy.fft import irfft, next_fast_len, rfft
 
 from nsi import geometry
 from nsi.recordings.arrays import list_some
@@ -121,23 +122,25 @@ class Activity:
         """Delay of each neuron relative to its expected rate. Returns: (2, n) s, of two halves of the recording,
         NaN where it is unknown."""
         rec, dt = self.rec, self.rec.dt
-        n, furthest = rec.rates.shape[-1], min(round(0.5 / dt), rec.rates.shape[1] // 4)
-        every = max(1, int(np.ceil(self.known.sum() * n * (2 * furthest + 1) / 5e7)))
+        steps, n = rec.rates.shape[1:]
+        furthest, size = min(round(0.5 / dt), steps // 4), next_fast_len(steps, real=True)
         lags = np.arange(-furthest, furthest + 1)
         part = np.arange(len(rec.rates))[:: max(1, rec.rates.size // MAX_DELAY_VALUES)]
         halves = (part[::2], part[1::2]) if len(part) > 1 else (part, part)
-        delays = []
+        delays, tuning, mean = [], self.tuning - self.expected.mean(0), self.rates.mean(0)
+        transform = lambda x: rfft(x, size)  # noqa: E731
+        # the sum over trials and steps t of x[t] y[t + lag], lags from -furthest to furthest, between which x is 0
+        lagged = lambda x, y: np.roll(irfft((x.conj() * y).sum(0), size), furthest)[: 2 * furthest + 1]  # noqa: E731
         for half in halves:
-            E = self.tuning[self.bins[half]] - self.expected.mean(0)
-            r, known = rec.rates[half] / self.peak - self.rates.mean(0), self.known[half]
-            middle = slice(furthest, r.shape[1] - furthest, every)
-            E = E[:, middle]
-            score = []
-            for by in lags:
-                late = slice(furthest + by, r.shape[1] - furthest + by, every)
-                x, y = E[known[:, middle] & known[:, late]], r[:, late][known[:, middle] & known[:, late]]
-                score.append((x * y).sum(0) / np.sqrt(np.maximum((x * x).sum(0) * (y * y).sum(0), 1e-12)))
-            delays.append(locate_peaks(np.array(score), lags, 0.5) * dt)
+            known, bins, score = self.known[half], self.bins[half], []
+            middle = known & (np.arange(steps) >= furthest) & (np.arange(steps) < steps - furthest)
+            all_known, all_middle = transform(known), transform(middle)
+            for k in range(n):
+                E = np.where(middle, tuning[bins, k], 0.0)
+                r = np.where(known, rec.rates[half, :, k] / self.peak[k] - mean[k], 0.0)
+                square = lagged(transform(E**2), all_known) * lagged(all_middle, transform(r**2))
+                score.append(lagged(transform(E), transform(r)) / np.sqrt(np.maximum(square, 1e-12)))
+            delays.append(locate_peaks(np.stack(score, 1), lags, 0.5) * dt)
         return np.array(delays)
 
     def shift_neurons_earlier(self, late, steps):

@@ -84,8 +84,10 @@ def _align_turns(angle, velocity, valid, dt, span, lag):
 
 def correlate_turns(x, y):
     """The correlation of turns, None where either does not vary. x, y: (windows,) rad."""
-    varies = len(x) > 2 and np.ptp(x) > 1e-9 and np.ptp(y) > 1e-9
-    return np.corrcoef(x, y)[0, 1] if varies else None
+    if len(x) <= 2 or np.ptp(x) <= 1e-9 or np.ptp(y) <= 1e-9:
+        return None
+    x, y = x - x.mean(), y - y.mean()
+    return x @ y / np.sqrt((x @ x) * (y @ y))
 
 
 def average_windows(x, width):
