@@ -66,26 +66,27 @@ def bump_movement(circuit, velocity, start, rng=None, noise=0.0):
     return np.unwrap(circuit.geometry.decode(rates, places)[..., 0]), rates
 
 
-def physiology(circuit, noise, seed=0):
+def physiology(circuit, noise, seed=0, headings=360):
     """Measure gain, drift, diffusion and width of the bump.
 
     Returns: dict with `gain` (least-squares slope of the bump's speed against v in -3..3 rad/s), `nonlinearity` (the
-    largest |speed / (gain * v) - 1| there), `drift` and `drift_2s` (rad, largest over 5 and 2 s at rest from 360
+    largest |speed / (gain * v) - 1| there), `drift` and `drift_2s` (rad, largest over 5 and 2 s at rest from so many
     headings, no noise), `occupancy` (of 36 bins of heading the least over the mean, while it turns), `diffusion`
     (rad^2/s at rest with noise, or 0) and `width` (rad, full width at half maximum).
     """
-    v, every = np.r_[-3:0:0.5, 0.5:3.5:0.5], circuit.geometry.places(360)
+    v, every = np.r_[-3:0:0.5, 0.5:3.5:0.5], circuit.geometry.places(headings)
     seconds = lambda s: round(s / circuit.dt)  # noqa: E731
     moved, _ = bump_movement(circuit, np.repeat(v[:, None, None], seconds(4), 1), np.zeros((len(v), 1)))
     speed = (moved[:, -1] - moved[:, seconds(1)]) / ((seconds(4) - 1 - seconds(1)) * circuit.dt)
     gain, rng = speed @ v / (v @ v), np.random.default_rng(seed)
-    rest, rates = bump_movement(circuit, np.zeros((360, seconds(5), 1)), every)
+    rest, rates = bump_movement(circuit, np.zeros((headings, seconds(5), 1)), every)
     result = {"gain": gain, "nonlinearity": np.abs(speed / (gain * v) - 1).max(), "diffusion": 0.0}
     result |= {"drift": np.abs(rest - rest[:, :1]).max(), "drift_2s": np.abs(rest[:, seconds(2)] - rest[:, 0]).max()}
     if noise:
-        moved, _ = bump_movement(circuit, np.zeros((100, seconds(5), 1)), every[:100], rng, noise)
+        some = every[:100]
+        moved, _ = bump_movement(circuit, np.zeros((len(some), seconds(5), 1)), some, rng, noise)
         result["diffusion"] = np.var(moved[:, -1] - moved[:, 0]) / 5
-    velocity = random_velocity(rng, 180, seconds(5), circuit.dt)
+    velocity = random_velocity(rng, len(every[::2]), seconds(5), circuit.dt)
     moved, _ = bump_movement(circuit, velocity, every[::2], rng, noise)
     where, _ = np.histogram(moved % (2 * np.pi), 36, (0, 2 * np.pi))
     half = rates[:, 0] > rates[:, 0].max(-1, keepdims=True) / 2

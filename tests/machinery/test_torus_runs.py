@@ -9,7 +9,7 @@ import cann
 import train
 from nsi import recordings
 from nsi.simulation import circuits
-from tests.tools import TINY, call
+from tests.tools import QUICK, TINY, call
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def torus(tmp_path_factory):
 
 def test_a_torus_is_fitted_as_one(torus, tmp_path, monkeypatch, capsys):
     path, _ = torus
-    monkeypatch.setattr("sys.argv", ["train.py", "--data", str(path), "--out", str(tmp_path / "run"), *TINY])
+    monkeypatch.setattr("sys.argv", ["train.py", "--data", str(path), "--out", str(tmp_path / "run"), *TINY, *QUICK])
     train.main()
     assert "a torus; forcing 1" in capsys.readouterr().out
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
@@ -63,7 +63,7 @@ def test_a_ring_of_two_velocities_is_fitted_as_a_ring(data, save, tmp_path, monk
         "true_gate": np.concatenate([data["true_gate"], 0 * data["true_gate"]]),
     }  # fmt: skip
     monkeypatch.setattr("sys.argv", ["train.py", "--data", str(save(data, **two)), "--out", str(tmp_path / "run"),
-                                     *TINY])  # fmt: skip
+                                     *TINY, *QUICK])  # fmt: skip
     train.main()
     assert "a ring: no torus, since" in capsys.readouterr().out
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())

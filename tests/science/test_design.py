@@ -11,17 +11,35 @@ from nsi.estimation import estimate
 from nsi.recordings import Recording
 from nsi.run import checkpoint
 from nsi.simulation import stimulation
+from nsi.simulation.circuits import ring
 from nsi.simulation.stimulation import Pulses
 from tests.tools import GOOD, call
 
-OFF = ~np.eye(40, dtype=bool)
+N = 24
+OFF = ~np.eye(N, dtype=bool)
 PLAN = Pulses(4.0, 0.2, 0.4, 0.5, True)
 FEW = [Pulses(3.0, 0.2, 0.3, 0.5, True), PLAN, Pulses(12.0, 0.1, 0.5, 0.5, True)]
 
 
 @pytest.fixture(scope="module")
-def fitted(net):
+def circuit():
+    return ring(N, N // 2)
+
+
+@pytest.fixture(scope="module")
+def data(circuit):
+    return cann.simulate_recording(circuit, seed=1, trials=20, steps=300)
+
+
+@pytest.fixture(scope="module")
+def rec(data):
+    return Recording(data["rates"], data["velocity"], data["dt"], data["heading"], data["tau"])
+
+
+@pytest.fixture(scope="module")
+def fitted(circuit):
     """The circuit itself in the place of a fit."""
+    net = circuit.network
     return net._replace(W=np.float32(net.W), W_in=np.float32(net.W_in), b=np.float32(net.b))
 
 
@@ -98,7 +116,7 @@ def folder(fitted, data, save, tmp_path):
 
 def finished(net, path, tmp_path):
     """The folder of a run that has fitted a network to a recording."""
-    options = {"alpha": 0.2, "control": False, "input_units": 40, "data": path.name}
+    options = {"alpha": 0.2, "control": False, "input_units": N, "data": path.name}
     options["data_sha256"] = recordings.digest(recordings.load(path))
     weights = {k: torch.as_tensor(getattr(net, k))[None] for k in checkpoint.NAMES}
     checkpoint.write(tmp_path / "run" / "model.pt", weights, options, {"updates": 1})
@@ -124,8 +142,8 @@ def test_command_writes_a_stimulus_that_the_simulator_plays(folder, circuit, tmp
         np.testing.assert_array_equal(recordings.load(out).stimulus, file["stimulus"])
     status, error = call(cann, monkeypatch, capsys, "--out", out, "--stimulus", run / "stimulus.npz", "--trials", 5)
     assert status == 2
-    assert "stimulus has shape (4, 300, 40)" in error
-    assert "expected numbers of shape (5, 1000, 40)" in error
+    assert "stimulus has shape (4, 300, 24)" in error
+    assert "expected numbers of shape (5, 1000, 24)" in error
     assert error.count("\n") == 1
 
 
@@ -167,7 +185,7 @@ def test_another_recording_is_refused(folder, save, monkeypatch, capsys):
 )
 def test_a_stimulus_of_another_time_step_is_refused(dt, says, save, circuit, monkeypatch, capsys, tmp_path):
     monkeypatch.setitem(cann.CIRCUITS, "ring", lambda: circuit)
-    path = save({"stimulus": np.ones((2, 60, 40)), "dt": dt})
+    path = save({"stimulus": np.ones((2, 60, N)), "dt": dt})
     out = tmp_path / "new" / "next.npz"
     status, error = call(cann, monkeypatch, capsys, "--stimulus", path, "--trials", 2, "--steps", 60, "--out", out)
     assert status == 2

@@ -177,8 +177,7 @@ def test_shown_orders_are_reported_and_none_where_no_interval_is_claimed(estimat
 
 def test_maps_of_the_orders_are_those_of_the_network_that_the_weights_are(recorded):
     """Recorded neurons and copies as a network, whose orders nsi/expansion.py measures by itself."""
-    _, data = recorded("ring", 40, 300)
-    rec = recording(data)
+    rec = recording(recorded("ring")[1])
     fit = Fit(rec, Pilot(rec, choose_kinetics(rec, 0.2), RING, RING.places(N)))
     fit.copies = Copies(1.2, 0.3, 0.3, 0.08, saturation=0.2)
     extended = extend(fit)
