@@ -116,7 +116,7 @@ class Archive:
         with self._arrays.zip.open(member) as stream:
             shape, dtype = read_header(stream)
         size = math.prod(shape) * dtype.itemsize
-        if size > member.file_size:
+        if size > member.file_size or max(shape, default=0) >= 2**63:  # the latter where another length is 0
             raise ValueError
         return shape, size
 

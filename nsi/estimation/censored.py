@@ -106,6 +106,7 @@ def maximise_likelihood(samples):
         J = G / s[:, None, None] ** 2
     else:
         w, s, J, residual = _newton(samples, expectation, w, exact, enough)
+        enough &= np.linalg.eigvalsh(J)[:, 0] > 0  # else the likelihood has no maximum within rounding
     w[:, ~enough], s[~enough], residual[:, ~enough] = np.nan, np.nan, 0.0
     return CensoredFit(w, s**2, J, residual)
 
@@ -126,7 +127,7 @@ def _newton(samples, expectation, w, s, enough):
             lost = x[row[one]]
             J[j] -= lost.T @ ((1 - terms[0][one])[:, None].astype(np.float32) * lost)
         inverse = np.linalg.inv(J)
-        size = np.sqrt(np.einsum("npp->pn", inverse))
+        size = np.sqrt(np.maximum(np.einsum("npp->pn", inverse), 0.0))
         for _ in range(rounds):
             _, both, gradient, own = terms
             across = (x.T @ both).astype(np.float64)

@@ -107,8 +107,10 @@ def simulated_errors(fit, simulated, again, best):
     weights[: len(best.weights) - 1], weights[-1] = best.weights[:-1], best.weights[-1]
     true = maps(fit.extended, other.measure, simulated.kernels)
     plain = other.unbiased()
-    each = zip(other.maps, true, plain.se, strict=True)
-    return {"orders": np.concatenate([(np.abs(L @ plain.weights - T @ weights) / se).ravel() for L, T, se in each])}
+    errors = [np.abs(L @ plain.weights - T @ weights) for L, T in zip(other.maps, true, strict=True)]
+    errors, se = np.concatenate(errors), np.concatenate(plain.se)
+    # a power of a velocity that is 0 throughout has neither an error nor a standard error
+    return {"orders": np.divide(errors, se, out=np.full(se.shape, np.nan), where=se > 0).ravel()}
 
 
 def profiles(estimate, geometry, places):

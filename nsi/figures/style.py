@@ -31,7 +31,7 @@ def draw_matrix(ax, W, title, limit=None, of="neuron", unit="weight", split=None
     if split:
         ax.axhline(split - 0.5, color="k", lw=0.7)
         ax.axvline(split - 0.5, color="k", lw=0.7)
-    extend = "both" if np.nanmax(np.abs(W)) > 1.001 * limit else "neither"
+    extend = "both" if (np.abs(W) > 1.001 * limit).any() else "neither"
     bar = ax.figure.colorbar(image, ax=ax, fraction=0.046, pad=0.03, extend=extend)
     bar.ax.tick_params(labelsize=7)
     bar.set_label(unit, fontsize=8)

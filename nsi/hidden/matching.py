@@ -106,8 +106,8 @@ def agreement(networks, rec):
     """
     if len(networks) < 2 or len(networks[0].b) == networks[0].n:
         return None
-    late = slice(SETTLING_STEPS, None)
-    first, *others = [predict_hidden(net, rec)[:, late][rec.valid[:, late]] for net in networks]
+    late = rec.valid & settled(rec)
+    first, *others = [predict_hidden(net, rec)[late] for net in networks]
     n, r = networks[0].n, []
     driven = [(net.W_in[:, n:] != 0).any(0) for net in networks]
     for other, kinds in zip(others, driven[1:], strict=True):
@@ -119,15 +119,21 @@ def agreement(networks, rec):
 
 
 def explained(predicted, true):
-    """Share of the variance explained, summed over neurons. predicted, true: (samples, neurons)."""
-    return float(1 - np.sum((predicted - true) ** 2) / np.sum((true - true.mean(0)) ** 2))
+    """Share of the variance explained, summed over neurons, NaN where there is none. predicted, true: (samples,
+    neurons)."""
+    total = np.sum((true - true.mean(0)) ** 2)
+    return float(1 - np.sum((predicted - true) ** 2) / total) if total > 0 else np.nan
+
+
+def settled(rec):
+    """Steps by which the hidden units have forgotten their start, of short trials the last three quarters. (steps,)"""
+    return np.arange(rec.rates.shape[1]) >= min(SETTLING_STEPS, rec.rates.shape[1] // 4)
 
 
 def _samples(net, rec, hidden):
     """Rates of the hidden units, what was observed (u, v, v * u), and rates of the hidden neurons: (samples, any), of
     MAX_SAMPLES drawn where there are more."""
-    late = np.arange(rec.rates.shape[1]) >= min(SETTLING_STEPS, rec.rates.shape[1] // 4)
-    rows, state = draw_samples(rec.valid & late, MAX_SAMPLES), synaptic_state(rec.rates, net.alpha)
+    rows, state = draw_samples(rec.valid & settled(rec), MAX_SAMPLES), synaptic_state(rec.rates, net.alpha)
     u, v, units, neurons = (
         a.reshape(-1, a.shape[-1])[rows] for a in (state, rec.velocity, predict_hidden(net, rec, state), hidden.rates)
     )

@@ -167,6 +167,11 @@ def test_headers_that_lie(key, shape, dtype, order, version, missing, compressio
     load_or_refuse(archive(tmp_path / "mine.npz", [(f"{k}.npy", v) for k, v in arrays.items()], compression))
 
 
+def test_a_length_beyond_any_array_is_refused_without_a_warning(tmp_path, recwarn):
+    assert load_or_refuse(archive(tmp_path / "mine.npz", [("rates.npy", npy((2**63, 0, 1), body=b""))])) is None
+    assert not recwarn
+
+
 @pytest.mark.parametrize(
     "header",
     ["", "{", "(" * 9000, "-" * 9000 + "1", "[" * 900 + "]" * 900, "{'descr': '<f4'}", "exit()", "\0" * 500],

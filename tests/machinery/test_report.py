@@ -224,6 +224,7 @@ def test_it_is_drawn_of_any_fit(change, options, data, fitted):
     assert "What was found" in text_of(out)
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 @pytest.mark.parametrize("neurons", [1, 2, 3, 7])
 def test_it_is_drawn_of_few_neurons_and_trials(neurons, fitted):
     out = fitted({k: v if k == "dt" else v[..., :neurons] for k, v in GOOD.items()}, "--window", "10")
@@ -235,10 +236,14 @@ def test_it_is_drawn_of_one_long_session(data, fitted):
     assert drawn(fitted(one | {"dt": 0.01, "tau": 0.05})) == ALL
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_it_is_drawn_where_nothing_fires_for_long(data, fitted):
     rates = data["rates"].copy()
     rates[:, 100:] = 0
-    assert drawn(fitted(data | {"rates": rates})) == ALL
+    out = fitted(data | {"rates": rates})
+    assert drawn(out) == ALL
+    with np.load(out / "connectivity.npz") as file:
+        assert np.isfinite(file["W"]).all()  # 0 where the likelihood has no maximum
 
 
 def test_stale_figures_go_and_none_are_drawn_on_request(data, plain, fitted, tmp_path):

@@ -85,6 +85,7 @@ def test_metrics_of_a_simulated_recording(data, run, rec):
     assert metrics["heading_error"]["1"]["samples"] >= 4
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_silent_and_constant_neurons_leave_valid_json(small, run):
     data, silent = small, small["rates"].copy()
     silent[..., 3:9] = 0

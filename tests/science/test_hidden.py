@@ -260,6 +260,18 @@ def test_the_truth_matches_itself(data, recorded):
     assert matching.agreement([net, net._replace(W=W, W_in=W_in, b=b)], rec) == pytest.approx(1, abs=0.03)
 
 
+def test_short_trials_are_compared_after_a_quarter_of_them(data):
+    """Too short for the steps that are left out of others."""
+    W, W_in, b = (data[f"true_{k}"].astype(np.float32) for k in ("W", "W_in", "b"))
+    net = Network(W, W_in, b, 0.2, data["rates"].shape[-1])
+    rec = Recording(data["rates"][:, :40], data["velocity"][:, :40], data["dt"])
+    assert matching.agreement([net, net], rec) == pytest.approx(1)
+
+
+def test_no_share_of_a_variance_that_is_0_is_explained():
+    assert np.isnan(matching.explained(np.ones((9, 2)), np.zeros((9, 2))))
+
+
 def test_strangers_match_nothing_and_the_record_itself_predicts_copies(data):
     rec = Recording(data["rates"], data["velocity"], data["dt"])
     rng, n = np.random.default_rng(0), 40
