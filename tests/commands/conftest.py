@@ -1,16 +1,13 @@
 """A copy of the project in which the commands have run small, and what the pages say to run."""
 
+import contextlib
 import fcntl
-import json
 import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
-import threading
-from collections import defaultdict
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -58,16 +55,33 @@ def run(python):
 
 
 @pytest.fixture(scope="session")
-def once(tmp_path_factory):
-    """Make a folder once for all processes of pytest. Returns: a function of its name and of what fills it."""
+def shared(tmp_path_factory):
+    """A folder of all processes of pytest."""
     base = tmp_path_factory.getbasetemp()
-    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
-    def make(name, fill):
-        with (base / f"{name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            folder, made = base / name, base / f"{name}.made"
-            if not made.exists():
+
+@contextlib.contextmanager
+def locked(path, wait=True):
+    """Hold a lock of all processes. Gives: whether it is held, always if one waits for it."""
+    with path.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+@pytest.fixture(scope="session")
+def once(shared):
+    """Make a folder once for all processes of pytest. Returns: a function of its name and of what fills it, that
+    returns the folder; keyword `wait` leaves it where another process fills it just then."""
+
+    def make(name, fill, wait=True):
+        folder, made = shared / name, shared / f"{name}.made"
+        with locked(shared / f"{name}.lock", wait) as held:
+            if held and not made.exists():
                 shutil.rmtree(folder, ignore_errors=True)  # where another process failed
                 folder.mkdir()
                 fill(folder)
@@ -163,34 +177,33 @@ def write_worms(folder):
 
 
 @pytest.fixture(scope="session")
-def outcomes(once, little, run):
-    """The pages' commands run small, two at a time, those first that others read, and those of LAST one by one.
+def outcome(once, shared, little, run):
+    """Run a page's command small, once, after those that make what it reads: both processes of pytest share the work.
 
-    Returns: {command: error or None}.
+    Returns: a function of the command, that returns its error or None.
     """
-    locks = defaultdict(threading.Lock)  # of the folders and pages that are written
 
-    def attempt(command):
+    def attempt(command, wait=True):
         words, name = shlex.split(command), pages.name_of(command)
         if command in pages.ALREADY:
             return None
         if words[0] not in ("python", "sh") or name not in pages.SMALL:
             return f"no test runs {command!r}"
         out = words[words.index("--out") + 1] if "--out" in words else ".".join(name.split(".")[:2])
-        try:
-            with locks[out]:
-                run(little, f"{command} {pages.small(command)}", anew=name == pages.ANEW, WANDB_MODE="disabled")
-        except AssertionError as error:
-            return str(error)
 
-    def fill(folder):
-        order = {name: k for k, name in enumerate(pages.MAKES)}
-        done, early = {}, [c for c in pages.RUN if not any(what in c for what in pages.LAST)]
-        with ThreadPoolExecutor(2) as pool:
-            for stage in range(len(pages.MAKES) + 1):
-                some = [c for c in early if order.get(pages.name_of(c), len(pages.MAKES)) == stage]
-                done |= dict(zip(some, pool.map(attempt, some), strict=True))
-        done |= {c: attempt(c) for c in pages.RUN if c not in early}
-        (folder / "outcomes.json").write_text(json.dumps(done))
+        def fill(folder):
+            for patient in (False, True):  # first those that the other process has not begun
+                for earlier in pages.read_by(command):
+                    attempt(earlier, patient)
+            error = ""
+            with locked(shared / f"{out.replace('/', ' ')}.lock"):  # the folder or page that is written
+                try:
+                    run(little, f"{command} {pages.small(command)}", anew=name == pages.ANEW, WANDB_MODE="disabled")
+                except AssertionError as failed:
+                    error = str(failed)
+            (folder / "error").write_text(error)
 
-    return json.loads((once("outcomes", fill) / "outcomes.json").read_text())
+        folder = once(f"command {pages.RUN.index(command)}", fill, wait)
+        return ((folder / "error").read_text() or None) if wait else None
+
+    return attempt

@@ -47,7 +47,7 @@ MAKES = (
     "experiments/flies/fit.sh",
 )  # what other commands read
 ANEW = "experiments.findings"  # runs with a new Python, and processes of its own, as the others do by hand
-LAST = "nsi.design", "--stimulus runs/"  # what reads a fit, and what reads that
+AFTER = {"nsi.design": "--out runs/pilot", "--stimulus runs/": "nsi.design"}  # what reads a fit, and what reads that
 
 
 def commands(page):
@@ -75,6 +75,16 @@ def small(command):
     if "--out data/pilot.npz" in command:
         return "--trials 20 --steps 400 --no-report"  # enough to estimate from
     return PILOT if "--out runs/pilot" in command else SMALL[name_of(command)]
+
+
+def read_by(command):
+    """The commands that make what a command reads."""
+    order = {name: k for k, name in enumerate(MAKES)}
+    stage = order.get(name_of(command), len(MAKES))
+    made = [what for reader, what in AFTER.items() if reader in command]
+    if made:
+        return [c for c in RUN if any(what in c for what in made) and c != command]
+    return [c for c in RUN if order.get(name_of(c), len(MAKES)) < stage and not any(reader in c for reader in AFTER)]
 
 
 def name_of(command):

@@ -171,12 +171,12 @@ def test_interruption_stops_both_fits(checkout, tmp_path):
 
 
 def test_fly_recording_is_fitted_like_any_other(checkout, run):
-    """Of the first eight trials, each of a minute."""
+    """Of the first four trials, each of a minute."""
     fly = ROOT.parent / "shared" / "fly" / "epg_dark.npz"
     if not fly.exists():
         pytest.skip("the real recordings are not here (../shared/fly)")
     with np.load(fly) as file:
-        some = {k: file[k] if file[k].ndim == 0 else file[k][:8] for k in file}
+        some = {k: file[k] if file[k].ndim == 0 else file[k][:4] for k in file}
     np.savez(checkout / "fly.npz", **some)
     run(
         checkout,
