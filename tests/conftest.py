@@ -1,6 +1,8 @@
 """Small circuits, recordings and fits."""
 
+import copy
 import functools
+import pickle
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ import torch
 import cann
 import train
 from model import RNN
+from nsi.estimation import estimate
 from nsi.geometry import RING, TORUS
 from nsi.geometry.plane_waves import third
 from nsi.recordings import Recording
@@ -74,6 +77,21 @@ def fit(windows):
         settings = Settings(updates=updates, lr=lr, forcing=forcing, drive_penalty=drive_penalty)
         train.fit(model, drawn, settings, **more)
         return model
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def estimate_once():
+    """The estimate, made once of the same signals, for tests of what is done with it; headings are not among them."""
+    made = {}
+
+    def run(rec, *settings, **more):
+        signals = {name: array for name, array in vars(rec).items() if name != "heading"}
+        key = pickle.dumps((signals, settings, more))
+        if key not in made:
+            made[key] = estimate(rec, *settings, **more)
+        return copy.deepcopy(made[key])
 
     return run
 
