@@ -27,6 +27,7 @@ def draw_matrix(ax, W, title, limit=None, of="neuron", unit="weight", split=None
     colours = plt.get_cmap(DIVERGING).with_extremes(bad="#c9c9c9")
     image = ax.imshow(W, cmap=colours, vmin=-limit, vmax=limit, interpolation="nearest")
     ax.set(title=title, xlabel=f"to {of}", ylabel=f"from {of}")
+    ax.locator_params(integer=True)
     ax.spines[:].set_visible(True)
     if split:
         ax.axhline(split - 0.5, color="k", lw=0.7)
