@@ -63,7 +63,7 @@ def shared(tmp_path_factory):
 
 @contextlib.contextmanager
 def locked(path, wait=True):
-    """Hold a lock of all processes. Gives: whether it is held, always if one waits for it."""
+    """Take a lock of all processes. Yields: whether it was taken, as it always is if one waits for it."""
     with path.open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -80,8 +80,8 @@ def once(shared):
 
     def make(name, fill, wait=True):
         folder, made = shared / name, shared / f"{name}.made"
-        with locked(shared / f"{name}.lock", wait) as held:
-            if held and not made.exists():
+        with locked(shared / f"{name}.lock", wait) as is_mine:
+            if is_mine and not made.exists():
                 shutil.rmtree(folder, ignore_errors=True)  # where another process failed
                 folder.mkdir()
                 fill(folder)
