@@ -38,6 +38,7 @@ import numpy as np
 from experiments import matlab
 from nsi import recordings
 from nsi.errors import BadInput
+from nsi.recordings import HIGH_RATE
 from nsi.recordings.arrays import pad_trials
 from nsi.run import cli
 
@@ -50,7 +51,6 @@ IN_BRIDGE = {  # rows of the bridge's 18 by angle, every 22.5 degrees from 0: R1
 STEP_TOLERANCE = 0.01  # share by which trials' time steps may differ and still be one
 LOW_PERCENTILE = 5  # that becomes a rate of 0
 HIGH_PERCENTILE = 99  # that becomes HIGH_RATE
-HIGH_RATE = 0.8
 MAX_RATE = 0.96  # where rates are cut off
 TICK_S = 1e-4  # s
 BALL = "t", "OffsetRot", "tVR", "tFrameGrab"  # of positionDat

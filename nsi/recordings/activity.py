@@ -14,7 +14,7 @@ from scipy.fft import irfft, next_fast_len, rfft
 from nsi import geometry
 from nsi.recordings.arrays import list_some
 from nsi.recordings.consistency import (
-    MIN_ACTIVE_S,
+    MIN_COMPARED_S,
     by_difference,
     by_ratio,
     find_change,
@@ -230,7 +230,7 @@ def check_activity(activity, divided):
     Returns: a sentence or None, and whether it makes what the activity's turning says of the velocity unsure.
     """
     unsure, others = [_check_scaling], [_check_shared_noise]
-    if activity.known.sum() * activity.rec.dt > MIN_ACTIVE_S and activity.explained > MIN_EXPLAINED:
+    if activity.known.sum() * activity.rec.dt > MIN_COMPARED_S and activity.explained > MIN_EXPLAINED:
         unsure += [_check_order, _check_lost, _check_late]
         others = [_check_amplitude, _check_shared_noise, _check_brightness]
     loud = activity.rates.shape[1] >= MIN_NEURONS and activity.measure_shared_noise()[0] > MAX_SHARED_SD

@@ -15,6 +15,7 @@ from scipy.ndimage import binary_opening
 from nsi.recordings.arrays import list_some, short_gaps
 from nsi.recordings.turning import (
     MAX_LAG,
+    REMEDY_R,
     SPANS,
     Turns,
     average_windows,
@@ -27,9 +28,8 @@ MAX_SEGMENTS = 60  # at most, of a session
 MIN_SEGMENT_S = 2.0  # s, of a segment of a session
 TRIAL_PARTS = 10  # segments of a trial
 MIN_STANDARD_ERRORS = 6.0  # standard errors
-MIN_ACTIVE_S = 25.0  # s of activity, below which parts are not compared
+MIN_COMPARED_S = 25.0  # s of activity, below which parts are not compared
 MIN_LAG_SHARE = 0.3  # of the variance that is not explained: what a part's own lag must explain beyond the others'
-REMEDY_R = 0.9  # correlation of turning from which a factor is named
 MAX_GAP_S = 0.3  # s, over which a missing velocity may be interpolated
 MIN_RESULTANT = 0.85  # resultant length of the activity's direction relative to the heading, from which it has one
 

@@ -16,16 +16,14 @@ from nsi.network import synaptic_state
 from nsi.recordings import activity as rates_of
 from nsi.recordings import consistency
 from nsi.recordings.arrays import list_some
-from nsi.recordings.turning import describe_lag, first_component, measure_turning, regress_turns, unwrap_course
+from nsi.recordings.turning import REMEDY_R, Turning, describe_lag, regress_turns
 
 MAX_PERCENTILE_RATIO = 10  # of a value to the 99th percentile, beyond which it may be an artefact
 MIN_ACTIVE_S = 5.0  # s of activity, below which nothing is said of its turning
 MIN_ROUNDS = 2.0  # turns around the ring, a quarter for each trial's start, below which many places were hardly visited
-MIN_R = 0.12  # correlation of turning below which there is none, in a long recording; 3 / sqrt(s) in a shorter one
 GAIN_RANGE = 0.55, 1.6  # turning per velocity that may be a circuit's own
 NOISY_GAIN_RANGE = 0.5, 2.0  # the same where r is below REMEDY_R
 OTHER_COMPONENT_R = 0.5  # correlation with the turning from which on another component is named as the velocity
-REMEDY_R = 0.9  # correlation of turning from which a factor or a shift is named
 MIN_LAG = 0.035, 1.5  # s, and steps, beyond which clocks are apart
 MIN_LAG_SHARE = 0.02  # of the variance that is not explained: what a lag must explain beyond none
 SYNAPSE_TOLERANCE = 0.02, 6.0  # share by which a synapse may explain less than a lag does, and s that add to it
@@ -36,44 +34,6 @@ MAX_BASELINE_SHARE = 0.15  # 5th percentile of a neuron's rates over its 99th
 MAX_SATURATED_SHARE = 0.05  # share of a neuron's samples at its largest value
 MIN_ALPHA, MAX_DT_S = 0.01, 1.0  # alpha, and dt in s, that are mistakes more often than not
 MAX_UNUSED_SHARE = 0.05  # share of the recorded steps that no window reaches
-
-
-class Turning:
-    """The course of a recording's activity, and its regression on the velocity."""
-
-    def __init__(self, rec):
-        """rec: Recording, without missing rates."""
-        shape = geometry.of(rec)
-        places, self.rec = geometry.places_of(rec, shape), rec
-        first = lambda x: (x if shape.dimensions == 1 else unwrap_course(shape, x))[..., 0]  # noqa: E731
-        has_heading = rec.heading is not None and rec.heading.shape[-1] == shape.dimensions
-        self.places = shape.decode(rec.rates, places)  # (trials, steps, D) rad, NaN in silence
-        self.angle = first(self.places)  # (trials, steps) rad, of the first component
-        self.course = first(rec.heading) if has_heading else None  # the same of the given heading
-        self.fit = first_component(measure_turning(rec, shape, places))  # of the first component
-        self.heading = self.fit.get("heading", {"r": None, "slope": None})  # of the given heading
-        self.seconds = float((rec.valid & rec.rates.any(-1)).sum() * rec.dt)  # for which neurons are active
-        ways = [np.unwrap(row[np.isfinite(row)]) for row in self.angle]
-        # how often it goes around the ring, all trials together; each one's start counts a quarter
-        self.rounds = sum(np.ptp(way) for way in ways if len(way)) / (2 * np.pi) + len(ways) / 4
-        self.by_product = shape.dimensions == 1 and self._turns_by_product()
-
-    def is_unrelated(self, r):
-        """Whether a correlation of turning, the largest over lags, is no more than chance gives in so many seconds."""
-        return r is None or abs(r) < min(0.5, max(MIN_R, 3 / np.sqrt(self.seconds)))
-
-    def regress_on(self, velocity, lag=None):
-        """The regression of the activity's turning on another velocity (trials, steps), `regress_turns`'s."""
-        return regress_turns(self.angle, velocity, self.rec.valid, self.rec.dt, lag)
-
-    def _turns_by_product(self):
-        """Whether the product of two velocities explains the activity's turning, as neither of them does by half."""
-        velocity = self.rec.velocity
-        if velocity.shape[-1] != 2:
-            return False
-        second, both = (self.regress_on(v)["r"] or 0.0 for v in (velocity[..., 1], velocity.prod(-1)))
-        each = max((self.fit["r"] or 0.0) ** 2, second**2)
-        return not self.is_unrelated(both) and 1 - both**2 < 0.5 * (1 - each)
 
 
 def report_warnings(rec, path, alpha, length, bootstrap=False):
@@ -119,7 +79,7 @@ def compare_parts(turning, alpha):
     rec, divided = turning.rec, consistency.divide_recording(turning.rec)
     activity, unsure = rates_of.check_activity(rates_of.Activity(rec, turning.places, alpha), divided)
     fit = consistency.find_related_part(rec, turning.angle, turning.fit)
-    short = turning.seconds <= consistency.MIN_ACTIVE_S
+    short = turning.seconds <= consistency.MIN_COMPARED_S
     if short or unsure or turning.by_product or turning.is_unrelated(fit["r"]):
         return PartWarnings(activity, unsure=unsure)
     jumps = find_jumps(turning)
@@ -228,7 +188,7 @@ def check_scale(turning):
         )
         yield f"rates {where}, as in spikes/s or other units, while the network's lie between 0 and 1; {remedy}"
     elif turning.rounds > MIN_ROUNDS and (
-        unequal or (largest.max() > MAX_SCALE_RATIO[1] * largest.min() and turning.seconds > consistency.MIN_ACTIVE_S)
+        unequal or (largest.max() > MAX_SCALE_RATIO[1] * largest.min() and turning.seconds > consistency.MIN_COMPARED_S)
     ):
         yield (
             f"rates reaches from {high[fires].min():.3g} to {high.max():.3g} in different neurons (99th percentile); "
@@ -324,7 +284,7 @@ def check_turning(turning, parts, alpha):
     by_heading = not turning.is_unrelated(heading["r"])
     with_heading = by_heading and GAIN_RANGE[0] < abs(heading["slope"]) < GAIN_RANGE[1]
     sure = abs(fit["r"]) > REMEDY_R
-    low, high = GAIN_RANGE if sure and turning.seconds > consistency.MIN_ACTIVE_S else NOISY_GAIN_RANGE
+    low, high = GAIN_RANGE if sure and turning.seconds > consistency.MIN_COMPARED_S else NOISY_GAIN_RANGE
     if parts.unsure:  # what is wrong with the rates changes how fast they turn
         low, high = (low / 2, high * 2) if sure else (0, np.inf)
     part = turning.rounds < MIN_ROUNDS and with_heading  # evenly spaced places are wrong where few were visited

@@ -14,10 +14,9 @@ from scipy.ndimage import gaussian_filter1d
 from nsi import files
 from nsi.errors import BadInput
 from nsi.geometry import Torus
-from nsi.recordings import clocks, paths, recorded_steps
+from nsi.recordings import HIGH_RATE, clocks, paths, recorded_steps
 from nsi.recordings.arrays import list_some, pad_trials, short_gaps
 
-HIGH_RATE = 0.8  # what the 99th percentile of a neuron's rates becomes
 MIN_HIGH_SHARE = 0.05  # share of its maximum, below which a neuron's 99th percentile does not scale it
 MAX_BRIDGED_SHARE = 0.25  # share of a trial's frames that may be interpolated
 FROZEN_S = 0.2  # s of a course that does not change at all, before a jump: a lost tracker

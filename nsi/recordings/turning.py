@@ -2,11 +2,53 @@
 
 import numpy as np
 
+from nsi import geometry
+
 SPANS = 0.5, 0.125  # s, of turns
 MAX_LAG = 0.75  # s, between the clocks of velocity and activity
+MIN_R = 0.12  # correlation of turning below which there is none, in a long recording; 3 / sqrt(s) in a shorter one
+REMEDY_R = 0.9  # correlation of turning from which a warning names a factor or a shift
 
 
-def measure_turning(rec, geometry, places):
+class Turning:
+    """The course of a recording's activity, and its regression on the velocity."""
+
+    def __init__(self, rec):
+        """rec: Recording, without missing rates."""
+        shape = geometry.of(rec)
+        places, self.rec = geometry.places_of(rec, shape), rec
+        first = lambda x: (x if shape.dimensions == 1 else unwrap_course(shape, x))[..., 0]  # noqa: E731
+        has_heading = rec.heading is not None and rec.heading.shape[-1] == shape.dimensions
+        self.places = shape.decode(rec.rates, places)  # (trials, steps, D) rad, NaN in silence
+        self.angle = first(self.places)  # (trials, steps) rad, of the first component
+        self.course = first(rec.heading) if has_heading else None  # the same of the given heading
+        self.fit = first_component(measure_turning(rec, shape, places))  # of the first component
+        self.heading = self.fit.get("heading", {"r": None, "slope": None})  # of the given heading
+        self.seconds = float((rec.valid & rec.rates.any(-1)).sum() * rec.dt)  # for which neurons are active
+        ways = [np.unwrap(row[np.isfinite(row)]) for row in self.angle]
+        # how often it goes around the ring, all trials together; each one's start counts a quarter
+        self.rounds = sum(np.ptp(way) for way in ways if len(way)) / (2 * np.pi) + len(ways) / 4
+        self.by_product = shape.dimensions == 1 and self._turns_by_product()
+
+    def is_unrelated(self, r):
+        """Whether a correlation of turning, the largest over lags, is no more than chance gives in so many seconds."""
+        return r is None or abs(r) < min(0.5, max(MIN_R, 3 / np.sqrt(self.seconds)))
+
+    def regress_on(self, velocity, lag=None):
+        """The regression of the activity's turning on another velocity (trials, steps), `regress_turns`'s."""
+        return regress_turns(self.angle, velocity, self.rec.valid, self.rec.dt, lag)
+
+    def _turns_by_product(self):
+        """Whether the product of two velocities explains the activity's turning, as neither of them does by half."""
+        velocity = self.rec.velocity
+        if velocity.shape[-1] != 2:
+            return False
+        second, both = (self.regress_on(v)["r"] or 0.0 for v in (velocity[..., 1], velocity.prod(-1)))
+        each = max((self.fit["r"] or 0.0) ** 2, second**2)
+        return not self.is_unrelated(both) and 1 - both**2 < 0.5 * (1 - each)
+
+
+def measure_turning(rec, shape, places):
     """Regress the turning of the recorded activity on the velocity; without it no fit to the velocity means anything.
 
     places: (n, D) rad. Returns: dict of `slope` (1 for activity that integrates rad/s), `r` (correlation) and `lag`
@@ -14,18 +56,18 @@ def measure_turning(rec, geometry, places):
     None where there is none; and `heading`, the same of the given heading, where it is given. On a torus slope and r
     are lists, one for each component of the velocity, at the lag of the first.
     """
-    activity = _measure_course(geometry, geometry.decode(rec.rates, places), rec)
-    if rec.heading is None or rec.heading.shape[-1] != geometry.dimensions:
+    activity = _measure_course(shape, shape.decode(rec.rates, places), rec)
+    if rec.heading is None or rec.heading.shape[-1] != shape.dimensions:
         return activity
-    heading = _measure_course(geometry, rec.heading, rec)
+    heading = _measure_course(shape, rec.heading, rec)
     return activity if heading["r"] is None else activity | {"heading": heading}
 
 
-def _measure_course(geometry, places, rec):
+def _measure_course(shape, places, rec):
     """Regress the turning of places (trials, steps, D) rad on the velocity, by component where D > 1."""
-    course = unwrap_course(geometry, places)
+    course = unwrap_course(shape, places)
     first = regress_turns(course[..., 0], rec.velocity[..., 0], rec.valid, rec.dt)
-    if geometry.dimensions == 1 or first["r"] is None:
+    if shape.dimensions == 1 or first["r"] is None:
         return first
     pairs = zip(np.moveaxis(course, -1, 0), np.moveaxis(rec.velocity, -1, 0), strict=False)
     each = [regress_turns(angle, velocity, rec.valid, rec.dt, first["lag"]) for angle, velocity in pairs]
@@ -38,10 +80,10 @@ def first_component(turning):
     return {k: v[0] if isinstance(v, list) else v for k, v in parts.items()}
 
 
-def unwrap_course(geometry, places):
+def unwrap_course(shape, places):
     """Unwrapped displacement of the bump, in the velocity's components. places: (trials, steps, D) rad. Returns: the
     same, NaN where a place is."""
-    moved = geometry.displacement(geometry.difference(places[:, 1:], places[:, :-1]))
+    moved = shape.displacement(shape.difference(places[:, 1:], places[:, :-1]))
     course = np.pad(np.cumsum(np.nan_to_num(moved), 1, dtype=float), ((0, 0), (1, 0), (0, 0)))
     return np.where(np.isfinite(places).all(-1, keepdims=True), course, np.nan)
 
