@@ -43,6 +43,7 @@ from experiments.flies.prediction import (
 )
 from experiments.flies.wiring import connectome, correlations, displacement, match, nulls, read
 from nsi import figures, recordings
+from nsi.errors import BadInput
 from nsi.run import cli
 
 __all__ = [
@@ -194,7 +195,9 @@ def ask_estimate(rec):
 
 def fit_networks(rec, options):
     """What networks predict, and what is read off them. Returns: dict, JSON."""
-    pen, wiring = recordings.load_truth(options.data, rec)["held_out_rates"], connectome(options.connectome)
+    pen, wiring = recordings.load_truth(options.data, rec).get("held_out_rates"), connectome(options.connectome)
+    if pen is None:
+        raise BadInput(f"{options.data}: no held_out_rates (P-EN1); make it with python -m experiments.flies.read")
     updates, few = ("--updates", str(options.updates)), ("--replicas", str(options.replicas))
     torch.set_flush_denormal(True)
     results = scores(leave_one_out(rec, *updates, *few), rec)
