@@ -52,6 +52,8 @@ class Estimate:
     network: Network | None  # recorded neurons and copies, as a network to run; None where it cannot be one
     probability: np.ndarray | None = None  # (N, N), that there is a connection; None where geometry sets the prior
     measurement_noise: float = 0.0  # s.d. of noise of the rates that does not enter currents, 0 without
+    decay: float = 0.0  # s, of the indicator, where the file does not give it and the rates determine it; else 0
+    decay_se: float = 0.0  # s
     turning_lag: float = 0.0  # s, by which the activity turns later than a synapse explains, 0 where it does not
     # orders.read_orders's, where they were asked for
     orders: np.ndarray | None = None

@@ -33,6 +33,7 @@ from nsi.estimation.fitting import (
     second_moment_with_ridge,
 )
 from nsi.estimation.gate import gate_test
+from nsi.estimation.indicator import deconvolve, find_decay
 from nsi.estimation.intervals import Simulated, calibrate
 from nsi.estimation.kinetics import MECHANISMS, Kinetics, parabola, surely_better
 from nsi.estimation.signals import LEADING, hidden_signals, leading_directions, multiplied_signals, settled, state_of
@@ -40,7 +41,6 @@ from nsi.estimation.smoothing import (
     Noise,
     Smoothed,
     UntunedError,
-    deconvolve,
     guess_phase,
     smooth,
     smoothed_rate,
@@ -282,8 +282,7 @@ def estimate(rec, alpha=None, geometry=None, calibrated=True, seed=0, mask=None,
 
     Raises: BadInput where there is a mask, and a geometry.
     """
-    g = np.exp(-rec.dt / rec.decay) if rec.decay else 0.0
-    as_recorded, rec = rec, shapes.fill_missing(replace(rec, rates=deconvolve(rec.rates, g)) if g else rec)
+    as_recorded, rec = rec, shapes.fill_missing(deconvolved(rec))
     if geometry is None and shapes.lacks_geometry(rec):
         return estimator.estimate_exchangeable(as_recorded, alpha, mask, seed)
     check_memory(rec)
@@ -292,33 +291,57 @@ def estimate(rec, alpha=None, geometry=None, calibrated=True, seed=0, mask=None,
             "mask is given, and the activity has a ring's or a torus' geometry; expected none: leave mask out"
         )
     geometry = shapes.of(rec) if geometry is None else geometry
+    alpha_given, decay = alpha or (rec.dt / rec.tau if rec.tau else None), None
+    lag = 0.0 if rec.decay else measure_lag(rec, geometry)
+    if lag > _synapse(alpha_given or 1.0, rec) and rec.spikes is None and rec.measured is None:
+        decay = find_decay(rec, find_places(rec, geometry))
+    if decay is not None:
+        rec = deconvolved(replace(rec, decay=decay.value))
+    found = estimate_rates(rec, alpha, geometry, calibrated, seed, orders)
+    if decay is not None:
+        found.decay, found.decay_se = decay
+    elif lag > _synapse(found.alpha, rec):
+        found.turning_lag = lag
+        _withdraw(found)
+    return found
+
+
+def deconvolved(rec):
+    """The rates of a recording of fluorescence; or the recording as it is. Returns: Recording."""
+    return replace(rec, rates=deconvolve(rec.rates, np.exp(-rec.dt / rec.decay))) if rec.decay else rec
+
+
+def _synapse(alpha, rec):
+    """The delay of a synapse and a step, s: later than by that, activity turns in no mechanism of the estimate."""
+    return (1 / alpha + 1) * rec.dt
+
+
+def measure_lag(rec, geometry):
+    """By how much the activity of a ring turns later than the velocity, s; 0 where the velocity hardly turns it."""
+    if geometry.dimensions > 1 or rec.driven is not None:
+        return 0.0
+    some = rec.trials(slice(None, None, max(1, len(rec.rates) // ALPHA_TRIALS)))
+    turning = measure_turning(replace(some, heading=None), geometry, find_places(rec, geometry))
+    return turning["lag"] if turning["r"] is not None and turning["r"] ** 2 > TURNS else 0.0
+
+
+def estimate_rates(rec, alpha, geometry, calibrated=True, seed=0, orders=False):
+    """The estimate of rates, deconvolved where they were fluorescence, in a circuit with a geometry. Arguments and
+    Returns: as `estimate`."""
     noise, known = find_noise(rec), (rec.stimulus, rec.driven, rec.measured)
     clean = estimator.estimate_clean if rec.measured is None else missing.estimate
     if noise is not None and (geometry.dimensions > 1 or any(a is not None for a in known)):
         return withdraw_for_noise(clean(rec, alpha, geometry, False, seed), rec, noise)
     found = None
     if noise is not None:
+        g = np.exp(-rec.dt / rec.decay) if rec.decay else 0.0
         alpha_given = alpha or (rec.dt / rec.tau if rec.tau else None)
         try:
             with np.errstate(over="ignore", invalid="ignore"):
                 found = estimate_observed(rec, noise._replace(g=g), alpha_given, geometry, calibrated, seed)
         except UntunedError:
             return withdraw_for_noise(clean(rec, alpha, geometry, False, seed), rec, noise)
-    if found is None:
-        found = clean(rec, alpha, geometry, calibrated, seed, orders)
-    return found if g else withdraw_for_lag(found, rec, geometry)
-
-
-def withdraw_for_lag(found, rec, geometry):
-    """Withdraw the intervals, in place, of a ring that turns later after the velocity than by a synapse: in no
-    mechanism of the estimate it does, but through an indicator. Returns: Estimate."""
-    some = rec.trials(slice(None, None, max(1, len(rec.rates) // ALPHA_TRIALS)))
-    if geometry.dimensions == 1 and rec.driven is None:
-        turning = measure_turning(replace(some, heading=None), geometry, find_places(rec, geometry))
-        if turning["r"] is not None and turning["r"] ** 2 > TURNS and turning["lag"] > (1 / found.alpha + 1) * rec.dt:
-            found.turning_lag = turning["lag"]
-            _withdraw(found)
-    return found
+    return clean(rec, alpha, geometry, calibrated, seed, orders) if found is None else found
 
 
 def withdraw_for_noise(found, rec, noise):
@@ -355,7 +378,7 @@ def estimate_observed(rec, noise, alpha_given, geometry, calibrated=True, seed=0
     fits = dispersion < MISFIT and all(np.isfinite(f) for f in found.calibration.get("factors", {}).values())
     if not fits:
         found.withdraw_intervals("does not fit")
-    elif smoother.unevenness > MAX_UNEVENNESS:
+    elif smoother.unevenness > MAX_UNEVENNESS or (alpha_given is None and smoother.noise.g):
         found.withdraw_intervals("cannot tell")
     else:  # agreement is NaN where nothing is estimated
         found.verdicts["description"] = "fits" if agreement > CONVERGED else "cannot tell"

@@ -26,7 +26,6 @@ WORSE = 2.0  # times the first samples' weighted squares, above which further on
 OWN_EVERY = 3  # steps, of which one is used for each neuron's deviations
 PHASE_WINDOW, INCREMENT = 0.04, 0.25  # s, of the first guess at the phase, and of increments that velocity explains
 DIFFUSIONS = 10.0 ** np.arange(-7, -2.9, 0.5)  # rad^2 a step, among which the likeliest is chosen
-ROUNDING = 4  # single-precision roundings of the largest fluorescence
 FLOOR = 0.03  # rate below which a Poisson variance is not taken to fall
 
 
@@ -41,7 +40,7 @@ class Noise(NamedTuple):
     kind: str
     sd: float = 0.0
     scale: float = 1.0
-    g: float = 0.0  # of the indicator, see `deconvolve`
+    g: float = 0.0  # of the indicator, see indicator.py
 
     @property
     def measured_sd(self):
@@ -77,15 +76,6 @@ class Noise(NamedTuple):
         y = rates + e
         y[:, 1:] -= np.float32(self.g) * e[:, :-1]
         return np.maximum(y, 0) if self.kind == "clipped" else y
-
-
-def deconvolve(fluorescence, g):
-    """The rates r of an indicator's fluorescence c + noise, c[t] = g c[t-1] + (1 - g) r[t], exact without noise: those
-    that rounding alone tells from 0 are 0. fluorescence: (trials, steps, n) float32. Returns: the same shape."""
-    rates = fluorescence.copy()
-    rates[:, 1:] = (fluorescence[:, 1:] - np.float32(g) * fluorescence[:, :-1]) / np.float32(1 - g)
-    rates[np.abs(rates) < ROUNDING * np.finfo(np.float32).eps * fluorescence.max() / (1 - g)] = 0.0
-    return rates
 
 
 class Smoothed(NamedTuple):

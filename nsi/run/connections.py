@@ -50,7 +50,7 @@ def describe(found):
     """What metrics.json says of an estimate besides its scores. found: Estimate. Returns: dict."""
     names = (
         "verdicts", "gate_p", "alpha", "alpha_se", "alpha_known", "scale", "noise", "measurement_noise", "calibration",
-        "prior", "turning_lag",
+        "prior", "decay", "decay_se", "turning_lag",
     )  # fmt: skip
     to_profile = found.prior.get("heterogeneity", {}).get("direct")  # relative to the r.m.s. profile
     to_weight = (
@@ -73,6 +73,12 @@ def find_doubts(found, net):
             "comes back steps later), or a recording simulated from them is unlike this one; no interval is claimed, "
             "and the weights may be wrong by any amount"
         )
+    if found.decay:
+        yield (
+            f"rates are fluorescence of an indicator: where neurons fall silent, they fall with a decay of "
+            f"{found.decay:.3g} s (s.e. {found.decay_se:.2g}), with which the estimate deconvolves them; the trained "
+            "network takes them as they are: give the indicator's `decay` in the file if it is known"
+        )
     if found.turning_lag:
         yield (
             f"the activity turns {found.turning_lag:.2g} s after the velocity, later than by a synapse, as rates do "
@@ -82,7 +88,8 @@ def find_doubts(found, net):
         yield (
             "the rates' own noise, on a torus or with a stimulus, is not described; or the recording is too noisy, or "
             "too short, to tell the best estimate; or its neurons differ in their numbers of spikes, which the "
-            "estimate takes to be alike: trust the intervals alone, where there are any"
+            "estimate takes to be alike; or it is fluorescence without `tau`, which its noise hides: trust the "
+            "intervals alone, where there are any"
         )
     elif description == "cannot tell":
         yield (

@@ -13,7 +13,7 @@ from experiments.benchmark.methods import METHODS, Method
 from experiments.benchmark.oracle import oracle
 from experiments.benchmark.page import Results, coverage_of, main_table
 from experiments.benchmark.tasks import TASKS, Absent
-from nsi.estimation.smoothing import deconvolve
+from nsi.estimation.indicator import deconvolve
 from nsi.simulation import circuits
 from nsi.simulation.heterogeneity import vary_weights
 from nsi.sums import correlation

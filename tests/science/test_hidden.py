@@ -357,7 +357,7 @@ def test_the_gradient_without_a_loop_is_that_of_autograd(stimulated):
 def test_heterogeneity_is_relative_to_all_of_the_weights(to_profile, to_weight):
     """S.d. about the profile over the r.m.s. of profile and deviations together."""
     names = ("verdicts", "gate_p", "alpha", "alpha_se", "alpha_known", "scale", "noise", "measurement_noise",
-             "calibration", "turning_lag")  # fmt: skip
+             "calibration", "decay", "decay_se", "turning_lag")  # fmt: skip
     prior = {"heterogeneity": {"direct": to_profile}}
     described = connections.describe(SimpleNamespace(**dict.fromkeys(names), prior=prior))["heterogeneity"]
     assert described is None if to_weight is None else described == pytest.approx(to_weight)

@@ -4,11 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter1d
 
 from nsi import estimate, load, recordings
 from nsi.errors import BadInput
+from nsi.estimation.indicator import deconvolve, find_decay
 from nsi.estimation.observations import MAX_UNEVENNESS, count_tuning, find_noise
-from nsi.estimation.smoothing import Noise, deconvolve
+from nsi.estimation.smoothing import Noise
 from nsi.evaluation.scores import true_effective_gate
 from nsi.geometry import RING
 from nsi.network import synaptic_state
@@ -132,8 +134,55 @@ def test_noise_of_fluorescence_is_drawn_as_it_is_left_by_deconvolution():
         assert np.mean(y[:, 1:] * y[:, :-1]) / np.mean(y**2) == pytest.approx(-0.95 / (1 + 0.95**2), abs=0.02)
 
 
+def with_pulses(rec, amplitude):
+    """A recording whose neurons' rates jump for a step, now and then. Returns: Recording, with the stimulus."""
+    pulses = amplitude * (np.random.default_rng(0).random(rec.rates.shape, np.float32) < 0.01)
+    return replace(rec, rates=np.where(pulses > 0, np.float32(amplitude), rec.rates), stimulus=np.float32(pulses))
+
+
+@pytest.mark.parametrize(("decay", "sd"), [(0.1, 0.0), (0.2, 0.01), (0.5, 0.03)])
+def test_decay_is_estimated(ring, decay, sd):
+    """From neurons that fall silent, with its standard error; of pulses that excite them only where these are known."""
+    pulses = with_pulses(ring[0], 0.5)
+    for rec in (ring[0], pulses):
+        value, se = find_decay(indicator(rec, decay, sd), RING.places(24))
+        assert abs(value - decay) < 3 * se + 1e-4 * decay
+        assert se < 0.025 * decay
+    assert find_decay(indicator(replace(pulses, stimulus=None), decay, sd), RING.places(24)) is None
+
+
+@pytest.mark.parametrize("sd", [0.0, 0.03, 0.1])
+def test_no_decay_without_an_indicator(ring, sd):
+    """Nor of rates that a window has blurred, which is not causal."""
+    rec = ring[0]
+    assert find_decay(indicator(rec, 1e-6, sd), RING.places(24)) is None
+    blurred = gaussian_filter1d(rec.rates, 10, axis=1)
+    assert find_decay(indicator(replace(rec, rates=blurred), 1e-6, sd), RING.places(24)) is None
+
+
+def test_estimate_with_a_decay_that_the_file_does_not_give(ring):
+    rec, W, gate = ring
+    e = estimate(indicator(rec, 0.2, 0.0), calibrated=False)
+    assert e.decay == pytest.approx(0.2, rel=1e-4)
+    assert e.turning_lag == 0
+    assert e.verdicts["description"] == "fits"
+    assert correlation(e.W, W) > 0.98
+    assert correlation(e.gate, gate) > 0.95
+    assert any("decay of" in sentence for sentence in find_doubts(e, None))
+
+
+def test_noisy_fluorescence_hides_tau(ring):
+    rec = indicator(ring[0].trials(slice(4)), 0.2, 0.01)
+    e = estimate(replace(rec, tau=None, decay=0.2), calibrated=False)
+    assert e.verdicts["description"] == "cannot tell"
+    assert np.isinf(e.W_se).all()
+
+
 def test_nothing_is_claimed_of_rates_that_turn_too_late(ring):
-    e = estimate(indicator(ring[0], 0.2, 0.0), calibrated=False)
+    """By clocks that are apart, of which silent neurons show nothing."""
+    rec = ring[0]
+    e = estimate(replace(rec, rates=rec.rates[:, :-15], velocity=rec.velocity[:, 15:]), calibrated=False)
+    assert e.decay == 0
     assert e.verdicts["description"] == "cannot tell"
     assert 0.1 < e.turning_lag < 0.25
     assert np.isinf(e.W_se).all()
