@@ -58,9 +58,10 @@ LOWEST_CURRENT, HIGHEST_CURRENT = 0.06, 1.8  # of samples; above the second the 
 HIGHEST_SILENT = -0.05  # smoothed current below which a neuron surely is silent
 ALTERNATIONS, COPY_ROUNDS = 8, (0, 2)  # of weights given the states, and in which copies are fitted
 TEMPERATURES = 64.0, 16.0, 4.0  # of the likelihood in the first of them, so that fine profiles come last
-SETTLED = 0.998  # correlation of the last two estimates of W, above which they have converged
+SETTLED = 0.998  # correlation of the last two estimates, above which they have converged
 CONVERGED = 0.98  # the same, below which no estimate is given
-MAX_SAMPLES, MAX_HOT_SAMPLES = 60_000, 20_000  # steps of all trials, evenly thinned; at the higher temperatures
+MAX_SAMPLES, MAX_HOT_SAMPLES = 60_000, 20_000  # means over blocks of steps, of all trials; at the higher temperatures
+FLUORESCENCE_BLOCK, MIN_BLOCKS = 0.1, 2000  # s, of steps whose noise cancels; means that are left, at least
 PHASE_BINS = 40
 MAX_UNEVENNESS = 0.15  # s.d. of neurons' numbers of spikes over their mean: one scale of the counts is taken for all
 PEAK_RATE = 0.97  # that the mean counts at the top of the tuning curve are taken for: near saturation
@@ -110,17 +111,24 @@ class Observed(Fit):
         else:
             signals = multiplied_signals(u, v, alpha, self.directions)
         self.blocks, self.q, self.first, self.predictors = signals.blocks, signals.x.shape[-1], first, signals.x
-        thin = max(1, round(rec.valid.sum() / (samples or MAX_SAMPLES)))
-        late = slice(first, None, thin)
-        x, r, y, usable = x[:, late], smoothed.rates[:, late], observed[:, late], usable[:, late]
-        slope = response.slope(r) * noise.slope(r)
-        weight = np.where(usable, slope**2 / noise.variance(r), 0.0).astype(np.float32)
-        target = np.where(usable, x + (y - noise.mean(r)) / np.maximum(slope, 1e-6), 0.0).astype(np.float32)
-        flat = lambda a: np.ascontiguousarray(a.reshape(-1, a.shape[-1]))  # noqa: E731
-        trials, steps = weight.shape[:2]
-        starts = regression.cluster_starts(trials, steps, cuts=max(1, -(-regression.MIN_CLUSTERS // trials)))
-        used = flat(weight > 0)
-        self.pieces = [regression.Samples(flat(signals.x[:, ::thin]), used, flat(target), starts, flat(weight))]
+        steps = int(rec.valid.sum())
+        block = max(1, round(steps / (samples or MAX_SAMPLES)))
+        if noise.g:
+            block = max(block, min(round(FLUORESCENCE_BLOCK / rec.dt), steps // MIN_BLOCKS))
+        self.start, end = -(-first // block), u.shape[1] // block  # blocks
+        late, trials = slice(self.start * block, end * block), len(u)
+        in_blocks = lambda a: a.reshape(trials, -1, block, a.shape[-1])  # noqa: E731
+        flat = lambda a: np.ascontiguousarray(a.reshape(-1, a.shape[-1]), np.float32)  # noqa: E731
+        x, r, y, usable = (in_blocks(a[:, late]) for a in (x, smoothed.rates, observed, usable))
+        slope = np.maximum(response.slope(r) * noise.slope(r), np.float32(1e-6))
+        used, target = usable.all(2), x + (y - noise.mean(r)) / slope
+        variance = mean_noise(np.sqrt(noise.variance(r)) / slope / np.float32(np.hypot(1, noise.g)), noise.g)
+        weight = flat(np.where(used, 1 / variance, 0.0))
+        target = flat(np.where(used, target.mean(2), 0.0))
+        predictors = flat(in_blocks(signals.x[:, late.start - first : late.stop - first]).mean(2))
+        starts = regression.cluster_starts(trials, end - self.start, cuts=max(1, -(-regression.MIN_CLUSTERS // trials)))
+        used = weight > 0
+        self.pieces = [regression.Samples(predictors, used, target, starts, weight)]
         self.order = np.arange(used.shape[1])
         self.maps = self._maps()
 
@@ -145,7 +153,14 @@ class Observed(Fit):
         weights = np.nan_to_num(regression.solve(self.sums)[0])
         shape, used = (len(self.rec.rates), -1, weights.shape[1]), samples.used & weights.any(0)
         e = samples.residuals(weights) * np.sqrt(samples.weight) * used
-        return e.reshape(shape), used.reshape(shape), self.first
+        return e.reshape(shape), used.reshape(shape), self.start
+
+
+def mean_noise(s, g):
+    """Variance of the mean over t of s_t (e_t - g e_t-1), e white. s: (..., t, n) float32. Returns: (..., n)."""
+    variance = s[..., -1, :] ** 2 + (g * s[..., 0, :]) ** 2
+    variance += ((s[..., :-1, :] - np.float32(g) * s[..., 1:, :]) ** 2).sum(-2)
+    return variance / s.shape[-2] ** 2
 
 
 def find_noise(rec):
@@ -227,22 +242,29 @@ class Smoother:
     def alternate(self, observations, kinetics, geometry, copies="fit"):
         """States and weights in turn: weights given the smoothed states, states as the weights predict them from the
         states before, until W settles. Copies, which take the most time, are fitted in COPY_ROUNDS, unless given.
-        Returns: Observed, regression.LeastSquares, prior.Posterior, of the last states, and the correlation of the last
-        two estimates of W."""
-        before, n, first_copies = None, len(self.places), copies
+        Returns: Observed, regression.LeastSquares, prior.Posterior, of the last states, and how far the last two
+        estimates agree."""
+        before, first_copies = None, copies
         for k in range(ALTERNATIONS):
             copies = "fit" if k in COPY_ROUNDS and first_copies == "fit" else copies
             hot = k < len(TEMPERATURES)
             samples = MAX_HOT_SAMPLES if hot else MAX_SAMPLES
             fit = Observed(observations, kinetics, geometry, self.places, copies, samples)
             plain, best = fit.estimates(temperature=TEMPERATURES[k] if hot else 1.0)
-            copies, W = fit.copies, best.weights[:n]
-            agreement = 0.0 if before is None else correlation(before, W)
+            copies, found = fit.copies, [L @ best.weights for L in fit.maps]
+            agreement = 0.0 if before is None else agree(before, found)
             if agreement > SETTLED and not hot:
                 break
             predicted = fit.predict_states(best.weights, observations.smoothed)
-            observations, before = observations._replace(smoothed=predicted), W
+            observations, before = observations._replace(smoothed=predicted), found
         return fit, plain, best, agreement
+
+
+def agree(before, after):
+    """The lowest correlation of two estimates of W, of the total or of the gate, of those that are not 0; NaN where
+    all are. before, after: list of (n, n)."""
+    each = [correlation(a, b) for a, b in zip(before, after, strict=True)]
+    return min((r for r in each if np.isfinite(r)), default=np.nan)
 
 
 def choose(smoother, alpha_given, geometry):

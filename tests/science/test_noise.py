@@ -9,7 +9,7 @@ from scipy.ndimage import gaussian_filter1d
 from nsi import estimate, load, recordings
 from nsi.errors import BadInput
 from nsi.estimation.indicator import deconvolve, find_decay
-from nsi.estimation.observations import MAX_UNEVENNESS, count_tuning, find_noise
+from nsi.estimation.observations import MAX_UNEVENNESS, agree, count_tuning, find_noise, mean_noise
 from nsi.estimation.smoothing import Noise
 from nsi.evaluation.scores import true_effective_gate
 from nsi.geometry import RING
@@ -117,8 +117,9 @@ def test_fluorescence_is_deconvolved(ring):
     exact = deconvolve(fluorescence.rates, np.exp(-rec.dt / 0.2))
     assert np.allclose(exact, rec.rates, atol=1e-4)
     assert np.array_equal(exact[:, 1:] == 0, rec.rates[:, 1:] == 0)
-    e = estimate(replace(indicator(rec, 0.2, 0.03), decay=0.2), calibrated=False)
-    assert e.measurement_noise == pytest.approx(0.03, rel=0.05)
+    # W has r 0.46 where noise is weighted as if it were white
+    e = estimate(replace(indicator(rec, 0.5, 0.02), decay=0.5), calibrated=False)
+    assert e.measurement_noise == pytest.approx(0.02, rel=0.05)
     assert e.verdicts["description"] == "fits"
     assert correlation(e.W, W) > 0.98
     assert correlation(e.gate, gate) > 0.95
@@ -132,6 +133,23 @@ def test_noise_of_fluorescence_is_drawn_as_it_is_left_by_deconvolution():
     for y in (drawn, left):
         assert y.std() == pytest.approx(0.8, rel=0.02)
         assert np.mean(y[:, 1:] * y[:, :-1]) / np.mean(y**2) == pytest.approx(-0.95 / (1 + 0.95**2), abs=0.02)
+
+
+def test_noise_of_a_mean():
+    """Of white noise, and of that of deconvolved fluorescence, whose consecutive steps nearly cancel."""
+    sizes = np.random.default_rng(0).uniform(0.5, 1.5, (1, 10, 3)).astype(np.float32)
+    for g in (0.0, 0.95):
+        e = np.random.default_rng(1).standard_normal((20_000, 11, 3))
+        drawn = (sizes * (e[:, 1:] - g * e[:, :-1])).mean(1)
+        assert np.allclose(mean_noise(sizes, g), drawn.var(0), rtol=0.05)
+
+
+def test_an_estimate_agrees_in_each_of_its_parts():
+    W, gate, zero = np.random.default_rng(0).standard_normal((3, 8, 8)) * [[[1.0]], [[1.0]], [[0.0]]]
+    assert agree([W, W, gate], [W, W, gate]) == pytest.approx(1)
+    assert agree([W, W, gate], [W, W, W]) < 0.5
+    assert agree([W, W, zero], [2 * W, W, zero]) == pytest.approx(1)
+    assert np.isnan(agree([zero], [zero]))
 
 
 def with_pulses(rec, amplitude):
