@@ -419,8 +419,6 @@ def _calibrate(fit, smoother, best, seed):
 
     variance = np.full(n, process_noise(fit, best, smoother, seed) ** 2)
     calibration = calibrate(fit, refit, best, variance, seed)
-    if smoother.noise.g:  # standard errors are of white noise, the simulated recording has the noise's correlation
-        return calibration
     # the simulated recording knows of no misfit of the smoothing: it only ever widens intervals
     return calibration | {"factors": {k: max(1.0, f) for k, f in calibration["factors"].items()}}
 
