@@ -93,8 +93,8 @@ class Observed(Fit):
     scales = None  # no pilot finds any
 
     def __init__(self, observations, kinetics, geometry, places, copies="fit", samples=None):
-        """observations: Observations; copies: Copies, None for none, or "fit"; samples: steps of all trials to use, at
-        most (default: MAX_SAMPLES); the rest as `Fit`."""
+        """observations: Observations; copies: Copies, None for none, or "fit"; samples: means over blocks to
+        use, of all trials (default: MAX_SAMPLES); the rest as `Fit`."""
         rec, observed, smoothed, noise = observations
         alpha, v = kinetics.alpha, rec.velocity
         self.rec, self.kinetics = replace(rec, rates=smoothed.rates), kinetics
@@ -115,6 +115,7 @@ class Observed(Fit):
         block = max(1, round(steps / (samples or MAX_SAMPLES)))
         if noise.g:
             block = max(block, min(round(FLUORESCENCE_BLOCK / rec.dt), steps // MIN_BLOCKS))
+        block = min(block, max(1, (u.shape[1] - first) // 2))  # of short trials at least one is left
         self.start, end = -(-first // block), u.shape[1] // block  # blocks
         late, trials = slice(self.start * block, end * block), len(u)
         in_blocks = lambda a: a.reshape(trials, -1, block, a.shape[-1])  # noqa: E731
