@@ -1,5 +1,5 @@
 """Fit the numbers that describe hidden neurons which copy the recorded activity: gain, width, threshold, drive and its
-saturation.
+saturation, and how they excite each other.
 
 Given these the copies' signals are known, and all weights onto recorded neurons follow by least squares; so they alone
 are fitted, by Gauss-Newton steps on the residual after that regression (variable projection: Golub and Pereyra
@@ -12,7 +12,7 @@ import numpy as np
 from scipy.linalg import cholesky, solve_triangular
 
 from nsi import response
-from nsi.estimation.signals import Copies, describe_states, leading_directions, settled, state_of
+from nsi.estimation.signals import Copies, describe_states, excite, leading_directions, settled, state_of
 
 FIRST_SIZE = 10, 20  # trials and neurons of the first fits, from every start
 LAST_SIZE = 30, 28  # of the last fit
@@ -24,12 +24,16 @@ CHOICE_ITERATIONS = 2  # of the last fit from each start, before one is chosen
 HALVINGS = 3  # of one of its steps, at most
 DIRECTIONS = 16  # of the recorded states in which the copies' signals are regressed on
 MAX_COPIES = 256  # evenly chosen ones, that stand for all
-SATURATION_EVIDENCE = 10.0  # log likelihood gained, from which on the drive is taken to level off
+NUMBERS = range(7)  # log gain, log width, threshold, log drive, saturation * variance, excitation, log reach
+USUAL, SATURATION, EXCITATION = (0, 1, 2, 3), (4,), (5, 6)  # of these: always fitted, and by evidence
+MIN_EVIDENCE = 10.0  # log likelihood gained, from which on the drive is taken to level off, copies to excite each other
+FIRST_REACH = 2.0  # widths
 MAX_STEP = 0.7  # of each number, in one iteration
 CONVERGED = 2e-5  # relative improvement of the residual below which the fit has converged
 DERIVATIVE_STEP = (
     0.02  # of numerical derivatives: of the width, relative; of the saturation, over the velocity's variance
 )
+EXCITED_STEP = 1e-3  # of all derivatives where copies excite each other
 
 
 class Known(NamedTuple):
@@ -55,6 +59,11 @@ class Inputs:
     def kernel(self, copies):
         """Weights from recorded neurons to the chosen copies. Returns: (n, chosen)."""
         return copies.kernel(self.geometry, self.places)[:, self.chosen]
+
+    def coupling(self, copies):
+        """Weights among the chosen copies of a sheet. Returns: (chosen, chosen), None where there are none."""
+        centres = None if copies.centres is None else copies.centres[self.chosen]
+        return copies._replace(centres=centres).coupling(self.geometry, self.places[self.chosen])
 
     def late(self, a):
         """The samples of a signal (trials, steps, k) after the first steps. Returns: (samples, k)."""
@@ -106,41 +115,60 @@ class Sheets:
         self.received = np.empty((*inputs.u.shape[:2], len(V)), np.float32)
         self.rates = np.empty((len(self.sheets), *self.received.shape), np.float32)
         projected = np.empty((len(self.sheets), *inputs.u.shape[:2], V.shape[1]), np.float32)
-        for k, u in enumerate(inputs.u):  # a trial at a time stays in the processor's cache
+        coupling = inputs.coupling(copies)
+        for k, u in enumerate(inputs.u if coupling is None else ()):  # a trial at a time stays in the processor's cache
             received = np.matmul(u, kernel, out=self.received[k])
             for (d, signed), rates, sent in zip(self.sheets, self.rates, projected, strict=True):
                 r = response.phi(received + (signed * self.driving[k, :, d : d + 1] - np.float32(copies.threshold)))
                 rates[k] = r if centres is None else r * centres
                 np.matmul(rates[k], V, out=sent[k])
+        if coupling is not None:
+            np.matmul(inputs.u, kernel, out=self.received)
+            for (d, signed), rates, sent in zip(self.sheets, self.rates, projected, strict=True):
+                current = self.received + (signed * self.driving[..., d : d + 1] - np.float32(copies.threshold))
+                r = excite(current, coupling, inputs.alpha)
+                rates[:] = r if centres is None else r * centres
+                np.matmul(rates, V, out=sent)
         self.values = inputs.filter(projected)
 
-    def slopes(self, count):
-        """Derivatives of the signals by the first `count` of gain, log width, threshold, log drive, and saturation
-        times the velocity's variance. Returns: list of (samples, columns)."""
+    def slopes(self, which):
+        """Derivatives of the signals by some NUMBERS. which: ascending. Returns: list of (samples, columns)."""
+        if self.copies.excitation:
+            each = (Sheets(self.inputs, self.moved([EXCITED_STEP], [k])) for k in which)
+            return [(after.values - self.values) / np.float32(EXCITED_STEP) for after in each]
         inputs, copies, V = self.inputs, self.copies, self.inputs.directions[self.inputs.chosen]
+        coupling = None
+        if EXCITATION[0] in which:
+            coupling = inputs.coupling(copies._replace(excitation=1.0, reach=FIRST_REACH * copies.width))
         wider = inputs.kernel(copies._replace(width=copies.width * (1 + DERIVATIVE_STEP)))
         further = copies._replace(saturation=copies.saturation + DERIVATIVE_STEP / inputs.variance)
         bend = (further.saturated(inputs.v) - self.driving) / np.float32(DERIVATIVE_STEP)
-        by_gain, by_width, plain = np.empty((3, len(self.sheets), *inputs.u.shape[:2], V.shape[1]), np.float32)
-        V_gain, V_width = V / np.float32(copies.gain), V / np.float32(DERIVATIVE_STEP)
+        by_gain, by_width, plain, excited = np.empty((4, len(self.sheets), *inputs.u.shape[:2], V.shape[1]), np.float32)
+        V_width = V / np.float32(DERIVATIVE_STEP)
         for k, u in enumerate(inputs.u):
             received = self.received[k]
             change = u @ wider - received
             for s, rates in enumerate(self.rates):
                 slope = response.slope(rates[k])
                 np.matmul(slope, V, out=plain[s, k])
-                np.matmul(slope * received, V_gain, out=by_gain[s, k])
+                np.matmul(slope * received, V, out=by_gain[s, k])
                 np.matmul(slope * change, V_width, out=by_width[s, k])
+                if coupling is not None:
+                    state = state_of(rates[k : k + 1], inputs.alpha)[0]
+                    np.matmul(slope * (state @ coupling), V, out=excited[s, k])
         by = lambda a: [signed * a[..., d : d + 1] * part for (d, signed), part in zip(self.sheets, plain, strict=True)]  # noqa: E731
-        return [inputs.filter(part) for part in (by_gain, by_width, -plain, by(self.driving), by(bend))[:count]]
+        parts = by_gain, by_width, -plain, by(self.driving), by(bend), excited, np.zeros_like(plain)
+        return [inputs.filter(parts[k]) for k in which]
 
-    def moved(self, step):
-        """The copies after a step of log gain, log width, threshold, log drive, and saturation times the velocity's
-        variance, or the first of these."""
-        copies, (gain, width, threshold, drive, saturation) = self.copies, np.append(step, 0.0)[:5]
-        return Copies(float(copies.gain * np.exp(gain)), float(copies.width * np.exp(width)),
-                      float(copies.threshold + threshold), float(copies.drive * np.exp(drive)), copies.centres,
-                      max(0.0, float(copies.saturation + saturation / self.inputs.variance)))  # fmt: skip
+    def moved(self, step, which):
+        """The copies after a step of some NUMBERS."""
+        copies, full = self.copies, np.zeros(len(NUMBERS))
+        full[list(which)] = step
+        gain, width, threshold, drive, saturation, excitation, reach = full.tolist()
+        return Copies(copies.gain * np.exp(gain), copies.width * np.exp(width), copies.threshold + threshold,
+                      copies.drive * np.exp(drive), copies.centres,
+                      max(0.0, copies.saturation + saturation / self.inputs.variance),
+                      max(0.0, copies.excitation + excitation), copies.reach * np.exp(reach))  # fmt: skip
 
 
 class Point:
@@ -166,12 +194,12 @@ class Point:
         weights = reduced @ right
         return across, weights, reduced, known.left @ known.left - right @ weights
 
-    def step(self, count=4):
-        """The Gauss-Newton step of the first `count` of (log gain, log width, threshold, log drive, saturation times
-        the velocity's variance), and the fall of the residual that it promises."""
+    def normal_equations(self, which=USUAL):
+        """Those of the Gauss-Newton step of some NUMBERS. Returns: (count, count), (count,)."""
+        count = len(which)
         normal, right = np.zeros((count, count)), np.zeros(count)
         all_weights = np.stack([weights for _, weights, *_ in self.solutions]).astype(np.float32)
-        moved = [all_weights @ slopes.T for slopes in self.sheets.slopes(count)]
+        moved = [all_weights @ slopes.T for slopes in self.sheets.slopes(which)]
         moved = np.stack(moved, -1)  # (neurons, samples, count)
         for known, each, (across, weights, reduced, _) in zip(self.problem.data, moved, self.solutions, strict=True):
             T = each[known.at].astype(np.float64)
@@ -179,12 +207,21 @@ class Point:
             zT_left = self.values[known.at].T @ T - across.T @ direct
             normal += T.T @ T - direct.T @ direct - zT_left.T @ (reduced @ zT_left)
             right += T.T @ known.left - zT_left.T @ weights
-        scale = np.append(self.copies.gain, np.ones(count - 1))  # by the gain's logarithm; the width's is one already
-        normal, right = normal * scale[:, None] * scale, right * scale
-        normal[np.diag_indices(count)] *= 1.01
-        normal[np.diag_indices(count)] += 1e-9 * np.trace(normal) + 1e-30
-        step = np.linalg.solve(normal, right)
-        return step.clip(-MAX_STEP, MAX_STEP), right @ step
+        return normal, right
+
+
+def solve_step(normal, right):
+    """The Gauss-Newton step, and the fall of the residual that it promises."""
+    normal = normal.copy()
+    normal[np.diag_indices(len(right))] *= 1.01
+    normal[np.diag_indices(len(right))] += 1e-9 * np.trace(normal) + 1e-30
+    step = np.linalg.solve(normal, right)
+    return step.clip(-MAX_STEP, MAX_STEP), right @ step
+
+
+def numbers_of(copies):
+    """The NUMBERS that describe some copies."""
+    return USUAL + (SATURATION if copies.saturation else ()) + (EXCITATION if copies.excitation else ())
 
 
 def starts(u, v, geometry, places, centres=None):
@@ -209,24 +246,37 @@ def fit_copies(u, v, currents, used, alpha, geometry, places, noise, centres=Non
     problem = lambda size: Problem(u, v, currents, used, alpha, geometry, places, size, noise)  # noqa: E731
     if near is not None:
         last = problem(LAST_SIZE)
-        return descend(Point(last, near), 5 if near.saturation else 4).copies if last.data else None
+        return descend(Point(last, near), numbers_of(near)).copies if last.data else None
     first = problem(FIRST_SIZE)
     if len(first.data) < 2:
         return None
     last = problem(LAST_SIZE)
     each = [Point(first, start) for start in starts(first.u, first.v, geometry, places, centres)]
 
-    def best(count):
-        points = (Point(last, descend(start, count, FIRST_ITERATIONS).copies) for start in each)
-        return min((descend(point, count, CHOICE_ITERATIONS) for point in points), key=residual_of)
+    def best(which):
+        points = (Point(last, descend(start, which, FIRST_ITERATIONS).copies) for start in each)
+        return min((descend(point, which, CHOICE_ITERATIONS) for point in points), key=residual_of)
 
-    found = descend(best(4))
+    found = descend(best(USUAL))
     samples = sum(len(known.at) for known in last.data)
-    if samples * found.step(5)[1] < 2 * SATURATION_EVIDENCE * found.residual:
-        return found.copies
-    saturated = min((descend(start, 5) for start in (found, best(5))), key=residual_of)
-    evidence = samples * np.log(found.residual / saturated.residual)
-    return saturated.copies if evidence > 2 * SATURATION_EVIDENCE else found.copies
+    needed = 2 * MIN_EVIDENCE / samples
+    normal, right = found.normal_equations(NUMBERS[:6])
+
+    def promise(number):
+        which = [*USUAL, number]
+        step, fall = solve_step(normal[np.ix_(which, which)], right[which])
+        return step[-1], fall > needed * found.residual
+
+    (_, saturates), (excitation, excited) = promise(SATURATION[0]), promise(EXCITATION[0])
+    if saturates:
+        which = USUAL + SATURATION
+        saturated = min((descend(start, which) for start in (found, best(which))), key=residual_of)
+        found = saturated if np.log(found.residual / saturated.residual) > needed else found
+    if excited and excitation > 0:
+        start = Point(last, found.copies._replace(reach=FIRST_REACH * found.copies.width))
+        coupled = descend(start, numbers_of(found.copies) + EXCITATION, 2 * ITERATIONS)
+        found = coupled if np.log(found.residual / coupled.residual) > needed else found
+    return found.copies
 
 
 def residual_of(point):
@@ -234,12 +284,12 @@ def residual_of(point):
     return point.residual
 
 
-def descend(point, count=4, iterations=ITERATIONS):
-    """Gauss-Newton steps of the first `count` numbers, halved until the residual falls. Returns: Point."""
+def descend(point, which=USUAL, iterations=ITERATIONS):
+    """Gauss-Newton steps of some NUMBERS, halved until the residual falls. Returns: Point."""
     for _ in range(iterations):
-        step, _ = point.step(count)
+        step, _ = solve_step(*point.normal_equations(which))
         for halving in range(HALVINGS):
-            after = Point(point.problem, point.sheets.moved(0.5**halving * step))
+            after = Point(point.problem, point.sheets.moved(0.5**halving * step, which))
             if after.residual < point.residual:
                 break
         else:

@@ -142,10 +142,12 @@ def estimate_clean(rec, alpha, geometry, calibrated=True, seed=0, orders=False, 
     # what hidden neurons that are not driven do, copies and their terms do not describe
     if rec.driven is not None or not known:
         found.withdraw_intervals("cannot tell")
-    elif structure < regression.MAX_AUTOCORRELATION and repeats:
+    elif not (structure < regression.MAX_AUTOCORRELATION and repeats):
+        found.withdraw_intervals("does not fit")  # misspecification biases weights by an unknown amount
+    elif fit.copies is not None and fit.copies.excitation and rec.stimulus is None:
+        found.withdraw_intervals("cannot tell")  # how noise lasts among hidden neurons that excite each other
+    else:
         found.verdicts["description"] = "fits"
-    else:  # misspecification biases weights by an unknown amount
-        found.withdraw_intervals("does not fit")
     if rec.measured is not None:
         found.withdraw_pairs(recordings.never_together(rec))
     found.identifiable, found.resolved = read_certainty(found.W, found.W_unbiased, found.W_se, geometry, places)
@@ -242,6 +244,7 @@ def build_network(fit, weights):
         terms += [((*(unit[d] + unit[e]),), V @ w) for (d, e), w in of("products")]
         return Network(W, W_in, b, fit.kinetics.alpha, n, None, tuple(terms))
     kernel = None if fit.copies is None else fit.copies.kernel(fit.geometry, fit.places)
+    coupling = None if fit.copies is None else fit.copies.coupling(fit.geometry, fit.places)
     sheets = of("copies")
     size = n * (1 + len(sheets))
     whole, drive, thresholds = np.zeros((size, size)), np.zeros((D, size)), np.zeros(size)
@@ -249,6 +252,7 @@ def build_network(fit, weights):
     for k, ((d, sign), w) in enumerate(sheets, 1):
         part = slice(k * n, (k + 1) * n)
         whole[:n, part], whole[part, :n] = kernel, V @ w
+        whole[part, part] = 0.0 if coupling is None else coupling
         drive[d, part], thresholds[part] = sign * fit.copies.drive, -fit.copies.threshold
     saturation = fit.copies.saturation**-0.5 if sheets and fit.copies.saturation else None
     return Network(whole, drive, thresholds, fit.kinetics.alpha, n, saturation=saturation)

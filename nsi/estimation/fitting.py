@@ -500,7 +500,8 @@ class Fit:
         slopes = {}
         if self.copies is not None:
             v = self.rec.velocity[projected_samples(self.rec.valid, self.first)]
-            for component, r in self.copies.rates(x[:, :n], v, self.geometry, self.places):
+            states = [x[:, block.columns] @ block.directions.T for block in self.blocks if block.name == "copies"]
+            for component, r in self.copies.rates(x[:, :n], v, self.geometry, self.places, states=states):
                 slopes[component] = project(slope_of(r) @ self.directions)
         for block in self.blocks:
             if block.name in ("copies", "path"):

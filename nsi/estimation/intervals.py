@@ -51,6 +51,8 @@ class Simulated:
             varied = lambda: kernel * (1 + jitter * rng.standard_normal(kernel.shape)) if jitter else kernel  # noqa: E731
             self.kernels = [varied().astype(np.float32) for _ in self.sheets]
             kernels = np.concatenate(self.kernels, 1)
+            coupling = fit.copies.coupling(fit.geometry, fit.places)
+            states = np.zeros((len(self.sheets), count, n), np.float32)  # of the copies, where they excite each other
         W, b = blocks["direct", ()], weights[-1].astype(np.float32)
         path, gates = blocks.get(("path", ())), {c: w for (name, c), w in blocks.items() if name == "gate"}
         products = {c: w for (name, c), w in blocks.items() if name == "products"}
@@ -96,6 +98,8 @@ class Simulated:
                 received, driving = u @ kernels - np.float32(fit.copies.threshold), fit.copies.saturated(v)
                 for k, ((d, sign), _) in enumerate(self.sheets):
                     received[:, k * n : (k + 1) * n] += np.float32(sign * fit.copies.drive) * driving[:, d, None]
+                    if coupling is not None:
+                        received[:, k * n : (k + 1) * n] += states[k] @ coupling
                 received += np.float32(hidden_noise) * rng.standard_normal(received.shape, np.float32)
                 h = response.phi(received).astype(np.float32)
                 if fit.copies.centres is not None:
@@ -103,6 +107,8 @@ class Simulated:
                 h = h.reshape(count, len(self.sheets), n).swapaxes(0, 1)
                 self.states[:, rows], self.slopes[:, rows] = s[:, at], response.slope(h[:, at]) @ V
                 s += np.float32(alpha) * (h @ V - s)
+                if coupling is not None:
+                    states += np.float32(alpha) * (h - states)
             r = chosen.phi(x).astype(np.float32)
             r = r if clamp is None else clamp(max(t, 0), r)
             u += np.float32(alpha) * (r - u)

@@ -18,6 +18,7 @@ from nsi import expansion, response
 from nsi.estimation.signals import state_of
 
 DIRECTIONS = 7  # leading directions of the states that further powers multiply: mean and three waves of a ring or torus
+EQUILIBRIUM_STEPS = 40  # after which copies that excite each other are at rest
 SHOWN = 2.64  # mean square of profile over standard error: 99 % quantile of the mean of DIRECTIONS normal squares
 
 
@@ -55,13 +56,17 @@ def maps(fit, measure, kernels=None):
     if fit.copies is not None:
         own, driving = fit.copies.kernel(fit.geometry, fit.places), fit.copies.saturated(grid)
         kernels = iter([own] * len(fit.blocks) if kernels is None else kernels)
+        coupling = fit.copies.coupling(fit.geometry, fit.places)
     for block in fit.blocks:
         projected = states if block.directions is None else states @ block.directions
         powers = powers_of(block, d)
         if block.name == "copies":
             component, sign = block.component
             received = states @ next(kernels) - fit.copies.threshold
-            rates = response.phi(received + sign * fit.copies.drive * driving[:, component, None, None])
+            received = received + sign * fit.copies.drive * driving[:, component, None, None]
+            rates = response.phi(received)
+            for _ in range(EQUILIBRIUM_STEPS if coupling is not None else 0):
+                rates += 0.5 * (response.phi(received + rates @ coupling) - rates)
             rates = rates if fit.copies.centres is None else rates * fit.copies.centres
             for k, row in enumerate(measure.fit):
                 linear[k][:, block.columns] = measure.onto @ np.tensordot(row, rates, 1) @ block.directions

@@ -15,7 +15,7 @@ from copy import copy
 import numpy as np
 
 from nsi.estimation import regression
-from nsi.estimation.copies import MAX_COPIES, Inputs, Sheets
+from nsi.estimation.copies import MAX_COPIES, Inputs, Sheets, numbers_of
 from nsi.estimation.fitting import Pilot, prepare
 from nsi.estimation.prior import Evidence, Model, Scales
 from nsi.sums import sum_products
@@ -77,9 +77,9 @@ class Candidate:
     def step(self):
         """A Gauss-Newton step, the posterior mean of what to add to the copies' numbers. Returns: Copies after it, and
         the largest posterior s.d. of a number."""
-        samples, neurons, q, copies = self._samples(), list(self.sums.xx), self.model.q, self.copies
-        slopes = self.sheets.slopes(5 if copies.saturation else 4)
-        slopes[0] *= np.float32(copies.gain)  # by the gain's logarithm; the width's is one already
+        samples, neurons, q = self._samples(), list(self.sums.xx), self.model.q
+        which = numbers_of(self.copies)
+        slopes = self.sheets.slopes(which)
         count, used = len(slopes), samples.used[:, neurons]
         T = np.stack([np.where(used, slope @ self.weights[:, neurons], np.float32(0)) for slope in slopes], 1)
         xT = np.stack([sum_products(samples.x, T[:, k]) for k in range(count)])  # (count, q, neurons)
@@ -95,7 +95,7 @@ class Candidate:
         H, h, _ = evidence.of_profiles(self.logs[0])
         mean, covariance = evidence.coefficients(H, h, *self.logs[1:])
         step, sd = mean[-count:], np.sqrt(np.diag(covariance)[-count:].max())
-        return self.sheets.moved(step * min(1.0, MAX_STEP / np.abs(step).max())), sd
+        return self.sheets.moved(step * min(1.0, MAX_STEP / np.abs(step).max()), which), sd
 
 
 def refine(pilot, steps=2):

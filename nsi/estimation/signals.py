@@ -8,7 +8,8 @@ one place, have a threshold, and are driven or inhibited by the velocity,
 
     F(phi(gain * u @ K(width) - threshold +- drive * s(v_d))) @ V @ C,      s(v) = tanh(v sqrt(c)) / sqrt(c)
 
-(c is 0 where the drive does not level off), and, for what copies leave, the first terms of any smooth path, F(u V) and
+(c is 0 where the drive does not level off; copies that excite each other receive excitation * F(h) @ K(reach) as well,
+h being the rates of their own sheet), and, for what copies leave, the first terms of any smooth path, F(u V) and
 F(v_d u V), and where the recording surely needs them F(v_d v_e u V). V has the leading directions of the recorded
 states. Where the velocity multiplies connections there is no synapse between: v_d u V and v_d v_e u V.
 The last block, F(e) V with the residuals e so far, is what hidden neurons' own noise still does to the current: their
@@ -49,6 +50,8 @@ class Copies(NamedTuple):
         None  # (n,) bool, recorded neurons that the copies are centred on and receive from (None: all)
     )
     saturation: float = 0.0  # c, (s/rad)^2: the drive levels off at drive / sqrt(c)
+    excitation: float = 0.0  # sum of the weights that each receives from its own sheet
+    reach: float = 0.0  # rad, s.d. of the places around its own from which it receives these
 
     def saturated(self, v):
         """The velocity as it drives them, s(v). v: any shape. Returns: the same."""
@@ -67,16 +70,39 @@ class Copies(NamedTuple):
             return (self.gain * near / np.maximum(near.sum(0), NEGLIGIBLE)).astype(np.float32)
         return (self.gain * near / near.sum(0)).astype(np.float32)
 
-    def rates(self, u, v, geometry, places):
+    def coupling(self, geometry, places):
+        """Weights among a sheet's copies, which sum to the excitation. Returns: (n, n), or None without."""
+        if not self.excitation:
+            return None
+        return self._replace(gain=self.excitation, width=self.reach).kernel(geometry, places)
+
+    def rates(self, u, v, geometry, places, alpha=None, states=None):
         """Their rates, for each component of the velocity driven and inhibited.
 
-        u: (..., n); v: (..., D). Yields: sign * component + 1 as (component, sign), rates (..., n).
+        u: (..., n); v: (..., D). Of copies that excite each other u is (trials, steps, n), with alpha, dt / tau; or
+        states: for each sheet (..., n), F of its rates. Yields: sign * component + 1 as (component, sign), rates
+        (..., n).
         """
         received, v = u @ self.kernel(geometry, places) - np.float32(self.threshold), self.saturated(v)
-        for d in range(v.shape[-1]):
-            for sign in (1, -1):
-                rates = response.phi(received + np.float32(sign * self.drive) * v[..., d : d + 1])
-                yield (d, sign), rates if self.centres is None else rates * self.centres
+        coupling = self.coupling(geometry, places)
+        for k, (d, sign) in enumerate((d, sign) for d in range(v.shape[-1]) for sign in (1, -1)):
+            current = received + np.float32(sign * self.drive) * v[..., d : d + 1]
+            if coupling is not None and states is None:
+                rates = excite(current, coupling, alpha)
+            else:
+                rates = response.phi(current if coupling is None else current + states[k] @ coupling)
+            yield (d, sign), rates if self.centres is None else rates * self.centres
+
+
+def excite(current, coupling, alpha):
+    """Rates of neurons that excite each other. current: (trials, steps, n), all else that they receive; coupling:
+    (n, n). Returns: (trials, steps, n)."""
+    rates = np.empty_like(current)
+    rates[:, 0] = state = response.phi(current[:, 0])
+    for t in range(1, current.shape[1]):
+        rates[:, t] = response.phi(current[:, t] + state @ coupling)
+        state += np.float32(alpha) * (rates[:, t] - state)
+    return rates
 
 
 class Block(NamedTuple):
@@ -148,7 +174,7 @@ def hidden_signals(u, v, alpha, directions, copies=None, geometry=None, places=N
     if driven:
         parts.append(("driven", v, None, "driven", ()))
     if copies is not None:
-        for component, rates in copies.rates(u, v, geometry, places):
+        for component, rates in copies.rates(u, v, geometry, places, alpha):
             parts.append(("copies", filtered(rates @ directions), directions, "copies", component))
     parts.append(("path", filtered(z), directions, "path", ()))
     for d in range(v.shape[-1]):

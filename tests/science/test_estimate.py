@@ -169,6 +169,29 @@ def test_ring_with_hidden_shifters():
 
 
 @pytest.mark.slow
+def test_hidden_neurons_that_excite_each_other_are_described():
+    """With pulses. Copies that do not excite each other have W 1.16 times too large, the gate 1.23 times."""
+    rec, truth = simulate(circuits.coupled(24, 24), 3, 20, 400, amplitude=4.0)
+    found = estimation.estimate(rec)
+    for name in NAMES:
+        r, slope = agree(getattr(found, name), getattr(truth, name))
+        assert r > 0.999, name
+        assert slope == pytest.approx(1, abs=0.03), name
+    assert np.mean(coverage(found, truth, "W")) > 0.9
+    assert found.verdicts["description"] == "fits"
+    among = found.network.W[24:48, 24:48]
+    assert among.sum(0) == pytest.approx(0.35, abs=0.1)
+    assert not found.network.W[24:48, 48:].any()
+
+
+def test_nothing_is_claimed_of_hidden_neurons_that_excite_each_other_without_pulses():
+    """Noise lasts longer among them than their copies' noise is taken to: W is too large."""
+    rec, _ = simulate(circuits.coupled(24, 24), 2)
+    found = estimation.estimate(rec, calibrated=False)
+    assert found.verdicts["description"] == "cannot tell"
+    assert np.isinf(found.W_se).all()
+
+
 def test_alpha_is_found_where_tau_is_missing():
     rec, _ = simulate(circuits.ring(24, 12), trials=30, steps=400)
     found = estimation.estimate(replace(rec, tau=None), calibrated=False)

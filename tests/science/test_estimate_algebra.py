@@ -9,7 +9,7 @@ from scipy.optimize import approx_fprime
 
 from nsi import recordings, response
 from nsi.estimation import plain, prior, refinement, regression, signals
-from nsi.estimation.copies import Inputs, Point, Problem, Sheets
+from nsi.estimation.copies import FIRST_REACH, NUMBERS, USUAL, Inputs, Point, Problem, Sheets, solve_step
 from nsi.estimation.kinetics import Likelihood, parabola, surely_better
 from nsi.geometry import RING, TORUS
 from nsi.network import synaptic_state
@@ -219,6 +219,31 @@ def test_copies_receive_their_gain_and_are_driven_with_their_sign():
             np.testing.assert_allclose(r, expected, rtol=1e-5, atol=1e-7)
 
 
+def test_copies_that_excite_each_other_are_a_recurrent_network():
+    """Their signals, of those chosen for a fit too, and the rates by their states, against a loop over neurons."""
+    rng, n, alpha = np.random.default_rng(0), 10, 0.3
+    u, v, places = rng.random((2, 40, n)), rng.normal(size=(2, 40, 1)), RING.places(10)
+    copies = signals.Copies(1.0, 0.5, 0.3, 0.2, excitation=0.6, reach=0.9)
+    K, M = copies.kernel(RING, places), copies._replace(gain=0.6, width=0.9).kernel(RING, places)
+    expected = {}
+    for sign in (1, -1):
+        states, rates = np.zeros((2, 41, n)), np.zeros((2, 40, n))
+        for t in range(40):
+            current = u[:, t] @ K - 0.3 + sign * 0.2 * v[:, t]
+            rates[:, t] = response.phi(current + (states[:, t] @ M if t else 0.0))
+            states[:, t + 1] = states[:, t] + (alpha if t else 1.0) * (rates[:, t] - states[:, t])
+        states[:, 0] = rates[:, 0]
+        expected[sign] = rates, states[:, :-1]
+    for (_, sign), r in copies.rates(u, v, RING, places, alpha):
+        np.testing.assert_allclose(r, expected[sign][0], atol=1e-5)
+    known = [expected[sign][1][:, 5:] for sign in (1, -1)]
+    for (_, sign), r in copies.rates(u[:, 5:], v[:, 5:], RING, places, states=known):
+        np.testing.assert_allclose(r, expected[sign][0][:, 5:], atol=1e-5)
+    sheets = Sheets(Inputs(u.astype(np.float32), v, alpha, RING, places, np.eye(n, dtype=np.float32)), copies)
+    late = np.concatenate([expected[sign][1][:, sheets.inputs.first :] for sign in (1, -1)], -1)
+    np.testing.assert_allclose(sheets.values, late.reshape(len(sheets.values), -1), atol=1e-5)
+
+
 def test_blocks_are_the_signals_of_the_equation():
     """Each block's columns, against loops: one synapse later for hidden neurons, at once for multiplied connections."""
     rng, alpha, n = np.random.default_rng(0), 0.3, 12
@@ -244,23 +269,27 @@ def test_blocks_are_the_signals_of_the_equation():
     assert [b.component for b in hidden.blocks if b.name == "copies"] == [(0, 1), (0, -1), (1, 1), (1, -1)]
 
 
-def test_derivatives_of_copies_signals():
-    """By gain, log width, threshold, log drive and saturation, against finite differences."""
+@pytest.mark.parametrize("excitation", [0.0, 0.4])
+def test_derivatives_of_copies_signals(excitation):
+    """By log gain, log width, threshold, log drive, saturation, excitation and log reach, against differences."""
     rng, n = np.random.default_rng(0), 12
     u, v = rng.random((4, 80, n)), rng.normal(size=(4, 80, 1))
     currents, used = rng.random((4, 80, n)), np.ones((4, 80, n), bool)
     problem = Problem(u, v, currents, used, 0.3, RING, RING.places(n), (4, n))
-    copies = signals.Copies(1.2, 0.6, 0.1, 0.2, saturation=0.3)
+    reach = FIRST_REACH * 0.6
+    copies = signals.Copies(1.2, 0.6, 0.1, 0.2, saturation=0.3, excitation=excitation, reach=reach)
     point = Point(problem, copies)
-    values, slopes = point.values, point.sheets.slopes(5)
+    values, slopes = point.values, point.sheets.slopes(NUMBERS)
     moved = lambda **change: Point(problem, copies._replace(**change)).values  # noqa: E731
-    change = {"gain": 1e-3, "width": 0.6e-3, "threshold": 1e-3, "drive": 1e-3, "saturation": 1e-3}
+    change = {"gain": 1e-3, "width": 0.6e-3, "threshold": 1e-3, "drive": 1e-3, "saturation": 1e-3, "excitation": 1e-3,
+              "reach": 1e-3}  # fmt: skip
     # steps of a logarithm are relative
-    unit = {"gain": 1.0, "width": 0.6, "threshold": 1.0, "drive": 0.2, "saturation": 1 / problem.variance}
+    unit = {"gain": 1.2, "width": 0.6, "threshold": 1.0, "drive": 0.2, "saturation": 1 / problem.variance,
+            "excitation": 1.0, "reach": reach}  # fmt: skip
     for (name, by), slope in zip(change.items(), slopes, strict=True):
         at = getattr(copies, name)
         numerical = (moved(**{name: at + by}) - moved(**{name: at - by})) / (2 * by) * unit[name]
-        assert np.linalg.norm(slope - numerical) < 0.03 * np.linalg.norm(numerical)
+        assert np.linalg.norm(slope - numerical) <= 0.03 * np.linalg.norm(numerical)
     assert values.shape == slopes[0].shape
 
 
@@ -272,17 +301,17 @@ def test_gauss_newton_step_is_the_one_of_a_whole_regression():
     problem = Problem(u, v, currents, used, 0.3, RING, RING.places(n), (6, n), noise)
     point = Point(problem, signals.Copies(1.2, 0.6, 0.1, 0.2))
     late = lambda a: a[:, problem.first :: 2].reshape(-1, a.shape[-1])  # noqa: E731
-    slopes, normal, right, residual = np.stack(point.sheets.slopes(4), -1), 0.0, 0.0, 0.0
+    slopes, normal, right, residual = np.stack(point.sheets.slopes(USUAL), -1), 0.0, 0.0, 0.0
     assert len(problem.data) == n
     for j in range(n):
         at = late(used)[:, j]
         x = np.column_stack([late(u), np.ones(len(at)), late(noise), point.values])[at]
         y = late(currents)[at, j]
         weights = np.linalg.lstsq(x, y, rcond=None)[0]
-        e, T = y - x @ weights, np.einsum("sct,c->st", slopes[at], weights[n + 3 :]) * [1.2, 1, 1, 1]
+        e, T = y - x @ weights, np.einsum("sct,c->st", slopes[at], weights[n + 3 :])
         left = T - x @ np.linalg.lstsq(x, T, rcond=None)[0]
         normal, right, residual = normal + left.T @ left, right + T.T @ e, residual + e @ e
-    step, promise = point.step()
+    step, promise = solve_step(*point.normal_equations())
     expected = np.linalg.solve(normal + 0.01 * np.diag(np.diag(normal)), right)
     np.testing.assert_allclose(step, expected.clip(-0.7, 0.7), rtol=0.02)
     assert promise == pytest.approx(right @ expected, rel=0.02)
