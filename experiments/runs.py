@@ -200,7 +200,7 @@ def updates(args):
 @functools.cache
 def commit_of(paths=MEASURED):
     """The last commit to some of the project's code. paths: tuple of str. Returns: its hash."""
-    git = lambda *words: subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True).stdout.strip()  # noqa: E731
+    git = lambda *words: subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True).stdout.strip()
     commit = git("log", "-1", "--format=%h", "--", *paths)
     return f"{commit} with changes" if git("status", "--porcelain", "--", *paths) else commit
 

@@ -92,7 +92,7 @@ def predict_from(net, rec, warmup, starts, steps):
     starts: the steps to begin at, each with `steps` after it. Returns: rates (starts, trials, steps, units) float32.
     """
     state = synaptic_state(rec.rates[:, : max(starts) + steps], net.alpha)
-    pieces = lambda a: np.concatenate([a[:, start : start + steps] for start in starts])  # noqa: E731
+    pieces = lambda a: np.concatenate([a[:, start : start + steps] for start in starts])
     u = np.zeros((len(starts) * len(state), len(net.b)), np.float32)
     rates = np.empty((len(u), steps, len(net.b)), np.float32)
     current = None

@@ -121,7 +121,7 @@ def fly_trial():
         ticks = 20000 + np.arange(len(t)) * 100  # of the ball's samples
         grabs = 19000 + np.arange(volumes * planes) * 300  # the first volumes before the ball's first sample
         heading = np.interp(3 + (grabs[::planes] - ticks[0]) / 1e4, t, rotation)
-        bump = lambda shift: 1 + np.exp(np.cos(RING.places(16) - heading - shift)) / 2  # noqa: E731
+        bump = lambda shift: 1 + np.exp(np.cos(RING.places(16) - heading - shift)) / 2
         ball = {"t": t, "OffsetRot": (np.rad2deg(rotation) + 180) % 360 - 180, "tVR": ticks, "tFrameGrab": grabs}
         noise = rng.normal(0, 0.01, (2, 16, volumes))
         return {"GROIaveMax": bump(0.7) + noise[0], "RROIaveMax": bump(0) + noise[1], "positionDat": ball}, rotation, t
@@ -143,9 +143,9 @@ def mouse_session():
         heading = 3 * np.sin(0.7 * (time - 100)) + 0.4 * (time - 100)
         repeated = 100 + np.floor((time - 100) / 0.0256) * 0.0256
         tracked = 3 * np.sin(0.7 * (repeated - 100)) + 0.4 * (repeated - 100)
-        rate = lambda angle: 40 * np.exp(3 * (np.cos(angle[:, None] - np.arange(12) * np.pi / 6) - 1))  # noqa: E731
+        rate = lambda angle: 40 * np.exp(3 * (np.cos(angle[:, None] - np.arange(12) * np.pi / 6) - 1))
         asleep = np.cumsum(rng.normal(0, 0.1, bins // 2))
-        spikes = lambda angle: rng.poisson(rate(angle) * 0.01).astype(np.uint8)  # noqa: E731
+        spikes = lambda angle: rng.poisson(rate(angle) * 0.01).astype(np.uint8)
         arrays = {"Qrun": spikes(heading), "Qrem": spikes(asleep), "Qsws": spikes(3 * asleep)}
         return arrays | {"angRun": np.stack([repeated, tracked % (2 * np.pi)], -1)}, heading
 

@@ -293,7 +293,7 @@ def main():
         print(f"seed {seed}", flush=True)
         with tempfile.TemporaryDirectory() as folder:
             rows = one_seed(seed, args, Path(folder))
-        number = lambda value: np.nan if value is None else float(value)  # as metrics.json has it  # noqa: E731
+        number = lambda value: np.nan if value is None else float(value)  # as metrics.json has it
         each.append({row: {m: number(value) for m, value in measured.items()} for row, measured in rows.items()})
     results = {"made": runs.size(args)} | runs.gathered(each)
     folder = runs.folder_of(__file__)

@@ -79,7 +79,7 @@ def kinetics(ax, found, letter="c"):
 def fly_wiring(ax, results):
     """Profiles of W by distance, each scaled to its range: fitted, connectome's, null models' and correlations'."""
     apart = np.arange(9) * 22.5
-    scaled = lambda x: (x - x[..., -1:]) / (x[..., :1] - x[..., -1:])  # from 1 at no distance to 0 at the other side  # noqa: E731
+    scaled = lambda x: (x - x[..., -1:]) / (x[..., :1] - x[..., -1:])  # from 1 at no distance to 0 at the other side
     low, middle, high = np.percentile(scaled(np.array(results["read"]["recording"]["profile"])), [0, 50, 100], axis=0)
     ax.fill_between(apart, low, high, color=FITTED, alpha=0.25, lw=0)
     ax.plot(apart, middle, color=FITTED, label="fitted (median, range)")

@@ -21,8 +21,8 @@ def leads(bump, rec):
     """
     relative = bump * vector(rec.rates).conj()
     turns = {"right": rec.velocity[..., 0] > TURNING, "left": rec.velocity[..., 0] < -TURNING}
-    mean = lambda turn, k: np.sum(relative[turn & rec.valid & (rec.animal == k)[:, None]])  # noqa: E731
-    degrees = lambda turn: [float(np.rad2deg(np.angle(mean(turn, k)))) for k in np.unique(rec.animal)]  # noqa: E731
+    mean = lambda turn, k: np.sum(relative[turn & rec.valid & (rec.animal == k)[:, None]])
+    degrees = lambda turn: [float(np.rad2deg(np.angle(mean(turn, k)))) for k in np.unique(rec.animal)]
     return {side: degrees(turn) for side, turn in turns.items()}
 
 

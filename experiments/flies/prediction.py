@@ -23,7 +23,7 @@ def pieces(rec):
     """
     length = CLAMPED_STEPS + 1 + round(max(HORIZONS) / rec.dt)
     where = [(k, s) for k, steps in enumerate(rec.valid.sum(1)) for s in range(0, steps - length + 1, START_STRIDE)]
-    cut = lambda x: np.stack([x[k, s : s + length] for k, s in where])  # noqa: E731
+    cut = lambda x: np.stack([x[k, s : s + length] for k, s in where])
     return recordings.Recording(cut(rec.rates), cut(rec.velocity), rec.dt), np.array([k for k, _ in where])
 
 

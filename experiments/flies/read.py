@@ -191,7 +191,7 @@ def of_one_step(trials, others="refuse"):
 
 def _resampled(trial, dt):
     time = np.arange(trial["time"][0], trial["time"][-1], dt)
-    at = lambda x: np.interp(time, trial["time"], x)  # noqa: E731
+    at = lambda x: np.interp(time, trial["time"], x)
     columns = {k: np.stack([at(x) for x in trial[k].T], -1) for k in ("rates", "held_out_rates")}
     return trial | columns | {"time": time, "heading": at(trial["heading"])}
 

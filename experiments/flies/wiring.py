@@ -27,7 +27,7 @@ def connectome(path):
     where = np.round(np.abs((place[:, None] - place + 180) % 360 - 180) / 22.5).astype(int)
     another = ~np.eye(len(place), dtype=bool)
     direct, through = W[np.ix_(epg, epg)], W[np.ix_(epg, delta7)] @ W[np.ix_(delta7, epg)]
-    mean = lambda path, pairs: np.array([path[pairs & (where == d)].mean() for d in range(9)])  # noqa: E731
+    mean = lambda path, pairs: np.array([path[pairs & (where == d)].mean() for d in range(9)])
     return mean(direct, another), mean(through, True)
 
 
@@ -73,7 +73,7 @@ def turning_gain(fits, cut):
 
 def nulls(rec, rng):
     """Recordings in which velocity cannot move the bump, or there is none. Returns: {name: Recording}."""
-    other = lambda **change: recordings.Recording(**vars(rec) | change)  # noqa: E731
+    other = lambda **change: recordings.Recording(**vars(rec) | change)
     backwards = rec.rates.copy()
     for rates, steps in zip(backwards, rec.valid.sum(1), strict=True):
         rates[:steps] = rates[:steps][::-1]
@@ -113,5 +113,5 @@ def read(fits, rec, cut, wiring):
 
 def correlations(rec):
     """Profile of the wedges' correlations, over time, for each fly: what no model is needed for. (flies, 9)."""
-    of = lambda k: np.corrcoef(rec.rates[rec.animal == k][rec.valid[rec.animal == k]], rowvar=False)  # noqa: E731
+    of = lambda k: np.corrcoef(rec.rates[rec.animal == k][rec.valid[rec.animal == k]], rowvar=False)
     return [profile(of(k)).tolist() for k in np.unique(rec.animal)]

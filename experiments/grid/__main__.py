@@ -137,7 +137,7 @@ def drawn_arrays(data, weights, gates):
     (2, n, n)}; these cells are in order."""
     rates, position = (data[key].reshape(-1, data[key].shape[-1]) for key in ("rates", "position"))
     maps, _ = rate_maps.rate_maps(rates[:, [0]], position)
-    profile = lambda W: geometry.TORUS.profile(W)[1]  # noqa: E731
+    profile = lambda W: geometry.TORUS.profile(W)[1]
     arrays = {"bump": data["rates"][0, -1], "map": maps[0], "repeats": rate_maps.autocorrelogram(maps[0])}
     arrays |= {f"W, {name}": profile(W) for name, W in weights.items()}
     arrays |= {f"gate, {name}": [profile(g) for g in gate] for name, gate in gates.items()}
@@ -230,7 +230,7 @@ def ahead(results):
 def verdicts(results):
     """How often recordings of each kind were called what they are, as Markdown."""
     rows = results["verdicts"].items()
-    said = lambda calls: ", ".join(f"{name} {calls.count(name)}" for name in dict.fromkeys(calls))  # noqa: E731
+    said = lambda calls: ", ".join(f"{name} {calls.count(name)}" for name in dict.fromkeys(calls))
     return runs.markdown(["made by", "should be", "verdicts"], [(k, shapes.CASES[k][0], said(v)) for k, v in rows])
 
 
@@ -242,9 +242,9 @@ def main():
     p.add_argument("--shapes", type=int, default=3, help="recordings of each shape that a verdict is asked of")
     args = p.parse_args()
     sizes, results = (args.side, args.trials, args.steps), runs.read(FOLDER)
-    several = lambda case: args.seeds if case == "uniform" else 1  # noqa: E731
+    several = lambda case: args.seeds if case == "uniform" else 1
     items = [(case, FIRST_SEED + k) for case in args.cases if case in CASES for k in range(several(case))]
-    one = lambda item: runs.apart("experiments.grid.__main__", "measured", *item, sizes, runs.updates(args))  # noqa: E731
+    one = lambda item: runs.apart("experiments.grid.__main__", "measured", *item, sizes, runs.updates(args))
     each = dict(zip(items, runs.each(one, items, args.workers), strict=True))
     cases = results.setdefault("cases", {})
     for case in {case for case, _ in items}:

@@ -17,7 +17,7 @@ def figure(results):
     """Cells, sheet, connectivity and prediction. results: results.json's."""
     drawn, axes = plt.subplots(2, 4, figsize=(14, 6))
     arrays, found = {k: np.array(v) for k, v in results["drawn"].items()}, results["cases"]["uniform"]
-    shown = lambda x: np.where(np.asarray(x) == -9, np.nan, x).T  # noqa: E731
+    shown = lambda x: np.where(np.asarray(x) == -9, np.nan, x).T
     image = axes[0, 0].imshow(shown(arrays["map"]), origin="lower", cmap="viridis", vmin=0)
     drawn.colorbar(image, ax=axes[0, 0], fraction=0.046, pad=0.03, label="mean rate")
     axes[0, 0].set(title="(a) rate map of a cell, box of 1.5 m", xticks=[], yticks=[])

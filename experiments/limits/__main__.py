@@ -118,7 +118,7 @@ def measure(args):
     settings = {(name, v): settings_of(name, v, args.trials, args.steps)
                 for name in args.factors for v in FACTORS[name].values}  # fmt: skip
     jobs = [(s, FIRST_SEED + k) for s in dict.fromkeys(settings.values()) for k in range(args.seeds)]
-    one = lambda job: runs.apart("experiments.limits.__main__", "measured", tuple(job[0]), job[1])  # noqa: E731
+    one = lambda job: runs.apart("experiments.limits.__main__", "measured", tuple(job[0]), job[1])
     found = dict(zip(jobs, runs.each(one, jobs, args.workers), strict=True))
     results = {}
     for (name, value), s in settings.items():
@@ -190,7 +190,7 @@ def tables(results):
         names = [
             f"{FACTORS[name].label}: " + (f"**{v}**" if float(v) == default_of(name) else v) for name, v, _ in some
         ]
-        shown = lambda m, name, row: "–" if np.isnan(x := mean(row, m, name)) else f"{x:.3f}"  # noqa: E731
+        shown = lambda m, name, row: "–" if np.isnan(x := mean(row, m, name)) else f"{x:.3f}"
         columns = {f"`{m}`": [shown(m, name, row) for name, _, row in some] for m in MEASURES}
         columns["description"] = [", ".join(dict.fromkeys(row["verdict"])) for _, _, row in some]
         caption = "One factor at a time; the default in bold."

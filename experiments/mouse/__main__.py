@@ -204,7 +204,7 @@ def fit_networks(rec, args):
     with np.load(args.data.with_name("asleep.npz")) as file:
         slept = {name: pairs(file[name]) for name in ("REM", "SWS")}
     awake = pairs(rec.rates[rec.valid])
-    match = lambda found: {name: [float(np.corrcoef(found, x)[0, 1])] for name, x in slept.items()}  # noqa: E731
+    match = lambda found: {name: [float(np.corrcoef(found, x)[0, 1])] for name, x in slept.items()}
     results = {"asleep": {"awake": match(awake)}}
     with tempfile.TemporaryDirectory() as temporary:
         for name, one in {"recording": rec, **nulls(rec, rng)}.items():

@@ -49,7 +49,7 @@ def measured(name, seed, folder, sizes_of):
     estimated = estimate(rec, geometry=shape, orders=True)
     seconds, arrays, places = time.perf_counter() - began, estimated.arrays(), find_places(rec, shape)
     size, shown = sizes(arrays, shape, places)
-    rms = lambda a: np.sqrt(np.mean(a**2, (1, 2)))  # noqa: E731
+    rms = lambda a: np.sqrt(np.mean(a**2, (1, 2)))
     with np.errstate(divide="ignore"):
         width = 1.96 * rms(arrays["orders_se"]) / rms(truth["orders"])
     result = {

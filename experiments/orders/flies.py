@@ -91,7 +91,7 @@ def measured(path, folder=BRIDGE, run=RUN):
     if trials:
         steps = max(len(t["size"]) for t in trials)
         valid = np.arange(steps) < np.array([[len(t["size"])] for t in trials])
-        wide = lambda key: np.stack([np.pad(t[key], (0, steps - len(t[key]))) for t in trials])  # noqa: E731
+        wide = lambda key: np.stack([np.pad(t[key], (0, steps - len(t[key]))) for t in trials])
         animal = np.unique([t["fly"] for t in trials], return_inverse=True)[1]
         places["protocerebral bridge"] = wide("size"), wide("velocity"), valid, animal, STEP_S
         for null in ("recording", "another trial"):

@@ -92,7 +92,7 @@ def both_arms(trials, null="recording"):
 def curve(x, v):
     """Mean of x, relative to its mean, by filtered velocity. x, v: (samples,). Returns: (bins,), NaN in empty ones."""
     where = np.digitize(v, SPEEDS) - 1
-    of = lambda some: float(x[some].mean() / x.mean()) if some.sum() >= MIN_SAMPLES else np.nan  # noqa: E731
+    of = lambda some: float(x[some].mean() / x.mean()) if some.sum() >= MIN_SAMPLES else np.nan
     return [of(where == k) for k in range(len(SPEEDS) - 1)]
 
 

@@ -61,7 +61,7 @@ def main():
     args = p.parse_args()
     path, rows, run = FOLDER / "estimate.json", {}, runs.describe_run()
     if args.neurons:
-        key = lambda r: (r["neurons"], r["trials"], r["calibrated"])  # noqa: E731
+        key = lambda r: (r["neurons"], r["trials"], r["calibrated"])
         rows = {key(r): r for r in json.loads(path.read_text())["rows"]}
     for neurons, trials in (size for size in SIZES if size[0] * size[1] <= args.most):
         for calibrated in (False, True) if args.neurons in (None, neurons) else ():

@@ -106,7 +106,7 @@ def compare(data, draws):
 
 def table(results):
     """Rows of the page's table. Returns: markdown."""
-    text = lambda v, i: f"{v:.3f} ({i[0]:.3f} to {i[1]:.3f})"  # noqa: E731
+    text = lambda v, i: f"{v:.3f} ({i[0]:.3f} to {i[1]:.3f})"
     return runs.markdown(
         ["score of a pair", *REFERENCES],
         [(name, *map(text, row["auc"], row["interval"])) for name, row in results["auc"].items()],

@@ -79,7 +79,7 @@ class _Expectation:
         both = 2 * residual
         residual.ravel()[self.at] = -self.sign * own * h
         both.ravel()[self.at] = self.sign * own * (omega * z - h)
-        of = lambda values: np.bincount(self.neuron, values, len(s))  # noqa: E731
+        of = lambda values: np.bincount(self.neuron, values, len(s))
         slow = s * np.sqrt((square + of(1 - h * z)) / len(residual))
         gradient = square - (len(residual) - self.count) - of(h * z)
         return residual, slow, (omega, both, gradient, 2 * square + of(z * (z * omega - h)))

@@ -156,7 +156,7 @@ class Sheets:
                 if coupling is not None:
                     state = state_of(rates[k : k + 1], inputs.alpha)[0]
                     np.matmul(slope * (state @ coupling), V, out=excited[s, k])
-        by = lambda a: [signed * a[..., d : d + 1] * part for (d, signed), part in zip(self.sheets, plain, strict=True)]  # noqa: E731
+        by = lambda a: [signed * a[..., d : d + 1] * part for (d, signed), part in zip(self.sheets, plain, strict=True)]
         parts = by_gain, by_width, -plain, by(self.driving), by(bend), excited, np.zeros_like(plain)
         return [inputs.filter(parts[k]) for k in which]
 
@@ -243,7 +243,7 @@ def fit_copies(u, v, currents, used, alpha, geometry, places, noise, centres=Non
     """
     if not v.any() or (centres is not None and not centres.any()):
         return None
-    problem = lambda size: Problem(u, v, currents, used, alpha, geometry, places, size, noise)  # noqa: E731
+    problem = lambda size: Problem(u, v, currents, used, alpha, geometry, places, size, noise)
     if near is not None:
         last = problem(LAST_SIZE)
         return descend(Point(last, near), numbers_of(near)).copies if last.data else None

@@ -124,7 +124,7 @@ def estimate_clean(rec, alpha, geometry, calibrated=True, seed=0, orders=False, 
     found, order_errors = assemble(fit, plain, best, alpha_given is not None), None
     if orders:
         vars(found).update(read_orders(fit.extended, best))
-        order_errors = lambda simulated, again: simulated_errors(fit, simulated, again, best)  # noqa: E731
+        order_errors = lambda simulated, again: simulated_errors(fit, simulated, again, best)
     found.verdicts["gate"], found.gate_p = gate_test(rec, fit.kinetics.alpha, fit.kinetics.response, seed)
     if calibrated and known:
         hidden_noise = find_hidden_noise(fit, best, found.noise, seed) if impute is None else None
@@ -210,7 +210,7 @@ def refine_alpha(rec, kinetics, geometry, places):
 
 def assemble(fit, plain, best, alpha_known):
     """The Estimate of a fit, not calibrated. plain: regression.LeastSquares; best: prior.Posterior."""
-    read = lambda weights: [L @ weights for L in fit.maps]  # noqa: E731
+    read = lambda weights: [L @ weights for L in fit.maps]
     unbiased, shrunk, kinetics = read(plain.weights), read(best.weights), fit.kinetics
     known = np.isfinite(plain.variance)
     noise = float(np.sqrt(np.median(plain.variance[known]))) if known.any() else np.nan
@@ -235,7 +235,7 @@ def build_network(fit, weights):
     chosen, n, V = fit.kinetics.response, len(weights[0]), fit.directions
     if chosen.name != "tanh":
         return None
-    of = lambda name: [(b.component, weights[b.columns]) for b in fit.blocks if b.name == name]  # noqa: E731
+    of = lambda name: [(b.component, weights[b.columns]) for b in fit.blocks if b.name == name]
     D, W, b = fit.rec.velocity.shape[-1], of("direct")[0][1], weights[-1]
     W_in = of("driven")[0][1] if of("driven") else np.zeros((D, n))
     if fit.kinetics.mechanism != "hidden neurons":

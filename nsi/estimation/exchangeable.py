@@ -131,7 +131,7 @@ class Choice:
         tried["tanh"] = [Response("tanh", s / self.top) for s in SCALES] + [Response()] * (self.highest < 1)
         if not self.silent:
             tried["softplus"] = [Response("softplus", 1.0, s) for s in (1.0, *(s / self.top for s in SHAPES))]
-        total = lambda response: self.evaluate(alpha, response).sum()  # noqa: E731
+        total = lambda response: self.evaluate(alpha, response).sum()
         best = {name: max(some, key=total) for name, some in tried.items()}
         for name, field, factor in (("tanh", "scale", 1.25), ("softplus", "shape", 2.0)):
             if name in best:
@@ -176,7 +176,7 @@ class Choice:
     def _simplest(self, alpha, families):
         """The likeliest response, or, where that is not surely better, the likeliest of those without a parameter.
         families: of `families`."""
-        total = lambda r: self.evaluate(alpha, r).sum()  # noqa: E731
+        total = lambda r: self.evaluate(alpha, r).sum()
         best = max(families.values(), key=total)
         plain = max((r for r in families.values() if r.name != "power" and r.scale == r.shape == 1), key=total)
         return best if surely_better(self.evaluate(alpha, best), self.evaluate(alpha, plain)) else plain
@@ -189,7 +189,7 @@ class Choice:
         return slopes.min() > STRAIGHT * slopes.max()
 
     def _best_alpha(self, chosen, start):
-        total = lambda a: self.evaluate(a, chosen).sum()  # noqa: E731
+        total = lambda a: self.evaluate(a, chosen).sum()
         a = max({*ALPHAS, start}, key=total)
         for spacing in ALPHA_SPACINGS:
             while (

@@ -156,7 +156,7 @@ class Pilot:
 
     def _is_like(self, original):
         """Whether another Pilot's weights choose samples of this recording as well."""
-        same = lambda of: (of.kinetics.alpha, of.kinetics.mechanism, of.kinetics.response)  # noqa: E731
+        same = lambda of: (of.kinetics.alpha, of.kinetics.mechanism, of.kinetics.response)
         return isinstance(original, Pilot) and self.rec.measured is None and same(self) == same(original)
 
     @property
@@ -189,7 +189,7 @@ class Pilot:
 
     def _first_weights(self, signals, late, rates):
         """Weights by samples that are chosen by their rate, and the noise's s.d."""
-        thin = lambda a: a[:, ::FIRST_STRIDE]  # noqa: E731
+        thin = lambda a: a[:, ::FIRST_STRIDE]
         return self._ordinary(regression.select(*map(thin, (signals.x, *late, rates)), *FIRST_RATES))
 
     def _ordinary(self, samples):
@@ -289,7 +289,7 @@ class Pilot:
         if chosen.name != "tanh" or not len(known):
             return chosen.scale
         first, trials = self.first, len(self.rec.rates)
-        flat = lambda a: a[:, first:].reshape(len(samples.x), -1)  # noqa: E731
+        flat = lambda a: a[:, first:].reshape(len(samples.x), -1)
         rates, stimulus = flat(self.rec.rates), None if self.rec.stimulus is None else flat(self.rec.stimulus)
         data, highest = [], 0.0
         for j in known[:: max(1, len(known) // SCALE_NEURONS)]:
@@ -405,7 +405,7 @@ class Fit:
             for _ in self._fill(found):
                 pass
             return found
-        make = lambda samples: samples.only(neurons)  # noqa: E731
+        make = lambda samples: samples.only(neurons)
         pieces = list(map(make, self.pieces)) if isinstance(self.pieces, list) else Pieces(make, self.pieces)
         some = regression.least_squares(pieces, regression.moments(pieces, least=self._min_samples), self.maps)
         found.weights[:, neurons], found.variance[neurons] = some.weights, some.variance
@@ -441,7 +441,7 @@ class Fit:
         found = regression.LeastSquares.unknown(self.q, len(self.order), self.maps)
         variance = regression.solve(self.sums)[1]
         usual = np.median(variance[np.isfinite(variance)]) if np.isfinite(variance).any() else 1.0
-        tempered = lambda variance: temperature * np.where(np.isfinite(variance), variance, usual)  # noqa: E731
+        tempered = lambda variance: temperature * np.where(np.isfinite(variance), variance, usual)
         evidence = Evidence(self._model(), self.sums, tempered(variance))
         parts = ((sums, tempered(found.variance)) for sums in self._fill(found))
         return found, evidence.posterior(start, rounds, parts=parts)

@@ -59,7 +59,7 @@ class Runs(NamedTuple):
         """Squares that decays of this time constant (in steps) explain, by run, and their sizes. Returns: (runs,) two
         times."""
         p = np.exp(-np.arange(self.k.max() + 1) / decay)[self.k]
-        by_run = lambda a: np.add.reduceat(a, self.first)  # noqa: E731
+        by_run = lambda a: np.add.reduceat(a, self.first)
         with_y, norm = by_run(p * self.y), by_run(p * p)
         return with_y**2 / norm, with_y / norm
 
@@ -117,7 +117,7 @@ def _likeliest(runs, longest):
     explained = [runs.explain(d)[0].sum() for d in grid]
     best = int(np.argmax(explained))
     bounds = np.log(grid[max(0, best - 1)]), np.log(grid[min(len(grid) - 1, best + 1)])
-    loss = lambda log: -runs.explain(np.exp(log))[0].sum()  # noqa: E731
+    loss = lambda log: -runs.explain(np.exp(log))[0].sum()
     return float(np.exp(minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-4}).x))
 
 

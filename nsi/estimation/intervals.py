@@ -48,7 +48,7 @@ class Simulated:
         kernels = self.kernels = None
         if self.sheets:
             kernel = fit.copies.kernel(fit.geometry, fit.places)
-            varied = lambda: kernel * (1 + jitter * rng.standard_normal(kernel.shape)) if jitter else kernel  # noqa: E731
+            varied = lambda: kernel * (1 + jitter * rng.standard_normal(kernel.shape)) if jitter else kernel
             self.kernels = [varied().astype(np.float32) for _ in self.sheets]
             kernels = np.concatenate(self.kernels, 1)
             coupling = fit.copies.coupling(fit.geometry, fit.places)

@@ -129,7 +129,7 @@ class Likelihood:
 
     def best(self, **fixed):
         """The likeliest candidate whose alpha, mechanism or response name is as given, and its trials' likelihoods."""
-        agree = lambda a, m, r: all({"alpha": a, "mechanism": m, "response": r.name}[k] == v for k, v in fixed.items())  # noqa: E731
+        agree = lambda a, m, r: all({"alpha": a, "mechanism": m, "response": r.name}[k] == v for k, v in fixed.items())
         some = {k: v for k, v in self.by_candidate.items() if agree(*k)}
         key = max(some, key=lambda k: some[k].sum())
         return key, some[key]
@@ -176,7 +176,7 @@ def _finest_scale(likelihood, alpha, mechanism):
         return
     (_, _, chosen), _ = likelihood.best(alpha=alpha, mechanism=mechanism, response="tanh")
     width, best, highest = (SCALES[1] - SCALES[0]) / likelihood.top, chosen.scale, likelihood.highest
-    tried = lambda scale: chosen._replace(scale=float(scale))  # noqa: E731
+    tried = lambda scale: chosen._replace(scale=float(scale))
     while width > MIN_SCALE_SPACING * best:
         width /= 2
         near = [s for s in (best - width, best + width) if s * highest < 1.05]

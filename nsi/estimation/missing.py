@@ -61,7 +61,7 @@ def impute(rec, alpha, geometry):
     where it is known, or None. Returns: Recording, float."""
     places = find_places(rec, geometry)
     rec = interpolate(rec, geometry, places)
-    choose = lambda: choose_kinetics(rec, alpha)  # noqa: E731
+    choose = lambda: choose_kinetics(rec, alpha)
     kinetics = choose()._replace(mechanism=MECHANISMS[0])
     for _ in range(PROFILE_ROUNDS):
         rec, *_ = improve(rec, kinetics, geometry, places, profile=True)

@@ -118,8 +118,8 @@ class Observed(Fit):
         block = min(block, max(1, (u.shape[1] - first) // 2))  # of short trials at least one is left
         self.start, end = -(-first // block), u.shape[1] // block  # blocks
         late, trials = slice(self.start * block, end * block), len(u)
-        in_blocks = lambda a: a.reshape(trials, -1, block, a.shape[-1])  # noqa: E731
-        flat = lambda a: np.ascontiguousarray(a.reshape(-1, a.shape[-1]), np.float32)  # noqa: E731
+        in_blocks = lambda a: a.reshape(trials, -1, block, a.shape[-1])
+        flat = lambda a: np.ascontiguousarray(a.reshape(-1, a.shape[-1]), np.float32)
         x, r, y, usable = (in_blocks(a[:, late]) for a in (x, smoothed.rates, observed, usable))
         slope = np.maximum(response.slope(r) * noise.slope(r), np.float32(1e-6))
         used, target = usable.all(2), x + (y - noise.mean(r)) / slope
@@ -438,6 +438,6 @@ def process_noise(fit, best, smoother, seed):
     phase = np.unwrap(np.angle(rates @ np.exp(1j * smoother.places[:, 0])), axis=1)
     alpha, v = smoother.alpha, part.velocity
     moved = np.concatenate([v, state_of(v, alpha), state_of(state_of(v, alpha), alpha)], -1)
-    exact = lambda theta, t: phase[:, t] - theta  # noqa: E731
+    exact = lambda theta, t: phase[:, t] - theta
     diffusion = track(phase, exact, np.full(phase.shape, 1e-6), moved, part.dt, part.valid)[2]
     return TRIAL_PROCESS_NOISE * float(np.clip(np.sqrt(smoother.smoothed.diffusion / diffusion), 0.1, 3.0))

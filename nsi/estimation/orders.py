@@ -96,7 +96,7 @@ def read_orders(fit, best):
     `orders_powers` (K + 1, D); `orders_scale` (K + 1,), the r.m.s. of each power.
     """
     plain, shrunk = fit.estimates(best.scales)
-    read = lambda weights: np.stack([L @ weights for L in fit.maps])  # noqa: E731
+    read = lambda weights: np.stack([L @ weights for L in fit.maps])
     return {
         "orders": read(shrunk.weights), "orders_unbiased": read(plain.weights), "orders_se": np.stack(plain.se),
         "orders_powers": fit.measure.powers, "orders_scale": fit.measure.size,
@@ -126,7 +126,7 @@ def profiles(estimate, geometry, places):
     count = known.any(0).sum()
     if count < 2:
         return np.zeros(se.shape), np.zeros(se.shape), np.full(se.shape, np.inf)
-    of = lambda W: geometry.mean_profile(np.where(known, W, 0.0), places, known)  # noqa: E731
+    of = lambda W: geometry.mean_profile(np.where(known, W, 0.0), places, known)
     each = estimate["orders"], estimate["orders_unbiased"], se**2
     best, centre, square = (np.stack([of(W) for W in values]) for values in each)
     return best, centre, np.sqrt(np.maximum(square, 0.0) / count)

@@ -115,12 +115,12 @@ class Evidence:
         """model: Model; sums: regression.Moments; variance: (n,), of each neuron's residual."""
         self.model, self.neurons, self.variance, self.sums = model, list(sums.xx), variance, sums
         self.t = {j: sums.xy[:, j] / variance[j] for j in self.neurons}
-        rest = lambda j: -sums.yy[j] / variance[j] / 2 - sums.counts[j] * np.log(variance[j]) / 2  # noqa: E731
+        rest = lambda j: -sums.yy[j] / variance[j] / 2 - sums.counts[j] * np.log(variance[j]) / 2
         self.rest = {j: rest(j) for j in self.neurons}
         self.maps = {j: model.profile_map(j) for j in self.neurons}
         self.GR = {j: dsymm(1 / variance[j], sums.xx[j], self.maps[j], lower=True) for j in self.neurons}
         none = np.zeros((len(model.frequency), len(model.frequency) + 1))
-        both = lambda j: self.maps[j].T @ np.column_stack([self.GR[j], self.t[j]])  # noqa: E731
+        both = lambda j: self.maps[j].T @ np.column_stack([self.GR[j], self.t[j]])
         self.rigid = sum(map(both, self.neurons), none)  # H and h without deviations
 
     def of_deviations(self, logs, mean, neurons):
@@ -200,7 +200,7 @@ class Evidence:
         """Choose all scales. start: Scales or None. Returns: logs of deviations, sizes and smoothnesses, evidence."""
         groups = self.model.groups
         bounds = MIN_LOG_SCALE, MAX_LOG_SCALE
-        of = lambda found, usual: np.log([max(found.get(g, usual), 1e-12) for g in groups]).clip(*bounds)  # noqa: E731
+        of = lambda found, usual: np.log([max(found.get(g, usual), 1e-12) for g in groups]).clip(*bounds)
         logs = of(start.deviation if start else {}, 0.01)
         sizes, smooth = of(start.size if start else {}, 0.3), of(start.smoothness if start else {}, 3.0)
         most = max(2, min(EVIDENCE_NEURONS, EVIDENCE_WEIGHTS // self.model.q))
@@ -246,8 +246,8 @@ class Evidence:
                     of_map[:, j] = residual[j] * np.einsum("mq,mq->m", own, L)
                     of_map[:, j] += np.einsum("mk,mk->m", passed @ covariance, passed)
         profile = np.sqrt(square / max(1, count))  # r.m.s. over neurons
-        exact = lambda logs: np.where(logs > MIN_LOG_SCALE + 1e-6, np.exp(logs), 0.0).tolist()  # noqa: E731
-        named = lambda values: dict(zip(model.groups, values, strict=True))  # noqa: E731
+        exact = lambda logs: np.where(logs > MIN_LOG_SCALE + 1e-6, np.exp(logs), 0.0).tolist()
+        named = lambda values: dict(zip(model.groups, values, strict=True))
         scales = Scales(named(exact(sizes)), named(np.exp(smooth).tolist()), named(exact(logs)))
         rms = [np.sqrt(np.mean(profile[model.of_weight == k] ** 2)) for k in range(len(model.groups))]
         relative = named([float(s / max(size, 1e-12)) for s, size in zip(exact(logs), rms, strict=True)])

@@ -69,7 +69,7 @@ def select(x, currents, known, usable, predicted, low, high):
     stimulus and the current that a first fit predicts; usable: the same, bool, whether the rate shows a current at all;
     low, high: of the predicted current. Each trial is a cluster. Returns: Samples."""
     trials, steps, _ = x.shape
-    flat = lambda a: a.reshape(-1, a.shape[-1])  # noqa: E731
+    flat = lambda a: a.reshape(-1, a.shape[-1])
     used = flat(usable & (predicted > low) & (predicted < high))
     y = np.where(used, flat(currents - known), 0.0).astype(np.float32)
     return Samples(np.ascontiguousarray(flat(x)), used, y, np.arange(trials) * steps)

@@ -168,7 +168,7 @@ def hidden_signals(u, v, alpha, directions, copies=None, geometry=None, places=N
     u: (trials, steps, n) state; v: (trials, steps, D); directions: (n, k); copies: Copies or None; driven: whether
     some recorded neurons receive the velocity themselves; products: with F(v_d v_e u V) too. Returns: Signals.
     """
-    filtered = lambda a: state_of(a, alpha)  # noqa: E731
+    filtered = lambda a: state_of(a, alpha)
     z = u @ directions
     parts = [("direct", u, None, "direct", ())]
     if driven:

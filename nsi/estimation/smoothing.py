@@ -96,7 +96,7 @@ def smooth(observed, velocity, places, alpha, dt, noise, valid):
     phase = guess_phase(observed, places, dt)
     turned = z * np.exp(-1j * phase)
     amplitude = turned.real[valid].mean()
-    innovation = lambda theta, t: (z[:, t] * np.exp(-1j * theta)).imag / amplitude  # noqa: E731
+    innovation = lambda theta, t: (z[:, t] * np.exp(-1j * theta)).imag / amplitude
     error = np.full(phase.shape, max(float(np.var(turned.imag[valid])) / amplitude**2, 1e-9))
     phase, _, _ = track(phase, innovation, error, moved, dt, valid)
     h = features(velocity, alpha)
@@ -110,7 +110,7 @@ def smooth(observed, velocity, places, alpha, dt, noise, valid):
     information = np.maximum((weight * by_phase).sum(-1), 1e-9)
     correction = (weight * (observed - noise.mean(r))).sum(-1) / information
     target = phase + correction
-    again = lambda theta, t: target[:, t] - theta  # noqa: E731
+    again = lambda theta, t: target[:, t] - theta
     phase, variance, diffusion = track(phase, again, 1 / information, moved, dt, valid)
     del ahead, behind, r, by_phase, weight
     shared = tune(observed, phase, h, places, noise, valid, shared)

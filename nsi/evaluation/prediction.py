@@ -84,7 +84,7 @@ def _errors(net, rec, geometry, places, ahead, every, gain=1.0):
     heading = geometry.decode(rec.rates, places)  # (trials, steps, D)
     moved = rec.dt * geometry.movement(gain * rec.velocity[..., : geometry.dimensions]).cumsum(1, dtype=float)
     horizons = [{name: [] for name in ("network", "integrator", "stay")} for _ in ahead]
-    furthest = lambda start: max(k for k in ahead if start + warmup + k < length)  # noqa: E731
+    furthest = lambda start: max(k for k in ahead if start + warmup + k < length)
     starts = range(0, length - warmup - min(ahead), every)
     for start, free in run_in_groups(net, rec, warmup, {start: warmup + furthest(start) + 1 for start in starts}):
         now = start + warmup

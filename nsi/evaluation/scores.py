@@ -72,7 +72,7 @@ def gate_scores(fitted, true):
     """A fitted effective gate against the true circuit's own. fitted, true: (D, n, n).
 
     Returns: dict of r_gate_effective, gate_slope (of fitted on true) and gate_error (relative), by `per_component`."""
-    size = lambda true: max(np.sum(true**2), 1e-30)  # noqa: E731
+    size = lambda true: max(np.sum(true**2), 1e-30)
     measured = {
         "r_gate_effective": correlation,
         "gate_slope": lambda a, b: np.sum(a * b) / size(b),

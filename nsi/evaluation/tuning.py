@@ -109,7 +109,7 @@ def shifter_measures(net, rec, geometry, places):
     tuning = shifter_tuning(inputs[:, known], heading[:, known], velocity[:, known, :d], 24 if d == 1 else 10)
     count = max(1, int(tuning["active"].sum()))
     right = tuning["modulation"][0] > 0
-    side = lambda which: float((tuning["shifter"] & which).sum() / count) if d == 1 else None  # noqa: E731
+    side = lambda which: float((tuning["shifter"] & which).sum() / count) if d == 1 else None
     return {
         "shifter_fraction": float(tuning["shifter"].sum() / count),
         "shifter_left": side(~right), "shifter_right": side(right),

@@ -420,7 +420,7 @@ def find_null_fits(out, metrics):
                 differing[path.parent.name] = differ
             else:
                 compared[path.parent.name] = compare(metrics, other)
-    first = lambda fits: dict(list(fits.items())[:MAX_NEIGHBOURS])  # noqa: E731
+    first = lambda fits: dict(list(fits.items())[:MAX_NEIGHBOURS])
     return first(compared), first(differing)
 
 

@@ -121,7 +121,7 @@ def draw_heading_error(table):
     """Error of the heading against seconds ahead. table: of metrics.json, or one for each replica."""
     tables = table if isinstance(table, list) else [table]
     ahead = [float(s) for s in tables[0]]
-    get = lambda one, key: np.array([np.nan if row[key] is None else row[key] for row in one.values()], float)  # noqa: E731
+    get = lambda one, key: np.array([np.nan if row[key] is None else row[key] for row in one.values()], float)
     figure, ax = plt.subplots(figsize=(5.2, 3.4))
     for one in tables if len(tables) > 1 else []:
         ax.plot(ahead, get(one, "error"), color=FITTED, lw=0.6, alpha=0.4)

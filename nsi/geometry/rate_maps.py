@@ -19,7 +19,7 @@ def rate_maps(rates, position, bins=BINS):
     place = np.minimum((position - low) / size, bins - 1).astype(int) @ [bins, 1]
     visits = np.bincount(place, minlength=bins**2).reshape(bins, bins).astype(float)
     sums = np.stack([np.bincount(place, r, bins**2) for r in rates.T]).reshape(-1, bins, bins)
-    smooth = lambda x: gaussian_filter(x, SMOOTHING_BINS, mode="constant")  # noqa: E731
+    smooth = lambda x: gaussian_filter(x, SMOOTHING_BINS, mode="constant")
     visits = smooth(visits)
     return np.stack([smooth(s) for s in sums]) / np.where(visits > 0.5, visits, np.nan), size
 
@@ -29,8 +29,8 @@ def autocorrelogram(rate_map):
     where fewer than MIN_OVERLAP_BINS bins overlap."""
     visited = np.isfinite(rate_map)
     x, size = np.where(visited, rate_map, 0.0), 2 * len(rate_map) - 1
-    transform = lambda a: np.fft.rfft2(a, (size, size))  # noqa: E731
-    across = lambda a, b: np.fft.fftshift(np.fft.irfft2(a * b.conj(), (size, size)))  # noqa: E731
+    transform = lambda a: np.fft.rfft2(a, (size, size))
+    across = lambda a, b: np.fft.fftshift(np.fft.irfft2(a * b.conj(), (size, size)))
     G, X, X2 = transform(visited.astype(float)), transform(x), transform(x * x)
     count = np.round(across(G, G))
     here, there = across(X, G), across(G, X)

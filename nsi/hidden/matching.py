@@ -91,7 +91,7 @@ def blocks(net, W, pairs):
     columns = [correlation(net.W[:n, i], W[:n, j]) for i, j in zip(ours, theirs, strict=True)]
     rows = [correlation(net.W[i, :n], W[j, :n]) for i, j in zip(ours, theirs, strict=True)]
     among = [correlation(net.W[ours, i], W[theirs, j]) for i, j in zip(ours, theirs, strict=True)]
-    mean = lambda r: float(np.nanmean(r)) if np.isfinite(r).any() else np.nan  # noqa: E731
+    mean = lambda r: float(np.nanmean(r)) if np.isfinite(r).any() else np.nan
     return {
         "r_W_recorded": float(correlation(net.W[:n, :n], W[:n, :n])), "r_W_to_hidden": mean(columns),
         "r_W_from_hidden": mean(rows), "r_W_among_hidden": mean(among),

@@ -128,9 +128,9 @@ class Activity:
         part = np.arange(len(rec.rates))[:: max(1, rec.rates.size // MAX_DELAY_VALUES)]
         halves = (part[::2], part[1::2]) if len(part) > 1 else (part, part)
         delays, tuning, mean = [], self.tuning - self.expected.mean(0), self.rates.mean(0)
-        transform = lambda x: rfft(x, size)  # noqa: E731
+        transform = lambda x: rfft(x, size)
         # the sum over trials and steps t of x[t] y[t + lag], lags from -furthest to furthest, between which x is 0
-        lagged = lambda x, y: np.roll(irfft((x.conj() * y).sum(0), size), furthest)[: 2 * furthest + 1]  # noqa: E731
+        lagged = lambda x, y: np.roll(irfft((x.conj() * y).sum(0), size), furthest)[: 2 * furthest + 1]
         for half in halves:
             known, bins, score = self.known[half], self.bins[half], []
             middle = known & (np.arange(steps) >= furthest) & (np.arange(steps) < steps - furthest)
@@ -194,7 +194,7 @@ def split_by_delay(delays):
         return None
     late, within = split
     known = np.isfinite(mean)
-    between = lambda one, late: np.median(one[late & known]) - np.median(one[~late & known])  # noqa: E731
+    between = lambda one, late: np.median(one[late & known]) - np.median(one[~late & known])
     each = [(a, _split_once(np.where(known, b, np.nan))[0]) for a, b in (delays, delays[::-1])]
     return between(mean, late), within, min(between(a, late) for a, late in each), late
 
@@ -206,7 +206,7 @@ def _split_once(mean):
         return None
     order = known[np.argsort(mean[known])]
     least, late = max(2, len(order) // 10), np.zeros(len(mean), bool)
-    square = lambda part: ((mean[part] - mean[part].mean()) ** 2).sum()  # noqa: E731
+    square = lambda part: ((mean[part] - mean[part].mean()) ** 2).sum()
     squares = [square(order[:k]) + square(order[k:]) for k in range(least, len(order) - least + 1)]
     late[order[least + np.argmin(squares) :]] = True
     return late, np.sqrt(min(squares) / len(order))
@@ -414,7 +414,7 @@ def check_repeats(rec):
     length = min(25, max(5, steps // 4))  # longer than one spike's smoothed course
     if steps < length:
         return None
-    hashes = lambda x: np.array([[hash(a.tobytes()) for a in trial] for trial in x])  # noqa: E731
+    hashes = lambda x: np.array([[hash(a.tobytes()) for a in trial] for trial in x])
     row = hashes(rates + np.float32(0))  # of each step; a negative zero becomes a positive one
     new = np.ones_like(valid)
     new[:, 1:] = row[:, 1:] != row[:, :-1]

@@ -318,7 +318,7 @@ def _is_synaptic_lag(turning, alpha):
     """
     rec = turning.rec
     v, best = rec.velocity[..., 0].astype(float), abs(turning.fit["r"])
-    smooth = lambda x: synaptic_state(np.pad(x, ((0, 0), (0, 1)))[..., None], alpha)[:, 1:, 0]  # noqa: E731
+    smooth = lambda x: synaptic_state(np.pad(x, ((0, 0), (0, 1)))[..., None], alpha)[:, 1:, 0]
     once, before = smooth(v), np.diff(v, axis=1, prepend=v[:, :1]) / alpha
     if abs(turning.fit["lag"]) > 2 * rec.dt / alpha + MIN_LAG[1] * rec.dt:
         return False

@@ -17,7 +17,7 @@ class Turning:
         """rec: Recording, without missing rates."""
         shape = geometry.of(rec)
         places, self.rec = geometry.places_of(rec, shape), rec
-        first = lambda x: (x if shape.dimensions == 1 else unwrap_course(shape, x))[..., 0]  # noqa: E731
+        first = lambda x: (x if shape.dimensions == 1 else unwrap_course(shape, x))[..., 0]
         has_heading = rec.heading is not None and rec.heading.shape[-1] == shape.dimensions
         self.places = shape.decode(rec.rates, places)  # (trials, steps, D) rad, NaN in silence
         self.angle = first(self.places)  # (trials, steps) rad, of the first component

@@ -112,9 +112,9 @@ class Run:
     def training_hook(self):
         """The training's hook, a watch.TrainingHook."""
         out, done = self.out, self.state["training"]["updates"] if self.state else 0
-        write = lambda weights, training: checkpoint.write(out / "model.pt", weights, self.options, training)  # noqa: E731
+        write = lambda weights, training: checkpoint.write(out / "model.pt", weights, self.options, training)
         data = self.data
-        score = lambda net: scores(net, data.truth, data.geometry, data.places)  # noqa: E731
+        score = lambda net: scores(net, data.truth, data.geometry, data.places)
         with interruption.postponed() as stopping, TrainingHook(
             out.name, self.settings.updates, done, self.wandb, score, write, stopping
         ) as hook:  # fmt: skip
@@ -140,7 +140,7 @@ class Run:
         """Write model.pt, the networks that predict, with the trained ones beside them, and hidden.pt. Each: list of
         Network."""
         path = self.out / "model.pt"
-        stack = lambda nets: {k: torch.as_tensor(np.stack([getattr(net, k) for net in nets])) for k in checkpoint.NAMES}  # noqa: E731
+        stack = lambda nets: {k: torch.as_tensor(np.stack([getattr(net, k) for net in nets])) for k in checkpoint.NAMES}
         training = checkpoint.read(path)["training"] | {"trained": stack(trained)}
         checkpoint.write(path, stack(predicting), self.options, training)
         if hidden:

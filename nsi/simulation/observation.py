@@ -23,7 +23,7 @@ def record_neurons(data, neurons, seed=0):
             "record"
         )
     rng, size = np.random.default_rng([seed, 16]), n + hidden
-    some = lambda first, stop, count: rng.choice(np.arange(first, stop), count, replace=False)  # noqa: E731
+    some = lambda first, stop, count: rng.choice(np.arange(first, stop), count, replace=False)
     if neurons == "shifters":
         recorded = np.arange(n, size)
     elif neurons == "half":

@@ -75,7 +75,7 @@ def physiology(circuit, noise, seed=0, headings=360):
     (rad^2/s at rest with noise, or 0) and `width` (rad, full width at half maximum).
     """
     v, every = np.r_[-3:0:0.5, 0.5:3.5:0.5], circuit.geometry.places(headings)
-    seconds = lambda s: round(s / circuit.dt)  # noqa: E731
+    seconds = lambda s: round(s / circuit.dt)
     moved, _ = bump_movement(circuit, np.repeat(v[:, None, None], seconds(4), 1), np.zeros((len(v), 1)))
     speed = (moved[:, -1] - moved[:, seconds(1)]) / ((seconds(4) - 1 - seconds(1)) * circuit.dt)
     gain, rng = speed @ v / (v @ v), np.random.default_rng(seed)
@@ -103,7 +103,7 @@ def torus_physiology(circuit, noise, seed=0):
     """
     geometry, rng = circuit.geometry, np.random.default_rng(seed)
     places = geometry.places(circuit.network.n)
-    seconds = lambda s: round(s / circuit.dt)  # noqa: E731
+    seconds = lambda s: round(s / circuit.dt)
 
     def moved(velocity, since, noise=0.0):
         """Displacement from a second `since` on to the end, (trials, 2) rad, and the last rates."""

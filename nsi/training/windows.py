@@ -20,7 +20,7 @@ class Windows:
         window, steps outside and inside the loss, batch, windows per update and replica, bootstrap, and rotate: turn
         each window around the ring, whose order follows from the activity. Raises: BadInput where neurons to be turned
         do not lie evenly around it."""
-        flat = lambda x: torch.as_tensor(x, device=device).flatten(0, 1)  # noqa: E731
+        flat = lambda x: torch.as_tensor(x, device=device).flatten(0, 1)
         self.warmup, self.length, self.batch = settings.warmup, settings.warmup + settings.window, settings.batch
         self.trials, self.steps, _ = rec.rates.shape
         self.generators, self.ring = generators, _around(rec, device) if settings.rotate else None
@@ -30,7 +30,7 @@ class Windows:
         several = rec.animal is not None and len(np.unique(rec.animal)) > 1
         whole = torch.as_tensor(rec.animal) if several else torch.arange(self.trials)
         animals = [torch.nonzero((whole == k) & (self.span > 0))[:, 0] for k in whole[self.span > 0].unique()]
-        resample = lambda g: [animals[k] for k in torch.randint(len(animals), (len(animals),), generator=g)]  # noqa: E731
+        resample = lambda g: [animals[k] for k in torch.randint(len(animals), (len(animals),), generator=g)]
         self.pools = [torch.cat(resample(g) if settings.bootstrap else animals) for g in generators]
         self.rates, self.velocity = flat(rec.rates), flat(rec.velocity)  # (trials * steps, ...)
         self.u = flat(synaptic_state(rec.rates, alpha))
@@ -55,7 +55,7 @@ class Windows:
         """
         start, *turn = windows.unbind(-2)
         rows = torch.arange(self.length, device=start.device).view(-1, *[1] * start.ndim) + start
-        pick = lambda x: x.index_select(0, rows.flatten()).view(*rows.shape, -1)  # noqa: E731
+        pick = lambda x: x.index_select(0, rows.flatten()).view(*rows.shape, -1)
         velocity, *ring = (None if x is None else pick(x) for x in (self.velocity, self.u, self.rates, self.stimulus))
         if turn:  # each window by its own number of neurons
             n = self.rates.shape[-1]

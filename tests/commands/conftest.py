@@ -171,7 +171,7 @@ def write_flies(folder, fly_trial):
 def write_worms(folder):
     """Write a file like that of the worms' recordings and references, where the page has it."""
     rng, n = np.random.default_rng(0), 9
-    some = lambda share: (rng.random((n, n)) < share) * 1.0  # noqa: E731
+    some = lambda share: (rng.random((n, n)) < share) * 1.0
     np.savez(folder / "data" / "worm.npz", traces_f_f20=1 + rng.random((2, 800, n)), recorded=np.ones((2, n), bool),
              chemical=some(0.2), gap=some(0.1), atlas_q=rng.random((n, n)), atlas_trials=some(0.9), dt=0.6)  # fmt: skip
 

@@ -56,7 +56,7 @@ def test_nsi_imports_no_script(module):
 @pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("nsi.")])
 def test_arrows_point_down(module):
     floors = {room: height for height, rooms in enumerate(FLOORS) for room in rooms.split()}
-    room_of = lambda name: name.split(".")[1]  # noqa: E731
+    room_of = lambda name: name.split(".")[1]
     assert room_of(module) in floors, "a new room needs its place in FLOORS"
     above = {name for name in imports(module) - {"nsi"} if floors[room_of(name)] > floors[room_of(module)]}
     assert not above

@@ -148,7 +148,7 @@ def frozen(heading, step):
 
 def sliding(d):
     """Trials cut from others so that they overlap."""
-    cut = lambda x: np.stack([trial[k : k + 150] for trial in x[:8] for k in range(0, 151, 50)])  # noqa: E731
+    cut = lambda x: np.stack([trial[k : k + 150] for trial in x[:8] for k in range(0, 151, 50)])
     return {k: cut(d[k]) for k in ("rates", "velocity", "heading", "hidden_rates")}
 
 

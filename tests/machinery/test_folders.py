@@ -311,7 +311,7 @@ def test_parts_that_another_process_is_writing_stay_where_locks_do_not_work(tmp_
 
 
 def test_a_recordings_identity_is_of_what_a_fit_reads(data, save):
-    digest = lambda name="mine.npz", **changes: recordings.digest(recordings.load(save(data, name, **changes)))  # noqa: E731
+    digest = lambda name="mine.npz", **changes: recordings.digest(recordings.load(save(data, name, **changes)))
     same = digest()
     gate = np.nextafter(data["true_gate"], np.inf)  # another processor's last bit
     assert same == digest(true_gate=gate, true_W=None, held_out_rates=data["rates"], note=np.array("a note"))

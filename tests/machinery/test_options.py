@@ -33,7 +33,7 @@ def typed_options(script, monkeypatch):
         patch.setattr(cli.Parser, "parse_args", catch)
         with pytest.raises(SystemExit):
             getattr(script, "parse", script.main)()
-    of_text = lambda action: getattr(action.type, "__name__", None) in (None, "Path") and not action.choices  # noqa: E731
+    of_text = lambda action: getattr(action.type, "__name__", None) in (None, "Path") and not action.choices
     return [a.option_strings[0] for a in caught[0]._actions if a.option_strings and a.nargs != 0 and not of_text(a)]
 
 

@@ -77,7 +77,7 @@ def test_calcium_scaled_by_trial_is_reported(tmp_path, monkeypatch):
     with np.load(path) as file:
         data = dict(file) | {"dt": 0.02}
     np.savez(path, **data)
-    before = lambda: list(quality.find_warnings(recordings.load(path), path, 0.2, 60))  # noqa: E731
+    before = lambda: list(quality.find_warnings(recordings.load(path), path, 0.2, 60))
     assert before() == []
     for name, low, high in (("99th percentile, 0.8,", 5, 99), ("largest value, 0.8,", 0, 100)):
         low, high = np.percentile(light, [low, high], axis=1, keepdims=True)

@@ -458,7 +458,7 @@ def test_evidence_against_the_estimate_or_the_network_is_reported():
     sure["description"] = "fits"
     known = replace(nothing, verdicts=sure, W=np.ones((4, 4)), W_se=np.ones((4, 4)))
     net = Network(np.zeros((6, 6)), np.zeros((1, 6)), np.zeros(6), 0.2, 4)
-    said = lambda net=net, **changes: " ".join(connections.find_doubts(replace(known, **changes), net))  # noqa: E731
+    said = lambda net=net, **changes: " ".join(connections.find_doubts(replace(known, **changes), net))
     assert said() == ""
     assert "the estimate says nothing" in " ".join(connections.find_doubts(nothing, net))
     some = np.where(np.arange(4) == 2, 0.0, np.ones((4, 4)))

@@ -125,7 +125,7 @@ def test_a_newcomer_gets_a_row_and_one_that_fails_stops_nobody(monkeypatch, tmp_
 
 def test_a_task_gets_methods_that_give_what_it_asks():
     args = SimpleNamespace(methods=list(METHODS), trials=100, steps=1000, updates=None, again=False)
-    of = lambda task: {name for name, _ in benchmark.wanted([], task, 100, args, 0)}  # noqa: E731
+    of = lambda task: {name for name, _ in benchmark.wanted([], task, 100, args, 0)}
     assert of("ring") == METHODS.keys() - {"anatomy"}
     assert of("uniform, passive") == {"estimate", "least-squares", "oracle"}
     assert of("no shifters") == {"estimate"}

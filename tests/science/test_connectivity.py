@@ -44,7 +44,7 @@ def test_scores_against_their_definitions():
     truth = {"W": true, "gate": gate}
     without, t = network_scores(net, truth, RING, places), true[:10, :10]
     scores = without | weight_scores(W, t, RING, places, known)
-    r = lambda a, b: np.corrcoef(np.ravel(a), np.ravel(b))[0, 1]  # noqa: E731
+    r = lambda a, b: np.corrcoef(np.ravel(a), np.ravel(b))[0, 1]
     index = np.arange(10)
     near = np.abs((index[:, None] - index + 5) % 10 - 5) <= 3
     assert scores["r_W"] == pytest.approx(r(W, t))
@@ -162,7 +162,7 @@ def test_true_total_and_effective_gate_against_least_squares_by_hand():
         rows = np.concatenate([u, weight * np.eye(n)])
         return np.linalg.lstsq(rows, np.concatenate([y, np.zeros((n, y.shape[1]))]), rcond=None)[0]
 
-    flat = lambda a: a.reshape(-1, a.shape[-1])  # noqa: E731
+    flat = lambda a: a.reshape(-1, a.shape[-1])
     u, s = late_states(rates), late_states(hidden)
     truth = {"W": W, "W_in": W_in, "hidden_rates": hidden}
     total = true_total(truth, rates, 1 / 3)

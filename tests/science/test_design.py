@@ -100,7 +100,7 @@ def test_spread_pulses_leave_no_side_out(share):
     assert np.abs(chosen.mean(0) - share).max() < 0.1
     side = np.exp(2j * np.pi * np.arange(40) / 40)
     any_ = np.random.default_rng(1).random((500, 40)) < share
-    torque = lambda chosen: np.abs(chosen[:, order] @ side).mean()  # noqa: E731
+    torque = lambda chosen: np.abs(chosen[:, order] @ side).mean()
     assert torque(chosen) < torque(any_) / 2
 
 

@@ -60,7 +60,7 @@ def simulate_copies(seed=0, hidden_noise=0.0, n=20, trials=30, steps=400):
     settle, velocity = 100, stimulation.random_velocity(rng, trials, steps, 0.01)
     u = np.pad(RING.bump(places, rng.uniform(-np.pi, np.pi, (trials, 1))), [(0, 0), (0, 2 * n)])
     sd = np.repeat([0.02, hidden_noise], [n, 2 * n])
-    noise = lambda _: sd * rng.standard_normal(u.shape)  # noqa: E731
+    noise = lambda _: sd * rng.standard_normal(u.shape)
     rates = np.stack([r for _, r in run(net, np.pad(velocity, [(0, 0), (settle, 0), (0, 0)]), u, noise)], 1)[:, settle:]
     rec = Recording(rates[..., :n].astype(np.float32), velocity.astype(np.float32), 0.01, tau=0.05)
     return rec, truths({"W": W, "W_in": net.W_in, "hidden_rates": rates[..., n:]}, rec)
@@ -80,7 +80,7 @@ def simulate_response(phi, weights, n=24, trials=30, steps=300):
         noise = 0.02 * rng.standard_normal(u.shape)
         rates.append(phi(u @ W + b + velocity[:, t] * (u @ W_gain) + stimulus[:, t] + noise))
         u = u + 0.2 * (rates[-1] - u)
-    late = lambda a: np.asarray(a, np.float32)[:, 100:]  # noqa: E731
+    late = lambda a: np.asarray(a, np.float32)[:, 100:]
     return Recording(late(np.stack(rates, 1)), late(velocity), 0.01, tau=0.05, stimulus=late(stimulus))
 
 

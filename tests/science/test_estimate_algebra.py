@@ -148,7 +148,7 @@ def test_evidence_of_deviations_and_its_gradient():
     mean = 0.2 * p.rng.normal(size=len(p.model.frequency))
     value, gradient = evidence.of_deviations(LOGS, mean, range(N))
     X, y, variance, R, _, S = stack(p, LOGS, SIZES, SMOOTH)
-    density = lambda S: plain.log_evidence(X, y, variance, np.diag(S**2), R @ mean)  # noqa: E731
+    density = lambda S: plain.log_evidence(X, y, variance, np.diag(S**2), R @ mean)
     assert value == pytest.approx(density(S) - density(0 * S), rel=1e-6)
     numerical = approx_fprime(LOGS, lambda logs: evidence.of_deviations(logs, mean, range(N))[0], 1e-6)
     np.testing.assert_allclose(gradient, numerical, rtol=1e-3, atol=1e-3)
@@ -280,7 +280,7 @@ def test_derivatives_of_copies_signals(excitation):
     copies = signals.Copies(1.2, 0.6, 0.1, 0.2, saturation=0.3, excitation=excitation, reach=reach)
     point = Point(problem, copies)
     values, slopes = point.values, point.sheets.slopes(NUMBERS)
-    moved = lambda **change: Point(problem, copies._replace(**change)).values  # noqa: E731
+    moved = lambda **change: Point(problem, copies._replace(**change)).values
     change = {"gain": 1e-3, "width": 0.6e-3, "threshold": 1e-3, "drive": 1e-3, "saturation": 1e-3, "excitation": 1e-3,
               "reach": 1e-3}  # fmt: skip
     # steps of a logarithm are relative
@@ -300,7 +300,7 @@ def test_gauss_newton_step_is_the_one_of_a_whole_regression():
     currents, used, noise = rng.random((6, 200, n)), rng.random((6, 200, n)) < 0.8, rng.normal(size=(6, 200, 2))
     problem = Problem(u, v, currents, used, 0.3, RING, RING.places(n), (6, n), noise)
     point = Point(problem, signals.Copies(1.2, 0.6, 0.1, 0.2))
-    late = lambda a: a[:, problem.first :: 2].reshape(-1, a.shape[-1])  # noqa: E731
+    late = lambda a: a[:, problem.first :: 2].reshape(-1, a.shape[-1])
     slopes, normal, right, residual = np.stack(point.sheets.slopes(USUAL), -1), 0.0, 0.0, 0.0
     assert len(problem.data) == n
     for j in range(n):
@@ -340,11 +340,11 @@ def test_copies_that_made_the_currents_are_found_under_the_prior():
     samples = regression.Samples(x, np.ones(y.shape, bool), y.astype(np.float32), np.arange(8) * (len(y) // 8))
     pilot = SimpleNamespace(blocks=blocks, samples=samples, order=np.arange(n),
                             model=lambda: prior.Model(blocks, *RING.terms(places)))  # fmt: skip
-    numbers = lambda c: np.array([np.log(c.width), c.threshold / c.gain, np.log(c.drive / c.gain)])  # noqa: E731
+    numbers = lambda c: np.array([np.log(c.width), c.threshold / c.gain, np.log(c.drive / c.gain)])
     off = signals.Copies(1.0, 0.45, 0.32, 0.105)
     before, after = (refinement.Candidate(pilot, inputs, c) for c in (off, true))
     assert after.evidence > before.evidence
-    error = lambda c: np.linalg.norm(numbers(c) - numbers(true))  # noqa: E731
+    error = lambda c: np.linalg.norm(numbers(c) - numbers(true))
     nearer, _ = before.step()
     last, _ = refinement.Candidate(pilot, inputs, nearer, before.scales).step()
     assert error(nearer) < 0.5 * error(off)
@@ -358,7 +358,7 @@ def test_copies_that_made_the_currents_are_found_under_the_prior():
 @pytest.mark.parametrize("chosen", [("tanh", 1.3), ("linear",), ("softplus", 1.0, 4.0), ("power", 1.0, 2.0)])
 def test_response_functions_have_their_inverse_and_jacobian(chosen):
     r, chosen = np.linspace(0.1, 0.7, 7), response.Response(*chosen)  # recorded rates
-    current = lambda r: chosen.current(chosen.scale * r)  # noqa: E731
+    current = lambda r: chosen.current(chosen.scale * r)
     np.testing.assert_allclose(chosen.phi(current(r)), chosen.scale * r, rtol=1e-6)
     derivative = (current(r + 1e-5) - current(r - 1e-5)) / 2e-5
     np.testing.assert_allclose(chosen.log_jacobian(chosen.scale * r), np.log(derivative), atol=1e-3)

@@ -100,7 +100,7 @@ def test_structure_is_the_autocorrelation_of_used_residuals_a_synapse_later():
     rec = SimpleNamespace(rates=np.zeros((trials, steps, n)))
     e = np.cumsum(rng.normal(size=(trials, steps - first, n)), 1).astype(np.float32)
     used = rng.random(e.shape) < 0.6
-    flat = lambda a: a.reshape(-1, n)  # noqa: E731
+    flat = lambda a: a.reshape(-1, n)
     x, weights = np.ones((e[..., 0].size, 1), np.float32), np.array([[0.5, -0.3, np.nan]])
     samples = regression.Samples(x, flat(used), flat(e + np.nan_to_num(weights[0])).astype(np.float32), np.array([0]))
     fit = part_of(Fit, rec=rec, first=first, pieces=[samples])
@@ -144,7 +144,7 @@ def test_statistic_of_the_gate_is_the_f_of_two_regressions():
     for j in range(3):
         at = np.flatnonzero(rng.random(samples) < 0.3 + 0.3 * j)
         y = x[at].sum(1) + added[at].astype(float) @ (0.3 * np.arange(2 * columns)) + rng.normal(size=len(at))
-        rss = lambda x, y=y: np.linalg.lstsq(x, y)[1][0]  # noqa: E731
+        rss = lambda x, y=y: np.linalg.lstsq(x, y)[1][0]
         basis = np.linalg.qr(x[at])[0].T
         data.append((at, basis, y - basis.T @ (basis @ y)))
         for k in range(2):
@@ -162,7 +162,7 @@ def test_gate_is_tested_on_currents_without_the_pulses(monkeypatch):
     passed = []
     monkeypatch.setattr(gate, "mean_f", lambda data, added, columns: passed.extend(data) or np.zeros(1))
     gate.gate_test(rec, 0.5, response.TANH)
-    later = lambda a: a[:, 16::3].reshape(-1, n)  # noqa: E731
+    later = lambda a: a[:, 16::3].reshape(-1, n)
     for j, (at, basis, left) in enumerate(passed[:n]):
         y = np.arctanh(later(rates)[at, j]) - later(stimulus)[at, j]
         np.testing.assert_allclose(left, y - (basis @ y) @ basis, atol=1e-4)
@@ -216,7 +216,7 @@ def test_maps_read_total_and_gate_off_the_blocks():
         start = blocks[-1].columns.stop
         blocks.append(Block(name, slice(start, start + k), V, name, component))
     q = blocks[-1].columns.stop + 1
-    flat = lambda a: a[:, first:].reshape(-1, a.shape[-1]).astype(float)  # noqa: E731
+    flat = lambda a: a[:, first:].reshape(-1, a.shape[-1]).astype(float)
     x = np.column_stack([flat(u), rng.normal(size=(200, q - n))])
     rec = Recording(u, v, 0.01)
     fit = part_of(Fit, rec=rec, first=first, q=q, blocks=blocks, copies=copies, geometry=RING, directions=V,

@@ -64,7 +64,7 @@ def test_share_on_a_fly_left_out_is_of_a_map_fitted_on_the_others(bumps):
 
 def test_rows_of_the_bridge_are_put_in_the_order_of_their_angles():
     names = [f"L{g}" for g in range(9, 0, -1)] + [f"R{g}" for g in range(1, 10)]
-    angle = lambda name: (45 * (int(name[1]) - 1) if name[0] == "R" else 22.5 + 45 * (8 - int(name[1]))) % 360  # noqa: E731
+    angle = lambda name: (45 * (int(name[1]) - 1) if name[0] == "R" else 22.5 + 45 * (8 - int(name[1]))) % 360
     for line, missing in ((COMPASS, {"L9", "R9"}), (SHIFTERS, {"L1", "R1"})):
         rows = [names[row] for row in IN_BRIDGE[line]]
         assert set(rows) == set(names) - missing

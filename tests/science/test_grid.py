@@ -32,8 +32,8 @@ def test_weights_are_those_of_the_equations(grid):
     net, rng = grid.network, np.random.default_rng(0)
     assert len(net.b) == 144 + 4 * 36
     wave = np.array([[1, 0], [0.5, np.sqrt(3) / 2], [-0.5, np.sqrt(3) / 2]])
-    phase = lambda k, side: 2 * np.pi * np.array([k // side, k % side]) / side  # noqa: E731
-    three = lambda p: np.array([p[0], p[1], p[1] - p[0]])  # noqa: E731
+    phase = lambda k, side: 2 * np.pi * np.array([k // side, k % side]) / side
+    three = lambda p: np.array([p[0], p[1], p[1] - p[0]])
     for i, j in rng.integers(0, 144, (20, 2)):
         apart = three(phase(j, 12) - phase(i, 12))
         assert net.W[i, j] == pytest.approx((0.2 * np.cos(apart).mean() - 0.02) * 100 / 144)

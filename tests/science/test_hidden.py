@@ -79,7 +79,7 @@ def test_plain_units_are_not_constrained():
 def test_gradient_is_that_of_autograd_but_for_absent_weights(kinds, forcing):
     model = model_of(kinds)
     g = torch.Generator().manual_seed(1)
-    make = lambda n: torch.rand(9, 2, 5, n, generator=g, dtype=torch.float64)  # noqa: E731
+    make = lambda n: torch.rand(9, 2, 5, n, generator=g, dtype=torch.float64)
     v, u, r = make(1) * 2 - 1, make(3), make(3)
     loss = model.loss((v, u, r, None), warmup=2, forcing=forcing, penalty=0.3)
     W, W_in, b = torch.autograd.grad(loss.sum(), model.weights)
@@ -324,7 +324,7 @@ def test_shifters_are_counted_among_driven_units(data):
 
 
 def test_estimated_weights_that_run_worse_than_trained_ones_are_named():
-    of = lambda *errors: [*diagnostics.poorly_predicting({"trained": [1.0] * len(errors), "hidden": errors})]  # noqa: E731
+    of = lambda *errors: [*diagnostics.poorly_predicting({"trained": [1.0] * len(errors), "hidden": errors})]
     assert not of(1.3)
     assert not of(73.0, 1.3)  # one replica's training may fail
     (sentence,) = of(73.2)

@@ -25,7 +25,7 @@ def rnn():
 def window():
     """Nine steps of five windows, without a replica axis."""
     g = torch.Generator().manual_seed(1)
-    make = lambda *shape: torch.rand(*shape, generator=g, dtype=torch.float64)  # noqa: E731
+    make = lambda *shape: torch.rand(*shape, generator=g, dtype=torch.float64)
     return {"v": make(9, 5, 1) * 2 - 1, "u_recorded": make(9, 5, 4), "stimulus": make(9, 5, 4)}
 
 
@@ -219,7 +219,7 @@ def test_training_gradient_against_finite_differences(rnn, window, loss, penalty
     """Central differences of the loss that `gradient` itself reports, weight by weight."""
     weights, batch = [p.detach().clone() for p in rnn.weights], batch_of(window)
     settings = bptt.Objective(4, 0.3, 2, loss=loss, clamped=clamped), forcing, penalty
-    value = lambda: bptt.gradient(weights, batch, *settings)[0].item()  # noqa: E731
+    value = lambda: bptt.gradient(weights, batch, *settings)[0].item()
     _, found = bptt.gradient(weights, batch, *settings)
     for p, mine in zip(weights, found, strict=True):
         numerical = torch.empty_like(p)

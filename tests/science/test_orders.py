@@ -93,7 +93,7 @@ def test_saturating_drive_levels_off_and_product_needs_both(recorded):
     drive = net.drive(np.array([[0.01], [100.0]]))[:, -1] / net.W_in[0, -1]
     np.testing.assert_allclose(drive, [0.01, 2.0], rtol=1e-4)
     net, u = recorded("product")[0].network, RING.bump(RING.places(N), np.zeros((1, 1)))
-    rate = lambda v, g: network.step(net, u, np.array([[v, g]]))[0]  # noqa: E731
+    rate = lambda v, g: network.step(net, u, np.array([[v, g]]))[0]
     np.testing.assert_array_equal(rate(2.0, 0.0), rate(0.0, 1.0))
     np.testing.assert_allclose(rate(2.0, 1.0), rate(-1.0, -2.0))
     assert np.abs(rate(2.0, 1.0) - rate(0.0, 0.0)).max() > 0.01

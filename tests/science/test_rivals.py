@@ -49,7 +49,7 @@ def test_cornn_ends_where_the_gradient_of_its_loss_vanishes():
     x, known = rng.standard_normal((500, 4)), rng.standard_normal((500, 3))
     r = np.tanh(x @ rng.standard_normal((4, 3)) + known + 0.5 * rng.standard_normal((500, 3)))
     w = weights(x, r, known, ridge, steps=300, enough=1e-9)
-    whole = lambda w: loss(w, x, r, known).sum() + ridge * np.mean(x**2) * np.sum(w**2) / 2  # noqa: E731
+    whole = lambda w: loss(w, x, r, known).sum() + ridge * np.mean(x**2) * np.sum(w**2) / 2
     for k in np.ndindex(w.shape):
         nudge = np.zeros_like(w)
         nudge[k] = 1e-4

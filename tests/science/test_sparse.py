@@ -67,7 +67,7 @@ def test_censored_regression_is_the_maximum_of_the_likelihood():
         curvature = np.empty((5, 5))  # by finite differences
         for a in range(5):
             for b in range(5):
-                f = lambda s, t: negative(best.x + 1e-3 * (s * np.eye(5)[a] + t * np.eye(5)[b]))  # noqa: B023, E731
+                f = lambda s, t: negative(best.x + 1e-3 * (s * np.eye(5)[a] + t * np.eye(5)[b]))  # noqa: B023
                 curvature[a, b] = (f(1, 1) - f(1, -1) - f(-1, 1) + f(-1, -1)) / 4e-6
         covariance = np.linalg.inv(curvature)[:4, :4]  # the noise's size unknown
         assert np.abs(np.linalg.inv(fit.information[j]) - covariance).max() < 0.01 * covariance.max()
@@ -97,7 +97,7 @@ def test_a_conditional_of_the_sampler_is_the_integral(r):
     moments = np.empty((2, 3))
     for k in range(2):
         for power in range(3):
-            f = lambda w: w**power * np.exp(r * w - precision * w**2 / 2) * 2 * norm.pdf(w / tau[k]) / tau[k]  # noqa: B023, E731
+            f = lambda w: w**power * np.exp(r * w - precision * w**2 / 2) * 2 * norm.pdf(w / tau[k]) / tau[k]  # noqa: B023
             moments[k, power] = quad(f, *sorted((0, 4 * sign[k])), points=[r / precision], epsabs=0)[0]
     expected = odds * moments[:, 0] / (1 + odds * moments[:, 0].sum())
     assert np.allclose(weight[0], expected, rtol=1e-5)
