@@ -73,7 +73,7 @@ class PilotExperiment:
         self.shape = geometry.of(rec)
         self.places = geometry.places_of(rec, self.shape)
         self.order = self.shape.order(self.places)
-        pilot = fitting.Pilot(rec, choose_kinetics(rec, net.alpha), self.shape, self.places)
+        pilot = fitting.Pilot(rec, choose_kinetics(rec, net.alpha), self.shape, self.places, coupled=True)
         self.fit = fitting.Fit(rec, pilot)
         self.noise, self.depth, self.rms = describe_currents(self.fit)
         rng = np.random.default_rng(seed)

@@ -234,12 +234,12 @@ def starts(u, v, geometry, places, centres=None):
         yield Copies(sign, 2 * near, sign * high / 2, high / 6 / spread, centres)
 
 
-def fit_copies(u, v, currents, used, alpha, geometry, places, noise, centres=None, near=None):
+def fit_copies(u, v, currents, used, alpha, geometry, places, noise, centres=None, near=None, coupled=False):
     """The copies that leave the least of the currents: from either start on a few trials and neurons, then on more.
 
     Arguments as `Problem`; without `noise`, what hidden neurons' own noise does, the copies would stand in for it.
-    near: Copies close to the best ones, where they are known. Returns: Copies, or None where too few neurons have
-    samples or the velocity is 0 throughout.
+    near: Copies close to the best ones, where they are known; coupled: whether they may excite each other. Returns:
+    Copies, or None where too few neurons have samples or the velocity is 0 throughout.
     """
     if not v.any() or (centres is not None and not centres.any()):
         return None
@@ -272,10 +272,10 @@ def fit_copies(u, v, currents, used, alpha, geometry, places, noise, centres=Non
         which = USUAL + SATURATION
         saturated = min((descend(start, which) for start in (found, best(which))), key=residual_of)
         found = saturated if np.log(found.residual / saturated.residual) > needed else found
-    if excited and excitation > 0:
+    if coupled and excited and excitation > 0:
         start = Point(last, found.copies._replace(reach=FIRST_REACH * found.copies.width))
-        coupled = descend(start, numbers_of(found.copies) + EXCITATION, 2 * ITERATIONS)
-        found = coupled if np.log(found.residual / coupled.residual) > needed else found
+        exciting = descend(start, numbers_of(found.copies) + EXCITATION, 2 * ITERATIONS)
+        found = exciting if np.log(found.residual / exciting.residual) > needed else found
     return found.copies
 
 

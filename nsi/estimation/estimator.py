@@ -115,7 +115,7 @@ def estimate_clean(rec, alpha, geometry, calibrated=True, seed=0, orders=False, 
     kinetics = choose_kinetics(rec, alpha_given)
     if alpha_given is None:
         kinetics = refine_alpha(rec, kinetics, geometry, places)
-    fit = Fit(rec, refine(Pilot(rec, kinetics, geometry, places).rescaled()))
+    fit = Fit(rec, refine(Pilot(rec, kinetics, geometry, places, coupled=True).rescaled()))
     if orders:
         extend(fit)
     plain, best = fit.estimates()

@@ -120,10 +120,10 @@ class Pilot:
 
     scales = None  # of the prior, near the likeliest
 
-    def __init__(self, rec, kinetics, geometry, places, original=None, refit=True):
+    def __init__(self, rec, kinetics, geometry, places, original=None, refit=True, coupled=False):
         """rec: Recording; kinetics: kinetics.Kinetics; geometry: of nsi.geometry; places: (N, D) rad; original: another
         Pilot, as of what `rec` was simulated from: it takes that one's blocks; refit: whether its own copies are
-        fitted, from that one's, or it takes these too."""
+        fitted, from that one's, or it takes these too; coupled: whether copies may excite each other."""
         trials, steps = rec.rates.shape[:2]
         count = min(trials, max(PILOT_TRIALS, -(-PILOT_SAMPLES // steps)))
         self.rec = rec = rec.trials(np.linspace(0, trials - 1, count).round().astype(int))
@@ -144,7 +144,7 @@ class Pilot:
             used[:, first:] = self.samples.used.reshape(used[:, first:].shape)
             centres, near = None if rec.driven is None else ~rec.driven, None if original is None else original.copies
             self.copies = fit_copies(u, v, currents - known, used, kinetics.alpha, geometry, places, noise, centres,
-                                     near)  # fmt: skip
+                                     near, coupled)  # fmt: skip
             if original is None:
                 self.has_products, signals, start = self._needs_products(u, late, rates[:, first:])
             else:
@@ -278,7 +278,7 @@ class Pilot:
             if abs(scale / chosen.scale - 1) < SAME_SCALE:
                 break
             kinetics = pilot.kinetics._replace(response=chosen._replace(scale=scale))
-            pilot = Pilot(self.rec, kinetics, self.geometry, self.places)
+            pilot = Pilot(self.rec, kinetics, self.geometry, self.places, coupled=True)
         return pilot
 
     def likeliest_scale(self):
