@@ -38,6 +38,5 @@ def log_evidence(X, y, variance, P, mean=0.0):
 
 
 def posterior(X, y, variance, P):
-    """Mean (weights,) and covariance of the weights given the samples. Arguments as `log_evidence`."""
-    K = P @ X.T @ np.linalg.inv(X @ P @ X.T + np.diag(variance))
-    return K @ y, P - K @ X @ P
+    """Mean of the weights given the samples. Arguments as `log_evidence`. Returns: (weights,)."""
+    return P @ X.T @ np.linalg.inv(X @ P @ X.T + np.diag(variance)) @ y

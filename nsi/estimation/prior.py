@@ -53,7 +53,6 @@ class Posterior(NamedTuple):
     scales: Scales
     evidence: float  # log marginal likelihood
     heterogeneity: dict  # group: s.d. of deviations relative to the r.m.s. profile of its weights
-    variance: np.ndarray | None = None  # (m, n), of each linear map asked for
 
 
 class Model:
@@ -221,15 +220,14 @@ class Evidence:
         sizes, smooth, gain = self.fit_profiles(H, h, sizes, smooth)
         return logs, sizes, smooth, H, h, value + gain
 
-    def posterior(self, start=None, rounds=ROUNDS, maps=(), parts=None):
-        """The weights under the likeliest scales. maps: of (m, q), whose variance is wanted; parts: sums of all neurons
-        and their variances, some neurons at a time (default: those of the scales). Returns: Posterior."""
+    def posterior(self, start=None, rounds=ROUNDS, parts=None):
+        """The weights under the likeliest scales. parts: sums of all neurons and their variances, some at a time
+        (default: those of the scales). Returns: Posterior."""
         model = self.model
         logs, sizes, smooth, H, h, value = self.maximise(start, rounds)
-        mean, covariance = self.coefficients(H, h, sizes, smooth)
+        mean, _ = self.coefficients(H, h, sizes, smooth)
         weights = np.zeros((model.q, model.terms.shape[-1]))
         square, count = np.zeros(model.q), 0  # of the profile, over neurons
-        variance = [np.full((len(L), model.terms.shape[-1]), np.inf) for L in maps]
         for sums, residual in [(self.sums, self.variance)] if parts is None else parts:
             for j, G in sums.xx.items():
                 s, R = model.deviation_sd(logs, j) / np.sqrt(residual[j]), model.profile_map(j)
@@ -239,16 +237,10 @@ class Evidence:
                 weights[:, j] = about
                 weights[on, j] += s[on] * cho_solve(factor, s[on] * left, check_finite=False)
                 square, count = square + about**2, count + 1
-                for L, of_map in zip(maps, variance, strict=True):
-                    own = np.zeros(L.shape)
-                    own[:, on] = cho_solve(factor, (L * s)[:, on].T).T * s[on]
-                    passed = L @ R - own @ dsymm(1.0, G, R, lower=True)  # what of the profile's error is left
-                    of_map[:, j] = residual[j] * np.einsum("mq,mq->m", own, L)
-                    of_map[:, j] += np.einsum("mk,mk->m", passed @ covariance, passed)
         profile = np.sqrt(square / max(1, count))  # r.m.s. over neurons
         exact = lambda logs: np.where(logs > MIN_LOG_SCALE + 1e-6, np.exp(logs), 0.0).tolist()
         named = lambda values: dict(zip(model.groups, values, strict=True))
         scales = Scales(named(exact(sizes)), named(np.exp(smooth).tolist()), named(exact(logs)))
         rms = [np.sqrt(np.mean(profile[model.of_weight == k] ** 2)) for k in range(len(model.groups))]
         relative = named([float(s / max(size, 1e-12)) for s, size in zip(exact(logs), rms, strict=True)])
-        return Posterior(weights, scales, float(value), relative, variance)
+        return Posterior(weights, scales, float(value), relative)

@@ -160,18 +160,20 @@ def test_posterior_is_the_one_of_linear_algebra(rounds):
     p = problem()
     start = prior.Scales(*({g: float(np.exp(x)) for g, x in zip(p.model.groups, a, strict=True)}
                            for a in (SIZES, SMOOTH, LOGS)))  # fmt: skip
-    L = p.rng.normal(size=(3, p.q))
-    found = prior.Evidence(p.model, p.sums, p.variance).posterior(start, rounds, maps=[L])
+    evidence = prior.Evidence(p.model, p.sums, p.variance)
+    found = evidence.posterior(start, rounds)
     logs, sizes, smooth = (np.log([max(d[g], 1e-12) for g in p.model.groups])
                            for d in (found.scales.deviation, found.scales.size, found.scales.smoothness))  # fmt: skip
     X, y, variance, R, profile_sd, S = stack(p, logs, sizes, smooth)
     P = plain.prior_covariance(R, profile_sd, S)
-    mean, covariance = plain.posterior(X, y, variance, P)
+    mean = plain.posterior(X, y, variance, P)
     np.testing.assert_allclose(found.weights.T.ravel(), mean, atol=2e-5)
     assert found.evidence == pytest.approx(plain.log_evidence(X, y, variance, P) + len(y) / 2 * np.log(2 * np.pi))
-    for j in range(N):
-        own = covariance[j * p.q : (j + 1) * p.q, j * p.q : (j + 1) * p.q]
-        np.testing.assert_allclose(found.variance[0][:, j], np.diag(L @ own @ L.T), rtol=1e-4)
+    H, h, _ = evidence.of_profiles(logs)
+    X_c, mean_c = X @ R, np.diag(profile_sd**2)  # of the profiles' coefficients, deviations a part of the noise
+    K = np.linalg.inv(X @ np.diag(S**2) @ X.T + np.diag(variance))
+    covariance_c = np.linalg.inv(np.linalg.inv(mean_c) + X_c.T @ K @ X_c)
+    np.testing.assert_allclose(evidence.coefficients(H, h, sizes, smooth)[1], covariance_c, rtol=1e-4, atol=1e-12)
     driven = p.model.free[N]
     assert (found.weights[N, ~driven] == 0).all()
     assert rounds == 0 or (found.weights[N, driven] != 0).all()
