@@ -6,6 +6,7 @@ are fitted, by Gauss-Newton steps on the residual after that regression (variabl
 1973, doi 10.1137/0710036; with Kaufman's approximation of the derivative), from a start for either sign of the gain.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -34,6 +35,25 @@ DERIVATIVE_STEP = (
     0.02  # of numerical derivatives: of the width, relative; of the saturation, over the velocity's variance
 )
 EXCITED_STEP = 1e-3  # of all derivatives where copies excite each other
+
+
+class Currents(NamedTuple):
+    """What copies are fitted to, and what they receive."""
+
+    values: np.ndarray  # (trials, steps, n), less the stimulus
+    used: np.ndarray  # (trials, steps, n) bool
+    u: np.ndarray  # (trials, steps, n)
+    v: np.ndarray  # (trials, steps, D)
+    noise: np.ndarray | None = None  # (trials, steps, k), further regressors
+
+
+class Setting(NamedTuple):
+    """What is known of copies."""
+
+    alpha: float
+    geometry: object  # of nsi.geometry
+    places: np.ndarray  # (n, D) rad
+    centres: np.ndarray | None = None  # as Copies.centres
 
 
 class Known(NamedTuple):
@@ -78,23 +98,23 @@ class Inputs:
 class Problem(Inputs):
     """Some neurons' currents, the samples that show them, and their sums with the other regressors, [u, 1, noise]."""
 
-    def __init__(self, u, v, currents, used, alpha, geometry, places, size, noise=None):
-        """u, currents (less the stimulus): (trials, steps, n); v: (trials, steps, D); used: (trials, steps, n) bool;
-        size: trials and neurons to use, at most; noise: (trials, steps, k), further regressors."""
+    def __init__(self, currents, setting, size):
+        """currents: Currents; setting: Setting; size: trials and neurons to use, at most."""
         trials, neurons = size
-        some = slice(None, None, max(1, len(u) // trials)), slice(MAX_STEPS)
-        everywhere = np.ones(u[some].shape[:2], bool)
-        directions = leading_directions(u[some], everywhere, DIRECTIONS)
-        super().__init__(u[some], v[some], alpha, geometry, places, directions, STEP_STRIDE)
-        direct = describe_states(self.u, everywhere)
-        known = [direct, np.ones_like(direct[..., :1])] + ([] if noise is None else [noise[some]])
+        some = slice(None, None, max(1, len(currents.u) // trials)), slice(MAX_STEPS)
+        values, used, u, v, noise = (None if a is None else a[some] for a in currents)
+        everywhere = np.ones(u.shape[:2], bool)
+        directions = leading_directions(u, everywhere, DIRECTIONS)
+        super().__init__(u, v, setting.alpha, setting.geometry, setting.places, directions, STEP_STRIDE)
+        direct = describe_states(u, everywhere)
+        known = [direct, np.ones_like(direct[..., :1])] + ([] if noise is None else [noise])
         plain = np.concatenate([self.late(a) for a in known], -1)
-        used, currents = self.late(used[some]), self.late(currents[some])
+        used, values = self.late(used), self.late(values)
         enough = np.flatnonzero(used.sum(0) >= 4 * (plain.shape[-1] + 3 * DIRECTIONS))
         self.data = []
         for j in enough[:: max(1, len(enough) // neurons)]:
             at = np.flatnonzero(used[:, j])
-            x, y = plain[at].astype(np.float64), currents[at, j].astype(np.float64)
+            x, y = plain[at].astype(np.float64), values[at, j].astype(np.float64)
             G = x.T @ x
             G[np.diag_indices(len(G))] += 1e-9 * np.trace(G) / len(G)
             L = cholesky(G, lower=True, overwrite_a=True, check_finite=False)
@@ -224,26 +244,27 @@ def numbers_of(copies):
     return USUAL + (SATURATION if copies.saturation else ()) + (EXCITATION if copies.excitation else ())
 
 
-def starts(u, v, geometry, places, centres=None):
-    """Initial copies: ones that the recorded activity excites, and ones that it inhibits and that fire without it."""
+def starts(u, v, setting):
+    """Initial copies: ones that the recorded activity excites, and ones that it inhibits and that fire without it.
+    u: (trials, steps, n); v: (trials, steps, D); setting: Setting."""
     high = float(np.quantile(u, 0.98))
     spread = max(float(v.std()), 1e-9)
-    distance = geometry.distance(places[:, None], places)
+    distance = setting.geometry.distance(setting.places[:, None], setting.places)
     near = float(np.median(np.sort(distance + 1e9 * np.eye(len(distance)), 1)[:, 0]))
     for sign in (1.0, -1.0):
-        yield Copies(sign, 2 * near, sign * high / 2, high / 6 / spread, centres)
+        yield Copies(sign, 2 * near, sign * high / 2, high / 6 / spread, setting.centres)
 
 
-def fit_copies(u, v, currents, used, alpha, geometry, places, noise, centres=None, near=None, coupled=False):
+def fit_copies(currents, setting, near=None, coupled=False):
     """The copies that leave the least of the currents: from either start on a few trials and neurons, then on more.
 
-    Arguments as `Problem`; without `noise`, what hidden neurons' own noise does, the copies would stand in for it.
-    near: Copies close to the best ones, where they are known; coupled: whether they may excite each other. Returns:
-    Copies, or None where too few neurons have samples or the velocity is 0 throughout.
+    currents: Currents; without `noise`, what hidden neurons' own noise does, the copies would stand in for it; setting:
+    Setting; near: Copies close to the best ones, where they are known; coupled: whether they may excite each other.
+    Returns: Copies, or None where too few neurons have samples or the velocity is 0 throughout.
     """
-    if not v.any() or (centres is not None and not centres.any()):
+    if not currents.v.any() or (setting.centres is not None and not setting.centres.any()):
         return None
-    problem = lambda size: Problem(u, v, currents, used, alpha, geometry, places, size, noise)
+    problem = partial(Problem, currents, setting)
     if near is not None:
         last = problem(LAST_SIZE)
         return descend(Point(last, near), numbers_of(near)).copies if last.data else None
@@ -251,7 +272,7 @@ def fit_copies(u, v, currents, used, alpha, geometry, places, noise, centres=Non
     if len(first.data) < 2:
         return None
     last = problem(LAST_SIZE)
-    each = [Point(first, start) for start in starts(first.u, first.v, geometry, places, centres)]
+    each = [Point(first, start) for start in starts(first.u, first.v, setting)]
 
     def best(which):
         points = (Point(last, descend(start, which, FIRST_ITERATIONS).copies) for start in each)

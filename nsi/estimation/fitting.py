@@ -15,7 +15,7 @@ from scipy.optimize import minimize_scalar
 
 from nsi.errors import BadInput
 from nsi.estimation import regression
-from nsi.estimation.copies import fit_copies
+from nsi.estimation.copies import Currents, Setting, fit_copies
 from nsi.estimation.kinetics import NEAR_ONE, surely_better
 from nsi.estimation.prior import ROUNDS, Evidence, Model
 from nsi.estimation.signals import (
@@ -142,9 +142,9 @@ class Pilot:
             noise, used = np.zeros((*u.shape[:2], len(self.directions.T)), np.float32), np.zeros_like(usable)
             noise[:, first:] = signals.x[..., signals.blocks[-1].columns]
             used[:, first:] = self.samples.used.reshape(used[:, first:].shape)
-            centres, near = None if rec.driven is None else ~rec.driven, None if original is None else original.copies
-            self.copies = fit_copies(u, v, currents - known, used, kinetics.alpha, geometry, places, noise, centres,
-                                     near, coupled)  # fmt: skip
+            setting = Setting(kinetics.alpha, geometry, places, None if rec.driven is None else ~rec.driven)
+            near = None if original is None else original.copies
+            self.copies = fit_copies(Currents(currents - known, used, u, v, noise), setting, near, coupled)
             if original is None:
                 self.has_products, signals, start = self._needs_products(u, late, rates[:, first:])
             else:
@@ -174,7 +174,8 @@ class Pilot:
         if not self.has_hidden:
             return multiplied_signals(u, v, alpha, self.directions, driven)
         products = self.has_products if products is None else products
-        return hidden_signals(u, v, alpha, self.directions, self.copies, self.geometry, self.places, driven, products)
+        rates = self.copies.rates(u, v, self.geometry, self.places, alpha) if self.copies else ()
+        return hidden_signals(u, v, alpha, self.directions, rates, driven, products)
 
     def _learn(self, signals, late, rates, start=None):
         """Find the weights by which samples are chosen, first on samples by their rate, and those that predict

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nsi.estimation.copies import starts
+from nsi.estimation.copies import Setting, starts
 from nsi.estimation.estimator import estimate_clean, find_places, refine_alpha
 from nsi.estimation.fitting import Fit, Pilot
 from nsi.estimation.intervals import MAX_RATE, Simulated
@@ -68,8 +68,8 @@ def impute(rec, alpha, geometry):
     kinetics = choose()._replace(mechanism=MECHANISMS[0])
     tried = []
     u = state_of(np.float32(kinetics.response.scale) * rec.rates, kinetics.alpha)
-    centres = None if rec.driven is None else ~rec.driven
-    for near in map(Start, starts(u, rec.velocity, geometry, places, centres)):
+    setting = Setting(kinetics.alpha, geometry, places, None if rec.driven is None else ~rec.driven)
+    for near in map(Start, starts(u, rec.velocity, setting)):
         tried.append(settle(rec, kinetics, geometry, places, near, START_ROUNDS))
     rec, near, *_ = min(tried, key=lambda one: one[2])
     kinetics = choose()

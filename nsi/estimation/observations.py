@@ -23,7 +23,7 @@ from nsi import geometry as shapes
 from nsi import recordings, response
 from nsi.errors import BadInput
 from nsi.estimation import estimator, missing, regression
-from nsi.estimation.copies import fit_copies
+from nsi.estimation.copies import Currents, Setting, fit_copies
 from nsi.estimation.estimator import ALPHA_TRIALS, COARSE_ALPHAS, assemble, find_places, read_certainty
 from nsi.estimation.fitting import (
     Fit,
@@ -106,8 +106,10 @@ class Observed(Fit):
         self.directions, self.copies = leading_directions(u, rec.valid, LEADING), None
         if kinetics.mechanism == "hidden neurons":
             used = usable & (x < HIGHEST_CURRENT)
-            self.copies = fit_copies(u, v, x, used, alpha, geometry, places, None) if copies == "fit" else copies
-            signals = hidden_signals(u, v, alpha, self.directions, self.copies, geometry, places)
+            if copies == "fit":
+                copies = fit_copies(Currents(x, used, u, v), Setting(alpha, geometry, places))
+            self.copies, rates = copies, copies.rates(u, v, geometry, places, alpha) if copies else ()
+            signals = hidden_signals(u, v, alpha, self.directions, rates)
         else:
             signals = multiplied_signals(u, v, alpha, self.directions)
         self.blocks, self.q, self.first, self.predictors = signals.blocks, signals.x.shape[-1], first, signals.x

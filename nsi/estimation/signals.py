@@ -162,20 +162,19 @@ def second_moment(x, y=None):
     return sum_products(x, y) / max(1, len(x))
 
 
-def hidden_signals(u, v, alpha, directions, copies=None, geometry=None, places=None, driven=False, products=False):
+def hidden_signals(u, v, alpha, directions, rates=(), driven=False, products=False):
     """All blocks of the description with hidden neurons.
 
-    u: (trials, steps, n) state; v: (trials, steps, D); directions: (n, k); copies: Copies or None; driven: whether
-    some recorded neurons receive the velocity themselves; products: with F(v_d v_e u V) too. Returns: Signals.
+    u: (trials, steps, n) state; v: (trials, steps, D); directions: (n, k); rates: of copies, `Copies.rates`'s; driven:
+    whether some recorded neurons receive the velocity themselves; products: with F(v_d v_e u V) too. Returns: Signals.
     """
     filtered = lambda a: state_of(a, alpha)
     z = u @ directions
     parts = [("direct", u, None, "direct", ())]
     if driven:
         parts.append(("driven", v, None, "driven", ()))
-    if copies is not None:
-        for component, rates in copies.rates(u, v, geometry, places, alpha):
-            parts.append(("copies", filtered(rates @ directions), directions, "copies", component))
+    for component, r in rates:
+        parts.append(("copies", filtered(r @ directions), directions, "copies", component))
     parts.append(("path", filtered(z), directions, "path", ()))
     for d in range(v.shape[-1]):
         parts.append(("gate", filtered(v[..., d : d + 1] * z), directions, "gate", (d, 1)))

@@ -22,8 +22,7 @@ FLOORS = (  # of nsi, from the bottom: a room imports its own floor and those be
 LINES = {"cann.py": 170, "model.py": 120, "train.py": 220}
 MAX_PARAMETERS = 7  # of a function, self and cls aside
 MORE_PARAMETERS = {  # functions that have more, to be shortened: none may be added
-    "nsi.estimation.copies.Problem.__init__", "nsi.estimation.copies.fit_copies",
-    "nsi.estimation.signals.hidden_signals", "experiments.benchmark.lint.lint",
+    "experiments.benchmark.lint.lint",
     "experiments.benchmark.lint._trained", "experiments.benchmark.tasks.simulate",
 }  # fmt: skip
 

@@ -9,7 +9,18 @@ from scipy.optimize import approx_fprime
 
 from nsi import recordings, response
 from nsi.estimation import plain, prior, refinement, regression, signals
-from nsi.estimation.copies import FIRST_REACH, NUMBERS, USUAL, Inputs, Point, Problem, Sheets, solve_step
+from nsi.estimation.copies import (
+    FIRST_REACH,
+    NUMBERS,
+    USUAL,
+    Currents,
+    Inputs,
+    Point,
+    Problem,
+    Setting,
+    Sheets,
+    solve_step,
+)
 from nsi.estimation.kinetics import Likelihood, parabola, surely_better
 from nsi.geometry import RING, TORUS
 from nsi.network import synaptic_state
@@ -259,7 +270,7 @@ def test_blocks_are_the_signals_of_the_equation():
             u.append(u[-1] + alpha * (a[:, t] - u[-1]))
         return np.stack(u, 1)
 
-    hidden = signals.hidden_signals(u, v, alpha, V, copies, RING, places, driven=True)
+    hidden = signals.hidden_signals(u, v, alpha, V, copies.rates(u, v, RING, places, alpha), driven=True)
     expected = [u, v, *(filtered(c) @ V for _, c in copies.rates(u, v, RING, places)), filtered(u @ V),
                 *(filtered(v[..., [d]] * (u @ V)) for d in range(2)), np.ones((2, 60, 1))]  # fmt: skip
     first = hidden.first
@@ -277,7 +288,7 @@ def test_derivatives_of_copies_signals(excitation):
     rng, n = np.random.default_rng(0), 12
     u, v = rng.random((4, 80, n)), rng.normal(size=(4, 80, 1))
     currents, used = rng.random((4, 80, n)), np.ones((4, 80, n), bool)
-    problem = Problem(u, v, currents, used, 0.3, RING, RING.places(n), (4, n))
+    problem = Problem(Currents(currents, used, u, v), Setting(0.3, RING, RING.places(n)), (4, n))
     reach = FIRST_REACH * 0.6
     copies = signals.Copies(1.2, 0.6, 0.1, 0.2, saturation=0.3, excitation=excitation, reach=reach)
     point = Point(problem, copies)
@@ -300,7 +311,7 @@ def test_gauss_newton_step_is_the_one_of_a_whole_regression():
     rng, n = np.random.default_rng(1), 8
     u, v = rng.random((6, 200, n)), rng.normal(size=(6, 200, 1))
     currents, used, noise = rng.random((6, 200, n)), rng.random((6, 200, n)) < 0.8, rng.normal(size=(6, 200, 2))
-    problem = Problem(u, v, currents, used, 0.3, RING, RING.places(n), (6, n), noise)
+    problem = Problem(Currents(currents, used, u, v, noise), Setting(0.3, RING, RING.places(n)), (6, n))
     point = Point(problem, signals.Copies(1.2, 0.6, 0.1, 0.2))
     late = lambda a: a[:, problem.first :: 2].reshape(-1, a.shape[-1])
     slopes, normal, right, residual = np.stack(point.sheets.slopes(USUAL), -1), 0.0, 0.0, 0.0

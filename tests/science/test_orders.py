@@ -6,7 +6,7 @@ import pytest
 import cann
 from nsi import expansion, network, recordings
 from nsi.estimation import estimate
-from nsi.estimation.copies import fit_copies
+from nsi.estimation.copies import Currents, Setting, fit_copies
 from nsi.estimation.estimator import build_network
 from nsi.estimation.fitting import Fit, Pilot
 from nsi.estimation.kinetics import choose_kinetics
@@ -217,6 +217,7 @@ def test_saturation_of_the_copies_drive_is_estimated(saturation):
     currents = sent + u @ (0.1 * np.cos(places - places.T)).astype(np.float32)
     currents += np.float32(0.002) * rng.standard_normal(u.shape, np.float32)
     noise = np.zeros((*u.shape[:2], 0), np.float32)
-    found = fit_copies(u, v, currents, np.ones(u.shape, bool), alpha, RING, places, noise)
+    setting = Setting(alpha, RING, places)
+    found = fit_copies(Currents(currents, np.ones(u.shape, bool), u, v, noise), setting)
     assert found.saturation == pytest.approx(saturation, abs=0.15)
     np.testing.assert_allclose(true.saturated(v), np.tanh(v * saturation**0.5) / saturation**0.5 if saturation else v)
