@@ -16,7 +16,7 @@ COLOURS = {"estimate": figures.FITTED, "least-squares": figures.TRUE, "trained":
            "lint": "#b58bb0", "correlation": "#b9b9b9", "oracle": "#7fa37f"}  # fmt: skip
 USUAL_N = 5  # recordings of a task; other numbers are said
 BAND = 0.92, 0.98  # where coverage should be
-LEAST = 0.8  # coverage, that less is drawn at
+LEAST, LEAST_R = 0.8, -0.1  # coverage and r, that less is drawn at
 KINDS = {"W": "weights", "total": "total effects", "gate": "gates", "W_connected": "weights of connected pairs"}
 TABLES = {
     "Weights": ("r_W", "r_W_near", "error_W", "r_dev", "dev_error", "r_connected"),
@@ -230,16 +230,18 @@ def figure(rows):
         for k, (method, name, marker) in enumerate(series):
             for y, task in enumerate(tasks):
                 found, at = results.values(task, method, name(task)), y + 0.7 * (k / (len(series) - 1) - 0.5)
-                found = found if measure else np.maximum(found, LEAST)
+                found = np.maximum(found, LEAST_R if measure else LEAST)
                 ax.plot(found, [at] * len(found), marker, ms=3, mew=0, color=COLOURS[method], alpha=0.35)
                 if len(found):
                     ax.plot(np.mean(found), at, marker, ms=5, mew=0, color=COLOURS[method], zorder=3)
         ax.grid(axis="y", color="#efefef", lw=0.6)
         ax.set_axisbelow(True)
     for ax, title in zip(
-        axes, ("r of W, or of its deviations", "r of the gate", f"coverage (or below {LEAST:g})"), strict=True
+        axes,
+        (f"r of W, or of its deviations (or below {LEAST_R:g})", "r of the gate", f"coverage (or below {LEAST:g})"),
+        strict=True,
     ):
-        ax.set(xlabel=title, xlim=(-0.1, 1.03))
+        ax.set(xlabel=title, xlim=(LEAST_R - 0.01, 1.03))
     axes[2].set(xlim=(LEAST - 0.01, 1.01))
     axes[0].set_yticks(range(len(tasks)), tasks)
     axes[0].set_ylim(len(tasks) - 0.5, -0.5)
