@@ -45,7 +45,7 @@ def small():
     return cann.simulate_recording(ring(n=14, shifters=7), seed=1, trials=20, steps=220)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def rec(data):
     return Recording(data["rates"], data["velocity"], data["dt"], data["heading"], data["tau"])
 

@@ -136,19 +136,15 @@ class Sheets:
         self.rates = np.empty((len(self.sheets), *self.received.shape), np.float32)
         projected = np.empty((len(self.sheets), *inputs.u.shape[:2], V.shape[1]), np.float32)
         coupling = inputs.coupling(copies)
-        for k, u in enumerate(inputs.u if coupling is None else ()):  # a trial at a time stays in the processor's cache
-            received = np.matmul(u, kernel, out=self.received[k])
+        # a trial at a time stays in the processor's cache; where copies excite each other all take each step together
+        size = 1 if coupling is None else len(inputs.u)
+        for some in (slice(k, k + size) for k in range(0, len(inputs.u), size)):
+            received = np.matmul(inputs.u[some], kernel, out=self.received[some])
             for (d, signed), rates, sent in zip(self.sheets, self.rates, projected, strict=True):
-                r = response.phi(received + (signed * self.driving[k, :, d : d + 1] - np.float32(copies.threshold)))
-                rates[k] = r if centres is None else r * centres
-                np.matmul(rates[k], V, out=sent[k])
-        if coupling is not None:
-            np.matmul(inputs.u, kernel, out=self.received)
-            for (d, signed), rates, sent in zip(self.sheets, self.rates, projected, strict=True):
-                current = self.received + (signed * self.driving[..., d : d + 1] - np.float32(copies.threshold))
-                r = excite(current, coupling, inputs.alpha)
-                rates[:] = r if centres is None else r * centres
-                np.matmul(rates, V, out=sent)
+                current = received + (signed * self.driving[some, :, d : d + 1] - np.float32(copies.threshold))
+                r = response.phi(current) if coupling is None else excite(current, coupling, inputs.alpha)
+                rates[some] = r if centres is None else r * centres
+                np.matmul(rates[some], V, out=sent[some])
         self.values = inputs.filter(projected)
 
     def slopes(self, which):

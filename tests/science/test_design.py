@@ -32,11 +32,6 @@ def data(circuit):
 
 
 @pytest.fixture(scope="module")
-def rec(data):
-    return Recording(data["rates"], data["velocity"], data["dt"], data["heading"], data["tau"])
-
-
-@pytest.fixture(scope="module")
 def fitted(circuit):
     """The circuit itself in the place of a fit."""
     net = circuit.network

@@ -23,11 +23,6 @@ def data(circuit):
 
 
 @pytest.fixture(scope="module")
-def rec(data):
-    return Recording(data["rates"], data["velocity"], data["dt"], data["heading"], data["tau"])
-
-
-@pytest.fixture(scope="module")
 def truth(data):
     """The ground truth, as recordings.load_truth gives it."""
     names = {"W": "true_W", "W_in": "true_W_in", "b": "true_b", "gate": "true_gate", "hidden_rates": "hidden_rates"}
