@@ -10,7 +10,7 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import cholesky, solve_triangular
+from scipy.linalg import cholesky, eigh, solve_triangular
 
 from nsi import response
 from nsi.estimation.signals import Copies, describe_states, excite, leading_directions, settled, state_of
@@ -19,9 +19,8 @@ FIRST_SIZE = 10, 20  # trials and neurons of the first fits, from every start
 LAST_SIZE = 30, 28  # of the last fit
 MAX_STEPS = 1500  # of a trial that are used
 STEP_STRIDE = 2  # steps of a trial, of which one is used
-ITERATIONS = 7  # of Gauss-Newton, at most
+ITERATIONS = 10  # of Gauss-Newton, at most
 FIRST_ITERATIONS = 4  # of the first fit from each start
-CHOICE_ITERATIONS = 2  # of the last fit from each start, before one is chosen
 HALVINGS = 3  # of one of its steps, at most
 DIRECTIONS = 16  # of the recorded states in which the copies' signals are regressed on
 MAX_COPIES = 256  # evenly chosen ones, that stand for all
@@ -30,7 +29,8 @@ USUAL, SATURATION, EXCITATION = (0, 1, 2, 3), (4,), (5, 6)  # of these: always f
 MIN_EVIDENCE = 10.0  # log likelihood gained, from which on the drive is taken to level off, copies to excite each other
 FIRST_REACH = 2.0  # widths
 MAX_STEP = 0.7  # of each number, in one iteration
-CONVERGED = 2e-5  # relative improvement of the residual below which the fit has converged
+LEAST_CURVATURE = 0.1  # of a direction, relative to that with the weights' noise
+CONVERGED = 5e-6  # relative improvement of the residual below which the fit has converged
 DERIVATIVE_STEP = (
     0.02  # of numerical derivatives: of the width, relative; of the saturation, over the velocity's variance
 )
@@ -211,27 +211,40 @@ class Point:
         return across, weights, reduced, known.left @ known.left - right @ weights
 
     def normal_equations(self, which=USUAL):
-        """Those of the Gauss-Newton step of some NUMBERS. Returns: (count, count), (count,)."""
+        """Those of the Gauss-Newton step of some NUMBERS. The weights that multiply the signals' derivatives are
+        estimates, and their noise adds to the first matrix, but not to the residual's expected curvature.
+
+        Returns: (count, count); (count,); (count, count), what the weights' noise adds."""
         count = len(which)
-        normal, right = np.zeros((count, count)), np.zeros(count)
+        normal, noise, right = np.zeros((count, count)), np.zeros((count, count)), np.zeros(count)
         all_weights = np.stack([weights for _, weights, *_ in self.solutions]).astype(np.float32)
-        moved = [all_weights @ slopes.T for slopes in self.sheets.slopes(which)]
-        moved = np.stack(moved, -1)  # (neurons, samples, count)
-        for known, each, (across, weights, reduced, _) in zip(self.problem.data, moved, self.solutions, strict=True):
-            T = each[known.at].astype(np.float64)
+        slopes, left = self.sheets.slopes(which), np.zeros((len(all_weights), len(self.values)), np.float32)
+        for row, known, (across, weights, *_) in zip(left, self.problem.data, self.solutions, strict=True):
+            row[known.at] = known.left - self.values[known.at] @ weights + known.basis @ (across @ weights)
+        moved = np.stack([all_weights @ slope.T for slope in slopes], -1)  # (neurons, samples, count)
+        by_slope = np.stack([left @ slope for slope in slopes], 1)  # (neurons, count, columns)
+        each = zip(self.problem.data, moved, by_slope, self.solutions, strict=True)
+        for known, moved, by_slope, (across, weights, reduced, _) in each:
+            T = moved[known.at].astype(np.float64)
             direct = known.basis.T @ T
             zT_left = self.values[known.at].T @ T - across.T @ direct
             normal += T.T @ T - direct.T @ direct - zT_left.T @ (reduced @ zT_left)
+            noise += by_slope @ reduced @ by_slope.T
             right += T.T @ known.left - zT_left.T @ weights
-        return normal, right
+        return normal, right, noise
 
 
-def solve_step(normal, right):
-    """The Gauss-Newton step, and the fall of the residual that it promises."""
+def solve_step(normal, right, noise=None):
+    """The Gauss-Newton step, and the fall of the residual that it promises. noise: what to take from `normal`, of which
+    at least LEAST_CURVATURE is left in every direction."""
     normal = normal.copy()
     normal[np.diag_indices(len(right))] *= 1.01
     normal[np.diag_indices(len(right))] += 1e-9 * np.trace(normal) + 1e-30
-    step = np.linalg.solve(normal, right)
+    if noise is None:
+        step = np.linalg.solve(normal, right)
+    else:
+        shares, directions = eigh(normal - noise, normal)
+        step = directions @ (directions.T @ right / np.maximum(shares, LEAST_CURVATURE))
     return step.clip(-MAX_STEP, MAX_STEP), right @ step
 
 
@@ -272,12 +285,12 @@ def fit_copies(currents, setting, near=None, coupled=False):
 
     def best(which):
         points = (Point(last, descend(start, which, FIRST_ITERATIONS).copies) for start in each)
-        return min((descend(point, which, CHOICE_ITERATIONS) for point in points), key=residual_of)
+        return min((descend(point, which) for point in points), key=residual_of)
 
-    found = descend(best(USUAL))
+    found = best(USUAL)
     samples = sum(len(known.at) for known in last.data)
     needed = 2 * MIN_EVIDENCE / samples
-    normal, right = found.normal_equations(NUMBERS[:6])
+    normal, right, _ = found.normal_equations(NUMBERS[:6])
 
     def promise(number):
         which = [*USUAL, number]
@@ -291,7 +304,7 @@ def fit_copies(currents, setting, near=None, coupled=False):
         found = saturated if np.log(found.residual / saturated.residual) > needed else found
     if coupled and excited and excitation > 0:
         start = Point(last, found.copies._replace(reach=FIRST_REACH * found.copies.width))
-        exciting = descend(start, numbers_of(found.copies) + EXCITATION, 2 * ITERATIONS)
+        exciting = descend(start, numbers_of(found.copies) + EXCITATION)
         found = exciting if np.log(found.residual / exciting.residual) > needed else found
     return found.copies
 

@@ -11,6 +11,7 @@ from nsi import recordings, response
 from nsi.estimation import plain, prior, refinement, regression, signals
 from nsi.estimation.copies import (
     FIRST_REACH,
+    LEAST_CURVATURE,
     NUMBERS,
     USUAL,
     Currents,
@@ -324,11 +325,41 @@ def test_gauss_newton_step_is_the_one_of_a_whole_regression():
         e, T = y - x @ weights, np.einsum("sct,c->st", slopes[at], weights[n + 3 :])
         left = T - x @ np.linalg.lstsq(x, T, rcond=None)[0]
         normal, right, residual = normal + left.T @ left, right + T.T @ e, residual + e @ e
-    step, promise = solve_step(*point.normal_equations())
+    step, promise = solve_step(*point.normal_equations()[:2])
     expected = np.linalg.solve(normal + 0.01 * np.diag(np.diag(normal)), right)
     np.testing.assert_allclose(step, expected.clip(-0.7, 0.7), rtol=0.02)
     assert promise == pytest.approx(right @ expected, rel=0.02)
     assert point.residual == pytest.approx(residual, rel=1e-3)
+
+
+def test_curvature_of_the_residual_is_the_normal_matrix_less_what_noise_of_the_weights_adds():
+    """At the copies that made the currents, on average over noise: second differences of the residual."""
+    rng, n, true = np.random.default_rng(2), 10, signals.Copies(1.2, 0.6, 0.1, 0.2)
+    phase = rng.normal(0, 0.2, (6, 300, 1)).cumsum(1)
+    u, v = 0.6 + 0.4 * np.cos(phase - RING.places(n)[:, 0]), rng.normal(size=(6, 300, 1))
+    used, h, found = np.ones(u.shape, bool), 0.01, []
+    of = lambda currents: Problem(Currents(currents, used, u, v), Setting(0.3, RING, RING.places(n)), (6, n))
+    start = Point(of(u), true)
+    path = start.values @ rng.normal(0, 0.02, (start.values.shape[1], n))
+    for _ in range(4):
+        currents = np.zeros(u.shape)
+        currents[:, start.problem.first :: 2] = (path + 0.5 * rng.normal(size=path.shape)).reshape(6, -1, n)
+        point = Point(of(currents), true)
+        residual = lambda step, point=point: Point(point.problem, point.sheets.moved([step], [3])).residual
+        numerical = (residual(h) - 2 * point.residual + residual(-h)) / (2 * h**2)
+        normal, _, noise = point.normal_equations()
+        found.append((numerical, normal[3, 3], noise[3, 3]))
+    numerical, normal, noise = np.mean(found, 0)
+    assert noise > 0.5 * normal
+    assert normal - noise == pytest.approx(numerical, abs=0.2 * normal)
+
+
+def test_steps_where_the_weights_are_mostly_noise_keep_a_share_of_the_curvature():
+    normal, right = np.diag([2.0, 1.0]), np.array([0.01, 0.02])
+    step, promise = solve_step(normal, right, np.diag([1.0, 2.0]))
+    expected = right / [1.01 * 2.0 - 1.0, LEAST_CURVATURE * 1.01]
+    np.testing.assert_allclose(step, expected, rtol=1e-6)
+    assert promise == pytest.approx(right @ expected)
 
 
 def test_copies_that_made_the_currents_are_found_under_the_prior():
