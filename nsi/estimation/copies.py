@@ -19,7 +19,7 @@ FIRST_SIZE = 10, 20  # trials and neurons of the first fits, from every start
 LAST_SIZE = 30, 28  # of the last fit
 MAX_STEPS = 1500  # of a trial that are used
 STEP_STRIDE = 2  # steps of a trial, of which one is used
-ITERATIONS = 10  # of Gauss-Newton, at most
+ITERATIONS, EXCITED_ITERATIONS = 10, 14  # of Gauss-Newton, at most; the second where copies excite each other
 FIRST_ITERATIONS = 4  # of the first fit from each start
 HALVINGS = 3  # of one of its steps, at most
 DIRECTIONS = 16  # of the recorded states in which the copies' signals are regressed on
@@ -287,7 +287,7 @@ def fit_copies(currents, setting, near=None, coupled=False):
         points = (Point(last, descend(start, which, FIRST_ITERATIONS).copies) for start in each)
         return min((descend(point, which) for point in points), key=residual_of)
 
-    found = best(USUAL)
+    found = usual = best(USUAL)
     samples = sum(len(known.at) for known in last.data)
     needed = 2 * MIN_EVIDENCE / samples
     normal, right, _ = found.normal_equations(NUMBERS[:6])
@@ -303,8 +303,8 @@ def fit_copies(currents, setting, near=None, coupled=False):
         saturated = min((descend(start, which) for start in (found, best(which))), key=residual_of)
         found = saturated if np.log(found.residual / saturated.residual) > needed else found
     if coupled and excited and excitation > 0:
-        start = Point(last, found.copies._replace(reach=FIRST_REACH * found.copies.width))
-        exciting = descend(start, numbers_of(found.copies) + EXCITATION)
+        start = Point(last, usual.copies._replace(reach=FIRST_REACH * usual.copies.width))
+        exciting = descend(start, USUAL + EXCITATION, EXCITED_ITERATIONS)
         found = exciting if np.log(found.residual / exciting.residual) > needed else found
     return found.copies
 
