@@ -317,10 +317,10 @@ def residual_of(point):
 def descend(point, which=USUAL, iterations=ITERATIONS):
     """Gauss-Newton steps of some NUMBERS, halved until the residual falls. Returns: Point."""
     for _ in range(iterations):
-        step, _ = solve_step(*point.normal_equations(which))
-        for halving in range(HALVINGS):
-            after = Point(point.problem, point.sheets.moved(0.5**halving * step, which))
-            if after.residual < point.residual:
+        normal, right, noise = point.normal_equations(which)
+        for correction in (noise, None):  # far from the best copies misfit is taken for noise, and the step too long
+            after = shorten_step(point, solve_step(normal, right, correction)[0], which)
+            if after is not None:
                 break
         else:
             break
@@ -328,3 +328,12 @@ def descend(point, which=USUAL, iterations=ITERATIONS):
         if gained < CONVERGED:
             break
     return point
+
+
+def shorten_step(point, step, which):
+    """Halve a step until the residual falls. Returns: Point after it, or None where it does not fall."""
+    for halving in range(HALVINGS):
+        after = Point(point.problem, point.sheets.moved(0.5**halving * step, which))
+        if after.residual < point.residual:
+            return after
+    return None
