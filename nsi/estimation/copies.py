@@ -6,6 +6,7 @@ are fitted, by Gauss-Newton steps on the residual after that regression (variabl
 1973, doi 10.1137/0710036; with Kaufman's approximation of the derivative), from a start for either sign of the gain.
 """
 
+from contextlib import suppress
 from functools import partial
 from typing import NamedTuple
 
@@ -240,11 +241,11 @@ def solve_step(normal, right, noise=None):
     normal = normal.copy()
     normal[np.diag_indices(len(right))] *= 1.01
     normal[np.diag_indices(len(right))] += 1e-9 * np.trace(normal) + 1e-30
-    if noise is None:
-        step = np.linalg.solve(normal, right)
-    else:
-        shares, directions = eigh(normal - noise, normal)
-        step = directions @ (directions.T @ right / np.maximum(shares, LEAST_CURVATURE))
+    step = np.linalg.solve(normal, right)
+    if noise is not None:
+        with suppress(ValueError):  # without a positive definite matrix the step is the plain one
+            shares, directions = eigh(normal - noise, normal)
+            step = directions @ (directions.T @ right / np.maximum(shares, LEAST_CURVATURE))
     return step.clip(-MAX_STEP, MAX_STEP), right @ step
 
 

@@ -360,6 +360,8 @@ def test_steps_where_the_weights_are_mostly_noise_keep_a_share_of_the_curvature(
     expected = right / [1.01 * 2.0 - 1.0, LEAST_CURVATURE * 1.01]
     np.testing.assert_allclose(step, expected, rtol=1e-6)
     assert promise == pytest.approx(right @ expected)
+    for normal in (np.diag([1.0, -1.0]), np.full((2, 2), np.nan)):
+        np.testing.assert_array_equal(solve_step(normal, right, np.eye(2))[0], solve_step(normal, right)[0])
 
 
 def test_copies_that_made_the_currents_are_found_under_the_prior():
