@@ -543,7 +543,7 @@ estimation.estimate(recordings.load(sys.argv[1]), calibrated=False).save(sys.arg
 @pytest.mark.slow
 def test_number_of_threads_changes_nothing(tmp_path):
     """Of the estimate, but for rounding: at most .02 standard errors."""
-    rec, found = simulate_ring()[0], {}
+    rec, found = estimate_holding()[0], {}
     np.savez(tmp_path / "mine.npz", **{k: getattr(rec, k) for k in ("rates", "velocity", "dt", "tau")})
     for threads in "1", "2":
         count = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), threads)
