@@ -70,7 +70,7 @@ def read(path, module=1, start=-np.inf, stop=np.inf, spacing=None, smooth=SMOOTH
         if len(t) < 2:
             raise BadInput(f"t has {len(t)} moments from {start:g} to {stop:g} s, or does not rise; expected a session")
         paths.check_range(t[:0], place)
-        for sentence in paths.name_jumps(place, paths.jumps(t, place)):
+        for sentence in paths.find_jumps(t, place)[1]:
             print(f"{Path(path).name}: {sentence}", file=sys.stderr)
         clocks.check_seconds(float(np.median(np.diff(t))), "t")
         bins = _bins(t)
