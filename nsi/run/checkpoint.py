@@ -38,21 +38,18 @@ def write(path, weights, args, training):
 
 
 def read(path):
-    """A checkpoint, read without executing what is pickled in it.
-
-    Raises: BadInput where it is none, is damaged, is of another version, or has weights that do not fit each other.
-    """
+    """A checkpoint, read without executing what is pickled in it. Raises: BadInput where it is none, is damaged, is of
+    another version, or has weights that do not fit each other."""
     if not Path(path).is_file():
         raise BadInput(f"{path}: no such file; expected a checkpoint, as `python train.py` writes")
     try:
         _inspect(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
         version, weights = state.get("version", 1), state["model"]
-        if version != VERSION:
-            wrong = f"is a checkpoint of version {version!r}; expected version {VERSION}: train anew"
-        else:
+        wrong = f"is a checkpoint of version {version!r}; expected version {VERSION}: train anew"
+        if version == VERSION:
             trained = state.get("training", {}).get("trained", weights)
-            wrong = _misfit(weights, state["args"]) or _misfit(trained, state["args"])
+            wrong = _find_misfit(weights, state["args"]) or _find_misfit(trained, state["args"])
     except Exception:  # whatever torch makes of damage
         raise BadInput(f"{path}: is not a whole checkpoint; expected one that train.py wrote") from None
     if wrong:
@@ -61,14 +58,12 @@ def read(path):
 
 
 def networks(path, trained=False):
-    """The networks in a checkpoint, or these as `trained`, before the last step.
-
-    Returns: list of Network, one per replica, and the options. Raises: BadInput.
-    """
+    """The networks in a checkpoint, or these as `trained`, before the last step. Returns: list of Network, one per
+    replica, and the options. Raises: BadInput."""
     state = read(path)
-    args = state["args"]
-    weights = with_replicas(state.get("training", {}).get("trained") or state["model"] if trained else state["model"])
-    n = weights["b"].shape[-1] - _hidden(args)
+    args, as_trained = state["args"], state.get("training", {}).get("trained")
+    weights = with_replicas(as_trained if trained and as_trained else state["model"])
+    n = weights["b"].shape[-1] - _count_hidden(args)
     arrays = zip(*(weights[name].numpy() for name in NAMES), strict=True)
     return [Network(*each, args["alpha"], n) for each in arrays], args
 
@@ -78,7 +73,7 @@ def with_replicas(weights):
     return {k: v if v.ndim > AXES[k] else v[None] for k, v in weights.items()}
 
 
-def _hidden(args):
+def _count_hidden(args):
     """How many units stand for no recorded neuron; options of older runs name input units alone."""
     return 0 if args["control"] else args["input_units"] + args.get("response_units", 0)
 
@@ -92,19 +87,14 @@ def _inspect(path):
             raise ValueError("does not agree with its checksums")
 
 
-def _misfit(weights, args):
+def _find_misfit(weights, args):
     """What is wrong with a checkpoint's weights, in a clause, or nothing."""
     *replicas, size, _ = weights["W"].shape
-    hidden = _hidden(args)
+    hidden, components = _count_hidden(args), weights["W_in"].shape[-2]
     if not 0 < args["alpha"] <= 1 or hidden > size - 1:
         return f"has {hidden} hidden units of {size} units and alpha {args['alpha']!r}; expected fewer"
-    shapes = {
-        "W": (*replicas, size, size),
-        "W_in": (*replicas, weights["W_in"].shape[-2], size),
-        "b": (*replicas, size),
-    }
-    for name, shape in shapes.items():
-        value = weights[name]
+    for name, axes in (("W", (size, size)), ("W_in", (components, size)), ("b", (size,))):
+        value, shape = weights[name], (*replicas, *axes)
         if value.shape != shape:
             return f"{name} has shape {tuple(value.shape)}; expected {shape}"
         if value.dtype != torch.float32 or value.numel() * 4 > value.untyped_storage().nbytes():

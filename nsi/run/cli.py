@@ -14,7 +14,7 @@ from nsi.run import interruption
 
 
 class Help(argparse.ArgumentDefaultsHelpFormatter):
-    """Help that tells defaults, where there is one to tell."""
+    """Help that names defaults, where there is one."""
 
     def _get_help_string(self, action):
         silent = action.default is None or action.default is False
@@ -42,10 +42,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def value(parse, expected):
-    """An argparse type: parse a text, a ValueError or KeyError becoming a sentence.
-
-    parse: a function of a text; expected: the values that there are, in words.
-    """
+    """An argparse type: parse(text), a ValueError or KeyError becoming a sentence. expected: the values, in words."""
 
     def parse_value(text):
         try:

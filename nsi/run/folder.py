@@ -19,32 +19,27 @@ def refuse_earlier(out, resume, overwrite):
     """Raise BadInput where a folder holds the measures of an earlier fit, unless it goes on or is to be replaced."""
     if resume or overwrite or not os.path.lexists(out / "metrics.json"):
         return
-    metrics = read_json(out / "metrics.json")
+    metrics, expected = read_json(out / "metrics.json"), "another --out, or --overwrite to fit anew"
     if metrics is None:
-        raise BadInput(
-            f"{out}: holds a metrics.json that cannot be read; expected another --out, or --overwrite to fit anew"
-        )
+        raise BadInput(f"{out}: holds a metrics.json that cannot be read; expected {expected}")
     if metrics.get("finished", True):
-        raise BadInput(f"{out}: holds a finished run; expected --resume, another --out, or --overwrite to fit anew")
-    raise BadInput(
-        f"{out}: holds a run that was stopped before its connections were estimated; "
-        "expected --resume to finish it, another --out, or --overwrite to fit anew"
-    )
+        raise BadInput(f"{out}: holds a finished run; expected --resume, {expected}")
+    stopped = "a run that was stopped before its connections were estimated"
+    raise BadInput(f"{out}: holds {stopped}; expected --resume to finish it, {expected}")
 
 
 def clear(out, keep=()):
     """Remove an earlier fit's files from a folder. keep: names that stay. Raises: BadInput where one cannot be."""
-    figures = out / "figures"
     try:
-        for name in {*FILES} - {*keep}:
-            (out / name).unlink(missing_ok=True)
-            remove_parts(out / name)
-        for path in figures.glob("*.png"):
+        for path in (out / name for name in {*FILES} - {*keep}):
+            path.unlink(missing_ok=True)
+            remove_parts(path)
+        for path in out.glob("figures/*.png"):
             path.unlink()
     except OSError as error:
         raise BadInput(f"{error.filename}: cannot be removed ({error.strerror or error})") from None
     with contextlib.suppress(OSError):  # there is none, or the user keeps more in it
-        figures.rmdir()
+        (out / "figures").rmdir()
 
 
 @contextlib.contextmanager
@@ -53,28 +48,22 @@ def alone(folder):
 
     Raises: BadInput where another run is in it, or where it cannot be written, before hours are spent on filling it.
     """
-    try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        lock = open_regular(Path(folder) / ".lock", os.O_RDWR | os.O_CREAT)
-    except OSError as error:
-        raise BadInput(f"{folder}: cannot be written ({error.strerror or error})") from None
-    with lock:
-        locked = lock_file(lock)
-        if locked is False:
-            raise BadInput(f"{folder}: another run is writing here; expected a folder of its own")
-        owner = Path(folder) / ".owner"
+    path, other = Path(folder) / ".owner", None
+    with contextlib.ExitStack() as stack:
         try:
-            other = owners.claim(owner, locks_work=bool(locked))
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context(open_regular(Path(folder) / ".lock", os.O_RDWR | os.O_CREAT))
+            locked = lock_file(lock)
+            if locked is not False:
+                other = owners.claim(path, locks_work=bool(locked))
         except OSError as error:
             raise BadInput(f"{folder}: cannot be written ({error.strerror or error})") from None
-        if other and other.is_here():
+        if locked is False or (other and other.host == owners.here()):
             raise BadInput(f"{folder}: another run is writing here; expected a folder of its own")
         if other:
             raise BadInput(
                 f"{folder}: process {other.pid} of {other.host} may be writing here, which cannot be checked without "
-                f"file locks; expected a folder of its own, or, if that run has ended, that {owner} is removed"
+                f"file locks; expected a folder of its own, or, if that run has ended, that {path} is removed"
             )
-        try:
-            yield
-        finally:
-            owners.release(owner)
+        stack.callback(path.unlink, missing_ok=True)
+        yield

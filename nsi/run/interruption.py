@@ -9,7 +9,6 @@ class Interrupted(BaseException):
     """Ctrl-C or SIGTERM. number: the signal's; done: what was done before, and how to go on, for the user."""
 
     def __init__(self, number, done=""):
-        super().__init__(number, done)
         self.number, self.done = number, done
 
 

@@ -22,22 +22,16 @@ class Owner(NamedTuple):
     started: str  # on Linux, so that another process of the same number is not mistaken for it
     host: str
 
-    def is_here(self):
-        """Whether it is of this host, so that one can see whether it lives."""
-        return self.host == here()
-
     def lives(self):
-        """Whether it is still running; True where it is of another host."""
-        if not self.is_here():
+        """Whether it is still running; True where it is of another host, so that one cannot see."""
+        if self.host != here():
             return True
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return False
-        except OSError:  # another user's
-            pass
-        started = start_of(self.pid)
-        return started == self.started or not started
+        with contextlib.suppress(PermissionError):  # another user's
+            try:
+                os.kill(self.pid, 0)
+            except ProcessLookupError:
+                return False
+        return start_of(self.pid) in (self.started, "")
 
 
 def here():
@@ -59,19 +53,15 @@ def claim(path, locks_work):
     """Make this process the owner. path: the owner's file; locks_work: whether a file lock has just been obtained, so
     that an owner on another host, which would hold it, has ended. Returns: None, or the Owner that has it. Raises:
     OSError."""
-    me = json.dumps(Owner(os.getpid(), start_of(os.getpid()), here()))
+    me = Owner(os.getpid(), start_of(os.getpid()), here())
     while True:
-        try:
-            handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-        except FileExistsError:
-            before, owner = read(path)
-            if owner and owner.lives() and (owner.is_here() or not locks_work):
-                return owner
-            take_away(path, before)
-            continue
-        with os.fdopen(handle, "w") as file:
-            file.write(me)
-        return None
+        with contextlib.suppress(FileExistsError), open(path, "x") as file:
+            json.dump(me, file)
+            return None
+        before, owner = read(path)
+        if owner and owner.lives() and (owner.host == me.host or not locks_work):
+            return owner
+        take_away(path, before)
 
 
 def read(path):
@@ -95,9 +85,3 @@ def take_away(path, text):
         os.rename(path, aside)
         same = not aside.is_file() or aside.read_text(errors="replace") == text
         aside.unlink() if same else os.rename(aside, path)
-
-
-def release(path):
-    """Remove the owner's file at the end of a run."""
-    with contextlib.suppress(OSError):
-        path.unlink()

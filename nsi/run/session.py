@@ -14,16 +14,12 @@ from nsi import files, recordings
 from nsi.errors import BadInput
 from nsi.estimation import estimate
 from nsi.evaluation import metrics as measures
-from nsi.evaluation.scores import network_scores as scores
 from nsi.geometry import lacks_geometry
 from nsi.hidden import matching
 from nsi.run import checkpoint, connections, folder, interruption, tracking
 from nsi.run.watch import Stage, TrainingHook
 
 UNIFORM = 0.1  # heterogeneity below which W may be taken for a function of distance
-
-
-# ---- before the fit ---------------------------------------------------------------------------------------------
 
 
 def choose_device(name):
@@ -35,8 +31,8 @@ def choose_device(name):
 
 def checkpoint_options(args, settings, rec):
     """What a checkpoint says of how it was fitted: settings, and the recording's name and hash. rec: Recording."""
-    fitted = dataclasses.asdict(settings) | {"alpha": settings.alpha_of_networks, "data": args.data.name}
-    return fitted | {"data_sha256": recordings.digest(rec)}
+    source = {"data": args.data.name, "data_sha256": recordings.digest(rec)}
+    return dataclasses.asdict(settings) | {"alpha": settings.alpha_of_networks} | source
 
 
 def read_checkpoint(path, options):
@@ -45,26 +41,23 @@ def read_checkpoint(path, options):
         return None
     state = checkpoint.read(path)
     training = state.get("training", {})
-    missing = {"moments", "generators", "updates", "seconds"} - training.keys()
-    if missing:
+    if missing := {"moments", "generators", "updates", "seconds"} - training.keys():
         raise BadInput(f"{path}: has no {min(missing)}; expected a checkpoint of train.py to --resume")
-    done, spent = training["updates"], training["seconds"]
-    if not (isinstance(done, int) and done >= 0 and isinstance(spent, float)):
+    if not (
+        isinstance(training["updates"], int) and training["updates"] >= 0 and isinstance(training["seconds"], float)
+    ):
         raise BadInput(f"{path}: has no count of updates and seconds; expected those of train.py")
     before = options | state["args"]  # a setting younger than the checkpoint has nothing to differ from
-    differ = [f"{k} {before[k]!r}, not {options[k]!r}" for k in options if before[k] != options[k]]
-    if differ:
+    if differ := [f"{k} {before[k]!r}, not {options[k]!r}" for k in options if before[k] != options[k]]:
         raise BadInput(f"{path}: was trained with {' and '.join(differ)}; expected the same options to --resume")
     return state
 
 
 @contextlib.contextmanager
 def open_run(args, settings, data):
-    """A run's folder, its own for the length of the block, without files of an earlier fit.
-
-    args: of settings.parse_options; settings: Settings; data: setup.Data. Gives: Run.
-    Raises: BadInput where another run is in the folder, or one that does not go on with these options.
-    """
+    """A run's folder, its own for the length of the block, without files of an earlier fit. args: of
+    settings.parse_options; settings: Settings; data: setup.Data. Gives: Run. Raises: BadInput where another run is in
+    the folder, or one that does not go on with these options."""
     out, options = args.out, checkpoint_options(args, settings, data.recording)
     with folder.alone(out):
         folder.refuse_earlier(out, args.resume, args.overwrite)  # another run may have finished since it was looked at
@@ -82,8 +75,7 @@ def open_run(args, settings, data):
 
 
 class Run:
-    """A fit's folder while it is fitted: bars, checkpoints, W&B, metrics.json. Attributes: as `open_run` gives them,
-    and metrics, a dict that grows."""
+    """A fit's folder while it is fitted: bars, checkpoints, W&B, metrics.json (`metrics`, a dict that grows)."""
 
     def __init__(self, out, settings, data, options, state, wandb):
         self.out, self.settings, self.data, self.options = out, settings, data, options
@@ -111,13 +103,7 @@ class Run:
     @contextlib.contextmanager
     def training_hook(self):
         """The training's hook, a watch.TrainingHook."""
-        out, done = self.out, self.state["training"]["updates"] if self.state else 0
-        write = lambda weights, training: checkpoint.write(out / "model.pt", weights, self.options, training)
-        data = self.data
-        score = lambda net: scores(net, data.truth, data.geometry, data.places)
-        with interruption.postponed() as stopping, TrainingHook(
-            out.name, self.settings.updates, done, self.wandb, score, write, stopping
-        ) as hook:  # fmt: skip
+        with interruption.postponed() as stopping, TrainingHook(self, stopping) as hook:
             yield hook
         self.add_stage("training")
 
@@ -162,14 +148,13 @@ class Run:
         return arrays
 
     def measure(self, trained, networks, hidden, names, arrays, seconds):
-        """Score networks and connectivity.npz, and write metrics.json. trained, networks, hidden: lists of Network, of
-        the publication's training, those that predict, and those of hidden neurons; names: where the second are from;
-        arrays: of connectivity.npz; seconds: since the start."""
+        """Score networks and connectivity.npz, and write metrics.json. trained, networks, hidden: lists of Network, as
+        trained, those that predict, and those of hidden neurons; names: where the second are from; arrays: of
+        connectivity.npz; seconds: since the start."""
         data, settings = self.data, self.settings
         with self.stage("measures"):
-            each = [
-                measures.of_network(*nets, data, settings) for nets in zip(trained, networks, hidden, strict=True)
-            ]  # fmt: skip
+            replicas = zip(trained, networks, hidden, strict=True)
+            each = [measures.of_network(*nets, data, settings) for nets in replicas]
             scored = connections.score(arrays, data.rec, data.geometry, data.places, data.truth)
         self.metrics |= {"alpha": settings.alpha_of_networks} | self.metrics | measures.of_replicas(each) | scored | {
             "running": names if len(names) > 1 else names[0], "alpha_known": bool(data.alpha),
@@ -192,22 +177,18 @@ class Run:
         """Draw the fit's figures and its page, and show W&B the figures; what fails here has cost nothing else.
 
         networks: list of Network, those that predict; arrays: of connectivity.npz."""
-        out = self.out
         try:
             from nsi.figures import report  # matplotlib is slow to import
 
             with self.stage("report"):
-                paths = report.write(out, self.data, networks, arrays, self.metrics, self.options)
+                paths = report.write(self.out, self.data, networks, arrays, self.metrics, self.options)
         except Exception as error:
-            said = f"no report, since drawing it failed ({tracking.brief(error)})"
-            print(f"{out}: {said}; the same command with --resume tries again", file=sys.stderr)
+            reason = f"no report, since drawing it failed ({tracking.brief(error)})"
+            print(f"{self.out}: {reason}; the same command with --resume tries again", file=sys.stderr)
             return
         self.write_metrics(finished=True)  # with the seconds that the report took
         tracking.show(self.wandb, paths)
-        print(f"{out}: report.html says what was found, how far to trust it, and what is not determined")
-
-
-# ---- during the training ----------------------------------------------------------------------------------------
+        print(f"{self.out}: report.html says what was found, how far to trust it, and what is not determined")
 
 
 def restore(training, optimiser, generators):
@@ -217,16 +198,13 @@ def restore(training, optimiser, generators):
         for generator, saved in zip(generators, training["generators"], strict=True):
             generator.set_state(saved)
     except Exception:  # whatever torch makes of damage
-        raise BadInput(
-            "the checkpoint's optimiser or generators are damaged; expected those of train.py to --resume"
-        ) from None
+        wrong = "the checkpoint's optimiser or generators are damaged; expected those of train.py to --resume"
+        raise BadInput(wrong) from None
 
 
 def first_divergence(before, update, gradients):
-    """The first update whose gradient was not finite, or 0, on the device, which is not waited for.
-
-    before: the same, one update ago; update: this one's number.
-    """
+    """The first update whose gradient was not finite, or 0, on the device, which is not waited for. before: the same,
+    one update ago; update: this one's number."""
     finite = torch.stack([g.sum() for g in gradients]).sum().isfinite()
     return torch.where(finite | (before > 0), before, update)
 
@@ -241,17 +219,12 @@ def refuse_divergence(update, what, lr):
 
 
 def scalars_to_log(losses, gradients, update, lr_now, lr):
-    """What is logged of an update. losses, gradients: of the update; lr_now, lr: learning rate, and its peak.
-
-    Returns: {"loss", "gradient_norm", "lr"}. Raises: BadInput where the loss is not finite.
-    """
+    """What is logged of an update. lr_now, lr: learning rate, and its peak. Returns: {"loss", "gradient_norm", "lr"}.
+    Raises: BadInput where the loss is not finite."""
     loss = losses.mean().item()
     refuse_divergence(0 if np.isfinite(loss) else update, "loss", lr)
     norm = torch.stack([g.square().sum() for g in gradients]).sum().sqrt().item()
     return {"loss": loss, "gradient_norm": norm, "lr": lr_now}
-
-
-# ---- after the fit ----------------------------------------------------------------------------------------------
 
 
 def summary(metrics):

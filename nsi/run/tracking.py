@@ -26,9 +26,6 @@ class Disabled:
 
     disabled, id = True, None
 
-    def finish(self, exit_code=0):
-        pass
-
 
 @contextlib.contextmanager
 def tracked(mode, out, config, run_id=None):
@@ -44,9 +41,10 @@ def tracked(mode, out, config, run_id=None):
         status = 0
     finally:
         try:
-            run.finish(exit_code=status)
+            if not run.disabled:
+                run.finish(exit_code=status)
         except Exception as error:
-            say(f"not all is uploaded ({brief(error)}); to do so, `{sync(run)}`")
+            print(f"W&B: not all is uploaded ({brief(error)}); to do so, `{upload_command(run)}`")
 
 
 def start(mode, out, config, run_id):
@@ -73,27 +71,22 @@ def start(mode, out, config, run_id):
             why = f", since {possible} failed ({brief(error)})"
         else:
             if run.settings.mode == "offline":
-                say(f"offline{why}; to upload, `{sync(run)}`")
+                print(f"W&B: offline{why}; to upload, `{upload_command(run)}`")
             return run
-    say(f"disabled{why}")
+    print(f"W&B: disabled{why}")
     return Disabled()
 
 
-def sync(run):
+def upload_command(run):
     """The command that uploads a run: the folders of all of its parts, in the order in which they were written."""
     last = Path(run.settings.sync_dir)
     parts = sorted({*last.parent.glob(f"offline-run-*-{run.id}"), last}, key=lambda part: part.name.split("run-", 1)[1])
-    return " ".join(["wandb sync", *(shlex.quote(str(part)) for part in parts)])
+    return shlex.join(["wandb", "sync", *map(str, parts)])
 
 
 def brief(error):
     """An error in a few words."""
     return " ".join(str(error).split())[:90] or type(error).__name__
-
-
-def say(what):
-    """Tell the user, in a line, where their curves are."""
-    print(f"W&B: {what}")
 
 
 def own_folder(out):
@@ -107,43 +100,36 @@ def key_configured():
     if os.environ.get("WANDB_API_KEY"):
         return True
     host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).netloc
-    try:
+    with contextlib.suppress(OSError, RuntimeError, ValueError, netrc.NetrcParseError):
         return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
-    except (OSError, RuntimeError, ValueError, netrc.NetrcParseError):
-        return False
+    return False
 
 
 def log(run, update, scalars, W, last):
     """Log scalars at an update, and W as an image IMAGES times between the first update and `last`."""
-    if run.disabled:
-        return
-    row = dict(scalars)
+    images = {}
     if update == last or update % max(EVERY, last // IMAGES // EVERY * EVERY) == 0:
-        import wandb
-
-        row["W"] = wandb.Image(picture(W))
-    with contextlib.suppress(Exception):  # a service that has died is reported at the end
-        run.log(row, step=update)
-
-
-def summarise(run, metrics):
-    """Put the final measures into the run's summary."""
-    if run.disabled:
-        return
-    with contextlib.suppress(Exception):
-        run.summary.update(metrics)
+        x = W / (np.abs(W).max() or 1.0)  # red positive, blue negative, symmetric limits
+        images["W"] = (255 * np.stack([1 + x.clip(max=0), 1 - np.abs(x), 1 - x.clip(min=0)], -1)).astype(np.uint8)
+    _send(run, scalars, images, step=update)
 
 
 def show(run, paths):
     """Add PNG files to the run, as they are."""
+    _send(run, {}, {f"figures/{path.stem}": str(path) for path in paths})
+
+
+def _send(run, scalars, images, **step):
+    """Log numbers and images: arrays or files. A service that has died is reported at the end."""
     if not run.disabled:
         import wandb
 
         with contextlib.suppress(Exception):
-            run.log({f"figures/{path.stem}": wandb.Image(str(path)) for path in paths})
+            run.log(scalars | {name: wandb.Image(image) for name, image in images.items()}, **step)
 
 
-def picture(W):
-    """W (units, units) as an image, red positive, blue negative, symmetric limits. Returns: (units, units, 3) uint8."""
-    x = W / (np.abs(W).max() or 1.0)
-    return (255 * np.stack([1 + x.clip(max=0), 1 - np.abs(x), 1 - x.clip(min=0)], -1)).astype(np.uint8)
+def summarise(run, metrics):
+    """Put the final measures into the run's summary."""
+    if not run.disabled:
+        with contextlib.suppress(Exception):
+            run.summary.update(metrics)

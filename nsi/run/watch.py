@@ -3,7 +3,8 @@
 import numpy as np
 from tqdm import tqdm
 
-from nsi.run import tracking
+from nsi.evaluation.scores import network_scores
+from nsi.run import checkpoint, tracking
 
 CHECKPOINT_EVERY = 100
 
@@ -31,10 +32,9 @@ class Watch:
 
 
 class Stage(Watch):
-    """The hook of what follows a run's training, to be used in a with statement: a bar, and no more.
+    """The hook of a part of a run, to be used in a with statement: a bar, and no more.
 
-    name: for the bar; count: of updates in all, None where it is unknown.
-    """
+    name: for the bar; count: of updates in all, None where it is unknown."""
 
     def __init__(self, name, count=None):
         form = None if count else "{desc} ..."
@@ -51,29 +51,24 @@ class Stage(Watch):
 
 
 class TrainingHook(Stage):
-    """The hook of a run with a folder.
+    """The hook of a run's training: a bar, W&B and checkpoints. run: session.Run; stopping: interruption.postponed's"""
 
-    name: for the bar; updates: in all; done: of these, by the run that is continued; wandb: tracking's run; scores:
-    called with a Network, what to show besides the loss; write: called with weights and the state of training;
-    stopping: interruption.postponed's.
-    """
-
-    def __init__(self, name, updates, done, wandb, scores, write, stopping):
-        self.wandb, self.scores, self.write, self.updates = wandb, scores, write, updates
-        self.stopping = stopping
-        self.bar = tqdm(total=updates, initial=done, desc=name, unit="update", disable=None)
+    def __init__(self, run, stopping):
+        self.run, self.updates, self.stopping = run, run.settings.updates, stopping
+        done = run.state["training"]["updates"] if run.state else 0
+        self.bar = tqdm(total=self.updates, initial=done, desc=run.out.name, unit="update", disable=None)
 
     def log(self, update, model, scalars):
-        one = model.networks()[0]
-        scores = self.scores(one)
-        shown = {k: float(np.mean(scores[k])) for k in ("r_W", "r_gate") if k in scores}  # over components
-        shown = {"loss": scalars["loss"]} | shown
+        one, data = model.networks()[0], self.run.data
+        scores = network_scores(one, data.truth, data.geometry, data.places)
+        shown = {"loss": scalars["loss"]} | {k: np.mean(scores[k]).item() for k in ("r_W", "r_gate") if k in scores}
         self.bar.set_postfix({k: f"{v:.3f}" for k, v in shown.items()}, refresh=False)
-        self.bar.update(update - self.bar.n)
-        tracking.log(self.wandb, update, scalars | shown, one.W, last=self.updates)
+        super().log(update, model, scalars)
+        tracking.log(self.run.wandb, update, scalars | shown, one.W, last=self.updates)
 
     def keeps(self, update, last):
         return update % CHECKPOINT_EVERY == 0 or update == last
 
     def keep(self, model, training):
-        self.write(model.state_dict(), training | {"wandb": self.wandb.id})
+        run = self.run
+        checkpoint.write(run.out / "model.pt", model.state_dict(), run.options, training | {"wandb": run.wandb.id})
