@@ -1,4 +1,4 @@
-"""What readers and checks share: short gaps, trials padded to one array, and numbers in words."""
+"""What readers and checks share: correlations, short gaps, trials padded to one array, and numbers in words."""
 
 import numpy as np
 
@@ -7,6 +7,12 @@ def list_some(items, most=5):
     """A few of many numbers, in words."""
     items = [f"{item:.4g}" if isinstance(item, float) else str(item) for item in items]
     return ", ".join(items[:most]) + (f" and {len(items) - most} more" if len(items) > most else "")
+
+
+def correlate(x, y):
+    """The correlation of x and y along their first axis, 0 where either is constant."""
+    x, y = x - x.mean(0), y - y.mean(0)
+    return (x * y).sum(0) / np.sqrt(np.maximum((x * x).sum(0) * (y * y).sum(0), 1e-12))
 
 
 def short_gaps(known, most):
@@ -21,13 +27,8 @@ def short_gaps(known, most):
 
 
 def pad_trials(trials, keys):
-    """Trials of different lengths as arrays that are zero in the padding.
-
-    trials: list of {key: (steps, any)}. Returns: {key: (trials, steps, any) float32}, and `lengths` (trials,).
-    """
+    """Trials of different lengths as arrays that are zero in the padding. trials: list of {key: (steps, any)}. Returns:
+    {key: (trials, steps, any) float32}, and `lengths` (trials,)."""
     lengths = np.array([len(trial[keys[0]]) for trial in trials])
-    padded = {key: np.zeros((len(trials), lengths.max(), trials[0][key].shape[1]), np.float32) for key in keys}
-    for key, array in padded.items():
-        for row, trial in zip(array, trials, strict=True):
-            row[: len(trial[key])] = trial[key]
-    return padded | {"lengths": lengths}
+    pad = lambda x: np.pad(x.astype(np.float32), ((0, lengths.max() - len(x)), (0, 0)))
+    return {key: np.stack([pad(trial[key]) for trial in trials]) for key in keys} | {"lengths": lengths}

@@ -44,39 +44,33 @@ class Frames(NamedTuple):
 
 
 def number_frames(time, dt=None):
-    """Number the frames of a clock. time: (steps,) s; dt: s, where it is known.
-
-    Returns: Frames. Raises: BadInput where the clock cannot be used.
-    """
+    """Number the frames of a clock. time: (steps,) s; dt: s, where it is known. Returns: Frames. Raises: BadInput where
+    the clock cannot be used."""
     time = seconds(time)
-    steps = len(time)
     known = np.flatnonzero(np.isfinite(time))
     if len(known) < 2:
-        raise BadInput(f"time has {len(known)} finite values in {steps} steps; expected seconds that rise")
-    new = np.r_[True, np.diff(time[known]) != 0]
-    at, stamp = known[new], time[known[new]]
+        raise BadInput(f"time has {len(known)} finite values in {len(time)} steps; expected seconds that rise")
+    at = known[np.r_[True, np.diff(time[known]) != 0]]
+    stamp, step = time[at], np.diff(time[at])
     if len(at) < 2:
-        raise BadInput(f"time is {stamp[0]:.10g} at all of {steps} steps; expected seconds that rise")
-    step = np.diff(stamp)
-    if (step < 0).mean() > MAX_FALLING_SHARE:
-        backwards = (step < 0).mean() > 0.9
-        raise BadInput(
-            f"time falls at {(step < 0).sum()} of {len(step)} steps; expected seconds that rise"
-            f"{': where the last sample comes first, reverse time and all other arrays' if backwards else ''}"
-        )
+        raise BadInput(f"time is {stamp[0]:.10g} at all of {len(time)} steps; expected seconds that rise")
+    if (falls := (step < 0).mean()) > MAX_FALLING_SHARE:
+        remedy = ": where the last sample comes first, reverse time and all other arrays" if falls > 0.9 else ""
+        raise BadInput(f"time falls at {(step < 0).sum()} of {len(step)} steps; expected seconds that rise{remedy}")
     usual = float(np.median(step[step > 0]))
+    max_still = max(MAX_STILL_S, 4 * usual)
     exact, guess = _time_step(at, stamp, time)
     dt = dt or guess
     check_seconds(dt)
-    if usual > MAX_COARSE_STEP_S and np.median(np.diff(at)) > 1:
+    if usual > MAX_COARSE_STEP_S and (same := np.median(np.diff(at))) > 1:
         raise BadInput(
-            f"time is the same at {np.median(np.diff(at)):g} steps in a row and then goes on by {usual:.3g} s, "
-            "which is too coarse to find lost frames; expected times of a finer resolution, e.g. as float64"
+            f"time is the same at {same:g} steps in a row and then goes on by {usual:.3g} s, which is too coarse to "
+            "find lost frames; expected times of a finer resolution, e.g. as float64"
         )
     bridge = max(1, int(MAX_BRIDGED_S / dt + 0.01))
     late = step / dt - np.diff(at)  # frames
     back = (step < 0) & (late < -1.5)
-    cuts = np.flatnonzero(back | (step > max(MAX_STILL_S, 4 * usual)) | ~(late < bridge + 1)) + 1
+    cuts = np.flatnonzero(back | (step > max_still) | ~(late < bridge + 1)) + 1
     _check_rate(at, stamp, dt, cuts)
     patience = 1 if exact else LATE_WINDOW
     numbers = _numbers(at, stamp, dt, cuts, patience)
@@ -85,8 +79,8 @@ def number_frames(time, dt=None):
         if abs(slope / dt - 1) < 0.05:
             dt = slope
             numbers = _numbers(at, stamp, dt, cuts, patience)
-    frames = Frames(dt, None, None, time, None, bridge, _said(time, at, back))
-    return _of_samples(time, at, numbers, cuts, max(MAX_STILL_S, 4 * usual) / dt, frames)
+    frames = Frames(dt, None, None, time, None, bridge, _describe(time, at, back))
+    return _of_samples(time, at, numbers, cuts, max_still / dt, frames)
 
 
 def seconds(time):
@@ -99,11 +93,9 @@ def seconds(time):
             time = time.astype(float)
     except (ValueError, TypeError, IndexError):
         raise BadInput("time has something else than numbers; expected seconds") from None
-    if time.ndim == 2 and 1 in time.shape:
-        time = time.ravel()
-    if time.ndim != 1:
+    if time.ndim != 1 and (time.ndim != 2 or 1 not in time.shape):
         raise BadInput(f"time has shape {time.shape}; expected (steps,) s")
-    time = time.astype(float)
+    time = time.ravel().astype(float)
     return np.where(np.abs(time) < MAX_TIME, time, np.nan)
 
 
@@ -111,10 +103,8 @@ def check_seconds(dt, key="time"):
     """Raise BadInput where a time step is none that neurons are recorded with, as in other units."""
     if MIN_STEP_S <= dt < MAX_STEP_S:
         return
-    units = {"ms": 1e3, "µs": 1e6, "ns": 1e9}
-    likely = [
-        f"divide by {size:g} if it is in {unit}" for unit, size in units.items() if 5e-4 <= dt / size < MAX_STEP_S
-    ]
+    units = (("ms", 1e3), ("µs", 1e6), ("ns", 1e9))
+    likely = [f"divide by {size:g} if it is in {unit}" for unit, size in units if 5e-4 <= dt / size < MAX_STEP_S]
     likely += ["if it counts frames, divide it by their rate"] if dt == 1 else []
     raise BadInput(
         f"{key} goes on by {dt:.4g} from one step to the next, as in other units than seconds; expected seconds, a "
@@ -125,7 +115,7 @@ def check_seconds(dt, key="time"):
 def _time_step(at, stamp, time):
     """Whether the stamps' steps are whole multiples of one, and the time step (s). at: samples; stamp: (stamps,) s."""
     count, step = np.diff(at), np.diff(stamp)
-    each = step[step > 0] / count[step > 0]
+    each = (step / count)[step > 0]
     usual = float(np.median(each))
     coarse = np.median(count) > 1 or (
         np.array_equal(time.astype(np.float32), time, equal_nan=True)
@@ -165,11 +155,8 @@ def _numbers(at, stamp, dt, cuts, patience):
 
 
 def _lost(late, patience):
-    """Number of frames lost up to each stamp. late: (stamps,) frames behind an even count. Returns: ints.
-
-    One late stamp is jitter; frames are lost where the median of the next `patience` stamps is late. Few are negative:
-    where samples were written twice.
-    """
+    """Number of frames lost up to each stamp. late: (stamps,) frames behind an even count. One late stamp is jitter;
+    frames are lost where the median of the next `patience` is late. Negative: where samples were written twice."""
     values, lost, result = late.tolist(), 0, []
     offset = statistics.median(values[: 5 * patience]) if patience > 1 else values[0]
     for i, value in enumerate(values):
@@ -211,21 +198,17 @@ def _check_rate(at, stamp, dt, cuts):
 
 def _of_samples(time, at, numbers, cuts, max_still, frames):
     """Frames of all samples, of their stamps' numbers: samples between two stamps are counted on from the first.
-
-    max_still: frames that a stamp may be old where a piece ends.
-    """
-    sample, which = np.arange(len(time)), np.zeros(len(at), int)
-    which[cuts] = 1
-    which = which.cumsum()
+    max_still: frames that a stamp may be old where a piece ends."""
+    sample, which = np.arange(len(time)), np.isin(np.arange(len(at)), cuts).cumsum()
     before = np.searchsorted(at, sample, "right") - 1  # the stamp that a sample has, or has last
     number, piece = numbers[before] + sample - at[before], which[before]
     after = np.minimum(before + 1, len(at) - 1)
     late = (which[after] == piece) & (after > before) & (number >= numbers[after])
-    top = np.r_[-1, np.maximum.accumulate(np.where(late, -1, number + 2 * len(time) * piece))[:-1]]
-    late |= (number + 2 * len(time) * piece <= top) & (before >= 0)
+    order = number + 2 * len(time) * piece
+    late |= (order <= np.r_[-1, np.maximum.accumulate(np.where(late, -1, order))[:-1]]) & (before >= 0)
     stale = (which[after] != piece) | (after == before)
     piece = np.where((before < 0) | late | (stale & (sample - at[before] > max_still)), -1, piece)
-    if late.sum():
+    if late.any():
         frames.said.append(
             f"time goes on by less than half a step, or not at all, at {late.sum()} of {len(time)} samples more than a "
             f"time step of {frames.dt:.4g} s leaves room for; these are left out"
@@ -234,15 +217,14 @@ def _of_samples(time, at, numbers, cuts, max_still, frames):
     return frames._replace(piece=piece, number=number, time=stamps, fresh=np.isin(sample, at))
 
 
-def _said(time, at, back):
-    said, missing = [], int((~np.isfinite(time)).sum())
+def _describe(time, at, back):
+    remarks, missing = [], int((~np.isfinite(time)).sum())
     if missing:
-        said.append(f"time is not finite at {missing} of {len(time)} samples; they are placed by their neighbours")
+        remarks.append(f"time is not finite at {missing} of {len(time)} samples; they are placed by their neighbours")
     if back.any():
-        first = at[np.flatnonzero(back)[0] + 1]
-        last = time[at[np.flatnonzero(back)[0]]]
-        said.append(
-            f"time goes back {f'{back.sum()} times, first' if back.sum() > 1 else 'once,'} from {last:.10g} to "
+        last, first = at[back.argmax() :][:2]
+        remarks.append(
+            f"time goes back {f'{back.sum()} times, first' if back.sum() > 1 else 'once,'} from {time[last]:.10g} to "
             f"{time[first]:.10g} s at sample {first}, as where a clock starts again; the session is cut there"
         )
-    return said
+    return remarks

@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from nsi import files
 from nsi.errors import BadInput
-from nsi.geometry import Torus
+from nsi.geometry import RING, Torus
 from nsi.recordings import HIGH_RATE, clocks, paths, recorded_steps
 from nsi.recordings.arrays import list_some, pad_trials, short_gaps
 
@@ -30,41 +30,32 @@ class Course(NamedTuple):
 
     name: str  # the key
     values: np.ndarray  # (steps, D) rad or m
-    period: float  # rad after which it repeats, or inf
+    circular: bool
     jump: float  # rad or m, from one step to the next, and
     fastest: float  # rad/s or m/s, beyond both of which it did not get there
 
-    def distance(self, a, b):
-        """Distance between places. Returns: (any,)."""
-        apart = np.abs(a - b)
-        return np.max(np.minimum(apart % self.period, -apart % self.period) if np.isfinite(self.period) else apart, -1)
-
 
 def cut(time, rates, heading, smooth=0.0, longest=10.0, shortest=2.0):
-    """A session as the arrays of a data file.
+    """A session as the arrays of a data file. Prints which share of the session is kept.
 
     time: (steps,) s, evenly spaced but for jitter, lost frames and gaps; rates: (steps, N) in any unit, counts too;
     heading: (steps,) rad, wrapped or not; smooth: s.d., s, of a Gaussian for both, or 0; longest, shortest: s, of a
-    trial. Prints which share of the session is kept.
-    Returns: dict of rates, velocity (derived from the heading), heading, dt, lengths, as `recordings.save` writes.
-    Raises: BadInput where the arrays do not agree, or no stretch is long enough.
+    trial. Returns: dict of rates, velocity (derived from the heading), heading, dt, lengths, as `recordings.save`
+    writes. Raises: BadInput where the arrays do not agree, or no stretch is long enough.
     """
     return cut_heading(time, rates, heading, (smooth, longest, shortest))[0]
 
 
 def cut_heading(time, rates, heading, options, dt=None, every=1):
-    """As `cut`, of which every so many frames are taken once they are smoothed.
-
-    options: smooth, longest and shortest; dt: s, of a frame, where it is known; every: frames of a time step.
-    Returns: the arrays, and what scales each neuron's rates (N,).
-    """
+    """As `cut`, of which every so many frames are taken once they are smoothed. options: smooth, longest and shortest;
+    dt: s, of a frame, where it is known; every: frames of a time step. Returns: the arrays, and what scales each
+    neuron's rates (N,)."""
     heading = _numbers("heading", heading)
-    heading = heading.ravel() if heading.ndim == 2 and 1 in heading.shape else heading
-    if heading.ndim != 1:
+    if heading.ndim != 1 and (heading.ndim != 2 or 1 not in heading.shape):
         raise BadInput(f"heading has shape {heading.shape}; expected (steps,) rad")
-    heading = heading[:, None]
+    heading = heading.reshape(-1, 1)
     _check_radians(heading)
-    data, scale = _trials(time, rates, Course("heading", heading, 2 * np.pi, 0.5, 8.0), _checked(*options), dt, every)
+    data, scale = _trials(time, rates, Course("heading", heading, True, 0.5, 8.0), options, dt, every)
     turning = data["velocity"][recorded_steps(data["velocity"].shape, data["lengths"])].std()
     print(f"  velocity: s.d. {turning:.3g} rad/s")
     if turning > MAX_VELOCITY_SD or turning == 0:
@@ -78,16 +69,14 @@ def cut_heading(time, rates, heading, options, dt=None, every=1):
 
 def cut_path(time, rates, position, spacing, smooth=0.0, longest=10.0, shortest=2.0):
     """A session in a box as the arrays of a data file of grid cells: as `cut`, with a place instead of a heading.
-
     position: (steps, 2) m; spacing: m, of the firing fields. Returns: dict of rates, velocity (2 components, rad/s of
-    phase), position, dt, lengths. Raises: as `cut`.
-    """
+    phase), position, dt, lengths. Raises: as `cut`."""
     if not isinstance(spacing, (int, float, np.number)) or not 0 < spacing < np.inf:
         raise BadInput(f"spacing is {spacing!r}; expected metres above 0")
     position = _numbers("position", position)
     if position.ndim != 2 or position.shape[1] != 2:
         raise BadInput(f"position has shape {position.shape}; expected (steps, 2) m")
-    data, _ = _trials(time, rates, Course("position", position, np.inf, 0.1, 5.0), _checked(smooth, longest, shortest))
+    data, _ = _trials(time, rates, Course("position", position, False, 0.1, 5.0), (smooth, longest, shortest))
     inside = recorded_steps(data["position"].shape, data["lengths"])
     for sentence in paths.describe(data["position"][inside], np.linalg.norm(data["velocity"][inside], axis=-1).mean()):
         _say(sentence)
@@ -97,9 +86,7 @@ def cut_path(time, rates, position, spacing, smooth=0.0, longest=10.0, shortest=
 
 def scale_of(rates):
     """The factor that scales each neuron's 99th percentile, or of nearly silent neurons the maximum, to HIGH_RATE.
-
-    rates: (steps, N). Returns: (N,), 1 of neurons that never fire.
-    """
+    rates: (steps, N). Returns: (N,), 1 of neurons that never fire."""
     high, top = np.quantile(rates, 0.99, axis=0), rates.max(0)
     sparse = (high < MIN_HIGH_SHARE * top) & (top > 0)
     if sparse.any():
@@ -116,11 +103,15 @@ def scale_of(rates):
 def _trials(time, rates, course, options, dt=None, every=1):
     """Rates and a course of a session, and the course's velocity, as padded trials; and the scale of the rates."""
     (smooth, longest, shortest), rates, name = options, _numbers("rates", rates), course.name
+    if not (0 <= smooth <= longest < np.inf and 0 <= shortest <= longest and longest > 0):
+        raise BadInput(
+            f"smooth, longest and shortest are {smooth}, {longest} and {shortest} s; expected 0 <= shortest <= longest "
+            "and 0 <= smooth <= longest"
+        )
     frames_in = np.shape(time)[0] if np.ndim(time) else 0
     if rates.ndim != 2 or not frames_in == len(course.values) == len(rates):
         shapes = f"time {np.shape(time)}, rates {rates.shape} and {name} {course.values.shape}"
-        turned = rates.ndim == 2 and rates.shape[1] == frames_in == len(course.values)
-        remedy = ": transpose rates" if turned else ""
+        remedy = ": transpose rates" if rates.shape[1:] == (frames_in,) == (len(course.values),) else ""
         raise BadInput(f"{shapes} do not agree; expected as many steps of each, and (steps, N) rates{remedy}")
     if rates.shape[1] == 0:
         raise BadInput(f"rates has shape {rates.shape}; expected neurons: (steps, N)")
@@ -130,10 +121,11 @@ def _trials(time, rates, course, options, dt=None, every=1):
     for sentence in frames.said:
         _say(sentence)
     place, rates = _without_lost(course, frames), _filled(rates, frames)
-    parts, found = _parts(frames, np.isfinite(place).all(-1) & np.isfinite(rates).all(-1), longest, shortest, every)
+    known = np.isfinite(place).all(-1) & np.isfinite(rates).all(-1)
+    parts, longest_part, remarks = _parts(frames, known, longest, shortest, every)
     tracked, trials, dt = _trackings(place, frames, name), [], frames.dt
     for part in parts:
-        along = np.unwrap(place[part], axis=0) if np.isfinite(course.period) else place[part]
+        along = np.unwrap(place[part], axis=0) if course.circular else place[part]
         number, r = frames.number[part] - frames.number[part[0]], rates[part]
         if tracked is not None:
             along = _between_trackings(frames.time[part], tracked[part], along, dt * number)
@@ -144,22 +136,21 @@ def _trials(time, rates, course, options, dt=None, every=1):
             r, along = (gaussian_filter1d(x, smooth / dt, axis=0, mode="nearest") for x in (r, along))
         r, along = r[every // 2 :: every], along[every // 2 :: every]
         trials.append({"rates": r, "velocity": np.gradient(along, dt * every, axis=0), name: along})
-    kept = sum(map(len, parts))
-    why = f"{found['longest'] * dt:.3g} s{', ' if found['why'] else ''}{found['why']}"
     if not trials:
+        reason = "".join(f", {remark.split(';')[0]}" for remark in remarks[-1:])
         raise BadInput(
             f"time has no stretch of {shortest:g} s without a gap in {frames_in} samples of {dt:.4g} s (the longest "
-            f"has {why}); expected longer ones, or a smaller `shortest`"
+            f"has {longest_part * dt:.3g} s{reason}); expected longer ones, or a smaller `shortest`"
         )
-    lengths = np.array([len(t["rates"]) for t in trials])
-    size = lengths.max() * len(lengths) * rates.shape[1] * 4
-    files.check_size(size, f"{len(lengths)} trials of up to {lengths.max()} steps", "a smaller `longest`")
+    kept, steps = sum(map(len, parts)), max(len(t["rates"]) for t in trials)
+    size = steps * len(trials) * rates.shape[1] * 4
+    files.check_size(size, f"{len(trials)} trials of up to {steps} steps", "a smaller `longest`")
     print(
         f"session: {kept * dt:.4g} of {frames_in * dt:.4g} s kept ({100 * kept / frames_in:.3g} %) in {len(trials)} "
         f"trials, time step {dt * every:.4g} s"
     )
-    for sentence in found["said"]:
-        _say(sentence)
+    for remark in remarks:
+        _say(remark)
     scale = scale_of(np.concatenate([t["rates"] for t in trials]))
     for t in trials:
         t["rates"] = scale * t["rates"]
@@ -167,7 +158,7 @@ def _trials(time, rates, course, options, dt=None, every=1):
 
 
 def _parts(frames, known, longest, shortest, every):
-    """Samples of each trial. known: (steps,) bool. Returns: list of indices, and a dict of what was found."""
+    """Samples of each trial. known: (steps,) bool. Returns: list of indices, frames of the longest stretch, remarks."""
     use = np.flatnonzero(known & (frames.piece >= 0))
     number, piece = frames.number[use], frames.piece[use]
     apart = (np.diff(piece) != 0) | (np.diff(number) > frames.bridge + 1)
@@ -177,29 +168,21 @@ def _parts(frames, known, longest, shortest, every):
         counted = number[stretch] - number[stretch[0]]
         top = max(top, counted[-1] + 1)
         for part in np.split(stretch, np.searchsorted(counted, np.arange(most, counted[-1] + 1, most))):
-            if len(part) == 0:
-                continue
-            size = number[part[-1]] - number[part[0]] + 1
+            size = number[part[-1]] - number[part[0]] + 1 if len(part) else 0
             if size < least - 1e-9:
                 continue
             if len(part) < (1 - MAX_BRIDGED_SHARE) * size:
                 gappy += 1
-                continue
-            bridged += size - len(part)
-            parts.append(use[part])
-    said = []
-    unknown = int((~known).sum())
-    if unknown:
-        said.append(
-            f"{unknown} of {len(known)} samples have no finite rates or course; short gaps are bridged, longer ones cut"
-        )
-    if bridged:
-        said.append(f"{bridged} lost frames are bridged by interpolation")
-    if gappy:
-        said.append(f"{gappy} trials lack more than {MAX_BRIDGED_SHARE:.0%} of their frames, and are left out")
-    why = said[0].split(";")[0] if unknown else ""
-    why = f"{gappy} stretches lack more than {MAX_BRIDGED_SHARE:.0%} of their frames" if gappy else why
-    return parts, {"longest": top, "said": said, "why": why}
+            else:
+                bridged += size - len(part)
+                parts.append(use[part])
+    lost = (~known).sum()
+    remarks = {
+        f"{lost} of {len(known)} samples have no finite rates or course; short gaps are bridged, longer ones cut": lost,
+        f"{bridged} lost frames are bridged by interpolation": bridged,
+        f"{gappy} trials lack more than {MAX_BRIDGED_SHARE:.0%} of their frames; they are left out": gappy,
+    }
+    return parts, top, [remark for remark, count in remarks.items() if count]
 
 
 def _without_lost(course, frames):
@@ -208,43 +191,38 @@ def _without_lost(course, frames):
     same = (values[1:] == values[:-1]).all(-1)
     start = np.flatnonzero(np.r_[True, ~same])
     stop = np.r_[start[1:], len(values)]
-    limit = max(course.jump, course.fastest * frames.dt)
-    together = frames.piece[1:] == frames.piece[:-1]
-    jumps = np.r_[False, (course.distance(values[1:], values[:-1]) > limit) & together, False]
-    least = max(FROZEN_S / frames.dt, 5 * np.median(stop - start))
-    long = stop - start >= least
+    moved = RING.difference(values[1:], values[:-1]) if course.circular else np.diff(values, axis=0)
+    jump = np.abs(moved).max(-1) > max(course.jump, course.fastest * frames.dt)
+    jumps = np.r_[False, jump & (frames.piece[1:] == frames.piece[:-1]), False]
+    long = stop - start >= max(FROZEN_S / frames.dt, 5 * np.median(stop - start))
     lost = long & (jumps[start] | jumps[stop])
     for a, b in zip(start[lost], stop[lost], strict=True):
         values[a:b] = np.nan
+    seconds = (stop - start) * frames.dt
     if lost.any():
-        a, b = start[lost][0], stop[lost][0]
+        a = start[lost][0]
         _say(
-            f"{name} stays exactly {list_some(course.values[a])} for {(b - a) * frames.dt:.3g} s from sample {a}, and "
+            f"{name} stays exactly {list_some(course.values[a])} for {seconds[lost][0]:.3g} s from sample {a}, and "
             f"jumps there or from there, as where a tracker lost the animal; {lost.sum()} such stretches of "
-            f"{(stop - start)[lost].sum() * frames.dt:.3g} s in all are left out"
+            f"{seconds[lost].sum():.3g} s in all are left out"
         )
-    still = long & ~lost & ((stop - start) * frames.dt > LONG_FROZEN_S)
+    still = long & ~lost & (seconds > LONG_FROZEN_S)
     if still.any():
-        a, b = start[still][0], stop[still][0]
         _say(
-            f"{name} does not change at all for {(b - a) * frames.dt:.3g} s from sample {a}: did the tracker see the "
-            "animal there; NaN where it did not"
+            f"{name} does not change at all for {seconds[still][0]:.3g} s from sample {start[still][0]}: did the "
+            "tracker see the animal there; NaN where it did not"
         )
     return values
 
 
 def _filled(rates, frames):
     """Rates with values that are not finite interpolated, neuron by neuron, where they are few in a row."""
-    missing = ~np.isfinite(rates)
-    if not missing.any():
-        return rates
-    gone = np.flatnonzero(missing.mean(0) > 0.5)
-    if len(gone):
+    missing = np.isnan(rates)
+    if len(gone := np.flatnonzero(missing.mean(0) > 0.5)):
         raise BadInput(
             f"rates of neuron {list_some(gone)} are not finite at more than half of the steps; expected numbers: leave "
             f"{'it' if len(gone) == 1 else 'them'} out"
         )
-    rates = np.where(missing, np.nan, rates)
     for j in np.flatnonzero(missing.any(0)):
         gaps, before, after = short_gaps(~missing[:, j], frames.bridge + 1)
         gaps = gaps[frames.piece[before] == frames.piece[after]]
@@ -283,22 +261,13 @@ def _check_radians(heading):
         return
     span = float(np.median(step[wraps]))
     if abs(span / (2 * np.pi) - 1) > 0.2:
-        degrees = abs(span / 360 - 1) < 0.2
+        what, remedy = f"and goes from {known.min():.4g} to {known.max():.4g}", ", and NaN where it was lost"
+        if abs(span / 360 - 1) < 0.2:
+            what, remedy = "as degrees do where they wrap", ": np.deg2rad(heading)"
         raise BadInput(
-            f"heading jumps by about {span:.3g} from one step to the next, {wraps.sum()} times, "
-            f"{'as degrees do where they wrap' if degrees else f'and goes from {known.min():.4g} to {known.max():.4g}'}"
-            f"; expected rad, which wrap at 2 pi{': np.deg2rad(heading)' if degrees else ', and NaN where it was lost'}"
+            f"heading jumps by about {span:.3g} from one step to the next, {wraps.sum()} times, {what}; expected rad, "
+            f"which wrap at 2 pi{remedy}"
         )
-
-
-def _checked(smooth, longest, shortest):
-    """The lengths of smoothing and trials. Raises: BadInput where they are none."""
-    if not (0 <= smooth <= longest < np.inf and 0 <= shortest <= longest and longest > 0):
-        raise BadInput(
-            f"smooth, longest and shortest are {smooth}, {longest} and {shortest} s; expected 0 <= shortest <= longest "
-            "and 0 <= smooth <= longest"
-        )
-    return smooth, longest, shortest
 
 
 def _numbers(name, array):
