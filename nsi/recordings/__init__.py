@@ -65,33 +65,32 @@ def recorded_steps(shape, lengths):
 
 
 def load(path):
-    """Read and check a recording.
-
-    Returns: Recording, arrays float32.
-    Raises: BadInput, naming the file, the key and what was expected there.
-    """
+    """Read and check a recording. Returns: Recording, arrays float32. Raises: BadInput, naming the file, the key and
+    what was expected there."""
     with files.Archive(path) as file:
         lengths = _lengths(file) if "lengths" in file else None
         rates, spikes = _activity(file, lengths)
         trials, steps, n = rates.shape
         dt = _seconds(file, "dt")
-        decoded = "velocity" not in file
-        if decoded and np.isnan(rates).any():
+        decoded, incomplete = "velocity" not in file, np.isnan(rates).any()
+        if decoded and incomplete:
             raise BadInput("has no key 'velocity'; expected it where neurons are missing in trials (recorded)")
-        velocity = own_turning(rates, dt, lengths) if decoded else None
-        if velocity is None:
-            velocity = _array(file, "velocity", (trials, steps, None), lengths)
+        velocity = (
+            own_turning(rates, dt, lengths) if decoded else _array(file, "velocity", (trials, steps, None), lengths)
+        )
         if velocity.size == 0:
             raise BadInput(f"velocity is empty, shape {velocity.shape}; expected (trials, steps, D)")
-        tau = _seconds(file, "tau") if "tau" in file else None
-        decay = _seconds(file, "decay") if "decay" in file else None
-        heading = _heading(file, velocity.shape, lengths) if "heading" in file else None
+        tau, decay = (_seconds(file, key) if key in file else None for key in ("tau", "decay"))
+        heading = _array(file, "heading", (trials, steps, None), lengths) if "heading" in file else None
+        if heading is not None and heading.shape[-1] not in (1, velocity.shape[-1]):  # on a ring others have no angle
+            shapes = f"{heading.shape}; expected {velocity.shape}"
+            raise BadInput(f"heading has shape {shapes} to agree with rates and velocity")
         stimulus = _array(file, "stimulus", rates.shape, lengths) if "stimulus" in file else None
         animal = next((_labels(file, key, trials) for key in ("animal", "fly") if key in file), None)
         driven = _flags(file, "driven", (n,), "for each neuron whether it is") if "driven" in file else None
         if tau is not None and tau < dt:
             raise BadInput(f"tau is {tau:g} s, shorter than dt = {dt:g} s; expected tau >= dt")
-        if decay is not None and (spikes is not None or np.isnan(rates).any()):
+        if decay is not None and (spikes is not None or incomplete):
             raise BadInput("has decay, and spikes or missing neurons; expected rates of all: leave decay out")
     driven = driven if np.any(driven) else None
     return Recording(rates, velocity, dt, heading, tau, stimulus, lengths, animal, driven, decoded, spikes, decay=decay)
@@ -99,34 +98,32 @@ def load(path):
 
 def _activity(file, lengths):
     """The rates, and the counts of spikes where these are in their place, else None."""
-    missing = None
+    key, missing = "spikes" if "spikes" in file and "rates" not in file else "rates", None
     if "recorded" in file:
-        recorded = _flags(file, "recorded", (None, None), "for each trial which neurons it has")
-        if not recorded.any(0).all() or not recorded.any(1).all():
+        missing = ~_flags(file, "recorded", (None, None), "for each trial which neurons it has")
+        if missing.all(0).any() or missing.all(1).any():
             raise BadInput("recorded has a neuron or a trial without any; expected every one at least once")
-        missing = ~recorded
-    if "rates" in file or "spikes" not in file:
-        rates, spikes = _array(file, "rates", (None, None, None), lengths, missing), None
-    else:
-        spikes = _array(file, "spikes", (None, None, None), lengths)
-        if spikes.size and (spikes.min() < 0 or (spikes != np.round(spikes)).any()):
-            raise BadInput(
-                "spikes has values that are no counts; expected whole numbers >= 0, the spikes of each step: give "
-                "firing rates as `rates`"
-            )
-        if missing is not None and missing.any():
+        if key == "spikes" and missing.any():
             raise BadInput("recorded says that neurons are missing; expected all of them in a file of spikes")
-        rates = rates_of_counts(spikes, lengths)
-    if rates.size == 0:
-        raise BadInput(f"rates is empty, shape {rates.shape}; expected (trials, steps, N)")
-    if (lowest := np.nanmin(rates)) < 0 and not _may_be_noise(rates):
+    array = _array(file, key, (None, None, None), lengths, missing)
+    if array.size == 0:
+        raise BadInput(f"{key} is empty, shape {array.shape}; expected (trials, steps, N)")
+    if key == "spikes" and (array.min() < 0 or (array != np.round(array)).any()):
+        raise BadInput(
+            "spikes has values that are no counts; expected whole numbers >= 0, the spikes of each step: give firing "
+            "rates as `rates`"
+        )
+    if np.nanmax(array) == 0:
+        raise BadInput(f"{key} is 0 everywhere; expected neurons that fire")
+    if key == "spikes":
+        return rates_of_counts(array, lengths), array
+    lowest, (low, high) = np.nanmin(array), np.nanquantile(array[:: max(1, len(array) // 20)], [0.01, 0.99])
+    if lowest < -high or low < min(0, -high / 2):  # more, or larger, than noise about 0
         raise BadInput(
             f"rates has negative values (down to {lowest:.3g}); expected firing rates >= 0, but for measurement noise "
             "about 0"
         )
-    if np.nanmax(rates) == 0:
-        raise BadInput(f"{'rates' if spikes is None else 'spikes'} is 0 everywhere; expected neurons that fire")
-    return rates, spikes
+    return array, None
 
 
 def rates_of_counts(counts, lengths=None):
@@ -135,28 +132,17 @@ def rates_of_counts(counts, lengths=None):
     Returns: float32 of the same shape."""
     rates = gaussian_filter1d(counts.astype(np.float32), SPIKE_WINDOW, axis=1)
     recorded = recorded_steps(counts.shape, lengths)
-    if not rates[recorded].size:
-        return rates
     high = np.quantile(rates[recorded], 0.99, axis=0)
     rates *= np.float32(HIGH_RATE) / np.where(high > 0, high, np.inf).astype(np.float32)
     rates[~recorded] = 0
     return rates
 
 
-def _may_be_noise(rates):
-    """Whether negative rates are few and small enough to be noise about 0."""
-    some = rates[:: max(1, rates.shape[0] // 20)]
-    low, high = np.nanquantile(some, [0.01, 0.99])
-    return np.nanmin(rates) >= -high and low >= -high / 2
-
-
 def own_turning(rates, dt, lengths=None):
-    """How fast activity on a ring turns, in the place of a velocity that was not recorded.
-
-    From one step to the next and not smoothed, so that it tells nothing of what comes after. Its direction is that of
-    the neurons' places, which activity alone leaves free. rates: (trials, steps, N); lengths: (trials,) or None.
-    Returns: (trials, steps, 1) float32 rad/s, 0 in the first step, in silence and in the padding.
-    """
+    """How fast activity on a ring turns, in the place of a velocity that was not recorded: from one step to the next,
+    not smoothed, so that it says nothing of what comes after. Its direction is that of the neurons' places, which
+    activity alone leaves free. rates: (trials, steps, N); lengths: (trials,) or None. Returns: (trials, steps, 1)
+    float32 rad/s, 0 in the first step, in silence and in the padding."""
     valid = recorded_steps(rates.shape, lengths)
     heading = RING.decode(rates, RING.find(rates[valid]))
     velocity = np.zeros_like(heading, np.float32)
@@ -167,10 +153,8 @@ def own_turning(rates, dt, lengths=None):
 
 
 def split(rec):
-    """Set every tenth trial aside (the last one of fewer than ten; a single trial is cut into ten first).
-
-    Returns: the recording to train on, the held-out one, and the held-out trials' indices.
-    """
+    """Set every tenth trial aside (the last one of fewer than ten; a single trial is cut into ten first). Returns: the
+    recording to train on, the held-out one, and the held-out trials' indices."""
     if len(rec.rates) == 1:
         length = int(rec.valid.sum()) // 10
         cut = {k: a[0, : 10 * length].reshape(10, length, -1) for k, a in rec.arrays().items() if np.ndim(a) == 3}
@@ -181,11 +165,9 @@ def split(rec):
 
 
 def shuffled(rec, seed):
-    """The same recording with the velocity of other trials: what a fit finds in it, velocity does not explain.
-
-    Each trial gets that of the next in a random circle of all trials, of more than one where it is shorter; that of a
-    single trial is moved on by half of it. Returns: Recording.
-    """
+    """The same recording with the velocity of other trials: what a fit finds in it, velocity does not explain. Each
+    trial gets that of the next in a random circle of all trials, of more than one where it is shorter; that of a single
+    trial is moved on by half of it. Returns: Recording."""
     ends, velocity = rec.valid.sum(1), np.zeros_like(rec.velocity)
     if len(ends) == 1:
         velocity[0, : ends[0]] = np.roll(rec.velocity[0, : ends[0]], ends[0] // 2, 0)
@@ -204,28 +186,22 @@ def never_together(rec):
 
 
 def load_truth(path, rec):
-    """Read the ground truth that a simulation left in its file, for scoring.
+    """Read the ground truth that a simulation left in its file, for scoring. rec: the Recording of the same file.
 
-    rec: the Recording of the same file. Returns: {"W" (M, M), "W_in" (D, M), "b" (M,), "gate" (D, N, N),
-    "orders" (K + 1, N, N), "hidden_rates" (trials, steps, M - N), "held_out_rates"}, each only where the file has it;
-    observed neurons come first.
-    Raises: BadInput where a shape does not agree with the recording.
-    """
+    Returns: {"W" (M, M), "W_in" (D, M), "b" (M,), "gate" (D, N, N), "orders" (K + 1, N, N), "hidden_rates" (trials,
+    steps, M - N), "held_out_rates"}, each only where the file has it; observed neurons come first. Raises: BadInput
+    where a shape does not agree with the recording."""
     (trials, steps, n), d = rec.rates.shape, rec.velocity.shape[-1]
     with files.Archive(path) as file:
         size = (None, *file["true_W"].shape)[-1] if "true_W" in file else None
         shapes = ((size, size), (d, size), (size,), (d, n, n), (None, n, n), (trials, steps, None))
-        truth = {
-            key.removeprefix("true_"): _array(file, key, shape)
-            for key, shape in zip(TRUTH, shapes, strict=True)
-            if key in file
-        }
+        keys = ((key, shape) for key, shape in zip(TRUTH, shapes, strict=True) if key in file)
+        truth = {key.removeprefix("true_"): _array(file, key, shape) for key, shape in keys}
         if "held_out_rates" in file:
             truth["held_out_rates"] = _array(file, "held_out_rates", (trials, steps, None), rec.lengths)
         if "W" in truth and size < n:
-            raise BadInput(
-                f"true_W has shape {truth['W'].shape}; expected at least the {n} neurons of rates, which come first"
-            )
+            has = truth["W"].shape
+            raise BadInput(f"true_W has shape {has}; expected at least the {n} neurons of rates, which come first")
     return truth
 
 
@@ -298,14 +274,6 @@ def _where(wrong):
         f" at {missing.sum()} steps of {missing.any(1).sum()} trials, first at trial {trial}, step {step}; "
         f"expected finite numbers: {remedy}"
     )
-
-
-def _heading(file, shape, lengths):
-    """The heading, of as many components as the velocity, or of one: on a ring other components have no angle."""
-    heading = _array(file, "heading", (*shape[:2], None), lengths)
-    if heading.shape[-1] not in (1, shape[-1]):
-        raise BadInput(f"heading has shape {heading.shape}; expected {shape} to agree with rates and velocity")
-    return heading
 
 
 def _seconds(file, key):
