@@ -10,9 +10,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy.fft import irfft, next_fast_len, rfft
+from scipy.stats import rankdata
 
 from nsi import geometry
-from nsi.recordings.arrays import list_some
+from nsi.recordings.arrays import correlate, list_some
 from nsi.recordings.consistency import (
     MIN_COMPARED_S,
     by_difference,
@@ -34,11 +35,8 @@ MIN_EXPLAINED = 0.35  # share of the rates' variance that the place explains, fr
 
 
 class Activity:
-    """The rates, and those that each neuron has on average where the activity points.
-
-    What the neurons are expected to do is a function of the decoded place alone, so that which places were visited,
-    and how often, makes no difference between parts of a recording.
-    """
+    """The rates, and those that each neuron has on average where the activity points: a function of the decoded place
+    alone, so that which places were visited, and how often, makes no difference between parts of a recording."""
 
     def __init__(self, rec, decoded, alpha):
         """decoded: (trials, steps, D) rad, NaN in silence; alpha: dt / tau."""
@@ -50,8 +48,7 @@ class Activity:
         side = int(np.clip(count / 40, 8, 36) if d == 1 else np.clip(np.sqrt(count / 20), 4, 12))
         place = np.nan_to_num(decoded % (2 * np.pi) / (2 * np.pi) * side).astype(int) % side
         self.bins = place @ side ** np.arange(d)  # (trials, steps)
-        self.use = self.known.copy()
-        self.use[:, np.arange(self.use.shape[1]) % max(1, count // MAX_SAMPLES) > 0] = False
+        self.use = self.known & (np.arange(self.known.shape[1]) % max(1, count // MAX_SAMPLES) == 0)
         bins, rates = self.bins[self.use], rec.rates[self.use]
         high = np.quantile(rates, 0.99, axis=0)
         rates = np.minimum(rates, np.where(high > 0, 3 * high, np.inf))  # outliers are spoken of elsewhere
@@ -62,47 +59,38 @@ class Activity:
         self.rates, self.expected = rates / self.peak, self.tuning[bins]  # (samples, n)
         self.left = self.rates - self.expected
         self.explained = 1 - self.left.var(0).sum() / max(self.rates.var(0).sum(), 1e-12)
-        rank = self.tuning.argsort(1, kind="stable").argsort(1, kind="stable")
-        away = rank < max(2, n // 3)  # the neurons furthest from where the activity points
-        self.away, self.halves = away[bins], [(away & (rank % 2 == k))[bins] for k in (0, 1)]
+        rank = rankdata(self.tuning, "ordinal", axis=1)
+        away = rank <= max(2, n // 3)  # the neurons furthest from where the activity points
+        self.away, self.halves = away[bins], [(away & (rank % 2 == k))[bins] for k in (1, 0)]
 
     def sum_by_segment(self, segments, values):
         """The sums of values (samples,) or (samples, any) in each segment."""
         label = segments.label[self.use]
         use = label >= 0
-        if values.ndim == 1:
-            return np.bincount(label[use], values[use], segments.count)
-        return np.stack([np.bincount(label[use], x, segments.count) for x in values[use].T], 1)
+        sums = [np.bincount(label[use], x, segments.count) for x in np.atleast_2d(values.T)[:, use]]
+        return np.stack(sums, 1) if values.ndim > 1 else sums[0]
 
     def measure_shared_noise(self):
-        """Shared activity of the neurons away from the bump beyond the expected, as a share of a neuron's peak.
-
-        Returns: s.d., correlation between two halves of these neurons.
-        """
+        """Shared activity of the neurons away from the bump beyond the expected. Returns: s.d., as a share of a
+        neuron's peak, and correlation between two halves of these neurons."""
         a, b = ((self.left * half).sum(1) / np.maximum(half.sum(1), 1) for half in self.halves)
         return _measure_shared(a, b)
 
     def find_reordered(self, segments):
         """Neurons whose correlations with the others are of one kind before some segment, and of another after it.
-
-        Returns: (indices of neurons, index of the first segment after), or None.
-        """
-        label, count = segments.label[self.use], segments.count
-        n = self.rates.shape[1]
-        rows, spread = np.zeros((count, n, n)), np.full((count, n), np.nan)
+        Returns: (indices of neurons, index of the first segment after), or None."""
+        label, count, n = segments.label[self.use], segments.count, self.rates.shape[1]
+        rows, spread, others = np.zeros((count, n, n)), np.full((count, n), np.nan), ~np.eye(n, dtype=bool)
         for k in range(count):
             rates = self.rates[label == k]
             if len(rates) > 10:
-                rows[k], spread[k] = np.cov(rates, rowvar=False), rates.std(0)
+                rows[k], spread[k] = np.cov(rates, rowvar=False) * others, rates.std(0)
         active = spread > 0.3 * np.nanmedian(spread, 0)
-        others = ~np.eye(n, dtype=bool)
-        rows *= others
         rows = (rows - rows.sum(2, keepdims=True) / max(n - 1, 1)) * others
         rows /= np.maximum(np.linalg.norm(rows, axis=2, keepdims=True), 1e-9)
         alike = np.einsum("aij,bij->iab", rows, rows)  # (n, segments, segments)
         alike[~(active.T[:, :, None] & active.T[:, None])] = np.nan
-        best = None
-        at = np.arange(count)
+        best, at = (0, None), np.arange(count)
         for k, mixed in itertools.product(range(2, count - 1), (0, 1)):
             if k + mixed > count - 2:
                 continue
@@ -113,10 +101,8 @@ class Activity:
             twice = np.minimum(active[used & before].sum(0), active[used & ~before].sum(0)) > 1  # in either part
             changed = np.flatnonzero(twice & (within > 0.7) & (within - across > 0.3))
             if len(changed) > 1 and np.nanmedian(within) > 0.7:
-                score = np.nanmean((within - across)[changed]) * len(changed)
-                if best is None or score > best[0]:
-                    best = score, changed, k
-        return best and best[1:]
+                best = max(best, (np.nansum((within - across)[changed]), (changed, k)), key=lambda one: one[0])
+        return best[1]
 
     def measure_delays(self):
         """Delay of each neuron relative to its expected rate. Returns: (2, n) s, of two halves of the recording,
@@ -144,13 +130,12 @@ class Activity:
         return np.array(delays)
 
     def shift_neurons_earlier(self, late, steps):
-        """The same recording with some neurons so many steps earlier, decoded anew. late: (n,) bool. Returns: Activity,
-        of trials that are as many steps shorter."""
+        """The same recording with some neurons (n,) bool so many steps earlier, decoded anew. Returns: Activity, of
+        trials that are as many steps shorter."""
         rec, stop = self.rec, self.rec.rates.shape[1] - steps
         cut = {k: a[:, :stop] for k, a in rec.arrays().items() if a is not None and k not in ("lengths", "animal")}
         cut["rates"] = np.where(late, rec.rates[:, steps:], rec.rates[:, :stop])
-        if rec.lengths is not None:
-            cut["lengths"] = rec.lengths - steps
+        cut["lengths"] = None if rec.lengths is None else rec.lengths - steps
         rec, shape = replace(rec, **cut), geometry.of(rec)
         return Activity(rec, shape.decode(rec.rates, geometry.places_of(rec, shape)), self.alpha)
 
@@ -225,10 +210,8 @@ def follows_stimulus(stimulus, steps):
 
 
 def check_activity(activity, divided):
-    """Check the rates in parts of a recording, and in all neurons together.
-
-    Returns: a sentence or None, and whether it makes what the activity's turning says of the velocity unsure.
-    """
+    """Check the rates in parts of a recording, and in all neurons together. Returns: a sentence or None, and whether it
+    makes what the activity's turning says of the velocity unsure."""
     unsure, others = [_check_scaling], [_check_shared_noise]
     if activity.known.sum() * activity.rec.dt > MIN_COMPARED_S and activity.explained > MIN_EXPLAINED:
         unsure += [_check_order, _check_lost, _check_late]
@@ -247,23 +230,23 @@ def _check_scaling(activity, divided):
     trials = trials[:: max(1, len(trials) // 50)]
     if len(trials) < 2:
         return None
-    rates, levels = [rec.rates[k][rec.valid[k]] for k in trials], (0.95, 0.99, 0.995, 0.999, 1.0)
-    for level, high in zip(levels, np.stack([np.quantile(r, levels, axis=0) for r in rates], 1), strict=True):
+    rates = [rec.rates[k][rec.valid[k]] for k in trials]
+    for level in (0.95, 0.99, 0.995, 0.999, 1.0):
+        high = np.stack([np.quantile(r, level, axis=0) for r in rates])
         usual = np.median(high)
         cut_off = np.mean([(r >= 0.999 * usual).mean() for r in rates]) > 2 * (1 - level) + 0.01
         if usual > 0 and not cut_off and np.mean(np.abs(high / usual - 1) < 1e-3) > 0.9:
             break
     else:
         return None
-    silent = []  # of each trial and neuron, whether the activity comes near
-    for k, r in zip(trials, rates, strict=True):
-        E = activity.tuning[activity.bins[k]][rec.valid[k]]
-        silent.append(~((_correlate(r, E) > 0.2) & (np.quantile(E, 0.99, axis=0) > 0.7)))
-    if np.sum(silent) < max(2, 0.002 * np.size(silent)):
+    expected = [activity.tuning[activity.bins[k]][rec.valid[k]] for k in trials]
+    follows = np.array([correlate(r, e) > 0.2 for r, e in zip(rates, expected, strict=True)])
+    silent = ~(follows & [np.quantile(e, 0.99, axis=0) > 0.7 for e in expected])  # the activity never comes near
+    if silent.sum() < max(2, 0.002 * silent.size):
         return None
     return (
         f"rates of each neuron reaches the same {'largest value' if level == 1 else f'{100 * level:g}th percentile'}, "
-        f"{usual:.3g}, in every trial, as scaled trial by trial; in {np.mean(silent):.1%} of trials and neurons the "
+        f"{usual:.3g}, in every trial, as scaled trial by trial; in {silent.mean():.1%} of trials and neurons the "
         "activity never comes near the neuron, whose noise is then scaled up as if it fired; scale each neuron over "
         "the whole session, e.g. by np.percentile(r, [5, 99], axis=(0, 1))"
     )
@@ -291,14 +274,13 @@ def _check_lost(activity, divided):
         coarse = segments.coarser(12)
         total, weights = activity.sum_by_segment(coarse, product), activity.sum_by_segment(coarse, square)
         weights = np.where(weights > 0.2 * np.median(weights, 0), weights, 0)
-        each = [find_change(t, w, by_ratio(5), 2) for t, w in zip(total.T, weights.T, strict=True)]
+        changes = [find_change(t, w, by_ratio(5), 2) for t, w in zip(total.T, weights.T, strict=True)]
         step = activity.known.sum() * activity.rec.dt / len(activity.rates)
-        lost = [k for k, part in enumerate(each)
-                if part and _is_parted(total[:, k], weights[:, k] * step, part.which)]  # fmt: skip
+        sums = zip(changes, total.T, step * weights.T, strict=True)
+        lost = [k for k, (part, *of_neuron) in enumerate(sums) if part and _is_parted(*of_neuron, part.which)]
         if lost and len(lost) < 0.8 * n:
-            first = each[lost[0]]
-            low = first.which if abs(first.here) < abs(first.elsewhere) else (
-                np.setdiff1d(np.arange(coarse.count), first.which))  # fmt: skip
+            low, first = np.isin(np.arange(coarse.count), changes[lost[0]].which), changes[lost[0]]
+            low = np.flatnonzero(low == (abs(first.here) < abs(first.elsewhere)))
             return (
                 f"rates: {len(lost)} of {n} neurons (neuron {list_some(lost)}) fire where the others' activity says so "
                 f"in one part of the recording and hardly in another (neuron {lost[0]}: {coarse.where(low)}), as if "
@@ -307,10 +289,8 @@ def _check_lost(activity, divided):
 
 
 def _is_parted(total, weights, which):
-    """Whether nearly all segments of one part lie beyond those of the other, and enough is known of both.
-
-    total: (segments,); weights: (segments,) s.
-    """
+    """Whether nearly all segments of one part lie beyond those of the other, and enough is known of both. total:
+    (segments,); weights: (segments,) s."""
     known, inside = weights > 0, np.isin(np.arange(len(total)), which)
     if min(weights[inside].sum(), weights[~inside].sum()) < 1.0:
         return False
@@ -322,49 +302,36 @@ def _check_late(activity, divided):
     """Two groups of neurons of which one is late, by more than a synapse where velocity reaches it."""
     found = activity.find_late_group()
     if found is None:
-        return
-    between, within, least, late = found
-    dt = activity.rec.dt
+        return None
+    (between, within, least, late), dt = found, activity.rec.dt
     v, left = activity.rec.velocity[activity.use][:, :1], activity.left[:, late]
-    driven = [np.abs(_correlate(left, activity.expected[:, late] * x)) for x in (v, np.abs(v))]
+    driven = [np.abs(correlate(left, activity.expected[:, late] * x)) for x in (v, np.abs(v))]
     synapse = 1.5 * dt / activity.alpha if np.median(np.max(driven, 0)) > MIN_DRIVEN_R else 0.0
     shared = MIN_GROUP_SHARE <= late.mean() <= 1 - MIN_GROUP_SHARE  # the delays of few neurons have too large errors
-    if shared and least > max(0.025, 2.5 * dt, synapse) and between > 4 * within:
-        count, where = late.sum(), np.flatnonzero(late)
-        return (
-            f"rates: {count} of {len(late)} neurons (neuron {list_some(where)}) come {between:.2g} s after the others; "
-            "unless neurons do, the two groups' clocks are apart"
-        )
-
-
-def _correlate(x, y):
-    """The correlation of each column of x with that of y, 0 where either is constant."""
-    x, y = x - x.mean(0), y - y.mean(0)
-    return (x * y).sum(0) / np.sqrt(np.maximum((x * x).sum(0) * (y * y).sum(0), 1e-12))
+    if not shared or least <= max(0.025, 2.5 * dt, synapse) or between <= 4 * within:
+        return None
+    return (
+        f"rates: {late.sum()} of {len(late)} neurons (neuron {list_some(np.flatnonzero(late))}) come {between:.2g} s "
+        "after the others; unless neurons do, the two groups' clocks are apart"
+    )
 
 
 def _check_amplitude(activity, divided):
     """Rates that all neurons reach, or that they have in silence, and that change."""
-    expected, rates = activity.expected, activity.rates
-    large = (
-        (by_ratio(1.2), by_ratio(1.5)) if activity.rec.stimulus is None else (by_ratio(1.6), by_ratio(3))
-    )  # pulses change it, too
+    e, r, pulses = activity.expected, activity.rates, activity.rec.stimulus is not None  # which change it, too
     for segments in divided:
-        n = np.maximum(activity.sum_by_segment(segments, np.ones(len(rates))), 1) * rates.shape[1]
-        r, e, re, ee = (
-            activity.sum_by_segment(segments, x.sum(1)) for x in (rates, expected, rates * expected, expected**2)
-        )
-        total, weights = re - r * e / n, ee - e * e / n
-        found = find_difference(total, np.where(n > 20 * rates.shape[1], weights, 0), *large)
+        total_of = lambda x, segments=segments: activity.sum_by_segment(segments, x.sum(1))
+        n = np.maximum(total_of(np.ones_like(r)), r.shape[1])
+        covariance, variance = (total_of(e * x) - total_of(e) * total_of(x) / n for x in (r, e))
+        weights = np.where(n > 20 * r.shape[1], variance, 0)
+        found = find_difference(covariance, weights, *map(by_ratio, (1.6, 3) if pulses else (1.2, 1.5)))
         if found:
             return (
                 f"rates: all neurons together reach {found.here / found.elsewhere:.2g} times as high in "
                 f"{segments.where(found.which)} as elsewhere, where the activity is alike; as bleaching, or another "
                 "focus or threshold, does: scale these parts alike"
             )
-        away = activity.sum_by_segment(segments, activity.away.sum(1) * 1.0)
-        total = activity.sum_by_segment(segments, (activity.left * activity.away).sum(1))
-        found = find_change(total, away, by_difference(0.05))
+        found = find_change(total_of(activity.left * activity.away), total_of(activity.away), by_difference(0.05))
         if found:
             change = found.here - found.elsewhere
             return (
@@ -389,22 +356,17 @@ def _check_shared_noise(activity, divided):
 
 def _check_brightness(activity, divided):
     """A gain that all active neurons share, and that no velocity or stimulus explains."""
-    each, odd = [], np.arange(activity.rates.shape[1]) % 2
-    for k in (0, 1):  # the gain, by either half of the neurons
-        E = activity.expected * (odd == k) * (activity.expected > 0.3)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            each.append((activity.rates * E).sum(1) / (E * E).sum(1) - 1)
-    known = np.isfinite(each[0] + each[1])
-    sd, r = _measure_shared(each[0][known], each[1][known]) if known.any() else (0.0, 0.0)
+    near = np.where(activity.expected > 0.3, activity.expected, 0)
+    halves = [near * (np.arange(near.shape[1]) % 2 == k) for k in (0, 1)]
+    known = np.all([half.any(1) for half in halves], 0)
+    gains = [(activity.rates * half)[known].sum(1) / (half * half)[known].sum(1) - 1 for half in halves]
+    sd, r = _measure_shared(*gains) if known.any() else (0.0, 0.0)
     if sd > 0.2 and r > 0.95 and activity.rec.stimulus is None:
         return (
             f"rates: all active neurons rise and fall together (s.d. {sd:.2g} of what is expected where the activity "
             f"points, correlation {r:.2f}), as with a brightness or gain that changes"
         )
     return None
-
-
-# ---- trials that are there twice -------------------------------------------------------------------------------------
 
 
 def check_repeats(rec):

@@ -12,14 +12,13 @@ from typing import NamedTuple
 import numpy as np
 from scipy.ndimage import binary_opening
 
+from nsi.geometry import RING
 from nsi.recordings.arrays import list_some, short_gaps
 from nsi.recordings.turning import (
     MAX_LAG,
     REMEDY_R,
-    SPANS,
-    Turns,
+    align_turns,
     average_windows,
-    correlate_turns,
     describe_lag,
     regress_turns,
 )
@@ -32,9 +31,6 @@ MIN_COMPARED_S = 25.0  # s of activity, below which parts are not compared
 MIN_LAG_SHARE = 0.3  # of the variance that is not explained: what a part's own lag must explain beyond the others'
 MAX_GAP_S = 0.3  # s, over which a missing velocity may be interpolated
 MIN_RESULTANT = 0.85  # resultant length of the activity's direction relative to the heading, from which it has one
-
-
-# ---- one test for all ------------------------------------------------------------------------------------------
 
 
 class Segments(NamedTuple):
@@ -100,10 +96,8 @@ class Part(NamedTuple):
 
 
 def estimate_noise(values, weights):
-    """The s.d. of values of weight 1, from the differences between neighbours.
-
-    A steady drift is taken out, and the largest differences, which may be changes, are left out.
-    """
+    """The s.d. of values of weight 1, from the differences between neighbours, a steady drift and the largest
+    differences, which may be changes, aside."""
     d = np.diff(values)
     d = (d - np.median(d)) / np.sqrt(1 / weights[1:] + 1 / weights[:-1])
     kept = np.sort(d**2)[: max(3, int(0.8 * len(d)))]
@@ -112,10 +106,8 @@ def estimate_noise(values, weights):
 
 def find_change(total, weights, size, least=1):
     """Find where a mean per segment changes. total, weights: (segments,), the mean's parts; size: called with the means
-    before and after, how large their difference is, 1 being what counts; least: segments on either side.
-
-    Returns: Part, the shorter side of the change or the later one; or None.
-    """
+    before and after, how large their difference is, 1 being what counts; least: segments on either side. Returns: Part,
+    the shorter side of the change or the later one; or None."""
     known = np.flatnonzero(weights > 1e-8 * weights.max(initial=1e-300))
     if len(known) < 6:
         return None
@@ -131,13 +123,11 @@ def find_change(total, weights, size, least=1):
     k, before, after = at[best], before[best], after[best]
     if t[best] < MIN_STANDARD_ERRORS or size(before, after) < 1:
         return None
-    ends = [np.average(one[: len(one) // 2 + 1], weights=weight[: len(one) // 2 + 1])
-            - np.average(one[len(one) // 2 :], weights=weight[len(one) // 2 :])
-            for one, weight in ((x[:k], w[:k]), (x[k:], w[k:]))]  # fmt: skip
-    steady = max(map(abs, ends)) < 0.15 * abs(after - before)
-    if k >= 0.4 * len(x):
-        return Part(known[k:], after, before, steady)
-    return Part(known[:k], before, after, steady)
+    mean = lambda start, stop: np.average(x[start:stop], weights=w[start:stop])
+    drift = [mean(a, (a + b) // 2 + 1) - mean((a + b) // 2, b) for a, b in ((0, k), (k, len(x)))]
+    steady = max(map(abs, drift)) < 0.15 * abs(after - before)
+    later = k >= 0.4 * len(x)
+    return Part(known[k:], after, before, steady) if later else Part(known[:k], before, after, steady)
 
 
 def find_outlying(total, weights, size):
@@ -159,19 +149,15 @@ def find_difference(total, weights, size, size_of_single):
     """Single segments that differ from all others, or else where the mean changes; as `find_change`. size_of_single: as
     size, of the difference of single segments. Returns: Part or None."""
     out, rest = find_outlying(total, weights, size_of_single), weights.copy()
-    if out is not None:
-        rest[out.which] = 0
-    return out if out is not None and not find_change(total, rest, size) else find_change(total, weights, size)
+    if out is None:
+        return find_change(total, weights, size)
+    rest[out.which] = 0
+    return find_change(total, weights, size) if find_change(total, rest, size) else out
 
 
 def by_ratio(most):
     """Size of the ratio of two means, relative to `most`. Returns: a function, the size of `find_change`."""
-
-    def size(a, b):
-        low, high = sorted((abs(a), abs(b)))
-        return np.inf if a * b <= 0 else np.log(max(high, 1e-12) / max(low, 1e-12)) / np.log(most)
-
-    return size
+    return lambda a, b: np.inf if a * b <= 0 else abs(np.log(a / b)) / np.log(most)
 
 
 def by_difference(most):
@@ -179,18 +165,13 @@ def by_difference(most):
     return lambda a, b: abs(a - b) / most
 
 
-# ---- how the activity turns with the velocity ------------------------------------------------------------------
-
-
 def find_related_part(rec, angle, fit):
     """How the activity turns with the velocity in the part of the recording where it does most, if it does so in none
     other. fit: regress_turns' of the whole. Returns: the same of that part, or `fit`."""
     if fit["r"] is not None and abs(fit["r"]) > 0.5:
         return fit
-    trials, steps = angle.shape
-    parts = [(slice(None), slice(steps // 2)), (slice(None), slice(steps // 2, None))]
-    if trials > 1:
-        parts += [(slice(trials // 2), slice(None)), (slice(trials // 2, None), slice(None))]
+    trials, steps = (size // 2 for size in angle.shape)
+    parts = [np.s_[:, :steps], np.s_[:, steps:], *([np.s_[:trials], np.s_[trials:]] if trials else [])]
     each = [regress_turns(angle[part], rec.velocity[..., 0][part], rec.valid[part], rec.dt) for part in parts]
     best = max(each, key=lambda one: abs(one["r"] or 0))
     return best if abs(best["r"] or 0) > 0.8 else fit
@@ -204,13 +185,8 @@ class SegmentTurning:
         bool, steps that are left out."""
         self.rec, self.divided, self.dt = rec, divided, rec.dt
         self.v, self.valid = rec.velocity[..., 0], rec.valid & np.isfinite(angle)
-        self.by, best = round((fit["lag"] or 0.0) / rec.dt), -1.0
-        for pairs in (Turns(angle, self.v, self.valid, rec.dt, span) for span in SPANS):
-            x, y, use, middle = pairs.at(self.by)
-            r = correlate_turns(x[use], y[use]) or 0.0
-            if abs(r) > best:
-                best, self.r = abs(r), r
-                self.pairs, self.x, self.y, self.use, self.middle = pairs, x, y, use, middle
+        self.r, self.by, self.pairs = align_turns(angle, self.v, self.valid, rec.dt, fit["lag"] or 0.0)
+        self.x, self.y, self.use, self.middle = self.pairs.at(self.by)
         if abs(self.r) < 0.5 < abs(fit["r"]):
             self.r = fit["r"]
         if np.any(jumps):
@@ -232,12 +208,6 @@ class SegmentTurning:
         n = np.maximum(n, 1)
         return n, sx, sy, xx - sx * sx / n, yy - sy * sy / n, xy - sx * sy / n
 
-    def correlate(self, segments, which, lag):
-        """The correlation of turns in some segments at a lag (s)."""
-        x, y, label = self.windows(segments, round(lag / self.dt))
-        inside = np.isin(label, which)
-        return np.corrcoef(x[inside], y[inside])[0, 1]
-
     def measure_lags(self, segments):
         """The lag (s) of each segment, NaN where it is unknown. segments: Segments."""
         furthest = min(round(MAX_LAG / self.dt), self.pairs.moved.shape[1] // 3)
@@ -257,72 +227,57 @@ def locate_peaks(r, lags, least):
         return np.full(r.shape[1], np.nan)
     top = r.argmax(0)
     inside = np.clip(top, 1, len(lags) - 2)
-    a, b, c = (np.take_along_axis(r, inside[None] + by, 0)[0] for by in (-1, 0, 1))
+    a, b, c = (r[inside + by, np.arange(r.shape[1])] for by in (-1, 0, 1))
     peak = lags[inside] + 0.5 * (a - c) / np.minimum(a - 2 * b + c, -1e-12)
     return np.where((r.max(0) >= least) & (top == inside), peak, np.nan)
 
 
-def find_still_steps(rec):
-    """Steps at which the velocity is exactly 0, or stays exactly what it is for a while. (trials, steps) bool."""
-    v = rec.velocity
-    same = np.zeros(v.shape[:2], bool)
-    same[:, 1:] = (v[:, 1:] == v[:, :-1]).all(-1)
-    still = binary_opening(same, np.ones((1, max(5, round(0.1 / rec.dt)))))
-    return (still | ~v.any(-1)) & rec.valid
-
-
 def check_lost_tracking(turning):
     """A velocity that is 0 or constant where the activity turns on: lost tracking. Returns: a sentence, or None."""
-    rec, valid = turning.rec, turning.rec.valid
-    lost = find_still_steps(rec)
-    share = lost.sum() / valid.sum()
-    if share < 0.002 or share > 0.9:
+    rec, pairs, x, y, use = turning.rec, turning.pairs, turning.x, turning.y, turning.use
+    same = np.pad((rec.velocity[:, 1:] == rec.velocity[:, :-1]).all(-1), ((0, 0), (1, 0)))
+    lost = binary_opening(same, np.ones((1, max(5, round(0.1 / rec.dt))))) | ~rec.velocity.any(-1)
+    lost &= rec.valid
+    share = lost.sum() / rec.valid.sum()
+    if not 0.002 < share < 0.9:
         return None
-    pairs, x, y, use = turning.pairs, turning.x, turning.y, turning.use
     size = pairs.apart + pairs.width
     within = pairs.at(turning.by, average_windows(lost, size))[0]  # share of each window
-    clear = use & (within == 0)
+    clear, inside = use & (within == 0), use & (within > 0.9)
     if clear.sum() < 0.02 * use.sum():
         clear = use & (within < np.quantile(within[use], 0.1) + 1e-9)
-    slope = (x * y)[clear].sum() / max((x * x)[clear].sum(), 1e-12)
-    left = np.angle(np.exp(1j * (y - slope * x))) ** 2
-    inside = use & (within > 0.9)
     blind, independent = False, inside.sum() * max(1, pairs.apart // 5) / size
     if independent > 4 and clear.sum() > 10:
+        slope = (x * y)[clear].sum() / max((x * x)[clear].sum(), 1e-12)
+        left = RING.difference(y, slope * x) ** 2
         out = left[clear].mean()
         blind = left[inside].mean() > max(3 * out, 0.1 * y[clear].var()) and np.median(left[inside]) > 2 * out
-    if not blind and not _explains_turns(turning, lost):
+    if not blind and not _is_mended_by_interpolation(turning, lost):
         return None
     constant = "is exactly 0" if not rec.velocity[lost].any() else "is exactly 0 or does not change"
-    remedy = (
-        "leave these steps out, with `lengths` or as trials of their own"
-        if blind else "interpolate it where gaps are short, and cut the trials at longer ones"
-    )  # fmt: skip
+    remedy = "interpolate it where gaps are short, and cut the trials at longer ones"
     return (
-        f"velocity {constant} at {share:.0%} of the steps ({_describe_steps(lost, valid)}), where the recorded "
-        f"activity turns as elsewhere, as if the tracker had lost the animal or values were filled in; {remedy}"
+        f"velocity {constant} at {share:.0%} of the steps ({_describe_steps(lost, rec.valid)}), where the recorded "
+        "activity turns as elsewhere, as if the tracker had lost the animal or values were filled in; "
+        f"{'leave these steps out, with `lengths` or as trials of their own' if blind else remedy}"
     )
 
 
-def _explains_turns(turning, lost):
+def _is_mended_by_interpolation(turning, lost):
     """Whether a velocity interpolated over short gaps explains turns that the given one does not. lost: (trials, steps)
     bool, the gaps."""
-    rec, pairs = turning.rec, turning.pairs
-    filled = rec.velocity[..., 0].astype(float)
-    for row, known in zip(filled, rec.valid & ~lost, strict=True):
-        steps = np.flatnonzero(known)
+    rec, pairs, velocity = turning.rec, turning.pairs, turning.v.astype(float)
+    for row, known in zip(velocity, rec.valid & ~lost, strict=True):
         gaps, *_ = short_gaps(known, round(MAX_GAP_S / rec.dt))
-        if len(gaps):
-            row[gaps] = np.interp(gaps, steps, row[steps])
-    z = pairs.at(turning.by, pairs.turn_of(filled - rec.velocity[..., 0], rec.dt))[0]
+        row[gaps] = np.interp(gaps, np.flatnonzero(known), row[known]) if len(gaps) else 0.0
+    z = pairs.at(turning.by, pairs.turn_of(velocity - turning.v, rec.dt))[0]
     part = turning.use & (np.abs(z) > 0)
     if part.sum() <= 50:
         return False
-    x, y, z = turning.x[part], turning.y[part], z[part]
-    A = np.stack([x, z])
-    (b, c), inverse = np.linalg.solve(A @ A.T + 1e-12 * np.eye(2), A @ y), np.linalg.pinv(A @ A.T)
-    noise = np.sqrt(np.mean((y - b * x - c * z) ** 2) * inverse[1, 1] * 5)
-    return c / b > 0.5 and abs(c) > MIN_STANDARD_ERRORS * noise
+    A, y = np.stack([turning.x[part], z[part]]), turning.y[part]
+    coefficients, inverse = np.linalg.solve(A @ A.T + 1e-12 * np.eye(2), A @ y), np.linalg.pinv(A @ A.T)
+    noise = np.sqrt(np.mean((y - coefficients @ A) ** 2) * inverse[1, 1] * 5)
+    return coefficients[1] / coefficients[0] > 0.5 and abs(coefficients[1]) > MIN_STANDARD_ERRORS * noise
 
 
 def _describe_steps(mask, valid):
@@ -339,25 +294,32 @@ def _describe_steps(mask, valid):
     return f"first at trial {trial}, step {step}"
 
 
-def find_slope_change(turning):
-    """Find a part where the activity's turning on the velocity differs.
+class SlopeChange(NamedTuple):
+    """A part of a recording where the activity's turning on the velocity differs."""
 
-    Returns: None, or its Segments, Part of slopes, and the correlations there and elsewhere.
-    """
+    part: Part  # of slopes
+    where: str  # that part in words
+    r: tuple  # correlations there and elsewhere
+    unrelated: str  # the side of the lower correlation, in words
+
+
+def find_slope_change(turning):
+    """Find a part where the activity's turning on the velocity differs. Returns: SlopeChange or None."""
     for segments in turning.divided:
         n, _, _, cxx, cyy, cxy = turning.sum_moments(segments)
-        found = find_difference(cxy, np.where(n > 5, cxx, 0), by_ratio(segments.gain), by_ratio(1.8))
-        if found:
-            each = np.where((n > 5) & (cxx > 0), np.abs(cxy) / np.sqrt(np.maximum(cxx * cyy, 1e-12)), np.nan)
-            if len(found.which) < 0.4 * segments.count and np.nanmedian(each) > 0.95:  # and others like these
-                strange = np.flatnonzero(each < 0.75 * np.nanmedian(each))
-                if np.isin(found.which, strange).any():
-                    found = found._replace(which=np.union1d(found.which, strange))
-            others = np.setdiff1d(np.arange(segments.count), found.which)
-            r = [cxy[k].sum() / np.sqrt(max(cxx[k].sum() * cyy[k].sum(), 1e-12)) for k in (found.which, others)]
-            if abs(r[1]) < REMEDY_R and len(found.which) < 0.1 * segments.count:
-                continue  # of animals that hardly turn single trials are no evidence
-            return segments, found, *r
+        part = find_difference(cxy, np.where(n > 5, cxx, 0), by_ratio(segments.gain), by_ratio(1.8))
+        if part is None:
+            continue
+        each = np.where((n > 5) & (cxx > 0), np.abs(cxy) / np.sqrt(np.maximum(cxx * cyy, 1e-12)), np.nan)
+        if len(part.which) < 0.4 * segments.count and np.nanmedian(each) > 0.95:  # and others like these
+            strange = np.flatnonzero(each < 0.75 * np.nanmedian(each))
+            if np.isin(part.which, strange).any():
+                part = part._replace(which=np.union1d(part.which, strange))
+        sides = part.which, np.setdiff1d(np.arange(segments.count), part.which)
+        r = [cxy[k].sum() / np.sqrt(max(cxx[k].sum() * cyy[k].sum(), 1e-12)) for k in sides]
+        if abs(r[1]) < REMEDY_R and len(part.which) < 0.1 * segments.count:
+            continue  # of animals that hardly turn single trials are no evidence
+        return SlopeChange(part, segments.where(part.which), r, segments.where(sides[np.argmin(np.abs(r))]))
     return None
 
 
@@ -380,8 +342,12 @@ def check_clock(turning):
         found = find_change(np.where(known, lag, 0), known * 1.0, by_difference(tolerance))
         if not found or min(len(found.which), known.sum() - len(found.which)) < 2:
             continue
-        own, other = (turning.correlate(coarse, found.which, at) for at in (found.here, found.elsewhere))
-        if (own**2 - other**2) / max(1 - own**2, 1e-6) > MIN_LAG_SHARE:
+        explained = []  # of the turns in that part, by its own lag and by the others'
+        for lag in (found.here, found.elsewhere):
+            x, y, label = turning.windows(coarse, round(lag / turning.dt))
+            inside = np.isin(label, found.which)
+            explained.append(np.corrcoef(x[inside], y[inside])[0, 1] ** 2)
+        if explained[0] - explained[1] > MIN_LAG_SHARE * max(1 - explained[0], 1e-6):
             most, here = (describe_lag(lag, 2) for lag in (found.elsewhere, found.here))
             return (
                 f"velocity: its clock drifts from the neurons': the recorded activity turns {most} it in most of the "
@@ -393,7 +359,6 @@ def check_clock(turning):
 
 def check_offset(turning):
     """An offset of the velocity, by the activity's turning where the velocity is 0. Returns: a sentence, or None."""
-    x, y, use = turning.x, turning.y, turning.use
     sd, span = turning.v[turning.valid].std(), turning.pairs.apart * turning.dt
     for segments in turning.divided:
         count, sx, sy, cxx, _, cxy = turning.sum_moments(segments)
@@ -407,16 +372,13 @@ def check_offset(turning):
             )
     if not turning.divided or abs(turning.r) < 0.8:
         return None
-    middle, ends = np.median(x[use]), []
-    for half in (use & (x <= middle), use & (x > middle)):
-        slope, at = np.polyfit(x[half], y[half], 1)
-        ends.append(-at / slope / span)
-    offset = total.sum() / count.sum()
-    each = total[count > 5] / count[count > 5]
-    error = each.std() / np.sqrt(len(each))
-    alike = min(ends) * max(ends) > 0 and min(map(abs, ends)) > 0.5 * abs(offset)
-    visited = np.quantile(x[use], 0.02) < offset * span < np.quantile(x[use], 0.98)
-    if not (alike and visited and abs(offset) > max(0.2 * sd, MIN_STANDARD_ERRORS * error)):
+    x, y = turning.x[turning.use], turning.y[turning.use]
+    slow, offset, each = x <= np.median(x), total.sum() / count.sum(), total[count > 5] / count[count > 5]
+    lines = [np.polyfit(x[half], y[half], 1) for half in (slow, ~slow)]
+    ends = [-at / slope / span / offset for slope, at in lines]  # by either half's line alone, relative to both
+    low, high = np.quantile(x, [0.02, 0.98])
+    limit = max(0.2 * sd, MIN_STANDARD_ERRORS * each.std() / np.sqrt(len(each)))
+    if min(ends) < 0.5 or not low < offset * span < high or abs(offset) < limit:
         return None
     remedy = f"; subtract {offset:.3g} from velocity" if abs(turning.r) >= REMEDY_R else ""
     return (
@@ -425,55 +387,44 @@ def check_offset(turning):
     )
 
 
-def _find_unrelated_side(change):
-    """Where the correlation is the smaller one, in words, and both. change: of `find_slope_change`."""
-    segments, part, here, elsewhere = change
-    others = np.setdiff1d(np.arange(segments.count), part.which)
-    return (segments.where(part.which if abs(here) < abs(elsewhere) else others), *sorted((here, elsewhere), key=abs))
-
-
 def check_slope(turning):
     """A part where the activity turns with the velocity at another rate. Returns: a sentence, or None."""
     change = find_slope_change(turning)
     if change is None:
         return None
-    segments, part, here, elsewhere = change
-    where, low, high = _find_unrelated_side(change)
+    part, where, r, unrelated = change
+    low, high = sorted(r, key=abs)
     if abs(low) < 0.6 * abs(high):
         return (
-            f"velocity: the recorded activity of {where} does not turn with it (r {low:.2f}, in the others "
+            f"velocity: the recorded activity of {unrelated} does not turn with it (r {low:.2f}, in the others "
             f"{high:.2f}); is the velocity there that of other trials or times"
         )
-    where = segments.where(part.which)
     if part.here * part.elsewhere < 0:
         return (
-            f"velocity: the recorded activity turns with it in one part of the recording and against it in the other "
+            "velocity: the recorded activity turns with it in one part of the recording and against it in the other "
             f"({where}); is its sign, or the neurons' order, another there"
         )
-    times = part.here / part.elsewhere
+    times, remedy = part.here / part.elsewhere, ""
     if not part.steady:
         remedy = "; it changes little by little, as no single factor mends"
-    elif min(abs(here), abs(elsewhere)) >= REMEDY_R:
+    elif abs(low) >= REMEDY_R:
         remedy = f": multiply velocity by {times:.3g} there, unless the animal's gain changed"
-    else:
-        remedy = ""
     return (
         f"velocity: the recorded activity of {where} turns {times:.3g} times as fast with it as elsewhere (slope "
-        f"{abs(part.here):.3g} and {abs(part.elsewhere):.3g}, r {here:.2f} and {elsewhere:.2f}){remedy}"
+        f"{abs(part.here):.3g} and {abs(part.elsewhere):.3g}, r {r[0]:.2f} and {r[1]:.2f}){remedy}"
     )
 
 
 def check_heading(turning):
-    """Check that the given heading turns with the velocity. turning: of the heading.
-
-    Returns: a sentence, or None.
-    """
-    found = find_slope_change(turning)
-    where, low, high = _find_unrelated_side(found) if found else ("", 0.0, 0.0)
+    """A part where the given heading does not turn with the velocity. turning: of the heading. Returns: a sentence, or
+    None."""
+    change = find_slope_change(turning)
+    low, high = sorted(change.r, key=abs) if change else (0.0, 0.0)
     if abs(low) < 0.8 * abs(high):
         return (
-            f"heading of {where} does not turn with velocity (r {low:.2f}, in the others {high:.2f}), though the "
-            "recorded activity does: it is of other trials or times, or the tracker was lost; leave heading out"
+            f"heading of {change.unrelated} does not turn with velocity (r {low:.2f}, in the others {high:.2f}), "
+            "though the recorded activity does: it is of other trials or times, or the tracker was lost; leave heading "
+            "out"
         )
     return None
 

@@ -2,12 +2,10 @@
 
 A sentence names the file, the key, the number and the remedy. A file that cannot be used is refused when it is
 read (nsi/recordings); one with warnings can be used, and is probably not what its maker meant. A clean recording gets
-no sentence. `report_warnings` prints all of them; each kind is a function below it, which yields sentences without
-the file's name.
+no sentence. Each kind is a function, which yields or returns sentences without the file's name.
 """
 
 import sys
-from typing import NamedTuple
 
 import numpy as np
 
@@ -37,112 +35,88 @@ MAX_UNUSED_SHARE = 0.05  # share of the recorded steps that no window reaches
 
 
 def report_warnings(rec, path, alpha, length, bootstrap=False):
-    """Print what `find_warnings` finds on stderr, and what the fit takes for granted on stdout. Returns: list of
+    """Print what `find_warnings` finds on stderr, and alpha and the activity's turning on stdout. Returns: list of
     sentences."""
     turning = Turning(geometry.fill_missing(rec))
     sentences = find_warnings(rec, path, alpha, length, bootstrap, turning)
     for sentence in sentences:
         print(sentence, file=sys.stderr)
-    print(f"{path.name}: alpha {alpha:.3g} ({describe_alpha(rec, alpha)}); {describe_turning(turning.fit)}")
+    source = "as given" if rec.tau or not np.isclose(alpha, 0.2) else "the file has no tau"
+    if rec.tau and np.isclose(alpha, rec.dt / rec.tau):
+        source = f"dt {rec.dt:g} s / tau {rec.tau:g} s"
+    turns, fit = "activity or velocity never turns", turning.fit
+    if fit["r"] is not None:
+        lag = f"{describe_lag(fit['lag'])} it" if fit["lag"] else "at once"
+        turns = f"the activity turns {fit['slope']:.3g} times as fast as velocity says, r {fit['r']:.2f}, {lag}"
+    print(f"{path.name}: alpha {alpha:.3g} ({source}); {turns}")
     return sentences
 
 
 def find_warnings(rec, path, alpha, length, bootstrap=False, turning=None):
     """All findings. rec: Recording; path: of its file; alpha: dt / tau; length: steps of a window with its warm-up;
-    turning: Turning, where it is known already.
-
-    Returns: list of sentences, which begin with the file's name.
-    """
+    turning: Turning, where it is known already. Returns: list of sentences, which begin with the file's name."""
     turning = turning or Turning(geometry.fill_missing(rec))
     rec, parts = turning.rec, compare_parts(turning, alpha)
     found = [
         *check_outliers(rec), *check_silence(rec), *check_scale(turning), *check_neurons(rec), *check_time(rec, alpha),
-        *check_trials(rec, length, bootstrap), rates_of.check_repeats(rec), parts.activity,
-        *check_turning(turning, parts, alpha), None if parts.unsure or parts.velocity else check_jumps(turning),
+        *check_trials(rec, length, bootstrap), rates_of.check_repeats(rec), parts["rates"],
+        *check_turning(turning, parts, alpha), None if parts["unsure"] or parts["velocity"] else check_jumps(turning),
     ]  # fmt: skip
     return [f"{path.name}: {sentence}" for sentence in found if sentence]
 
 
-class PartWarnings(NamedTuple):
-    """A sentence on parts of a recording that differ from each other (consistency.py), or None, of each array."""
-
-    activity: str | None = None
-    velocity: str | None = None
-    heading: str | None = None
-    unsure: bool = False  # whether what is wrong with the activity makes its turning unsure
-
-
 def compare_parts(turning, alpha):
-    """Compare the parts of a recording; what is wrong with one array is not said of the next. Returns: PartWarnings."""
+    """Compare the parts of a recording; what is wrong with one array is not said of the next. Returns: dict of a
+    sentence or None of rates, velocity and heading, and unsure: whether the rates' fault makes their turning unsure."""
+    parts = {"rates": None, "velocity": None, "heading": None, "unsure": False}
     if turning.rounds < MIN_ROUNDS:
-        return PartWarnings()
+        return parts
     rec, divided = turning.rec, consistency.divide_recording(turning.rec)
-    activity, unsure = rates_of.check_activity(rates_of.Activity(rec, turning.places, alpha), divided)
+    activity = rates_of.Activity(rec, turning.places, alpha)
+    parts["rates"], parts["unsure"] = rates_of.check_activity(activity, divided)
     fit = consistency.find_related_part(rec, turning.angle, turning.fit)
     short = turning.seconds <= consistency.MIN_COMPARED_S
-    if short or unsure or turning.by_product or turning.is_unrelated(fit["r"]):
-        return PartWarnings(activity, unsure=unsure)
+    if short or parts["unsure"] or turning.by_product or turning.is_unrelated(fit["r"]):
+        return parts
     jumps = find_jumps(turning)
     one = consistency.SegmentTurning(rec, turning.angle, fit, divided, False if jumps is None else jumps[0])
-    velocity = consistency.check_velocity(one)
-    if turning.course is None or velocity or activity:
-        return PartWarnings(activity, velocity)
-    activity = consistency.check_place(turning.places, rec.heading, divided)
-    if activity or "heading" not in turning.fit:
-        return PartWarnings(activity)
-    fit = consistency.find_related_part(rec, turning.course, turning.heading)
-    one = consistency.SegmentTurning(rec, turning.course, fit, divided)
-    return PartWarnings(heading=consistency.check_heading(one))
-
-
-def describe_alpha(rec, alpha):
-    """Describe the source of alpha, in a clause."""
-    if rec.tau and np.isclose(alpha, rec.dt / rec.tau):
-        return f"dt {rec.dt:g} s / tau {rec.tau:g} s"
-    return "as given" if rec.tau or not np.isclose(alpha, 0.2) else "the file has no tau"
-
-
-def describe_turning(turning):
-    """Describe how the activity turns with the velocity, in a clause. turning: of measure_turning."""
-    if turning["r"] is None:
-        return "activity or velocity never turns"
-    lag = f"{describe_lag(turning['lag'])} it" if turning["lag"] else "at once"
-    return f"the activity turns {turning['slope']:.3g} times as fast as velocity says, r {turning['r']:.2f}, {lag}"
-
-
-# ---- values -----------------------------------------------------------------------------------------------------
+    parts["velocity"] = consistency.check_velocity(one)
+    if turning.course is None or parts["velocity"] or parts["rates"]:
+        return parts
+    parts["rates"] = consistency.check_place(turning.places, rec.heading, divided)
+    if not parts["rates"] and "heading" in turning.fit:
+        fit = consistency.find_related_part(rec, turning.course, turning.heading)
+        one = consistency.SegmentTurning(rec, turning.course, fit, divided)
+        parts["heading"] = consistency.check_heading(one)
+    return parts
 
 
 def check_outliers(rec):
-    """What may be artefacts: values beyond MAX_PERCENTILE_RATIO times the 99th percentile of all that are not 0.
-
-    Yields: a sentence for each of rates, velocity and stimulus that has any, and one if the velocity is not given.
-    """
+    """A velocity that is not given, and what may be artefacts in rates, velocity and stimulus: values beyond
+    MAX_PERCENTILE_RATIO times the 99th percentile of all that are not 0."""
     if rec.decoded:
         yield (
             "velocity is not given, and the activity's own turning is taken for it, so that its sign and gain are "
             "free, and how heading is predicted from it says little"
         )
     for key in ("rates", "velocity", "stimulus"):
-        size = np.abs(getattr(rec, key)) if getattr(rec, key) is not None else np.zeros(1)
-        if size.any():
-            usual = np.quantile(size[size > 0], 0.99, method="lower")
-            count, where = int((size > MAX_PERCENTILE_RATIO * usual).sum()), np.unravel_index(size.argmax(), size.shape)
-            if count:
-                yield (
-                    f"{key} has {count} of {size.size} values beyond {MAX_PERCENTILE_RATIO} times their 99th "
-                    f"percentile, {usual:.3g}; the largest is {key}[{', '.join(map(str, where))}], "
-                    f"{size.max() / usual:.0f} times; remove them unless they are real"
-                )
+        size = np.abs(np.zeros(1) if rec.arrays()[key] is None else rec.arrays()[key])
+        usual = np.quantile(size[size > 0], 0.99, method="lower") if size.any() else np.inf
+        if count := int((size > MAX_PERCENTILE_RATIO * usual).sum()):
+            where = ", ".join(map(str, np.unravel_index(size.argmax(), size.shape)))
+            yield (
+                f"{key} has {count} of {size.size} values beyond {MAX_PERCENTILE_RATIO} times their 99th percentile, "
+                f"{usual:.3g}; the largest is {key}[{where}], {size.max() / usual:.0f} times; remove them unless they "
+                "are real"
+            )
 
 
 def check_silence(rec):
     """Steps at which no neuron fires: padding without `lengths`, or gaps."""
-    silent, total = rec.valid & ~rec.rates.any(-1), rec.rates.sum(-1)
+    silent, total, ends = rec.valid & ~rec.rates.any(-1), rec.rates.sum(-1), rec.valid.sum(1)
     usual = np.median(total[rec.valid & ~silent])
-    onset = np.zeros_like(silent)  # of silence that does not fade in, as that of a few cells does
-    onset[:, 1:] = silent[:, 1:] & (total[:, :-1] > 0.3 * usual)
-    ends = rec.valid.sum(1)
+    before = np.pad(total, ((0, 0), (1, 0)))[:, :-1]  # of each step, the activity one step earlier
+    onset = silent & (before > 0.3 * usual)  # of silence that does not fade in, as that of a few cells does
     at_end = np.array([e - np.max(np.flatnonzero(~s[:e]), initial=-1) - 1 for s, e in zip(silent, ends, strict=True)])
     still = [not v[e - k : e].any() for v, e, k in zip(rec.velocity, ends, at_end, strict=True)]
     abrupt = np.array([k < e and o[e - k] for o, e, k in zip(onset, ends, np.maximum(at_end, 1), strict=True)])
@@ -154,10 +128,9 @@ def check_silence(rec):
             f"for up to {at_end.max()} steps, as padding is; give `lengths`, the steps that each trial really has"
         )
     share = (silent.sum() - at_end[padded].sum()) / max(1, rec.valid.sum() - at_end[padded].sum())
-    onsets = (silent[:, 1:] & ~silent[:, :-1]).sum()
     if rec.stimulus is not None:  # after strong pulses neurons may all be silent
         share = (silent & ~rates_of.follows_stimulus(rec.stimulus, round(0.25 / rec.dt))).sum() / rec.valid.sum()
-    if share > 0.01 and (share > 0.5 or onset.sum() > 0.5 * onsets):
+    if share > 0.01 and (share > 0.5 or onset.sum() > 0.5 * (silent[:, 1:] & ~silent[:, :-1]).sum()):
         where = np.argwhere(silent)[0]
         yield (
             f"rates is 0 in all neurons at {share:.0%} of the steps (first at trial {where[0]}, step {where[1]}), "
@@ -178,22 +151,19 @@ def check_scale(turning):
     usual, largest = float(np.median(high[fires])), np.minimum(x.max(0), MAX_PERCENTILE_RATIO * high)[fires]
     tenth, top = np.quantile(high[fires], [0.1, 0.9])  # a neuron whose place was hardly visited has few high rates
     unequal = top > MAX_SCALE_RATIO[0] * tenth
+    if turning.seconds > consistency.MIN_COMPARED_S:
+        unequal |= largest.max() > MAX_SCALE_RATIO[1] * largest.min()
+    reach = f"{high[fires].min():.3g} to {high.max():.3g}"
     if is_whole(x) and x.max() > 1:
-        yield (
-            f"rates holds whole numbers up to {x.max():g}, as counts of spikes are; smooth them over time and {remedy}"
-        )
+        counts = f"whole numbers up to {x.max():g}, as counts of spikes are"
+        yield f"rates holds {counts}; smooth them over time and {remedy}"
     elif np.any(high > SCALE_RANGE[1]) or usual < SCALE_RANGE[0]:
-        where = (
-            f"reaches {usual:.3g} in the median neuron (99th percentile; {high[fires].min():.3g} to {high.max():.3g})"
-        )
-        yield f"rates {where}, as in spikes/s or other units, while the network's lie between 0 and 1; {remedy}"
-    elif turning.rounds > MIN_ROUNDS and (
-        unequal or (largest.max() > MAX_SCALE_RATIO[1] * largest.min() and turning.seconds > consistency.MIN_COMPARED_S)
-    ):
         yield (
-            f"rates reaches from {high[fires].min():.3g} to {high.max():.3g} in different neurons (99th percentile); "
-            f"{remedy}"
+            f"rates reaches {usual:.3g} in the median neuron (99th percentile; {reach}), as in spikes/s or other "
+            f"units, while the network's lie between 0 and 1; {remedy}"
         )
+    elif turning.rounds > MIN_ROUNDS and unequal:
+        yield f"rates reaches from {reach} in different neurons (99th percentile); {remedy}"
     share = float(np.median(low[fires] / high[fires]))
     if share > MAX_BASELINE_SHARE and rec.valid.sum() * rec.dt > MIN_ACTIVE_S:
         yield (
@@ -245,8 +215,7 @@ def check_time(rec, alpha):
 def check_trials(rec, length, bootstrap=False):
     """Trials that no window fits into, and animals that cannot be drawn."""
     lengths = rec.valid.sum(1)
-    holds = lengths >= length
-    lost = lengths[~holds].sum() / lengths.sum()
+    holds, lost = lengths >= length, lengths[lengths < length].sum() / lengths.sum()
     if rec.lengths is not None and len(lengths) > 1 and (lost > MAX_UNUSED_SHARE or holds.mean() < 0.5):
         yield (
             f"lengths leaves {holds.sum()} of {len(holds)} trials that hold a window of {length} steps; the others are "
@@ -259,9 +228,6 @@ def check_trials(rec, length, bootstrap=False):
         )
 
 
-# ---- movement ---------------------------------------------------------------------------------------------------
-
-
 def check_turning(turning, parts, alpha):
     """Velocity in other units, of another clock or of other trials, or no velocity at all; heading likewise."""
     if turning.seconds < MIN_ACTIVE_S:
@@ -272,12 +238,12 @@ def check_turning(turning, parts, alpha):
         yield f"velocity is {v[0]:g} throughout, so that nothing tells how it moves the activity; {unit}"
         return
     fit, heading = turning.fit, turning.heading
-    if parts.velocity or turning.by_product:
-        yield parts.velocity
+    if parts["velocity"] or turning.by_product:
+        yield parts["velocity"]
         return
     if turning.is_unrelated(fit["r"]):
         at = "" if fit["r"] is None else f" (slope {fit['slope']:.2g}, r {fit['r']:.2f})"
-        if not parts.unsure:
+        if not parts["unsure"]:
             reason = _explain_no_turning(turning)
             yield f"velocity: the recorded activity does not turn with it{at}{reason}; {unit}"
         return
@@ -285,7 +251,7 @@ def check_turning(turning, parts, alpha):
     with_heading = by_heading and GAIN_RANGE[0] < abs(heading["slope"]) < GAIN_RANGE[1]
     sure = abs(fit["r"]) > REMEDY_R
     low, high = GAIN_RANGE if sure and turning.seconds > consistency.MIN_COMPARED_S else NOISY_GAIN_RANGE
-    if parts.unsure:  # what is wrong with the rates changes how fast they turn
+    if parts["unsure"]:  # what is wrong with the rates changes how fast they turn
         low, high = (low / 2, high * 2) if sure else (0, np.inf)
     part = turning.rounds < MIN_ROUNDS and with_heading  # evenly spaced places are wrong where few were visited
     if not low < abs(fit["slope"]) < high and not part:
@@ -294,7 +260,7 @@ def check_turning(turning, parts, alpha):
     else:
         yield _check_heading(turning, parts)
     late = _count_lag_steps(rec, turning.angle, fit)
-    if late and not rec.decay and not parts.unsure and not _is_synaptic_lag(turning, alpha):
+    if late and not rec.decay and not parts["unsure"] and not _is_synaptic_lag(turning, alpha):
         remedy = f": move velocity {abs(fit['lag']):.3g} s {'earlier' if fit['lag'] < 0 else 'later'}, {late} steps"
         yield (
             f"velocity: the recorded activity turns {describe_lag(fit['lag'])} it (r {fit['r']:.2f}); unless neurons "
@@ -311,11 +277,8 @@ def _count_lag_steps(rec, angle, fit):
 
 
 def _is_synaptic_lag(turning, alpha):
-    """Whether the activity's lag is that of a synapse or two, and not of a clock.
-
-    A synapse filters: the activity that it leads to follows an exponential mean of the velocity; where the velocity
-    acts on the rates themselves, these also follow its changes. A clock's lag is explained by neither.
-    """
+    """Whether the activity's lag is that of a synapse or two, and not of a clock: activity behind a synapse follows an
+    exponential mean of the velocity; where the velocity acts on the rates themselves, these also follow its changes."""
     rec = turning.rec
     v, best = rec.velocity[..., 0].astype(float), abs(turning.fit["r"])
     smooth = lambda x: synaptic_state(np.pad(x, ((0, 0), (0, 1)))[..., None], alpha)[:, 1:, 0]
@@ -330,8 +293,8 @@ def _is_synaptic_lag(turning, alpha):
 
 def _check_heading(turning, parts):
     """A heading that does not turn with the velocity, as the activity does. Returns: a sentence, or None."""
-    if turning.course is None or parts.heading:
-        return parts.heading
+    if turning.course is None or parts["heading"]:
+        return parts["heading"]
     rec, heading, fit, r = turning.rec, turning.heading, turning.fit, f"(r {turning.fit['r']:.2f})"
     if turning.is_unrelated(heading["r"]):
         in_rad = regress_turns(np.deg2rad(rec.heading[..., 0]), rec.velocity[..., 0], rec.valid, rec.dt)
@@ -403,11 +366,9 @@ def _explain_no_turning(turning):
 
 
 def find_jumps(turning, key="rates"):
-    """Where the activity (key: rates), or the given heading, jumps from one step to the next as no velocity explains.
-
-    A step counts if what velocity leaves of it is beyond JUMP, so that a bump which wanders or is pushed has none.
-    Returns: (trials, steps) bool, the sizes of the jumps (trials, steps) rad; or None.
-    """
+    """Where the activity (key: rates), or the given heading, jumps from one step to the next as no velocity explains,
+    by more than MIN_JUMP, so that a bump which wanders or is pushed has none. Returns: (trials, steps) bool, the sizes
+    of the jumps (trials, steps) rad; or None."""
     rec = turning.rec
     angle = turning.angle if key == "rates" else rec.heading[..., 0]
     known = rec.valid & np.isfinite(angle + turning.angle)
@@ -419,7 +380,7 @@ def find_jumps(turning, key="rates"):
     slope = (x * moved)[use].sum() / max((x * x)[use].sum(), 1e-12)
     if use.sum() < 100 or not NOISY_GAIN_RANGE[0] < abs(slope) < NOISY_GAIN_RANGE[1]:
         return None
-    left = np.angle(np.exp(1j * (moved - slope * x))) * use
+    left = geometry.RING.difference(moved, slope * x) * use
     stays = np.abs(left + np.roll(left, 1, 1) + np.roll(left, -1, 1))  # an outlier comes and goes
     left = np.abs(left)
     limit = max(MIN_JUMP[0], MIN_JUMP[1] * 1.4826 * np.median(left[use]))
@@ -434,15 +395,16 @@ def find_jumps(turning, key="rates"):
 
 def check_jumps(turning):
     """Jumps of the activity, or of the heading. Returns: a sentence, or None."""
-    for key in ("rates", "heading") if turning.rec.heading is not None else ("rates",):
-        if (found := find_jumps(turning, key)) is not None:
-            jump, size = found
-            trial, step = np.argwhere(jump)[0]
-            at = np.bincount(np.nonzero(jump)[1])
-            alike = f", {at.max()} of them at step {at.argmax()}" if at.max() > 1 else ""
-            return (
-                f"{'rates: the activity' if key == 'rates' else 'heading'} jumps {jump.sum()} times by up to "
-                f"{size[jump].max():.2g} rad from one step to the next, which no velocity explains (first at trial "
-                f"{trial}, step {step}{alike}); where frames are missing, cut the trials there and use `lengths`"
-            )
-    return None
+    found, key = find_jumps(turning), "rates: the activity"
+    if found is None and turning.rec.heading is not None:
+        found, key = find_jumps(turning, "heading"), "heading"
+    if found is None:
+        return None
+    jump, size = found
+    (trial, step), at = np.argwhere(jump)[0], np.bincount(np.nonzero(jump)[1])
+    alike = f", {at.max()} of them at step {at.argmax()}" if at.max() > 1 else ""
+    return (
+        f"{key} jumps {jump.sum()} times by up to {size[jump].max():.2g} rad from one step to the next, which no "
+        f"velocity explains (first at trial {trial}, step {step}{alike}); where frames are missing, cut the trials "
+        "there and use `lengths`"
+    )

@@ -3,6 +3,7 @@
 import numpy as np
 
 from nsi import geometry
+from nsi.recordings.arrays import correlate
 
 SPANS = 0.5, 0.125  # s, of turns
 MAX_LAG = 0.75  # s, between the clocks of velocity and activity
@@ -22,8 +23,8 @@ class Turning:
         self.places = shape.decode(rec.rates, places)  # (trials, steps, D) rad, NaN in silence
         self.angle = first(self.places)  # (trials, steps) rad, of the first component
         self.course = first(rec.heading) if has_heading else None  # the same of the given heading
-        self.fit = first_component(measure_turning(rec, shape, places))  # of the first component
-        self.heading = self.fit.get("heading", {"r": None, "slope": None})  # of the given heading
+        self.fit = first_component(measure_turning(rec, shape, places))
+        self.heading = self.fit.get("heading", {"r": None, "slope": None})
         self.seconds = float((rec.valid & rec.rates.any(-1)).sum() * rec.dt)  # for which neurons are active
         ways = [np.unwrap(row[np.isfinite(row)]) for row in self.angle]
         # how often it goes around the ring, all trials together; each one's start counts a quarter
@@ -53,9 +54,8 @@ def measure_turning(rec, shape, places):
 
     places: (n, D) rad. Returns: dict of `slope` (1 for activity that integrates rad/s), `r` (correlation) and `lag`
     (s, by which the activity comes after the velocity), at the lag within MAX_LAG where the correlation is largest,
-    None where there is none; and `heading`, the same of the given heading, where it is given. On a torus slope and r
-    are lists, one for each component of the velocity, at the lag of the first.
-    """
+    None where there is none; and `heading`, the same of the heading, where it is given. On a torus slope and r are
+    lists, one for each component of the velocity, at the lag of the first."""
     activity = _measure_course(shape, shape.decode(rec.rates, places), rec)
     if rec.heading is None or rec.heading.shape[-1] != shape.dimensions:
         return activity
@@ -89,47 +89,38 @@ def unwrap_course(shape, places):
 
 
 def regress_turns(angle, velocity, valid, dt, lag=None):
-    """The `slope`, `r` and `lag` of an angle's turning on a velocity, at the best lag, or at the one given (s).
-
-    Turns over SPANS are compared, of directions averaged over less than half of each: noise of single steps drowns
-    these less than turns of one step. Of two spans the one counts that correlates more, since fast turns go around in
-    the longer one. The slope is the one that predicts the turns' directions best.
-    angle: (trials, steps) rad, NaN where there is none; velocity: (trials, steps) rad/s; valid: (trials, steps) bool.
-    """
-    best = None
-    for span in SPANS:
-        candidate = _align_turns(angle, velocity, valid & np.isfinite(angle), dt, span, lag)
-        if best is None or (candidate and abs(candidate[0]) > abs(best[0])):
-            best = candidate
-        if best and abs(best[0]) > 0.95:
-            break
-    if best is None:
+    """Regress an angle's turning on a velocity, at the best lag, or at the one given (s). angle: (trials, steps) rad,
+    NaN where there is none; velocity: (trials, steps) rad/s; valid: (trials, steps) bool. Returns: dict of `slope`,
+    which predicts the turns' directions best, `r` and `lag` (s), None where nothing turns."""
+    r, by, turns = align_turns(angle, velocity, valid, dt, lag)
+    if turns is None:
         return {"slope": None, "r": None, "lag": None}
-    r, lag, x, y = best
+    x, y, use, _ = turns.at(by)
+    x, y = x[use], y[use]
     slopes = r * y.std() / x.std() * np.geomspace(0.3, 5, 120)
     every = max(1, len(x) // 5000)
     slope = max(slopes, key=lambda slope: np.cos(y[::every] - slope * x[::every]).sum())
-    return {"slope": float(slope), "r": float(r), "lag": lag}
+    return {"slope": float(slope), "r": float(r), "lag": by * dt}
 
 
-def _align_turns(angle, velocity, valid, dt, span, lag):
-    """The correlation, the lag (s), and the turns that velocity and angle say, at the best lag; or None."""
-    pairs = Turns(angle, velocity, valid, dt, span)
-    furthest, best = min(round(MAX_LAG / dt), pairs.moved.shape[1] // 4), None
-    for by in range(-furthest, furthest + 1) if lag is None else [round(lag / dt)]:
-        x, y, use, _ = pairs.at(by)
-        r = correlate_turns(x[use], y[use])
-        if r is not None and (best is None or abs(r) > abs(best[0]) + 1e-12):
-            best = r, by * dt, x[use], y[use]
+def align_turns(angle, velocity, valid, dt, lag=None):
+    """The correlation of turns, the lag (steps) at which it is largest, and the Turns, or None; as `regress_turns`.
+
+    Turns over SPANS are compared, of directions averaged over less than half of each: noise of single steps drowns
+    these less than turns of one step. Fast turns go around in the longer span, so that the better one counts."""
+    best = 0.0, 0, None
+    for span in SPANS:
+        turns = Turns(angle, velocity, valid & np.isfinite(angle), dt, span)
+        furthest = min(round(MAX_LAG / dt), turns.moved.shape[1] // 4)
+        for by in range(-furthest, furthest + 1) if lag is None else [round(lag / dt)]:
+            x, y, use, _ = turns.at(by)
+            x, y = x[use], y[use]
+            r = correlate(x, y) if len(x) > 2 and min(np.ptp(x), np.ptp(y)) > 1e-9 else 0.0
+            if abs(r) > abs(best[0]) + 1e-12:
+                best = r, by, turns
+        if abs(best[0]) > 0.95:
+            break
     return best
-
-
-def correlate_turns(x, y):
-    """The correlation of turns, None where either does not vary. x, y: (windows,) rad."""
-    if len(x) <= 2 or np.ptp(x) <= 1e-9 or np.ptp(y) <= 1e-9:
-        return None
-    x, y = x - x.mean(), y - y.mean()
-    return x @ y / np.sqrt((x @ x) * (y @ y))
 
 
 def average_windows(x, width):
@@ -144,16 +135,12 @@ def describe_lag(lag, digits=3):
 
 
 class Turns:
-    """Turns of velocity and angle over windows of a recording.
-
-    angle: (trials, steps) rad; velocity: (trials, steps) rad/s; valid: (trials, steps) bool; span: s, of a window.
-    """
+    """Turns of velocity (rad/s) and angle (rad) over windows of a recording, each (trials, steps). valid: of the same
+    shape; span: s, of a window."""
 
     def __init__(self, angle, velocity, valid, dt, span):
-        steps = angle.shape[1]
-        self.apart, self.width = (
-            max(1, min(round(seconds / dt), steps // part)) for seconds, part in ((span, 4), (0.4 * span, 8))
-        )
+        sizes = ((span, 4), (0.4 * span, 8))
+        self.apart, self.width = (max(1, min(round(s / dt), angle.shape[1] // part)) for s, part in sizes)
         pointing = average_windows(np.exp(1j * np.where(valid, angle, 0.0)) * valid, self.width)
         k, known = self.apart, average_windows(valid, self.width) > 1 - 1e-6
         self.moved = np.angle(pointing[:, k:] * pointing[:, :-k].conj())  # (trials, steps - width - k + 1)
@@ -165,10 +152,8 @@ class Turns:
         return whole[:, self.apart :] - whole[:, : -self.apart]
 
     def at(self, by, driven=None):
-        """Turns of a velocity and, `by` steps later, of the angle. driven: `turn_of`'s of another velocity.
-
-        Returns: x, y, and which are known, (trials, windows), and the step in the middle of each window, of the angle.
-        """
+        """Turns of a velocity and, `by` steps later, of the angle. driven: `turn_of`'s of another velocity. Returns: x,
+        y, and which are known, (trials, windows), and the step in the middle of each window, of the angle."""
         count = self.moved.shape[1]
         late, early = (slice(max(0, s * by), count - max(0, -s * by), max(1, self.apart // 5)) for s in (1, -1))
         middle = np.arange(count)[late] + (self.apart + self.width) // 2
