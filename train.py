@@ -25,9 +25,8 @@ HIDDEN_UPDATES = 1.4  # updates of the second network, relative to the first one
 
 
 def start_network(rec, units, settings, device="cpu"):
-    """Networks with random weights, one per replica, and the windows that they are trained on.
-
-    rec: the training trials; units: Units. Returns: RNN, Windows."""
+    """Networks with random weights, one per replica, and the windows that they are trained on. rec: the training
+    trials; units: Units. Returns: RNN, Windows."""
     n, alpha = rec.rates.shape[-1], settings.alpha_of_networks
     generators = [torch.Generator().manual_seed(settings.seed + k) for k in range(settings.replicas)]
     model = RNN(n, 0, rec.velocity.shape[-1], alpha, settings.init_scale, generators, units).to(device)
@@ -39,9 +38,8 @@ def fit(model, windows, settings, clamped=False, hook=None, training=None):
 
     model: RNN, on the windows' device; windows: Windows, with one generator per replica; settings: Settings, of which
     forcing and drive_penalty fade to 0; clamped: the recorded units are clamped throughout; hook: Watch; training: the
-    state of a checkpoint, to continue. Returns: seconds of the training loop.
-    Raises: BadInput where the loss or a gradient is not finite; interruption.Interrupted.
-    """
+    state of a checkpoint, to continue. Returns: seconds of the training loop. Raises: BadInput where the loss or a
+    gradient is not finite; interruption.Interrupted."""
     hook, updates, lr, penalty = hook or Watch(), settings.updates, settings.lr, settings.drive_penalty
     weights = [p.detach() for p in model.weights]
     optimiser = Adam(weights, updates, lr, settings.beta2, settings.schedule)
@@ -74,10 +72,9 @@ def fit(model, windows, settings, clamped=False, hook=None, training=None):
 
 
 def train_networks(rec, settings, device="cpu", hook=None, restore=lambda model: None):
-    """Train all weights of networks on a recording, the teacher forcing fading to 0: the publication's method.
-
-    rec: the training trials; settings: Settings that leave nothing open; restore: called with the RNN, gives the state
-    of training to continue, or None. Returns: list of Network, one per replica; seconds."""
+    """Train all weights of networks on a recording, the teacher forcing fading to 0: the publication's method. rec: the
+    training trials; settings: Settings that leave nothing open; restore: called with the RNN, gives the state of
+    training to continue, or None. Returns: list of Network, one per replica; seconds."""
     which = make_units(rec, settings)
     model, windows = start_network(rec, which, settings, device)
     if len(which.driven) == which.n:
@@ -96,10 +93,9 @@ def make_units(rec, settings):
 
 
 def fit_hidden(W, b, rec, settings, hook=None):
-    """Train networks with given weights among recorded units, recorded units clamped, under constraints.
-
-    W (n, n), b (n,): the given weights and thresholds, NaN where there are none; training starts from b, and changes
-    it; rec: the training trials. Returns: list of Network, one per replica."""
+    """Train networks with given weights among recorded units, recorded units clamped, under constraints. W (n, n), b
+    (n,): the given weights and thresholds, NaN where there are none; training starts from b, and changes it; rec: the
+    training trials. Returns: list of Network, one per replica."""
     n, names = len(W), settings.constraints.split(",")
     which = units.make_units(n, settings.response_units, settings.input_units, rec.driven, names, W)
     model, windows = start_network(rec, which, settings)

@@ -29,9 +29,6 @@ MAX_JSON_BYTES = 2**26
 ABANDONED_S = 3600  # s since it was last written to: a half-written file that no process writes any more
 
 
-# ---- reading ----------------------------------------------------------------------------------------------------
-
-
 @contextlib.contextmanager
 def naming(path):
     """Name the file in whatever BadInput says of it within the block."""
@@ -55,10 +52,8 @@ def read_header(stream):
 
 
 class Archive:
-    """The arrays of an `.npz` file, each read when it is asked for, without pickles, and at most MAX_BYTES in all.
-
-    As a context it names the file in whatever BadInput says within the block.
-    """
+    """The arrays of an `.npz` file, each read when it is asked for, without pickles, and at most MAX_BYTES in all. As a
+    context it names the file in whatever BadInput says within the block."""
 
     def __init__(self, path):
         """Raises: BadInput where the file is not a `.npz` file."""
@@ -89,17 +84,14 @@ class Archive:
     def __getitem__(self, key):
         """The whole array. Raises: BadInput where it is damaged, or takes more memory than it may."""
         try:
-            shape, size = self._stated(key)
+            shape, size = self._read_size(key)
             self._left -= size
-            array = self._arrays[key] if self._left >= 0 else None
+            if self._left >= 0:
+                return self._arrays[key]
         except Exception:  # whatever zipfile, zlib and numpy make of damage
             raise BadInput(f"{key} cannot be read; expected a whole array without pickles") from None
-        if array is None:
-            raise BadInput(
-                f"{key} has shape {shape}, which takes more memory than is left of the "
-                f"{MAX_BYTES / 2**30:g} GiB that a recording may take"
-            )
-        return array
+        left = f"is left of the {MAX_BYTES / 2**30:g} GiB that a recording may take"
+        raise BadInput(f"{key} has shape {shape}, which takes more memory than {left}")
 
     def require(self, keys, expected):
         """Raise BadInput where one of some keys is missing. expected: what was, in words."""
@@ -108,7 +100,7 @@ class Archive:
                 has = ", ".join(map(repr, list(self)[:9])) or "none"
                 raise BadInput(f"has no key {key!r}; expected {expected} (it has {has})")
 
-    def _stated(self, key):
+    def _read_size(self, key):
         """Shape and bytes of an array by its header. Raises: ValueError where the file does not hold that many."""
         member = self._members[key]
         if member.compress_type not in NUMPY_COMPRESSIONS:
@@ -130,17 +122,11 @@ def read_json(path):
     return None
 
 
-# ---- writing ----------------------------------------------------------------------------------------------------
-
-
 @contextlib.contextmanager
 def whole(path):
-    """Give a temporary path beside `path`, and rename it there only if the block succeeds.
-
-    Raises: BadInput where the folder cannot be written or the disk is full; `path` is then as it was.
-    """
-    path = Path(path)
-    temporary = None
+    """Give a temporary path beside `path`, and rename it there only if the block succeeds. Raises: BadInput where the
+    folder cannot be written or the disk is full; `path` is then as it was."""
+    path, temporary = Path(path), None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_parts(path)

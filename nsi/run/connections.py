@@ -15,11 +15,10 @@ def weights_for_networks(found, alpha):
     is estimated, and throughout where the estimate does not describe the recording as such a network does.
 
     found: Estimate; alpha: dt / tau of the network. Returns: W (n, n), b (n,)."""
-    n, net = len(found.W), found.network
-    described = found.verdicts["description"] == "fits" and net is not None
+    described = found.verdicts["description"] == "fits" and found.network is not None
     same = abs(found.scale - 1) < SCALE_TOLERANCE and abs(found.alpha / alpha - 1) < ALPHA_TOLERANCE
     usable = found.W.any(0) & (described and same)
-    b = net.b[:n] if net is not None else np.full(n, np.nan)
+    b = found.network.b[: len(found.W)] if described else np.nan
     return np.where(usable, found.W, np.nan), np.where(usable, b, np.nan)
 
 
@@ -61,7 +60,6 @@ def describe(found):
 
 def find_doubts(found, net):
     """What speaks against the estimate, or against the network where the estimate says how the recording was made.
-
     found: Estimate; net: the trained Network. Yields: sentences."""
     silent, description = ~found.W.any(0), found.verdicts["description"]
     if silent.all():

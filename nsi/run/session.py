@@ -108,9 +108,8 @@ class Run:
         self.add_stage("training")
 
     def restore(self, model):
-        """Give a model the weights of the checkpoint, if there is one.
-
-        Returns: the state of training that goes with them, or None. Raises: BadInput, saying what does not fit."""
+        """Give a model the weights of the checkpoint, if there is one. Returns: the state of training that goes with
+        them, or None. Raises: BadInput, saying what does not fit."""
         if self.state is None:
             return None
         training = self.state["training"]
@@ -135,9 +134,9 @@ class Run:
     def estimate(self):
         """Estimate the connections, without a network. Returns: Estimate."""
         data, started = self.data, time.perf_counter()
-        geometry = None if lacks_geometry(data.train) else data.geometry
+        shape = None if lacks_geometry(data.train) else data.geometry
         with self.stage("estimate"):
-            found = estimate(data.train, data.alpha, geometry, self.settings.calibrated, orders=True)
+            found = estimate(data.train, data.alpha, shape, self.settings.calibrated, orders=True)
         self.metrics |= connections.describe(found) | {"estimate_seconds": time.perf_counter() - started}
         return found
 
@@ -175,7 +174,6 @@ class Run:
 
     def write_report(self, networks, arrays):
         """Draw the fit's figures and its page, and show W&B the figures; what fails here has cost nothing else.
-
         networks: list of Network, those that predict; arrays: of connectivity.npz."""
         try:
             from nsi.figures import report  # matplotlib is slow to import
@@ -234,12 +232,9 @@ def summary(metrics):
     show = {k: measures.values_of(metrics, k) for k in names if k in metrics}
     spread = {k: f" ({min(v):.3g} to {max(v):.3g})" if len(v) > 1 else "" for k, v in show.items()}
     yield ", ".join(f"{k} {np.mean(v):.3g}{spread[k]}" for k, v in show.items() if v)
-    if "verdicts" in metrics:
-        verdicts = metrics["verdicts"]
-        yield (
-            f"gate: {verdicts['gate']} (p {metrics['gate_p']:.2g}); mechanism: {verdicts['mechanism']}; response: "
-            f"{verdicts['response']}; report.html says more"
-        )
+    if verdicts := metrics.get("verdicts"):
+        gate = f"gate: {verdicts['gate']} (p {metrics['gate_p']:.2g})"
+        yield f"{gate}; mechanism: {verdicts['mechanism']}; response: {verdicts['response']}; report.html says more"
     spread = [x for x in np.ravel(metrics.get("heterogeneity")) if x is not None]
     if spread:
         may, part = "may" if np.mean(spread) < UNIFORM else "may not", f"{np.mean(spread):.0%} of the r.m.s. weight"

@@ -9,19 +9,12 @@ from nsi.hidden import units
 from nsi.network import PUBLISHED_ALPHA
 from nsi.run import cli
 
+SWITCHES = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
 count, size = cli.number(int, 1), cli.number(int, 0)
 rate, share = cli.number(float, 0, above=True), cli.number(float, 0, 1)
-
-
-SWITCHES = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
-
-
-def _setting(default, parse, about):
-    return field(default=default, metadata={"parse": parse, "help": about})
-
-
 switch = cli.value(lambda text: SWITCHES[text.lower()], "yes or no")
 constraints = cli.value(units.parse_constraints, units.CHOICES)
+_setting = lambda default, parse, about: field(default=default, metadata={"parse": parse, "help": about})
 
 
 @dataclass(frozen=True)
@@ -50,6 +43,10 @@ class Settings:
     rotate: bool = _setting(False, switch, "rotate windows by random numbers of neurons; assumes a uniform ring")
     constraints: str | None = _setting(None, constraints, "on hidden units, in hidden.pt")
     calibrated: bool = _setting(True, switch, "calibrate the intervals by a simulated recording")
+
+    def fill_in(self, values):
+        """The same with values for those settings that are None. values: dict. Returns: Settings."""
+        return dataclasses.replace(self, **{k: v for k, v in values.items() if getattr(self, k) is None})
 
     @property
     def alpha_of_networks(self):
@@ -83,19 +80,16 @@ def parse_assignment(text):
 
 def _add_setting(parser, name, about):
     """Add a setting as an option of its own, absent (None) where it is not given."""
-    option, chosen = f"--{name.replace('_', '-')}", FIELDS[name]
-    if chosen.type is bool:
-        parser.add_argument(option, action="store_true", default=None, help=about or argparse.SUPPRESS)
-    else:
-        default = "" if chosen.default is None else f" (default: {chosen.default})"
-        about = about + default if about else argparse.SUPPRESS
-        parser.add_argument(option, type=chosen.metadata["parse"], metavar=name.upper(), help=about)
+    chosen, kind = FIELDS[name], {"action": "store_true", "default": None}
+    if chosen.type is not bool:
+        kind = {"type": chosen.metadata["parse"], "metavar": name.upper()}
+        about = about and about + ("" if chosen.default is None else f" (default: {chosen.default})")
+    parser.add_argument(f"--{name.replace('_', '-')}", help=about or argparse.SUPPRESS, **kind)
 
 
 def parse_options(arguments=None):
-    """train.py's command line. arguments: list of strings (default: the command line's).
-
-    Returns: argparse.Namespace of the options that do not change what is fitted, Settings."""
+    """train.py's command line. arguments: list of strings (default: the command line's). Returns: argparse.Namespace of
+    the options that do not change what is fitted, Settings."""
     p = cli.Parser("Fit an input-separated recurrent network to a recording, and estimate its connections.")
     add = p.add_argument
     # fmt: off
@@ -118,7 +112,4 @@ def parse_options(arguments=None):
     args = p.parse_args(arguments)
     chosen = PRESETS.get(args.preset, {}) | {k: v for k in FIELDS if (v := vars(args).pop(k)) is not None}
     chosen |= dict(vars(args).pop("set") or [])
-    settings = Settings(**chosen)
-    defaults = SCHEDULES[settings.control]
-    absent = {k: v for k, v in defaults.items() if getattr(settings, k) is None}
-    return args, dataclasses.replace(settings, **absent)
+    return args, Settings(**chosen).fill_in(SCHEDULES[chosen.get("control", False)])

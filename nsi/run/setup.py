@@ -14,6 +14,8 @@ from nsi.recordings import Recording
 from nsi.recordings.arrays import list_some
 from nsi.run import folder, tracking
 
+DRIVE_PENALTY = 0.003  # of the hidden units' drive, where most neurons that the velocity does not drive are recorded
+
 
 class Data(NamedTuple):
     """A recording with all that is worked out from it once."""
@@ -30,11 +32,9 @@ class Data(NamedTuple):
 
 
 def prepare(args, settings):
-    """Read the recording that the options name, and decide what the settings leave open.
-
-    args: of settings.parse_options, with data, out, resume, overwrite; settings: Settings.
-    Returns: Data, Settings. Raises: BadInput where the recording, a setting or the run's folder will not do.
-    """
+    """Read the recording that the options name, and decide what the settings leave open. args: of
+    settings.parse_options; settings: Settings. Returns: Data, Settings. Raises: BadInput where the recording, a setting
+    or the run's folder will not do."""
     if settings.bootstrap and settings.replicas == 1:
         raise BadInput(
             "argument --bootstrap: expected --replicas of at least 2, as in `--replicas 4 --bootstrap`, since one "
@@ -62,22 +62,18 @@ def prepare(args, settings):
 
 
 def choose_settings(settings, rec, shape, path):
-    """Settings with what they leave to the recording. shape: Ring or Torus; path: the recording's. Returns: Settings.
-
-    Prints what a torus changes. Raises: BadInput where a setting does not go with the shape."""
+    """Settings with what they leave to the recording; prints what a torus changes. shape: Ring or Torus; path: the
+    recording's. Returns: Settings. Raises: BadInput where a setting does not go with the shape."""
     if settings.rotate and shape.dimensions > 1:
         raise BadInput(f"argument --rotate: turns windows around a ring, but {path} is of {shape.said}")
-    n, few = rec.rates.shape[-1], units.few_driven(rec.rates.shape[-1], rec.driven)
-    by_shape = shape.defaults(n) | {"drive_penalty": DRIVE_PENALTY if few else 0.0}
-    absent = {k: v for k, v in by_shape.items() if getattr(settings, k) is None}
-    settings = dataclasses.replace(settings, **absent)
+    n = rec.rates.shape[-1]
+    by_shape = shape.defaults(n) | {"drive_penalty": DRIVE_PENALTY if units.few_driven(n, rec.driven) else 0.0}
     if shape.said != "a ring":
-        chosen = ", ".join(f"{k.replace('_', ' ')} {absent[k]:g}" for k in ("input_units", "forcing") if k in absent)
-        print(f"{path}: {shape.said}{f'; {chosen}' if chosen else ''}")
+        chosen = [k for k in ("input_units", "forcing") if k in by_shape and getattr(settings, k) is None]
+        remarks = [shape.said, ", ".join(f"{k.replace('_', ' ')} {by_shape[k]:g}" for k in chosen)]
+        print(f"{path}: {'; '.join(filter(None, remarks))}")
+    settings = settings.fill_in(by_shape)
     return dataclasses.replace(settings, **units.choose_units(n, rec.driven, rec.velocity.shape[-1], settings))
-
-
-DRIVE_PENALTY = 0.003  # of the hidden units' drive, where most neurons that the velocity does not drive are recorded
 
 
 def describe_missing_checkpoint(out):
