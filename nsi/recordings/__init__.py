@@ -158,7 +158,7 @@ def split(rec):
     if len(rec.rates) == 1:
         length = int(rec.valid.sum()) // 10
         cut = {k: a[0, : 10 * length].reshape(10, length, -1) for k, a in rec.arrays().items() if np.ndim(a) == 3}
-        rec = Recording(dt=rec.dt, tau=rec.tau, driven=rec.driven, decoded=rec.decoded, decay=rec.decay, **cut)
+        rec = replace(rec, lengths=None, animal=None, **cut)
     index = np.arange(len(rec.rates))
     held_out = index[9::10] if len(index) >= 10 else index[-1:]
     return rec.trials(np.setdiff1d(index, held_out)), rec.trials(held_out), held_out
