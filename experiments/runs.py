@@ -1,10 +1,8 @@
 """What the experiments share: simulate, fit, collect, several at a time, one core each."""
 
 import argparse
-import contextlib
 import functools
 import importlib
-import io
 import json
 import multiprocessing
 import os
@@ -17,10 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from nsi import geometry
+from nsi import figures, files, geometry
 from nsi.evaluation import metrics, prediction, scores
 from nsi.evaluation.weights import effective_gate
-from nsi.run import cli
 
 ROOT = Path(__file__).parent.parent
 MEASURED = "nsi", "cann.py", "train.py", "model.py"  # the code that experiments measure
@@ -30,32 +27,10 @@ PROCESSES.set_forkserver_preload(["__main__", "cann", "train", "scipy.optimize",
 
 
 def script(name, *arguments):
-    """Run one of the project's scripts on one core; its error, if any, is raised with what it printed.
-
-    Returns: CPU seconds."""
-    arguments = [str(argument) for argument in arguments]
-    receive, send = PROCESSES.Pipe(duplex=False)
-    process = PROCESSES.Process(target=_main, args=(Path(name).stem, arguments, send))
-    process.start()
-    send.close()
-    try:
-        said, seconds = receive.recv()
-    except EOFError:  # killed
-        said, seconds = "", None
-    process.join()
-    if process.exitcode:
-        raise RuntimeError(f"{name} {' '.join(arguments)}: {said.strip() or f'ended with {process.exitcode}'}")
-    return seconds
-
-
-def _main(module, arguments, send):
-    """In a process of its own: the script's main function, as from the command line."""
-    sys.argv, said = [f"{module}.py", *arguments], io.StringIO()
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
-        try:
-            cli.run(importlib.import_module(module).main)
-        finally:
-            send.send((said.getvalue(), time.process_time()))
+    """Run one of the project's scripts on one core; its error, if any, is raised with what it printed."""
+    done = subprocess.run([sys.executable, ROOT / name, *map(str, arguments)], capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{name} {' '.join(map(str, arguments))}: {done.stderr.strip()}")
 
 
 def apart(module, function, *arguments):
@@ -74,9 +49,9 @@ def simulate(data, *options):
 
 
 def fit(data, out, *options):
-    """Run train.py on a recording. Returns: its metrics.json as a dictionary, and its `cpu_seconds`."""
-    seconds = script("train.py", "--data", data, "--out", out, "--wandb", "disabled", "--no-report", *options)
-    return json.loads((Path(out) / "metrics.json").read_text()) | {"cpu_seconds": seconds}
+    """Run train.py on a recording. Returns: its metrics.json as a dictionary."""
+    script("train.py", "--data", data, "--out", out, "--wandb", "disabled", "--no-report", *options)
+    return json.loads((Path(out) / "metrics.json").read_text())
 
 
 def train_networks(rec, *options):
@@ -133,8 +108,13 @@ def each(function, items, workers=None):
 
 
 def spread(values, digits=3):
-    """'mean ± s.d.' over seeds."""
-    values = np.asarray(values, float)
+    """'mean ± s.d.' over seeds, of those that have a value; words, each once; or "–"."""
+    known = [value for value in values if value is not None and not (np.isscalar(value) and value != value)]
+    if not known:
+        return "–"
+    if isinstance(known[0], str):
+        return ", ".join(dict.fromkeys(known))
+    values = np.asarray(known, float)
     sd = f"{values.std(ddof=min(1, len(values) - 1)):.{digits}f}"
     if digits and float(sd) == 0 and len(values) > 1:
         return f"{values.mean():.{digits}f} (s.d. < {10**-digits:g})"
@@ -157,14 +137,14 @@ def turned(names, columns, width=4):
     )
 
 
-def options(doc, seeds, circuits=()):
-    """A parser of the options that experiments share. doc: what it says of itself; seeds: how many; circuits: names to
-    choose from. Returns: argparse.ArgumentParser."""
+def options(doc, seeds, circuits=(), trials=100):
+    """A parser of the options that experiments share. doc: what it says of itself; seeds, trials: how many; circuits:
+    names to choose from. Returns: argparse.ArgumentParser."""
     p = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--seeds", type=int, default=seeds, help="how many")
     if circuits:
         p.add_argument("--circuits", nargs="*", choices=circuits, default=list(circuits), help="which; others are kept")
-    p.add_argument("--trials", type=int, default=100, help="of a recording whose name does not say")
+    p.add_argument("--trials", type=int, default=trials, help="of a recording whose name does not say")
     p.add_argument("--steps", type=int, default=1000, help="of each trial")
     p.add_argument("--updates", type=int, help="of each fit (default: its own)")
     p.add_argument("--workers", type=int, help="at a time (default: one per core)")
@@ -294,9 +274,13 @@ def add_parts(parser):
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help=say)
 
 
-def publish(folder, results, *slots, tables=None):
+def publish(folder, results, *slots, tables=None, **pictures):
     """Insert each function's text on the results into the folder's page, and print it; the text of `tables` into
-    tables.md next to it."""
+    tables.md next to it, and what further functions draw into NAME.png, by name."""
+    figures.set_style()
+    for name, draw in pictures.items():
+        with files.whole(folder / f"{name}.png") as temporary:
+            draw(results).savefig(temporary)
     page(folder, **{slot.__name__: slot(results) for slot in slots})
     if tables:
         (folder / "tables.md").write_text(tables(results), encoding="utf-8")

@@ -17,11 +17,10 @@ from experiments.benchmark import tasks
 from experiments.benchmark.methods import METHODS
 from experiments.benchmark.page import figure, intervals, made, main_table, need, tables
 from experiments.benchmark.tasks import TASKS, Absent
-from nsi import figures, files
+from nsi import files
 
 FOLDER = runs.folder_of(__file__)
 FIRST_SEED = 100  # below it the estimate was developed
-SLOTS = made, need, intervals, main_table
 
 
 def wanted(rows, task, seed, args, since):
@@ -85,10 +84,7 @@ def main():
             except Absent as reason:
                 missing.add(f"  {task}: left out, {reason}")
     print("\n".join(sorted(missing)))
-    figures.set_style()
-    with files.whole(FOLDER / "benchmark.png") as temporary:
-        figure(rows).savefig(temporary)
-    runs.publish(FOLDER, rows, *SLOTS, tables=tables)
+    runs.publish(FOLDER, rows, made, need, intervals, main_table, tables=tables, benchmark=figure)
 
 
 if __name__ == "__main__":

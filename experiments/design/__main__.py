@@ -8,7 +8,6 @@ is measured on runs with the same velocity and noise, with and without pulses.
 Writes results.json, design.png and the page's tables. Run it from the top folder, as `python -m experiments.design`.
 """
 
-import argparse
 import tempfile
 from pathlib import Path
 
@@ -16,9 +15,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from experiments import runs
-from nsi import design, figures, files, recordings
+from nsi import design, figures, recordings
 from nsi.estimation import estimate
 from nsi.evaluation.scores import deviation
+from nsi.figures.style import set_log_axis
 from nsi.geometry import RING
 from nsi.simulation import simulate
 from nsi.simulation.circuits import ring
@@ -69,10 +69,9 @@ def measured(seed, folder, args):
     Returns: {kind: {"plan", "thrown", "expected" (thrown), "r_dev" {trials: r}, "errors" {trials: [expected, reached]
     median standard error of the weights}}}.
     """
-    options = ["--updates", args.updates] if args.updates else []
     pilot, sizes = folder / "pilot.npz", ["--seed", seed, *CIRCUIT, "--steps", args.steps]
     runs.simulate(pilot, *sizes, "--trials", args.trials, "--stimulus", args.pilot)
-    runs.fit_network(pilot, folder / "pilot", "--seed", seed, *options)
+    runs.fit_network(pilot, folder / "pilot", "--seed", seed, *runs.updates(args))
     counts, results = [t for t in TRIALS if t <= args.most], {}
     planner = design.PilotExperiment(*design.read(folder / "pilot", pilot), args.most, args.steps, seed)
     plans = list(design.choose(planner, args.disturbance))
@@ -102,16 +101,10 @@ def needed(counts):
     return float(np.exp(np.interp(MIN_R_DEV, r, trials)))
 
 
-def cell(values, digits=3):
-    """Mean ± s.d. over circuits of those that there are."""
-    known = [v for v in values if v is not None]
-    return runs.spread(known, digits) if known else "–"
-
-
 def trials(results):
     """r_dev by the number of trials, as Markdown. results: "circuits", list of `measured`'s, one for each."""
     each = results["circuits"]
-    columns = {name: [cell([one[name]["r_dev"].get(str(t)) for one in each]) for t in TRIALS] for name in KINDS}
+    columns = {name: [runs.spread([one[name]["r_dev"].get(str(t)) for one in each]) for t in TRIALS] for name in KINDS}
     return runs.turned(TRIALS, columns)
 
 
@@ -123,8 +116,8 @@ def kinds(results):
     rows = []
     for name in KINDS:
         each = [one[name] for one in results["circuits"]]
-        needs = cell([needed(row["r_dev"]) for row in each], 1)
-        rows.append([name, needs, *(cell([row[key] for row in each]) for key in ("thrown", "expected"))])
+        needs = runs.spread([needed(row["r_dev"]) for row in each], 1)
+        rows.append([name, needs, *(runs.spread([row[key] for row in each]) for key in ("thrown", "expected"))])
     return runs.markdown(["", f"trials to r {MIN_R_DEV:g}", "thrown, rad", "expected"], rows)
 
 
@@ -132,11 +125,9 @@ def tables(results):
     """Trials, pulses, and standard errors, expected and reached: tables.md. results: as for `trials`."""
     each = results["circuits"]
     plans = [[name, " ".join(one[name]["plan"].split())] for one in each for name in KINDS]
-    columns = {
-        f"{name}, {what}": [cell([one[name]["errors"].get(str(t), (None, None))[k] for one in each], 4) for t in TRIALS]
-        for name in KINDS
-        for k, what in enumerate(("expected", "reached"))
-    }
+    errors = lambda name, t, k: [one[name]["errors"].get(str(t), (None, None))[k] for one in each]
+    columns = {f"{name}, {what}": [runs.spread(errors(name, t, k), 4) for t in TRIALS]
+               for name in KINDS for k, what in enumerate(("expected", "reached"))}  # fmt: skip
     parts = (
         "# Which experiment next: further tables",
         "r of single weights' deviations from the mean profile, over all pairs of different neurons, by trials:",
@@ -158,23 +149,16 @@ def figure(results):
             values = np.array([*counts.values()], float)
             ax.plot([int(t) for t in counts], values, "o-", color=colour, label="" if k else name)
     ax.axhline(MIN_R_DEV, color=figures.TRUE, lw=0.6)
-    ax.set_xscale("log")
-    ax.set_xticks(TRIALS, TRIALS)
-    ax.minorticks_off()
-    ax.set(xlabel="trials of 10 s", ylabel="r of single weights'\ndeviations", ylim=(0, 1.02))
+    set_log_axis(ax, TRIALS, xlabel="trials of 10 s", ylabel="r of single weights'\ndeviations", ylim=(0, 1.02))
     ax.legend(loc="lower right")
     return drawn
 
 
 def main():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--seeds", type=int, default=1, help="how many circuits")
+    p = runs.options(__doc__, 1, trials=30)
     p.add_argument("--pilot", type=float, default=2.0, help="amplitude of the pilot's pulses")
-    p.add_argument("--trials", type=int, default=30, help="of the pilot")
     p.add_argument("--most", type=int, default=TRIALS[-1], help="trials that are played, at most")
     p.add_argument("--disturbance", type=float, help="rad, of the proposal (default: as far as random pulses)")
-    p.add_argument("--steps", type=int, default=1000, help="of each trial")
-    p.add_argument("--updates", type=int, help="of each fit (default: train.py's)")
     p.add_argument("--draw", action="store_true", help="only draw the results of the last run")
     args = p.parse_args()
     if not args.draw:
@@ -185,10 +169,7 @@ def main():
         made_of = f"{args.seeds} circuits, seeds from {FIRST_SEED} on; {runs.source()}"
         runs.write(FOLDER, {"made": made_of, "circuits": results})
     results = runs.read(FOLDER)
-    figures.set_style()
-    with files.whole(FOLDER / "design.png") as temporary:
-        figure(results).savefig(temporary)
-    runs.publish(FOLDER, results, made, kinds, tables=tables)
+    runs.publish(FOLDER, results, made, kinds, tables=tables, design=figure)
 
 
 if __name__ == "__main__":

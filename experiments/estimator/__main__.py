@@ -31,9 +31,7 @@ def table(results):
     return runs.markdown(["", *(f"{circuit}: `{m}`" for circuit, m in columns)], rows)
 
 
-def made(results):
-    """What runs the results are of, as a sentence."""
-    return runs.made(results)
+made = runs.made
 
 
 def tables(results):

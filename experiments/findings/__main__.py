@@ -80,8 +80,7 @@ MAIN = (
 
 def cell(row, measure):
     """Mean ± s.d. over seeds of those that there are."""
-    values = row.get(measure, [np.nan])
-    return "–" if np.isnan(values).all() else runs.spread(values, 0 if measure in COUNTS else 3)
+    return runs.spread(row.get(measure, []), 0 if measure in COUNTS else 3)
 
 
 def table(results):
@@ -91,9 +90,7 @@ def table(results):
     return runs.markdown(["finding", "measure", "found", "compared with"], rows)
 
 
-def made(results):
-    """What runs the results are of, as a sentence."""
-    return runs.made(results)
+made = runs.made
 
 
 CAPTIONS = (
@@ -245,7 +242,7 @@ def free_running_error(net, rec, places, seconds=5, warmup=20, moments=10):
 def one_seed(seed, args, folder):
     """Simulate, fit and score. Returns: {row: {measure: value}}."""
     simulate(folder, seed, args)
-    common = ["--seed", seed, *(["--updates", args.updates] if args.updates else [])]
+    common = ["--seed", seed, *runs.updates(args)]
 
     def run(name):
         data, options = FITS[name]
@@ -286,9 +283,7 @@ def one_seed(seed, args, folder):
 
 
 def main():
-    p = runs.options(__doc__, 5)
-    args = p.parse_args()
-    each = []
+    args, each = runs.options(__doc__, 5).parse_args(), []
     for seed in range(args.seeds):
         print(f"seed {seed}", flush=True)
         with tempfile.TemporaryDirectory() as folder:

@@ -42,7 +42,7 @@ from experiments.flies.prediction import (
     vector,
 )
 from experiments.flies.wiring import connectome, correlations, displacement, match, nulls, read
-from nsi import figures, recordings
+from nsi import recordings
 from nsi.errors import BadInput
 from nsi.run import cli
 
@@ -132,7 +132,7 @@ def tables(results):
         "velocity that acts one synapse later.",
         estimate.kinetics_table(found),
     )
-    parts["What nsi.estimate says"] = "Fly by fly.", estimate.verdict_table(found, range(1, len(found["each"]) + 1))
+    parts["What nsi.estimate says"] = "Fly by fly.", estimate.verdict_table(found)
     network = np.array(results["error"]["network"])
     captions = {
         "error": "Mean |angle| in rad between predicted and recorded bump, mean ± s.d. over flies.",
@@ -180,9 +180,7 @@ def main():
     options = p.parse_args()
     rec, folder = recordings.load(options.data), runs.folder_of(__file__)
     results = runs.redo(folder, options.parts, lambda: fit_networks(rec, options), lambda: ask_estimate(rec))
-    figures.set_style()
-    draw(results, HORIZONS).savefig(folder / "fly.png")
-    runs.publish(folder, results, answer, table, made, tables=tables)
+    runs.publish(folder, results, answer, table, made, tables=tables, fly=draw)
 
 
 def ask_estimate(rec):

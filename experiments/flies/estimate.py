@@ -232,8 +232,9 @@ def kinetics_table(found):
     return runs.markdown(["samples", "likeliest response", "alpha", "lead over at once", *RIVALS], rows)
 
 
-def verdict_table(found, names):
-    """What nsi.estimate says of each animal, as Markdown. names: of the rows."""
+def verdict_table(found):
+    """What nsi.estimate says of each animal, and of all together, as Markdown."""
+    each = {k + 1: one for k, one in enumerate(found["each"])} | {"together": found["together"]}
     rows = [[name, one["response"], one["mechanism"], one["gate"], f"{one['description']}; {one['alpha']:.2f}"]
-            for name, one in zip([*names, "together"], [*found["each"], found["together"]], strict=True)]  # fmt: skip
+            for name, one in each.items()]  # fmt: skip
     return runs.markdown(["", "response", "mechanism", "gate", "description; alpha"], rows)

@@ -3,11 +3,15 @@
 import matplotlib.pyplot as plt
 import numpy as np
 
+from experiments.flies.prediction import HORIZONS
 from nsi.figures import FITTED, SIMPLE, TRUE
+from nsi.figures.style import OTHER, draw_band, set_log_axis
 from nsi.geometry import RING
 
+GREY = "#9a9a9a"
 
-def fly(results, horizons):
+
+def fly(results, horizons=HORIZONS):
     """The tests on real flies. results: results.json's; horizons: s."""
     figure, axes = plt.subplots(2, 3, figsize=(12.5, 6.6))
     fly_errors(axes[0, 0], results, horizons)
@@ -19,41 +23,30 @@ def fly(results, horizons):
     return figure
 
 
+def draw_mean(ax, x, values, colour, name):
+    """Mean and s.e.m. over flies by seconds ahead. values: (flies, x)."""
+    se = values.std(0, ddof=1) / np.sqrt(len(values))
+    ax.errorbar(x, values.mean(0), se, color=colour, marker="o", ms=4, label=name)
+
+
 def fly_errors(ax, results, horizons):
     """How much smaller the error of prediction is than the integrator's: mean and s.e.m. over flies."""
-    integrator = np.array(results["error"]["integrator"])
-    colours = {
-        "network": FITTED,
-        "network, control": "#d9a05b",
-        "integrator, filtered": SIMPLE,
-        "bump that stays": "#9a9a9a",
-    }
+    colours = {"network": FITTED, "network, control": OTHER, "integrator, filtered": SIMPLE, "bump that stays": GREY}
     for shift, (name, colour) in zip((0.97, 0.99, 1.01, 1.03), colours.items(), strict=True):
-        better = integrator - np.array(results["error"][name])
-        se = better.std(0, ddof=1) / np.sqrt(len(better))
-        ax.errorbar(shift * np.array(horizons), better.mean(0), se, color=colour, marker="o", ms=4, label=name)
+        better = np.array(results["error"]["integrator"]) - np.array(results["error"][name])
+        draw_mean(ax, shift * np.array(horizons), better, colour, name)
     ax.axhline(0, color=TRUE, lw=0.8)
-    ax.set(
-        xscale="log",
-        xticks=horizons,
-        xlabel="seconds ahead",
-        ylabel="integrator's error minus its error, rad",
-        ylim=(-0.3, 0.08),
-    )
-    ax.set_xticks(horizons, [f"{h:g}" for h in horizons])
-    ax.minorticks_off()
+    set_log_axis(ax, horizons, xlabel="seconds ahead", ylabel="integrator's error minus its error, rad",
+                 ylim=(-0.3, 0.08))  # fmt: skip
     ax.set_title("(a) flies left out: above 0 is better than the integrator\n(mean ± s.e.m. over flies)", fontsize=8)
     ax.legend(fontsize=7)
 
 
 def fly_amplitude(ax, results, horizons):
     """Correlation of predicted and recorded size of the bump, mean and s.e.m. over flies."""
-    for name, colour in {"network": FITTED, "network, control": "#d9a05b", "bump that stays": "#9a9a9a"}.items():
-        r = np.array(results["amplitude"][name])
-        ax.errorbar(horizons, r.mean(0), r.std(0, ddof=1) / np.sqrt(len(r)), color=colour, marker="o", ms=4, label=name)
-    ax.set(xscale="log", xlabel="seconds ahead", ylabel="r, predicted and recorded size")
-    ax.set_xticks(horizons, [f"{h:g}" for h in horizons])
-    ax.minorticks_off()
+    for name, colour in {"network": FITTED, "network, control": OTHER, "bump that stays": GREY}.items():
+        draw_mean(ax, horizons, np.array(results["amplitude"][name]), colour, name)
+    set_log_axis(ax, horizons, xlabel="seconds ahead", ylabel="r, predicted and recorded size")
     ax.set_title("(b) size of the bump (mean ± s.e.m. over flies)", fontsize=8)
     ax.legend(fontsize=7)
 
@@ -81,14 +74,14 @@ def fly_wiring(ax, results):
     apart = np.arange(9) * 22.5
     scaled = lambda x: (x - x[..., -1:]) / (x[..., :1] - x[..., -1:])  # from 1 at no distance to 0 at the other side
     low, middle, high = np.percentile(scaled(np.array(results["read"]["recording"]["profile"])), [0, 50, 100], axis=0)
-    ax.fill_between(apart, low, high, color=FITTED, alpha=0.25, lw=0)
+    draw_band(ax, apart, low, high, alpha=0.25)
     ax.plot(apart, middle, color=FITTED, label="fitted (median, range)")
-    styles = {"shuffled velocity": (SIMPLE, "-"), "randomised phases, blurred": ("#9a9a9a", "--")}
+    styles = {"shuffled velocity": (SIMPLE, "-"), "randomised phases, blurred": (GREY, "--")}
     for name, (colour, line) in styles.items():
         of = np.median(scaled(np.array(results["read"][name]["profile"])), 0)
         ax.plot(apart, of, line, color=colour, label=f"null: {name}")
     of = np.median(scaled(np.array(results["correlation"]["profile"])), 0)
-    ax.plot(apart, of, ":", color="#d9a05b", label="correlations of the rates")
+    ax.plot(apart, of, ":", color=OTHER, label="correlations of the rates")
     direct, delta7 = (np.array(results["connectome"][k]) for k in ("direct", "delta7"))
     design = np.stack([direct, delta7, np.ones(9)], 1)
     best = design @ np.linalg.lstsq(design, middle, rcond=None)[0]
@@ -102,15 +95,10 @@ def fly_wiring(ax, results):
 def fly_gate(ax, results):
     """What velocity adds to the weights by distance, of the recording and of null models."""
     distance = np.arange(-8, 8) * 22.5
-    colours = {
-        "recording": FITTED,
-        "shuffled velocity": SIMPLE,
-        "reversed rates": "#d9a05b",
-        "randomised phases": "#9a9a9a",
-    }
+    colours = {"recording": FITTED, "shuffled velocity": SIMPLE, "reversed rates": OTHER, "randomised phases": GREY}
     for name, colour in colours.items():
         low, middle, high = np.percentile(results["read"][name]["gate_profile"], [0, 50, 100], axis=0)
-        ax.fill_between(distance, low, high, color=colour, alpha=0.2, lw=0)
+        draw_band(ax, distance, low, high, colour=colour)
         ax.plot(distance, middle, color=colour, label=name)
     ax.axhline(0, color=TRUE, lw=0.6)
     ax.set(xlabel="from E-PG to E-PG, °", ylabel="weight per rad/s", xticks=[-180, -90, 0, 90, 180])

@@ -20,7 +20,7 @@ from experiments import runs
 from experiments.benchmark.tasks import loaded
 from experiments.grid import figures as pictures
 from experiments.grid import shapes
-from nsi import figures, files, geometry, recordings
+from nsi import files, geometry, recordings
 from nsi.evaluation import metrics, prediction
 from nsi.evaluation.scores import per_component, true_effective_gate
 from nsi.evaluation.weights import effective_gate
@@ -156,9 +156,7 @@ def misplaced(found, places):
 
 def cell(values):
     """Mean ± s.d. over seeds; of components, of their mean."""
-    known = [np.mean(v) for v in values if np.size(v) and None not in np.ravel(v)]
-    known = [v for v in known if np.isfinite(v)]
-    return runs.spread(known) if known else "–"
+    return runs.spread([np.mean(v) for v in values if np.size(v) and None not in np.ravel(v)])
 
 
 def made(results):
@@ -235,8 +233,7 @@ def verdicts(results):
 
 
 def main():
-    p = runs.options(__doc__, 1)
-    p.set_defaults(trials=30)
+    p = runs.options(__doc__, 1, trials=30)
     p.add_argument("--cases", nargs="+", choices=[*CASES, "none"], default=list(CASES), help="which; others are kept")
     p.add_argument("--side", type=int, default=12, help="of the sheet of grid cells")
     p.add_argument("--shapes", type=int, default=3, help="recordings of each shape that a verdict is asked of")
@@ -260,10 +257,7 @@ def main():
             name: [shapes.called(name, seed) for seed in range(args.shapes)] for name in shapes.CASES
         }
     runs.write(FOLDER, results)
-    figures.set_style()
-    with files.whole(FOLDER / "grid.png") as temporary:
-        pictures.figure(results).savefig(temporary)
-    runs.publish(FOLDER, results, table, made, tables=tables)
+    runs.publish(FOLDER, results, table, made, tables=tables, grid=pictures.figure)
 
 
 if __name__ == "__main__":

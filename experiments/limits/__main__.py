@@ -14,8 +14,9 @@ import numpy as np
 import nsi
 from experiments import runs
 from experiments.benchmark.tasks import loaded
-from nsi import figures, files, recordings
+from nsi import figures, recordings
 from nsi.evaluation import metrics
+from nsi.figures.style import set_log_axis
 from nsi.simulation import simulate_recording, stimulation
 from nsi.simulation.circuits import ring as circuit_of
 from nsi.simulation.heterogeneity import vary_weights
@@ -150,18 +151,14 @@ def figure(results):
         ax.plot(silent, np.full(len(silent), 0.03), "x", color=figures.TRUE, label="no interval is given")
         ax.axvline(default_of(name), color="grey", ls=":", lw=1, zorder=0, label="default")
         ax.axhline(0.95, color="grey", lw=0.5, zorder=0)
-        ax.set(xlabel=FACTORS[name].label, xscale=FACTORS[name].scale, ylim=(0, 1.04))
-        ax.set_xticks(values, [f"{v:g}" for v in values])
-        ax.minorticks_off()
+        set_log_axis(ax, values, xlabel=FACTORS[name].label, ylim=(0, 1.04), xscale=FACTORS[name].scale)
     for ax in axes[:, 0]:
         ax.set_ylabel("correlation, or share")
     drawn.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=5)
     return drawn
 
 
-def made(results):
-    """What runs the results are of, as a sentence."""
-    return runs.made(results)
+made = runs.made
 
 
 def table(results):
@@ -201,8 +198,7 @@ def tables(results):
 
 
 def main():
-    p = runs.options(__doc__, 1)
-    p.set_defaults(trials=EVEN.trials)
+    p = runs.options(__doc__, 1, trials=EVEN.trials)
     p.add_argument("--factors", nargs="+", choices=FACTORS, default=list(FACTORS), help="which; others are kept")
     args = p.parse_args()
     results = runs.read(FOLDER) | measure(args)
@@ -210,10 +206,7 @@ def main():
     results["made"] |= dict.fromkeys(args.factors, runs.size(args))
     results = {name: results[name] for name in ("made", *FACTORS) if name in results}
     runs.write(FOLDER, results)
-    figures.set_style()
-    with files.whole(FOLDER / "limits.png") as temporary:
-        figure(results).savefig(temporary)
-    runs.publish(FOLDER, results, table, made, tables=tables)
+    runs.publish(FOLDER, results, table, made, tables=tables, limits=figure)
 
 
 if __name__ == "__main__":

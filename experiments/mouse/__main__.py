@@ -110,23 +110,19 @@ def made(results):
 
 def tables(results):
     """Pairs asleep, as the text of tables.md."""
-    names = [name for name in ("awake", *NAMES) if name in results["asleep"]]
-    rows = [[name, *(runs.spread(results["asleep"][name][sleep]) for sleep in ("REM", "SWS"))] for name in names]
+    asleep = {name: results["asleep"][name] for name in ("awake", *NAMES) if name in results["asleep"]}
+    rows = [[name, *(runs.spread(r[sleep]) for sleep in ("REM", "SWS"))] for name, r in asleep.items()]
     found = runs.markdown(["", "REM", "slow-wave sleep"], rows)
     caption = "r of the pairs' correlations with those asleep; mean ± s.d. over seeds of the fit."
-    estimated = results["estimate"]
-    parts = {
+    return runs.sections("the mouse", {
+        "Pairs asleep": (caption, found),
         "Estimate by samples": (
             "Log likelihood per sample that one description is better by, mean (95 % interval over five pieces of the "
             "session). Samples: by the neuron's rate one step before, or by the rate itself, as shares of the highest.",
-            estimate.kinetics_table(estimated),
+            estimate.kinetics_table(results["estimate"]),
         ),
-        "What nsi.estimate says": (
-            "Piece by piece.",
-            estimate.verdict_table(estimated, range(1, len(estimated["each"]) + 1)),
-        ),
-    }
-    return runs.sections("the mouse", {"Pairs asleep": (caption, found)} | parts)
+        "What nsi.estimate says": ("Piece by piece.", estimate.verdict_table(results["estimate"])),
+    })  # fmt: skip
 
 
 NAMES = "recording", "velocity of other stretches", "rates reversed in time", "each cell of another stretch"
@@ -138,7 +134,6 @@ def _row(one, key):
 
 def draw(results):
     """Prediction, what is read off, and the pairs asleep."""
-    figures.set_style()
     figure, axes = plt.subplots(1, 4, figsize=(13.5, 3.1))
     ahead = [float(s) for s in AHEAD]
     each = results["recording"]
@@ -163,11 +158,8 @@ def draw(results):
     for ax, sleep, letter in zip(axes[2:], ("REM", "SWS"), "cd", strict=True):
         for name, colour in (("awake", figures.SIMPLE), ("network", figures.FITTED)):
             ax.plot(results["pairs"][name], results["pairs"][sleep], ".", ms=3, color=colour, label=name, alpha=0.7)
-        ax.set(
-            xlabel="correlation of a pair, awake or network",
-            ylabel=f"correlation of a pair in {sleep}",
-            title=f"({letter}) pairs in {sleep}",
-        )
+        ax.set(xlabel="correlation of a pair, awake or network", ylabel=f"correlation of a pair in {sleep}",
+               title=f"({letter}) pairs in {sleep}")  # fmt: skip
         ax.legend(fontsize=7, markerscale=3)
     return figure
 
@@ -181,8 +173,7 @@ def main():
     args = p.parse_args()
     rec, folder = recordings.load(args.data), runs.folder_of(__file__)
     results = runs.redo(folder, args.parts, lambda: fit_networks(rec, args), lambda: ask_estimate(rec))
-    draw(results).savefig(folder / "mouse.png")
-    runs.publish(folder, results, answer, table, made, tables=tables)
+    runs.publish(folder, results, answer, table, made, tables=tables, mouse=draw)
 
 
 def ask_estimate(rec):
@@ -214,14 +205,7 @@ def fit_networks(rec, args):
             results[name], results["asleep"][name] = [], {"REM": [], "SWS": []}
             for seed in range(args.seeds if one is rec else 1):
                 out = Path(temporary) / f"{name} {seed}"
-                extra = (
-                    ()
-                    if (one is rec and seed == 0)
-                    else (
-                        "--set",
-                        "calibrated=no",
-                    )
-                )
+                extra = () if one is rec and seed == 0 else ("--set", "calibrated=no")
                 metrics = runs.fit(path, out, "--seed", seed, "--updates", args.updates, *extra)
                 keys = ("heading_error", "loss", "variance", "turning", "decoding_error", "identifiable_fraction")
                 results[name].append({k: metrics[k] for k in keys if k in metrics})

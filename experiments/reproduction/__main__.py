@@ -15,32 +15,24 @@ from nsi.network import Network, predict
 from nsi.simulation import circuits, simulate_recording
 
 MAIN = "r_W", "r_W_near", "r_gate_effective", "heading_error_5s"
-MEASURES = "n", *MAIN, "frobenius_W", "r_gate", "gate_slope", "gate_error", "selectivity"
+MEASURES = *MAIN, "frobenius_W", "r_gate", "gate_slope", "gate_error", "selectivity"
 CIRCUITS = "ring", "gain"
 
 
 def table(results):
     """What the networks and the estimate recover, as Markdown. results: {"made", "circuit, fit": {measure: values}}."""
-    rows = [[name, *(cell(row, m) for m in MAIN)] for name, row in results.items() if name != "made"]
+    rows = [[name, *(runs.spread(row.get(m, [])) for m in MAIN)] for name, row in results.items() if name != "made"]
     return runs.markdown(["", *(f"`{m}`" for m in MAIN)], rows)
 
 
-def cell(row, measure):
-    """Mean ± s.d. over seeds, or their number."""
-    if measure == "n":
-        return len(row["r_W"])
-    return runs.spread(row[measure]) if measure in row else "–"
-
-
-def made(results):
-    """What runs the results are of, as a sentence."""
-    return runs.made(results)
+made = runs.made
 
 
 def tables(results):
     """All measures, as the text of tables.md. results: as for `table`."""
     rows = {name: row for name, row in results.items() if name != "made"}
-    columns = {m if m == "n" else f"`{m}`": [cell(row, m) for row in rows.values()] for m in MEASURES}
+    columns = {"n": [len(row["r_W"]) for row in rows.values()]}
+    columns |= {f"`{m}`": [runs.spread(row.get(m, [])) for row in rows.values()] for m in MEASURES}
     caption = (
         "Mean ± s.d. over n seeds, each with its own recording. `r_gate`: of the gate as a product of weights; "
         "`selectivity`: mean absolute (R − L) / (R + L) of the response units' rates in turns to the right and left. "

@@ -20,7 +20,7 @@ import torch
 
 from experiments import runs
 from model import RNN
-from nsi import figures, files, recordings
+from nsi import figures, recordings
 from nsi.run.settings import Settings
 from nsi.simulation import simulate, stimulation
 from nsi.simulation.circuits import ring
@@ -224,10 +224,7 @@ def main():
         print(f"{table(found)}\n\n{tables(found)}")
         return
     runs.write(folder, found)
-    runs.publish(folder, found, table, made, tables=tables)
-    figures.set_style()
-    with files.whole(folder / "speed.png") as temporary:
-        figure(found).savefig(temporary)
+    runs.publish(folder, found, table, made, tables=tables, speed=figure)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import numpy as np
 import nsi
 from experiments import runs
 from experiments.benchmark.tasks import loaded
-from nsi import figures, files, geometry, recordings
+from nsi import figures, geometry, recordings
 from nsi.evaluation import metrics, prediction
 from nsi.hidden import diagnostics, matching
 from nsi.run import connections, setup
@@ -96,22 +96,14 @@ def estimate_less(name, seed, sizes):
     return found | {"verdict": e.verdicts["description"]}
 
 
-def cell(values):
-    """Mean ± s.d. over seeds of those that there are; words as they are."""
-    known = [v for v in values if v is not None]
-    if known and isinstance(known[0], str):
-        return ", ".join(dict.fromkeys(known))
-    return runs.spread(known) if known else "–"
-
-
 def part(rows, measures):
     """A table as Markdown. rows: {name: {measure: values}}."""
-    return runs.turned(list(rows), {f"`{m}`": [cell(row.get(m, [])) for row in rows.values()] for m in measures})
+    return runs.turned(list(rows), {f"`{m}`": [runs.spread(row.get(m, [])) for row in rows.values()] for m in measures})
 
 
 def table(results):
     """Hidden units against hidden neurons, as Markdown. results: {"hidden", "warned", "less": {row: values}}."""
-    rows = [[name, *(cell(row[m]) for m in MAIN)] for name, row in results["hidden"].items()]
+    rows = [[name, *(runs.spread(row[m]) for m in MAIN)] for name, row in results["hidden"].items()]
     return runs.markdown(["", *(f"`{m}`" for m in MAIN)], rows)
 
 
@@ -166,8 +158,7 @@ def figure(results):
 
 
 def main():
-    p = runs.options(__doc__, 1)
-    p.set_defaults(trials=30)
+    p = runs.options(__doc__, 1, trials=30)
     p.add_argument("--recorded", nargs="+", choices=HIDDEN, default=list(HIDDEN), help="recordings, each with its fit")
     args = p.parse_args()
     sizes, updates = (args.trials, args.steps), runs.updates(args)
@@ -189,10 +180,7 @@ def main():
     for kind in kinds:
         results[kind] = runs.gathered({name: row} for (of, name, _), row in found.items() if of == kind)
     runs.write(FOLDER, results)
-    figures.set_style()
-    with files.whole(FOLDER / "unrecorded.png") as temporary:
-        figure(results).savefig(temporary)
-    runs.publish(FOLDER, results, table, made, tables=tables)
+    runs.publish(FOLDER, results, table, made, tables=tables, unrecorded=figure)
 
 
 if __name__ == "__main__":

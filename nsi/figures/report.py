@@ -1,13 +1,15 @@
 """A fit in plain words: runs/NAME/report.html, one page that needs nothing else, and its figures as PNG.
 
-What was found, how far to trust it, evidence against the fit, what is not determined, what is wrong with the file;
-then what the words mean, the figures and all measures. Every number is of metrics.json or of connectivity.npz; the page
-says of the truth only what is scored there. Of several replicas it gives the mean, the lowest and the highest.
+Every number is of metrics.json or of connectivity.npz; the page says of the truth only what is scored there. Of several
+replicas it gives the mean, the lowest and the highest. Functions without `Returns` yield sentences, from `metrics` (of
+metrics.json), `arrays` (of connectivity.npz, None of a control) and `options` (of the fit).
 """
 
 import base64
 import contextlib
 import html
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import matplotlib
@@ -22,12 +24,25 @@ from nsi.hidden import units
 from nsi.recordings.turning import describe_lag, first_component
 
 RIVALS = {"integrator": "an integrator of velocity", "stay": "a bump that stays"}  # predictions without a network
+KINDS = {"W": "direct weights", "total": "total effects", "gate": "the gate"}
 # options that may differ between a fit and a null model of it
 FREE_OPTIONS = {"data", "data_sha256", "shuffle_velocity", "seed", "replicas", "calibrated"}
 MAX_NEIGHBOURS = 4  # fits in other folders that are compared, or named
 MAX_OPTIONS = 3  # that differ from theirs, and are named
 MIN_REPRODUCED = 0.5  # of the variance of held-out rates, below which a network does not run like the recording
-
+AGAINST_FIT, AGAINST_FILE = "What speaks against this fit", "What is wrong with the file"
+NOTHING = {AGAINST_FIT: "No test of this fit speaks against it.", AGAINST_FILE: "Nothing was found wrong with it."}
+TERMS = {  # of the page: word: meaning
+    "held-out trials": "every tenth trial, of fewer than ten the last, which no fit sees",
+    "hidden units": "units of the network that stand for neurons that were not recorded; input units are those of "
+    "them that receive the velocity",
+    "W, total": "W: direct weights, from rows to columns. Total: direct weights and paths through hidden units "
+    "together",
+    "effective gate": "what velocity adds to the weights between recorded neurons, per rad/s, while hidden units are "
+    "active",
+    "determined": "`identifiable` in connectivity.npz: the 95 % interval's half-width is below the r.m.s. weight",
+    "null model": "the same fit to the velocity of other trials, which cannot explain the activity",
+}
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em; color: #1b1b1e }
 h1 { font-size: 1.5em } h2 { font-size: 1.15em; margin-top: 1.8em; border-bottom: 1px solid #ddd }
@@ -52,33 +67,25 @@ def write(out, data, networks, arrays, metrics, about):
     (out / "figures").mkdir(exist_ok=True)
     for old in (out / "report.html", *(out / "figures").glob("*.png")):
         old.unlink(missing_ok=True)
-    shown, paths = [], []
+    shown = []
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # a user's matplotlibrc may ask for LaTeX, or for fonts that are not there
-        held_out, shape, places = data.held_out, data.geometry, data.places
-        drawn = portrait.draw_figures(held_out, shape, places, networks, arrays, metrics, about["warmup"])
-        for name, what, figure in drawn:
+        places = data.held_out, data.geometry, data.places
+        for name, what, figure in portrait.draw_figures(*places, networks, arrays, metrics, about["warmup"]):
             path = out / "figures" / f"{name}.png"
             with files.whole(path) as temporary:
                 figure.savefig(temporary, dpi=85)
             pyplot.close(figure)
-            shown.append((name, what, base64.b64encode(path.read_bytes()).decode()))
-            paths.append(path)
+            shown.append((path, what))
     content = page(out.resolve().name, write_sentences(data.rec, arrays, metrics, about, out), shown, metrics, about)
     with files.whole(out / "report.html") as temporary:
         Path(temporary).write_bytes(content.encode("utf-8", "replace"))  # a folder's name may be no text at all
-    return paths
-
-
-# ---- words ------------------------------------------------------------------------------------------------------
+    return [path for path, _ in shown]
 
 
 def write_sentences(rec, arrays, metrics, options, out):
-    """The sentences of the page, by heading.
-
-    rec: Recording; arrays: of connectivity.npz, or None; metrics: of metrics.json; options: the fit's; out: the run's
-    folder, next to which null models are searched for. Returns: {heading: list of sentences}.
-    """
+    """The sentences of the page. rec: Recording; out: the run's folder, next to which null models are searched for.
+    Returns: {heading: list of sentences}."""
     of_fit = metrics.get("fit_warnings", [])
     of_file = [sentence for sentence in metrics["warnings"] if sentence not in of_fit]
     return {
@@ -96,75 +103,68 @@ def write_sentences(rec, arrays, metrics, options, out):
     }  # fmt: skip
 
 
-AGAINST_FIT, AGAINST_FILE = "What speaks against this fit", "What is wrong with the file"
-NOTHING = {AGAINST_FIT: "No test of this fit speaks against it.", AGAINST_FILE: "Nothing was found wrong with it."}
-
-
-def with_spread(values, text):
-    """The mean of a measure over replicas, with the lowest and the highest where they are others. text: a function of a
-    number."""
-    mean, low, high = (text(f(values)) for f in (np.mean, min, max))
+def with_spread(values, form):
+    """The mean of a measure over replicas, with the lowest and the highest where they are others. form: of a number.
+    Returns: str."""
+    mean, low, high = (format(f(values), form) for f in (np.mean, min, max))
     return mean if low == high else f"{mean} ({low} to {high})"
 
 
+share = partial(with_spread, form=".0%")
+decimals = partial(with_spread, form=".3g")
+
+
 def angle(values):
-    """Angles of the replicas in words. values: rad."""
-    text = "{:.2f}".format if np.mean(values) >= 0.1 else "{:.3f}".format
-    mean, low, high = (text(f(values)) for f in (np.mean, min, max))
-    spread = "" if low == high else f"; {low} to {high} rad"
+    """Angles of the replicas in words. values: rad. Returns: str."""
+    mean, _, spread = with_spread(values, ".2f" if np.mean(values) >= 0.1 else ".3f").partition(" (")
+    spread = f"; {spread.removesuffix(')')} rad" if spread else ""
     return f"{mean} rad ({np.degrees(np.mean(values)):.0f}°{spread})"
 
 
-def share(values):
-    """Shares of the replicas, from 0 to 1, in words."""
-    return with_spread(values, "{:.0%}".format)
-
-
-def decimals(values):
-    """Correlations or errors of the replicas in words."""
-    return with_spread(values, "{:.3g}".format)
-
-
 def enumerated(items):
-    """Some texts in a row: a, b and c."""
-    items = list(items)
-    return f"{', '.join(items[:-1])} and {items[-1]}" if len(items) > 1 else "".join(items)
+    """Some texts in a row: a, b and c. Returns: str."""
+    *first, last = items
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def row(table):
     """The row of a table of heading errors that is written out: of 1 s, or the longest shorter time that has samples
-    enough. Or None."""
+    enough. Returns: its key, or None."""
     enough = [s for s, one in table.items() if one["samples"] >= prediction.MIN_SAMPLES and float(s) <= 1]
-    return max(enough, key=float) if enough else None
+    return max(enough, key=float, default=None)
+
+
+# ---- what was found ---------------------------------------------------------------------------------------------
 
 
 def predictions(metrics):
-    """Prediction of held-out trials. Yields: sentences."""
+    """Prediction of held-out trials."""
     tables = tables_of(metrics, "heading_error")
     s = row(tables[0])
     if s is None:
         yield "Held-out trials are too few or too short to say how well the network predicts."
     else:
-        errors = {key: [table[s][key] for table in tables] for key in ("error", *RIVALS)}
+        first = tables[0][s]
         yield (
             f"On held-out trials the network, given velocity alone, predicts the heading {s} s ahead with a mean error "
-            f"of {angle(errors['error'])}; an integrator of velocity with the recording's own gain has "
-            f"{angle(errors['integrator'][:1])}, a bump that stays {angle(errors['stay'][:1])} "
-            f"({tables[0][s]['samples']} samples)."
+            f"of {angle([table[s]['error'] for table in tables])}; an integrator of velocity with the recording's own "
+            f"gain has {angle([first['integrator']])}, a bump that stays {angle([first['stay']])} "
+            f"({first['samples']} samples)."
         )
         yield from comparisons(tables, tables_of(metrics, "heading_error_difference"))
     if shares := reproduced(metrics):
-        loss, variance = values_of(metrics, "loss"), values_of(metrics, "variance")
         yield (
             f"Running freely for a window the network reproduces {share(shares)} of the variance of the held-out rates "
-            f"(mean squared error {decimals(loss)}, variance {variance[0]:.3g})."
+            f"(mean squared error {decimals(values_of(metrics, 'loss'))}, variance "
+            f"{values_of(metrics, 'variance')[0]:.3g})."
         )
 
 
 def reproduced(metrics):
-    """Share of the held-out rates' variance that each replica reproduces, running freely; none where there is none."""
-    loss, variance = values_of(metrics, "loss"), values_of(metrics, "variance")
-    return [max(0.0, 1 - x / variance[0]) for x in loss] if variance and variance[0] else []
+    """Share of the held-out rates' variance that each replica reproduces, running freely. Returns: list, empty where
+    there is none."""
+    variance = values_of(metrics, "variance")
+    return [max(0.0, 1 - x / variance[0]) for x in values_of(metrics, "loss")] if variance and variance[0] else []
 
 
 def comparisons(tables, differences):
@@ -174,13 +174,13 @@ def comparisons(tables, differences):
     tables, differences: of metrics.json, one for each replica.
     """
     horizons = [s for s, one in tables[0].items() if one["samples"] >= prediction.MIN_SAMPLES]
-    trials = min((one[s]["trials"] for one in differences for s in horizons), default=0)
     if not differences or any(one[s][key] is None for one in differences for s in horizons for key in RIVALS):
         yield (
             f"The network is not compared with {enumerated(RIVALS.values())}: that takes an interval over at least "
             f"{prediction.MIN_TRIALS} held-out trials."
         )
         return
+    trials = min((one[s]["trials"] for one in differences for s in horizons), default=0)
     everywhere = f"at every horizon that the held-out trials reach ({enumerated(horizons)} s)"
     where = f"the 95 % interval of the difference over {trials} held-out trials"
     each = " in each replica" if len(differences) > 1 else ""
@@ -198,7 +198,7 @@ def comparisons(tables, differences):
 
 
 def poor(metrics):
-    """Warn where the networks run or explain the recording too poorly to be interpreted. Yields: sentences."""
+    """Warnings where the networks run or explain the recording too poorly to be interpreted."""
     shares = reproduced(metrics)
     if shares and min(shares) < MIN_REPRODUCED:
         yield (
@@ -213,20 +213,20 @@ def poor(metrics):
 
 
 def gates(metrics, arrays):
-    """The gate, by one test of all of it, and its size. Yields: sentences."""
+    """The gate, by one test of all of it, and its size."""
     if arrays is None or "verdicts" not in metrics:
         return
-    verdict, p = metrics["verdicts"]["gate"], f"permutation test of the whole gate, p {metrics['gate_p']:.2g}"
-    if verdict == "found":
-        yield f"Velocity changes what neurons do to each other ({p}): {with_interval(arrays, 'gate', ' per rad/s')}."
-    elif verdict == "not found":
-        yield f"No gate is found: the velocities of other trials explain the neurons' currents as well ({p})."
-    else:
-        yield f"Whether velocity changes what neurons do to each other, these data cannot tell ({p})."
+    p = f"permutation test of the whole gate, p {metrics['gate_p']:.2g}"
+    size = with_interval(arrays, "gate", " per rad/s")
+    yield {
+        "found": f"Velocity changes what neurons do to each other ({p}): {size}.",
+        "not found": f"No gate is found: the velocities of other trials explain the neurons' currents as well ({p}).",
+        "cannot tell": f"Whether velocity changes what neurons do to each other, these data cannot tell ({p}).",
+    }[metrics["verdicts"]["gate"]]
 
 
 def weights(arrays):
-    """Size and standard errors of the estimated connections. Yields: sentences."""
+    """Size and standard errors of the estimated connections."""
     if arrays is not None:
         yield (
             f"The estimated direct connections (W) have an {with_interval(arrays, 'W')}, the total effects, with the "
@@ -235,15 +235,15 @@ def weights(arrays):
 
 
 def with_interval(arrays, name, unit=""):
-    """R.m.s. of a best estimate, and the median half-width of its 95 % intervals, in words."""
-    se = arrays[f"{name}_se"]
-    half = f"±{NORMAL * np.median(se):.2g}" if np.isfinite(np.median(se)) else "without end"
+    """R.m.s. of a best estimate, and the median half-width of its 95 % intervals, in words. Returns: str."""
+    half = NORMAL * np.median(arrays[f"{name}_se"])
     size = np.sqrt(np.mean(np.square(arrays[name])))
+    half = f"±{half:.2g}" if np.isfinite(half) else "without end"
     return f"r.m.s. of {size:.2g}{unit}, the 95 % interval of a single entry being {half} (median)"
 
 
 def kinetics(metrics):
-    """Response function, mechanism and alpha, from the recording. Yields: sentences."""
+    """Response function, mechanism and alpha, from the recording."""
     if "verdicts" not in metrics:
         return
     response, mechanism = (metrics["verdicts"][name] for name in ("response", "mechanism"))
@@ -265,46 +265,50 @@ def kinetics(metrics):
 
 
 def input_units(metrics):
-    """Tuning of the hidden units that receive the velocity. Yields: sentences."""
+    """Tuning of the hidden units that receive the velocity."""
     fractions = values_of(metrics, "shifter_fraction")
     if not fractions:
         return
-    active = with_spread(values_of(metrics, "active_input_units"), "{:.0f}".format)
     left, right = (values_of(metrics, f"shifter_{side}") for side in ("left", "right"))
     sides = ""
     if left and right:
         sides = f": {share(left)} for left turns (negative velocity), {share(right)} for right ones (positive)"
     yield (
-        f"{share(fractions)} of {active} active input units are tuned to heading and velocity, as shifter neurons "
-        f"are{sides}. By itself this is no evidence: units driven by velocity are tuned to it in any fit."
+        f"{share(fractions)} of {with_spread(values_of(metrics, 'active_input_units'), '.0f')} active input units are "
+        f"tuned to heading and velocity, as shifter neurons are{sides}. By itself this is no evidence: units driven by "
+        "velocity are tuned to it in any fit."
     )
 
 
 def scores(metrics):
-    """Scores of the estimate and of the networks' own weights against a simulation's truth. Yields: sentences."""
-    if not values_of(metrics, "r_W"):
-        return
-    score = f"Against the simulation's truth, W has r {decimals(values_of(metrics, 'r_W'))} over all pairs"
-    if determined := values_of(metrics, "r_W_identifiable"):
-        score += f", {decimals(determined)} over those that are determined"
-    if gate := values_of(metrics, "r_gate_effective"):
-        score += f", and the effective gate r {decimals(gate)}"
-    own = values_of(metrics, "network_r_W")
-    if own and "verdicts" in metrics:
-        score += f"; the weights of the trained network itself have r {decimals(own)}"
-    yield f"{score}. No fit reads the truth."
+    """Scores of the estimate and of the networks' own weights against a simulation's truth."""
+    parts = {
+        "r_W": "Against the simulation's truth, W has r {} over all pairs",
+        "r_W_identifiable": ", {} over those that are determined",
+        "r_gate_effective": ", and the effective gate r {}",
+        "network_r_W": "; the weights of the trained network itself have r {}",
+    }
+    if "verdicts" not in metrics:
+        del parts["network_r_W"]
+    found = {key: values_of(metrics, key) for key in parts}
+    if found["r_W"]:
+        score = "".join(text.format(decimals(found[key])) for key, text in parts.items() if found[key])
+        yield f"{score}. No fit reads the truth."
+
+
+# ---- how far to trust it ----------------------------------------------------------------------------------------
 
 
 def trust(rec, metrics):
-    """Properties of the recording that a fit depends on. Yields: sentences."""
+    """Properties of the recording that a fit depends on."""
     turning = first_component(tables_of(metrics, "turning")[0])
     if turning["r"] is None:
         yield "The activity or the velocity never turns, so that the recording does not say how one moves the other."
     else:
         strong = abs(turning["r"])
+        follows = "closely" if strong > 0.9 else "loosely"
+        verdict = f"follows velocity {follows}" if strong > 0.12 else "does not follow velocity"
         lag = f", {describe_lag(turning['lag'], 2)} it" if turning["lag"] else ""
-        verdict = "follows velocity closely" if strong > 0.9 else "follows velocity loosely"
-        verdict = verdict if strong > 0.12 else "does not follow velocity"
         way = "" if turning["slope"] > 0 or strong <= 0.12 else " the other way"
         yield (
             f"The recorded activity {verdict}: it turns {abs(turning['slope']):.2f} times as fast{way}"
@@ -316,8 +320,7 @@ def trust(rec, metrics):
             "average, apart from an offset of each trial. Predictions are scored against the decoded one."
         )
     kinds = {"coverage": "direct weights", "coverage_total": "total effects", "coverage_gate": "the gate's entries"}
-    shares = [f"{with_spread(v, '{:.1%}'.format)} of {what}" for key, what in kinds.items()
-            if (v := values_of(metrics, key))]  # fmt: skip
+    shares = [f"{with_spread(v, '.1%')} of {what}" for key, what in kinds.items() if (v := values_of(metrics, key))]
     if shares:
         yield f"The simulation's truth lies within the 95 % intervals of {enumerated(shares)}."
     yield (
@@ -325,13 +328,12 @@ def trust(rec, metrics):
         "the hidden units. They do not notice where that fails: W is then what neurons do to each other, directly or "
         "not, and no wiring."
     )
-    animals = 1 if rec.animal is None else len(np.unique(rec.animal))
-    if animals == 1:
+    if rec.animal is None or len(np.unique(rec.animal)) == 1:
         yield "All trials count as one animal's: nothing here says how other animals differ."
 
 
 def calibration(metrics):
-    """Calibration of the intervals by a recording simulated from the estimate. Yields: sentences."""
+    """Calibration of the intervals by a recording simulated from the estimate."""
     if "verdicts" not in metrics:
         return
     calibrated = metrics.get("calibration")
@@ -341,9 +343,8 @@ def calibration(metrics):
             "regression's signals get wrong."
         )
         return
-    kinds = {"W": "direct weights", "total": "total effects", "gate": "the gate"}
-    factors = [f"{calibrated['factors'][k]:.2f} ({what})" for k, what in kinds.items()]
-    shares = [f"{calibrated['coverage'][k]:.0%}" for k in kinds if calibrated["coverage"].get(k) is not None]
+    factors = [f"{calibrated['factors'][k]:.2f} ({what})" for k, what in KINDS.items()]
+    shares = [f"{calibrated['coverage'][k]:.0%}" for k in KINDS if calibrated["coverage"].get(k) is not None]
     yield (
         "The 95 % intervals are calibrated: a recording was simulated from the estimate and estimated again; standard "
         f"errors were multiplied by {enumerated(factors)}, which bring the intervals to hold 95 % of that simulation's "
@@ -352,28 +353,23 @@ def calibration(metrics):
 
 
 def replica_spread(metrics, arrays, options):
-    """Differences of single weights between replicas. Yields: sentences."""
-    count = replicas(metrics)
-    if count == 1:
+    """Differences of single weights between replicas."""
+    if replicas(metrics) == 1:
         yield (
             "One network was fitted: nothing here says how other starts would differ (--replicas 4), or other trials "
             "(--replicas 4 --bootstrap)."
         )
     elif arrays is not None and "W_replicas_se" in arrays:
-        size = np.sqrt(np.mean(np.square(arrays["W"])))
-        spread = np.sqrt(np.mean(np.square(arrays["W_replicas_se"]))) / max(size, 1e-30)
+        spread, size = (np.sqrt(np.mean(np.square(arrays[key]))) for key in ("W_replicas_se", "W"))
         what = (
             "each drew trials or animals with replacement, so that this is a standard error"
             if options.get("bootstrap")
             else "all saw the same trials, so that this is what the start decides, and no error of the data"
         )
         yield (
-            f"Over {count} replicas single weights of the networks have an s.d. of {spread:.0%} of the r.m.s. weight: "
-            f"{what}."
+            f"Over {replicas(metrics)} replicas single weights of the networks have an s.d. of "
+            f"{spread / max(size, 1e-30):.0%} of the r.m.s. weight: {what}."
         )
-
-
-# ---- null models ------------------------------------------------------------------------------------------------
 
 
 def null(metrics, out):
@@ -401,31 +397,28 @@ def find_null_fits(out, metrics):
     """Finished fits to the same recording in folders beside this one, to the velocity of other trials, or, of a null
     model, to its own.
 
-    out: the run's folder; metrics: of its metrics.json. Returns: {name: comparisons in words} of those with the same
-    options but FREE_OPTIONS, and {name: differing options in words} of the others.
+    Returns: {name: comparisons in words} of those with the same options but FREE_OPTIONS, and {name: differing options
+    in words} of the others.
     """
     compared, differing = {}, {}
     for path in sorted(out.resolve().parent.glob("*/metrics.json")):
         with contextlib.suppress(Exception):  # whatever an older or a damaged neighbour holds
             if path.parent == out.resolve() or not path.is_file():
                 continue
-            other = files.read_json(path)
-            if not other.get("finished", True):
-                continue
-            same = other["data_sha256"] == metrics["data_sha256"]
+            other, name = files.read_json(path), path.parent.name
+            same = other.get("finished", True) and other["data_sha256"] == metrics["data_sha256"]
             if not same or other["shuffle_velocity"] == metrics["shuffle_velocity"]:
                 continue
-            differ = differing_options(metrics.get("options"), other.get("options"))
-            if differ:
-                differing[path.parent.name] = differ
+            if differ := differing_options(metrics.get("options"), other.get("options")):
+                differing[name] = differ
             else:
-                compared[path.parent.name] = compare(metrics, other)
-    first = lambda fits: dict(list(fits.items())[:MAX_NEIGHBOURS])
-    return first(compared), first(differing)
+                compared[name] = compare(metrics, other)
+    return tuple(dict(islice(fits.items(), MAX_NEIGHBOURS)) for fits in (compared, differing))
 
 
 def differing_options(ours, theirs):
-    """Options that differ between two fits, FREE_OPTIONS aside, in words. ours, theirs: of metrics.json, or None."""
+    """Options that differ between two fits, FREE_OPTIONS aside. ours, theirs: of metrics.json, or None. Returns: list
+    of str."""
     if not ours or not theirs:
         return ["its options are not known"]
     names = [k for k in sorted({*ours, *theirs} - FREE_OPTIONS) if ours.get(k) != theirs.get(k)]
@@ -434,7 +427,7 @@ def differing_options(ours, theirs):
 
 
 def compare(metrics, other):
-    """Measures of this fit and of another, in words. metrics, other: of metrics.json. Returns: list."""
+    """Measures of this fit and of another, in words. metrics, other: of metrics.json. Returns: list of str."""
     numbers, tables = [], [tables_of(fit, "heading_error") for fit in (metrics, other)]
     s = row(tables[0][0])
     if s is not None and tables[1][0][s]["error"] is not None:
@@ -451,7 +444,7 @@ def compare(metrics, other):
 
 
 def undetermined(metrics, arrays, pulses):
-    """What the recording does not determine. pulses: whether it has known currents. Yields: sentences."""
+    """What the recording does not determine. pulses: whether it has known currents."""
     if arrays is None:
         yield "A control is no estimate: it has no intervals, so that nothing says which weights hold."
     else:
@@ -486,7 +479,7 @@ def undetermined(metrics, arrays, pulses):
 
 
 def hidden(metrics):
-    """Hidden neurons, and the constraints that they rest on. Yields: sentences."""
+    """Hidden neurons, and the constraints that they rest on."""
     if not metrics.get("hidden_assumed"):
         return
     names, agreement = metrics["hidden_assumed"].split(","), metrics.get("hidden_agreement")
@@ -505,7 +498,7 @@ def hidden(metrics):
 
 
 def introduction(metrics, options):
-    """The fit in a sentence, and the meaning of ranges."""
+    """The fit in a sentence, and the meaning of ranges. Returns: str."""
     count, seed = replicas(metrics), options.get("seed", 0)
     null = "This is a null model, fitted to the velocity of other trials. " if metrics["shuffle_velocity"] else ""
     if count == 1:
@@ -521,26 +514,8 @@ def introduction(metrics, options):
     )
 
 
-def terms(metrics):
-    """The page's words. Returns: {word: meaning}."""
-    words = {
-        "held-out trials": "every tenth trial, of fewer than ten the last, which no fit sees",
-        "hidden units": "units of the network that stand for neurons that were not recorded; input units are those of "
-        "them that receive the velocity",
-        "W, total": "W: direct weights, from rows to columns. Total: direct weights and paths through hidden units "
-        "together",
-        "effective gate": "what velocity adds to the weights between recorded neurons, per rad/s, while hidden units "
-        "are active",
-        "determined": "`identifiable` in connectivity.npz: the 95 % interval's half-width is below the r.m.s. weight",
-        "null model": "the same fit to the velocity of other trials, which cannot explain the activity",
-    }
-    if values_of(metrics, "shifter_left"):
-        words["right, left"] = tuning.SIDES
-    return words
-
-
 def page(name, words, figures, metrics, about):
-    """The page as HTML. words: `write_sentences`'s; figures: (name, what to see, PNG in base64); about: options."""
+    """The page as HTML. words: of `write_sentences`; figures: (path of a PNG, what to see); about: options."""
     text = html.escape
     title = text(f"{name}: a fit to {about['data']}")
     parts = [f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{title}</title><style>{STYLE}</style>",
@@ -548,12 +523,14 @@ def page(name, words, figures, metrics, about):
     for heading, sentences in words.items():
         wrong = " class='wrong'" if heading in NOTHING and sentences != [NOTHING[heading]] else ""
         parts.append(f"<h2>{text(heading)}</h2><ul>{''.join(f'<li{wrong}>{text(s)}</li>' for s in sentences)}</ul>")
-    meanings = "".join(f"<dt>{text(word)}</dt><dd>{text(what)}</dd>" for word, what in terms(metrics).items())
+    terms = TERMS | ({"right, left": tuning.SIDES} if values_of(metrics, "shifter_left") else {})
+    meanings = "".join(f"<dt>{text(word)}</dt><dd>{text(what)}</dd>" for word, what in terms.items())
     parts.append(f"<h2>What the words mean</h2><dl>{meanings}</dl>")
     parts.append("<h2>Figures</h2>")
-    for title, what, png in figures:
+    for path, what in figures:
+        png = base64.b64encode(path.read_bytes()).decode()
         parts.append(
-            f"<figure><img alt='{text(title)}' src='data:image/png;base64,{png}'><figcaption><b>{text(title)}.</b> "
+            f"<figure><img alt='{path.stem}' src='data:image/png;base64,{png}'><figcaption><b>{path.stem}.</b> "
             f"What to see: {text(what)}.</figcaption></figure>"
         )
     numbers = {k: v for k, v in metrics.items() if k not in ("warnings", "fit_warnings", "options")}
@@ -576,7 +553,7 @@ def flat(values, before=""):
 
 
 def shortly(value):
-    """A value in few characters."""
+    """A value in few characters. Returns: str."""
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, list):

@@ -7,8 +7,18 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from nsi.evaluation import tuning
+from nsi.evaluation.metrics import tables_of
 from nsi.figures.profiles import draw_interval
-from nsi.figures.style import FITTED, SIMPLE, TRUE, draw_matrix, draw_standard_errors, set_style
+from nsi.figures.style import (
+    FITTED,
+    SIMPLE,
+    TRUE,
+    draw_matrix,
+    draw_standard_errors,
+    draw_zero,
+    set_log_axis,
+    set_style,
+)
 from nsi.network import predict, predict_hidden
 
 MIN_SHOWN_S = 8.0  # s of a trial that is drawn, at least
@@ -51,24 +61,27 @@ def draw_figures(held_out, geometry, places, networks, arrays, metrics, warmup):
     set_style()
     # a layout that is computed takes as long as all else
     plt.rcParams.update({"figure.constrained_layout.use": False, **MARGINS})
-    net, order = networks[0], geometry.order(places)
-    drawn = dict.fromkeys(CAPTIONS)
-    drawn["recording"] = draw_recording(held_out, geometry, places, order)
-    drawn["prediction"] = draw_prediction(held_out, net, geometry, places, order, warmup)
-    drawn["error"] = draw_heading_error(metrics["heading_error"])
-    drawn["connectivity"] = draw_connectivity(net, arrays, order)
+    net, where, order = networks[0], (geometry, places), geometry.order(places)
+    drawn = {
+        "recording": draw_recording(held_out, *where),
+        "prediction": draw_prediction(held_out, net, *where, warmup),
+        "error": draw_heading_error(tables_of(metrics, "heading_error")),
+        "connectivity": draw_connectivity(net, arrays, order),
+    }
     if arrays is not None:
-        drawn["profiles"] = draw_profiles(arrays, geometry, places, order)
+        drawn["profiles"] = draw_profiles(arrays, *where, order)
     if len(net.b) > net.n:
-        drawn["inputs"] = draw_inputs(net, held_out, geometry, places)
-    first = f". Drawn is the first of {len(networks)} replicas" if len(networks) > 1 else ""
-    see = CAPTIONS | {name: CAPTIONS[name] + first for name in ("prediction", "inputs")}
+        drawn["inputs"] = draw_inputs(net, held_out, *where)
+    see = dict(CAPTIONS)
+    if len(networks) > 1:
+        for name in ("prediction", "inputs"):
+            see[name] += f". Drawn is the first of {len(networks)} replicas"
     if arrays is not None and "W_replicas_se" in arrays:
         see["connectivity"] += ". On the right, the s.d. of each weight over the replicas"
-    return [(name, see[name], figure) for name, figure in drawn.items() if figure is not None]
+    return [(name, see[name], figure) for name, figure in drawn.items()]
 
 
-def draw_recording(rec, geometry, places, order):
+def draw_recording(rec, geometry, places):
     """One trial of the recording, the longest."""
     trial = int(np.argmax(rec.valid.sum(1)))
     steps = _shown(rec, int(rec.valid[trial].sum()))
@@ -77,19 +90,17 @@ def draw_recording(rec, geometry, places, order):
     angles = {"decoded": (angle, SIMPLE)}
     if rec.heading is not None:
         heading = rec.heading[trial, :steps, 0]
-        offset = np.angle(np.nansum(np.exp(1j * (angle - heading))))
-        angles["given"] = (heading + offset, FITTED)
-    _draw_activity(top, rec.rates[trial, :steps], rec.dt, places, order, angles)
+        angles["given"] = (heading + np.angle(np.nansum(np.exp(1j * (angle - heading)))), FITTED)
+    _draw_activity(top, rec.rates[trial, :steps], rec.dt, places, angles)
     top.set(xlabel="", ylabel="place (deg)")
     top.legend(loc="upper right", markerscale=3, frameon=True, fontsize=7)
-    time = np.arange(steps) * rec.dt
-    for d in range(rec.velocity.shape[-1]):
-        below.plot(time, rec.velocity[trial, :steps, d], lw=0.8, color=(TRUE, FITTED, SIMPLE)[d % 3])
+    for d, velocity in enumerate(rec.velocity[trial, :steps].T):
+        below.plot(np.arange(steps) * rec.dt, velocity, lw=0.8, color=(TRUE, FITTED, SIMPLE)[d % 3])
     below.set(xlabel="time (s)", ylabel="velocity (rad/s)", xlim=(0, steps * rec.dt))
     return figure
 
 
-def draw_prediction(rec, net, geometry, places, order, warmup):
+def draw_prediction(rec, net, geometry, places, warmup):
     """Recorded and predicted activity of the best, the median and the worst trial."""
     lengths = rec.valid.sum(1)
     settled = min(warmup + int(np.ceil(3 / net.alpha)), int(lengths.max()) // 3)
@@ -103,11 +114,10 @@ def draw_prediction(rec, net, geometry, places, order, warmup):
     brightest = float(np.quantile(rec.rates[rec.valid], 0.998)) or float(rec.rates.max())
     figure, axes = plt.subplots(2, len(chosen), figsize=(3.6 * len(chosen) + 0.6, 4.2), squeeze=False, sharey=True)
     for column, name, k in zip(axes.T, names, chosen, strict=True):
-        stop = min(steps, int(lengths[k]))
         for ax, rates, of in zip(column, (rec.rates, free), ("recorded", "predicted"), strict=True):
-            shown = rates[k, :stop]
+            shown = rates[k, : min(steps, int(lengths[k]))]
             angles = {"decoded": (geometry.decode(shown, places)[:, 0], SIMPLE)}
-            _draw_activity(ax, shown, rec.dt, places, order, angles, brightest)
+            _draw_activity(ax, shown, rec.dt, places, angles, brightest)
             ax.axvline(settled * rec.dt, color=FITTED, lw=1)
             ax.set(title=f"{name} trial, {of}", xlabel="time (s)" if of == "predicted" else "")
             ax.tick_params(labelbottom=of == "predicted")
@@ -117,45 +127,36 @@ def draw_prediction(rec, net, geometry, places, order, warmup):
     return figure
 
 
-def draw_heading_error(table):
-    """Error of the heading against seconds ahead. table: of metrics.json, or one for each replica."""
-    tables = table if isinstance(table, list) else [table]
+def draw_heading_error(tables):
+    """Error of the heading against seconds ahead. tables: of metrics.json, one for each replica."""
     ahead = [float(s) for s in tables[0]]
-    get = lambda one, key: np.array([np.nan if row[key] is None else row[key] for row in one.values()], float)
+    get = lambda key: np.array([[row[key] for row in one.values()] for one in tables], float)  # NaN for None
     figure, ax = plt.subplots(figsize=(5.2, 3.4))
-    for one in tables if len(tables) > 1 else []:
-        ax.plot(ahead, get(one, "error"), color=FITTED, lw=0.6, alpha=0.4)
-    lines = {
-        "network": ("error", FITTED, "-"),
-        "integrator": ("integrator", SIMPLE, "--"),
-        "stays": ("stay", TRUE, ":"),
-    }
-    for name, (key, colour, style) in lines.items():
-        mean = np.mean([get(one, key) for one in tables], 0)
-        ax.plot(ahead, mean, style, color=colour, marker="o", ms=4, label=name)
+    if len(tables) > 1:
+        ax.plot(ahead, get("error").T, color=FITTED, lw=0.6, alpha=0.4)
+    for name, key, style in (("network", "error", "-"), ("integrator", "integrator", "--"), ("stays", "stay", ":")):
+        colour = {"-": FITTED, "--": SIMPLE, ":": TRUE}[style]
+        ax.plot(ahead, get(key).mean(0), style, color=colour, marker="o", ms=4, label=name)
     ax.axhline(np.pi / 2, color="grey", lw=0.5)
     ax.annotate("chance", (ahead[0], np.pi / 2), fontsize=7, va="bottom")
-    if not any(row["error"] is not None for row in tables[0].values()):
+    if np.isnan(get("error")[0]).all():
         ax.text(0.5, 0.5, "too few samples in the held-out trials", ha="center", transform=ax.transAxes)
     for x, row in zip(ahead, tables[0].values(), strict=True):
         if row["samples"]:
             ax.annotate(f"n {row['samples']}", (x, 1.68), fontsize=7, ha="center", color="grey")
-    limits = {"xlim": (ahead[0] / 1.2, ahead[-1] * 1.2), "ylim": (0, 1.75)}
-    ax.set(xscale="log", xlabel="seconds ahead", ylabel="error of the heading (rad)", **limits)
-    ax.set_xticks(ahead, [f"{s:g}" for s in ahead])
-    ax.minorticks_off()
+    set_log_axis(ax, ahead, xlabel="seconds ahead", ylabel="error of the heading (rad)", ylim=(0, 1.75),
+                 xlim=(ahead[0] / 1.2, ahead[-1] * 1.2))  # fmt: skip
     ax.legend(fontsize=8, loc="center left")
     figure.subplots_adjust(left=0.12)
     return figure
 
 
 def choose_claimed(arrays):
-    """Of which connections the intervals are drawn: the direct weights, or, where theirs are wider, those of the total,
+    """The connections whose intervals are drawn: the direct weights, or, where theirs are wider, those of the total,
     direct weights and paths through hidden neurons together. arrays: the arrays of connectivity.npz.
 
     Returns: its name, centre and standard error, (n, n)."""
-    width = {name: np.median(arrays[f"{name}_se"]) for name in ("W", "total")}
-    name = "total" if width["total"] < width["W"] else "W"
+    name = "total" if np.median(arrays["total_se"]) < np.median(arrays["W_se"]) else "W"
     return name, arrays[f"{name}_unbiased"], arrays[f"{name}_se"]
 
 
@@ -173,8 +174,8 @@ def draw_connectivity(net, arrays, order):
         draw_matrix(axes[0, 2], np.where(arrays["identifiable"][square], W, np.nan), "W, identifiable pairs", limit)
         if count > 3:
             draw_standard_errors(axes[0, 3], arrays["W_replicas_se"][square], "s.d. of W over replicas", arrays["W"])
-    for k, ax in enumerate(axes[0]):
-        ax.set(xlabel="to neuron", ylabel="" if k else "from neuron")
+    for ax in axes[0, 1:]:
+        ax.set_ylabel("")
     figure.subplots_adjust(left=0.2 if arrays is None else 0.05, right=0.85 if arrays is None else 0.94, wspace=0.5)
     return figure
 
@@ -213,12 +214,11 @@ def draw_inputs(net, rec, geometry, places):
     chosen = chosen[np.linspace(0, len(chosen) - 1, min(MAX_UNITS, len(chosen))).round().astype(int)]
     columns = 10
     rows = int(np.ceil(len(chosen) / columns))
-    sheet = np.full((rows * 11, columns * 19), np.nan)
+    sheet = np.full((rows, 11, columns, 19), np.nan)  # maps of 10 by 18 bins, with a gap after each
     for k, unit in enumerate(chosen):
-        y, x = (rows - 1 - k // columns) * 11, k % columns * 19
-        sheet[y : y + 10, x : x + 18] = maps[unit] / (maps[unit].max() or 1)
+        sheet[rows - 1 - k // columns, :10, k % columns, :18] = maps[unit] / (maps[unit].max() or 1)
     ax = figure.add_subplot(grid[0, :])
-    ax.imshow(sheet, aspect="auto", origin="lower", cmap="viridis", interpolation="nearest")
+    ax.imshow(sheet.reshape(rows * 11, -1), aspect="auto", origin="lower", cmap="viridis", interpolation="nearest")
     ax.set(xticks=[], yticks=[], xlabel="heading, -180° to 180°, in each", ylabel=f"velocity,\n±{speed:.2g} rad/s")
     ax.spines[:].set_visible(False)
     ax.set_title(
@@ -243,9 +243,9 @@ def _shown(rec, length):
     return min(length, max(round(MIN_SHOWN_S / rec.dt), MIN_SHOWN_STEPS))
 
 
-def _draw_activity(ax, rates, dt, places, order, angles, top=None):
+def _draw_activity(ax, rates, dt, places, angles, top=None):
     """Activity over time, neurons by place, with angles (steps,) rad over it. angles: {name: (angle, colour)}."""
-    n = len(order)
+    n = len(places)
     extent = (0, len(rates) * dt, -180 / n, 360 - 180 / n)
     rows = np.argsort(places[:, 0] % (2 * np.pi))
     if places.shape[-1] == 1:  # each row shows the neuron that is nearest, since they may lie unevenly
@@ -261,7 +261,7 @@ def _draw_activity(ax, rates, dt, places, order, angles, top=None):
 
 def _draw_profile(ax, estimated, geometry, places):
     """Mean of the best estimate over pairs by distance, with its pairs' s.d., and the interval of the mean."""
-    ax.axhline(0, color="grey", lw=0.5)
+    draw_zero(ax)
     ax.set_xlabel("to minus from (deg)")
     profile = draw_interval(ax, estimated, geometry, places)
     if not len(profile.mean):
