@@ -22,8 +22,6 @@ from experiments import runs
 from model import RNN
 from nsi import figures, recordings
 from nsi.run.settings import Settings
-from nsi.simulation import simulate, stimulation
-from nsi.simulation.circuits import ring
 from nsi.training.adam import Adam
 from nsi.training.bptt import Gradient, Objective
 from nsi.training.windows import Windows
@@ -124,18 +122,6 @@ def compared(sizes, threads=1, rival=True, seconds=3.0):
     return {"threads": threads} | sizes | measure_seconds(functions, seconds) | {"memory": memory}
 
 
-def simulated(neurons, trials=100, steps=1000):
-    """Seconds that cann.py's integration takes, with neurons / 2 of them compass neurons."""
-    torch.set_num_threads(1)
-    circuit = ring(neurons // 2, neurons // 4)
-    rng = np.random.default_rng(0)
-    velocity = stimulation.random_velocity(rng, trials, steps, circuit.dt)
-    start = rng.uniform(-np.pi, np.pi, (trials, 1))
-    began = time.perf_counter()
-    simulate(circuit, velocity, start, rng, 0.02, settle=0)
-    return {"neurons": neurons, "trials": trials, "steps": steps, "seconds": time.perf_counter() - began}
-
-
 def named(row):
     """The size of an update in words."""
     return f"{row['units']} units, batch {row['batch']}, {row['threads']} thread{'s' * (row['threads'] > 1)}"
@@ -154,22 +140,18 @@ def made(results):
 
 
 def tables(results):
-    """What an update and the simulator cost as they grow, as the text of tables.md."""
+    """What an update costs as it grows, as the text of tables.md."""
     rows = [[", ".join(f"{row[k]} {k}" for k in DEFAULTS), f"{row['floor']:.1f}", f"{row['update']:.1f}",
              f"{row['update'] / row['floor']:.2f}", f"{row['memory']:.0f}"] for row in results["growing"]]  # fmt: skip
     growing = runs.markdown(["", "floor, ms", "update, ms", "× floor", "memory, MiB"], rows)
-    rows = [
-        [row[k] for k in ("neurons", "trials", "steps")] + [f"{row['seconds']:.2f}"] for row in results["simulated"]
-    ]
-    simulated = runs.markdown(["neurons", "trials", "steps", "seconds"], rows)
     caption = "Floor: the matrix products of the steps that count in the loss, at this machine's rate. One thread."
-    return runs.sections("speed", {"An update": (caption, growing), "The simulator": ("One thread.", simulated)})
+    return runs.sections("speed", {"An update": (caption, growing)})
 
 
 def figure(results):
-    """Time of an update as one size grows, beside the floor; and the simulator's time."""
-    drawn, axes = plt.subplots(1, len(GROWING) + 1, figsize=(12, 2.6))
-    for (name, values), ax in zip(GROWING.items(), axes, strict=False):
+    """Time of an update as one size grows, beside the floor."""
+    drawn, axes = plt.subplots(1, len(GROWING), figsize=(10, 2.6))
+    for (name, values), ax in zip(GROWING.items(), axes, strict=True):
         others = {k: v for k, v in DEFAULTS.items() if k != name}
         rows = [row for row in results["growing"] if all(row[k] == v for k, v in others.items())]
         rows = sorted((row for row in rows if row[name] in values), key=lambda row: row[name])
@@ -177,12 +159,7 @@ def figure(results):
         ax.loglog(x, [row["floor"] for row in rows], "o--", ms=3.5, color="grey", label="matrix products alone")
         ax.loglog(x, [row["update"] for row in rows], "o-", ms=3.5, color=figures.FITTED, label="update")
         ax.set(xlabel=name, ylim=(1, 20_000) if name == "units" else (3, 400))
-        ax.set_xticks(x, [f"{v}" for v in x], fontsize=7)
-    x, y = ([row[k] for row in results["simulated"]] for k in ("neurons", "seconds"))
-    axes[-1].loglog(x, y, "o-", ms=3.5, color=figures.TRUE)
-    axes[-1].set(xlabel="simulated neurons", ylabel="s for 100 × 1000 steps")
-    axes[-1].set_xticks(x, [f"{v}" for v in x], fontsize=7)
-    for ax in axes:
+        ax.set_xticks(x, x, fontsize=7)
         ax.minorticks_off()
     axes[0].set_ylabel("time of an update, ms")
     axes[0].legend(loc="upper left", fontsize=7)
@@ -195,9 +172,8 @@ def measure(args):
     configurations = [(DEFAULTS | {"batch": batch}, threads) for threads in (1, cores) for batch in (25, 50, 100)]
     configurations.append((DEFAULTS | {"units": 392}, 1))
     growing = {tuple((DEFAULTS | {name: v}).values()) for name, values in GROWING.items() for v in values}
-    neurons = (100, 200, 500, 1000)
     if args.small:
-        configurations, growing, neurons = [({k: min(v, 20) for k, v in DEFAULTS.items()}, 1)], {(20, 5, 4, 2)}, (20,)
+        configurations, growing = [({k: min(v, 20) for k, v in DEFAULTS.items()}, 1)], {(20, 5, 4, 2)}
     return {
         "machine": f"torch {torch.__version__}",
         "made": runs.source(),
@@ -208,7 +184,6 @@ def measure(args):
             runs.apart(HERE, "compared", dict(zip(DEFAULTS, sizes, strict=True)), 1, False, args.seconds)
             for sizes in sorted(growing)
         ],
-        "simulated": [runs.apart(HERE, "simulated", n, *((4, 10) if args.small else ())) for n in neurons],
     }
 
 

@@ -1,12 +1,11 @@
-"""Where the seconds of a fit go: CPU seconds by stage, as the recording and the window grow, and beside rivals.
+"""Where the seconds of a fit go: CPU seconds by stage, and as the recording and the window grow.
 
     fit        python train.py on a simulated ring, everything included; stage_seconds of its metrics.json
     update     of a plain autograd loop at 200 units and batch 50 (`autograd_update` of this folder's __main__.py), the
                mean of several right before the fit and right after it: seconds over it compare machines, and loads
-    rivals     methods of the benchmark on the same file, their imports left out
 
 Run from the top folder, as `python -m experiments.speed.stages`; best with nothing beside it. Writes stages.json and
-the tables of stages.md. The fit before the last work on speed stays in stages.json as it was measured then.
+the tables of stages.md.
 """
 
 import argparse
@@ -26,7 +25,6 @@ UPDATES = 12  # of autograd, before and after each fit
 DEFAULT = {"neurons": 100, "trials": 100, "window": 50}
 GROWING = {"neurons": (50, 200), "trials": (25, 300), "window": (25, 100)}
 STEPS = 1000  # of a trial
-RIVALS = "least-squares", "cornn", "lint", "correlation"  # of experiments.benchmark.methods
 STAGES = "start", "checks", "training", "estimate", "hidden units", "measures", "report"
 
 
@@ -73,37 +71,14 @@ def fit(sizes, steps, options=()):
     return sizes | {"stages": stages, "update": sum(updates) / 2, "load": os.getloadavg()[0]}
 
 
-def time_rival(name, trials, steps):
-    """CPU seconds of one method of the benchmark on the default recording."""
-    from experiments.benchmark.methods import METHODS
-    from experiments.benchmark.tasks import simulate
-    from nsi.simulation.circuits import ring
-
-    data = simulate(0, trials, steps, ring)
-    began = time.process_time()
-    METHODS[name].function(data.rec, data.known)
-    return time.process_time() - began
-
-
 def stage_table(results):
-    """CPU seconds of the default recording's fit by stage, before and now, and in updates of autograd."""
-    both = [results["before"], results["fits"][0]] if "before" in results else [results["fits"][0]]
-    columns = [
-        cells for one in both for cells in ([one["stages"].get(k, 0.0) for k in STAGES], [one["update"]] * len(STAGES))
-    ]
-    rows = [[STAGES[i], *_pairs([c[i] for c in columns])] for i in range(len(STAGES))]
-    rows.append(["all", *_pairs([x for one in both for x in (sum(one["stages"].values()), one["update"])])])
-    names = ("before, ", "now, ") if len(both) > 1 else ("",)
-    loads = ", ".join(f"{1e3 * one['update']:.0f} ms at a load of {one['load']:.0f}" for one in both)
-    head = ["", *(f"{name}{unit}" for name in names for unit in ("CPU s", "updates"))]
-    before = f"Before: commit {both[0]['commit']}. " if len(both) > 1 else ""
-    return f"{runs.markdown(head, rows)}\n\n{before}An update of autograd took {loads}."
-
-
-def _pairs(cells):
-    """Cells of seconds and of seconds over an update's, from seconds and updates in turn."""
-    pairs = zip(cells[::2], cells[1::2], strict=True)
-    return [text for seconds, update in pairs for text in (f"{seconds:.1f}", f"{seconds / update:.0f}")]
+    """CPU seconds of the default recording's fit by stage, and in updates of autograd."""
+    first = results["fits"][0]
+    seconds = {stage: first["stages"].get(stage, 0.0) for stage in STAGES}
+    seconds["all"] = sum(first["stages"].values())
+    rows = [[stage, f"{x:.1f}", f"{x / first['update']:.0f}"] for stage, x in seconds.items()]
+    update = f"An update of autograd took {1e3 * first['update']:.0f} ms at a load of {first['load']:.0f}."
+    return f"{runs.markdown(['', 'CPU s', 'updates'], rows)}\n\n{update}"
 
 
 def growth_table(results):
@@ -118,15 +93,6 @@ def growth_table(results):
     return runs.markdown(["", "all, CPU s", "estimate", "networks", "rest"], rows)
 
 
-def rival_table(results):
-    """CPU seconds of the rivals on the default recording."""
-    from experiments.benchmark.methods import METHODS
-
-    rows = [[METHODS[name].name, f"{seconds:.1f}"] for name, seconds in results["rivals"].items()]
-    estimate = results["fits"][0]["stages"]["estimate"]
-    return runs.markdown(["", "CPU s"], [["estimate, with intervals", f"{estimate:.1f}"], *rows])
-
-
 def made(results):
     """Commit and machine, as a sentence."""
     return f"Commit {results['commit']}, {results['machine']}, one thread."
@@ -134,20 +100,18 @@ def made(results):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--small", action="store_true", help="one small fit and the quickest rival, to see that it runs")
+    p.add_argument("--small", action="store_true", help="one small fit, to see that it runs")
     p.add_argument("--most", type=int, default=10**9, help="neurons times trials, at most")
     args = p.parse_args()
     if args.small:
         results = {"fits": [fit({"neurons": 20, "trials": 10, "window": 20}, 150, ["--updates", 3, "--batch", 4])]}
-        results["rivals"] = {"correlation": time_rival("correlation", 4, 100)}
-        print(stage_table(results), growth_table(results), rival_table(results), sep="\n\n")
+        print(stage_table(results), growth_table(results), sep="\n\n")
         return
-    results = runs.read(FOLDER, "stages.json") | runs.describe_run()
+    results = runs.describe_run()
     sizes = [DEFAULT, *(DEFAULT | {name: size} for name, each in GROWING.items() for size in each)]
     results["fits"] = [fit(size, STEPS) for size in sizes if size["neurons"] * size["trials"] <= args.most]
-    results["rivals"] = {name: runs.apart(HERE, "time_rival", name, DEFAULT["trials"], STEPS) for name in RIVALS}
     runs.write(FOLDER, results, "stages.json")
-    tables = {"stages": stage_table, "growth": growth_table, "rivals": rival_table, "made": made}
+    tables = {"stages": stage_table, "growth": growth_table, "made": made}
     runs.page(FOLDER, "stages.md", **{name: table(results) for name, table in tables.items()})
 
 

@@ -32,7 +32,6 @@ SMALL = {
     "experiments.speed": "--small --seconds 0.1",
     "experiments.grid.read": "",
     "experiments.grid": f"--cases uniform --side 10 --shapes 1 {CIRCUIT}",
-    "experiments.machines": "--trials 10 --steps 150 --updates 3",
     "experiments.worm": "--draws 3",
     "nsi.design": "--trials 10 --steps 150 --disturbance 4",
 }
