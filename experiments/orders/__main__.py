@@ -18,7 +18,7 @@ from experiments import runs
 from experiments.orders import flies
 from experiments.orders.figures import draw_orders
 from experiments.orders.figures import fly as draw_flies
-from nsi import figures, files, geometry, recordings
+from nsi import geometry, recordings
 from nsi.estimation import estimate
 from nsi.estimation.estimator import find_places
 from nsi.estimation.orders import profiles, sizes
@@ -29,12 +29,10 @@ from nsi.simulation import circuits
 FOLDER = runs.folder_of(__file__)
 CIRCUITS = "ring", "even", "saturating", "quadratic", "product"
 FIRST_SEED = 100  # below it the estimate was developed
-FLIES = """![Flies: rise with speed, prediction of the bump's size, tuning of P-EN1 and of input units](flies.png)
+FLIES = """![Flies: rise with speed, prediction of the bump's size](flies.png)
 
 *What to see: the bump rises with the fly's own speed, and with no other (a, a dot for each fly). With v² its size is
-predicted better on flies left out (b, c). P-EN1 neurons of either side rise with turning to either side (d); input
-units fitted to E-PG rise to one side alone (e).* Calcium is slow: P-EN1's smaller arm may in part be neurons of the
-other side. The rows are of an earlier run with `data/fly.npz`."""
+predicted better on flies left out (b).* The rows are of an earlier run with `data/fly.npz`."""
 
 
 def measured(name, seed, folder, sizes_of):
@@ -78,12 +76,6 @@ def there(rows):
     return [k for k, slope in enumerate(rows[0]["orders_slope"]) if slope is not None]
 
 
-def spread(values, digits=3):
-    """'mean ± s.d.' over the seeds that have a value."""
-    known = [value for value in values if value is not None]
-    return runs.spread(known, digits) if known else "–"
-
-
 def share(rows, orders_of):
     """How many of some orders are shown, in words. rows: a circuit's results; orders_of: list of int."""
     return f"{sum(row['shown'][k] for row in rows for k in orders_of)} of {len(orders_of) * len(rows)}"
@@ -94,7 +86,7 @@ def present(results):
     lines = []
     for name, rows in simulated(results):
         for k in there(rows):
-            cells = [spread([row[m][k] for row in rows]) for m in ("r_orders", "orders_slope", "orders_coverage")]
+            cells = [runs.spread([row[m][k] for row in rows]) for m in ("r_orders", "orders_slope", "orders_coverage")]
             lines.append([f"{name}, {called(rows[0]['powers'][k])}", *cells, share(rows, [k])])
     return runs.markdown(["circuit, order", "r", "slope", "coverage", "shown"], lines)
 
@@ -106,7 +98,7 @@ def absent(results):
         gone = [k for k in range(len(rows[0]["size"])) if k not in there(rows)]
         largest = max(row["size"][k] for row in rows for k in gone)
         said = sorted({row["description"] for row in rows})
-        seconds = spread([row["seconds"] for row in rows], 0)
+        seconds = runs.spread([row["seconds"] for row in rows], 0)
         lines.append([name, f"{100 * largest:.1f} %", share(rows, gone), " or ".join(said), seconds])
     return runs.markdown(["circuit", "largest absent order", "shown", "description", "seconds"], lines)
 
@@ -114,7 +106,7 @@ def absent(results):
 def widths(results):
     """How far intervals of single pairs reach to either side, relative to the r.m.s. of the true order."""
     lines = [
-        [f"{name}, {called(rows[0]['powers'][k])}", spread([row["width"][k] for row in rows], 2)]
+        [f"{name}, {called(rows[0]['powers'][k])}", runs.spread([row["width"][k] for row in rows], 2)]
         for name, rows in simulated(results)
         for k in there(rows)
     ]
@@ -130,7 +122,7 @@ def tables(results):
              "How far 95 % intervals of single pairs reach to either side, relative to the r.m.s. of the true order:",
              widths(results)]  # fmt: skip
     if "flies" in results:
-        parts += ["## Real flies", FLIES, "95 % intervals over flies (of fitted input units over networks):",
+        parts += ["## Real flies", FLIES, "95 % intervals over flies:",
                   flies.table(results)]  # fmt: skip
     return "\n\n".join(parts) + "\n"
 
@@ -162,7 +154,6 @@ def figure(results):
 def main():
     p = runs.options(__doc__, 5, CIRCUITS)
     p.add_argument("--flies", type=Path, default="data/fly.npz", help="left out where there is no such file")
-    p.add_argument("--bridge", type=Path, default=flies.BRIDGE, help="the authors' files of the bridge, likewise")
     args = p.parse_args()
     items = [(name, FIRST_SEED + seed) for name in args.circuits for seed in range(args.seeds)]
     with tempfile.TemporaryDirectory() as folder:
@@ -174,21 +165,12 @@ def main():
             del row["profiles"]
         results.setdefault("made", {})[name] = runs.size(args)
     if args.flies.exists():
-        results["flies"] = flies.measured(args.flies, args.bridge)
-    write(results)
-
-
-def write(results):
-    """Put results, figure and tables in their places."""
+        results["flies"] = flies.measured(args.flies)
     runs.write(FOLDER, results)
-    figures.set_style()
-    with files.whole(FOLDER / "orders.png") as path:
-        figure(results).savefig(path)
-    if len(results.get("flies", {}).get("curves", ())) > 1:
-        with files.whole(FOLDER / "flies.png") as path:
-            draw_flies(results["flies"]).savefig(path)
-    runs.page(FOLDER, made=made(results), present=present(results))
-    (FOLDER / "tables.md").write_text(tables(results), encoding="utf-8")
+    pictures = {"orders": figure}
+    if "flies" in results:
+        pictures["flies"] = lambda results: draw_flies(results["flies"])
+    runs.publish(FOLDER, results, made, present, tables=tables, **pictures)
 
 
 if __name__ == "__main__":

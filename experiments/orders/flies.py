@@ -4,27 +4,30 @@ The bump's size A is the length of its population vector. *Rise*: regression of 
 on the ball's speed and its signed velocity, both through one exponential filter; a slope for each fly, with an interval
 over flies. *Prediction*: A at a later moment by least squares on A now, with the filtered velocity now and then (order
 one), or also with its square (order two); fitted on all flies but one, and scored by the correlation on that one. Null
-models have the velocity of half a trial later, or of another trial. *Tuning* (neurons.py): how the rates of P-EN1, left
-and right apart in the bridge, and of fitted input units change with turning to either side; a V rises to both.
+models have the velocity of half a trial later, or of another trial.
 """
 
-from pathlib import Path
-
 import numpy as np
-from scipy import stats
 
 from experiments import runs
+from experiments.flies.estimate import interval
 from experiments.flies.prediction import CLAMPED_STEPS, HORIZONS, ahead, pieces, vector
-from experiments.orders.neurons import FILTER_S, STEP_S, arms_of_units, both_arms, bridge, curves, filtered
 from nsi import recordings
 from nsi.evaluation.metrics import valid_json
-from nsi.run import checkpoint
 from nsi.sums import correlation
 
+FILTER_S = 0.4  # s, of the velocity before it is set against calcium
 FILTERS = 0.3, 1.0  # s, of the velocity that predicts
-RUN = Path("runs/fly")  # networks fitted to these flies
-BRIDGE = Path("PEN1-PB")  # the authors' files of the protocerebral bridge, a folder per day
 NULLS = "recording", "half a trial later", "another trial"
+
+
+def filtered(x, dt, seconds):
+    """Exponential filter along time. x: (trials, steps, ...)."""
+    y, keep = np.empty_like(x, float), np.exp(-dt / seconds)
+    y[:, 0] = x[:, 0]
+    for t in range(1, x.shape[1]):
+        y[:, t] = keep * y[:, t - 1] + (1 - keep) * x[:, t]
+    return y
 
 
 def instead(x, valid, null):
@@ -80,65 +83,31 @@ def predicted(size, velocity, valid, animal, dt, null="recording"):
     return {name: value.tolist() for name, value in found.items()}
 
 
-def measured(path, folder=BRIDGE, run=RUN):
-    """All that the page says of flies. path: data/fly.npz; folder: of the bridge's files, left out where it is not;
-    run: of networks fitted by experiments/flies/fit.sh, likewise."""
+def measured(path):
+    """All that the page says of flies. path: data/fly.npz."""
     rec = recordings.load(path)
-    places = {
-        "ellipsoid body": (np.abs(vector(rec.rates)), rec.velocity[..., 0].astype(float), rec.valid, rec.animal, rec.dt)
-    }
-    results, trials = {"arms": {}, "curves": {}}, bridge(folder) if Path(folder).exists() else []
-    if trials:
-        steps = max(len(t["size"]) for t in trials)
-        valid = np.arange(steps) < np.array([[len(t["size"])] for t in trials])
-        wide = lambda key: np.stack([np.pad(t[key], (0, steps - len(t[key]))) for t in trials])
-        animal = np.unique([t["fly"] for t in trials], return_inverse=True)[1]
-        places["protocerebral bridge"] = wide("size"), wide("velocity"), valid, animal, STEP_S
-        for null in ("recording", "another trial"):
-            results["arms"][f"P-EN1, bridge{'' if null == 'recording' else ', ' + null}"] = both_arms(trials, null)
-        results["curves"]["P-EN1, bridge"] = curves(trials)
-    results["rise"] = {place: rise(*arrays) for place, arrays in places.items()}
-    results["prediction"] = {place: predicted(*arrays) for place, arrays in places.items()}
-    results["prediction, null"] = {
-        place: {null: predicted(*arrays, null)["order two"] for null in NULLS[1:]} for place, arrays in places.items()
-    }
+    arrays = np.abs(vector(rec.rates)), rec.velocity[..., 0].astype(float), rec.valid, rec.animal, rec.dt
+    results = {
+        "rise": rise(*arrays), "prediction": predicted(*arrays),
+        "prediction, null": {null: predicted(*arrays, null)["order two"] for null in NULLS[1:]},
+    }  # fmt: skip
     network = runs.read(runs.ROOT / "experiments" / "flies").get("amplitude", {}).get("network")
     if network and len(network) == len(np.unique(rec.animal)):  # of the same flies
-        results["prediction"]["ellipsoid body"]["network (experiments/flies)"] = network
-    if (Path(run) / "model.pt").exists():
-        nets = checkpoint.networks(Path(run) / "model.pt")[0]
-        name = "input units, fitted to E-PG"
-        results["arms"][name], results["curves"][name] = arms_of_units(nets, rec)
+        results["prediction"]["network (experiments/flies)"] = network
     return valid_json(results)
-
-
-def interval(values):
-    """'mean (low to high)', the 95 % interval over flies by Student's t."""
-    values = np.asarray(values, float)
-    half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
-    return f"{values.mean():.3f} ({values.mean() - half:.3f} to {values.mean() + half:.3f})"
 
 
 def table(results):
     """The flies' tables as Markdown. results: the experiment's, with "flies" in it."""
     found = results["flies"]
-    rows = [
-        [f"{place}, {null}", interval(slopes["speed"]), interval(slopes["signed"]),
-         f"{sum(x > 0 for x in slopes['speed'])} of {len(slopes['speed'])}"]
-        for place, each in found["rise"].items() for null, slopes in each.items()
-    ]  # fmt: skip
-    parts = [runs.markdown(["bump's size, relative, per rad/s", "speed", "signed velocity", "flies that rise"], rows)]
-    for place, models in found["prediction"].items():
-        named = [(name, np.array(r)) for name, r in models.items()]
-        named += [(f"order two, {null}", np.array(r)) for null, r in found["prediction, null"][place].items()]
-        rows = [[name, *(f"{x:.3f}" for x in r.mean(0))] for name, r in named]
-        for other in [name for name in models if name not in ("order two", "persistence")]:
-            gain = np.array(models["order two"]) - np.array(models[other])
-            rows.append([f"*order two minus {other}*", *(f"{interval(x)}, {sum(x > 0)} of {len(x)}" for x in gain.T)])
-        head = [f"{place}: r of predicted and recorded size", *(f"{h:g} s" for h in HORIZONS)]
-        parts.append(runs.markdown(head, rows))
-    rows = [[name, *(interval(found["arms"][name][side]) for side in ("preferred", "other"))] for name in found["arms"]]
-    parts.append(
-        runs.markdown(["mean rate, relative, per rad/s", "turning to the preferred side", "to the other"], rows)
-    )
-    return "\n\n".join(parts)
+    rows = [[null, interval(slopes["speed"]), interval(slopes["signed"]),
+             f"{sum(x > 0 for x in slopes['speed'])} of {len(slopes['speed'])}"]
+            for null, slopes in found["rise"].items()]  # fmt: skip
+    rises = runs.markdown(["bump's size, relative, per rad/s", "speed", "signed velocity", "flies that rise"], rows)
+    models = found["prediction"] | {f"order two, {null}": r for null, r in found["prediction, null"].items()}
+    rows = [[name, *(f"{x:.3f}" for x in np.mean(r, 0))] for name, r in models.items()]
+    for other in [name for name in found["prediction"] if name not in ("order two", "persistence")]:
+        gain = np.array(models["order two"]) - np.array(models[other])
+        rows.append([f"*order two minus {other}*", *(f"{interval(x)}, {sum(x > 0)} of {len(x)}" for x in gain.T)])
+    head = ["r of predicted and recorded size", *(f"{h:g} s" for h in HORIZONS)]
+    return f"{rises}\n\n{runs.markdown(head, rows)}"

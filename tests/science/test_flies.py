@@ -7,7 +7,6 @@ from experiments.flies import __main__ as flies
 from experiments.flies import estimate, neurons
 from experiments.flies.read import COMPASS, IN_BRIDGE, SHIFTERS
 from experiments.orders import flies as orders
-from experiments.orders import neurons as recorded
 from nsi.geometry import RING
 from nsi.network import Network
 from nsi.recordings import Recording
@@ -103,33 +102,6 @@ def test_bump_that_rises_with_speed_is_detected_whichever_way_it_turns():
     np.testing.assert_allclose(found["recording"]["speed"], (0.6 / mean).mean(1))
     np.testing.assert_allclose(found["recording"]["signed"], (-0.2 / mean).mean(1))
     assert np.abs(found["another trial"]["speed"]).max() < 0.5 * np.min(found["recording"]["speed"])
-
-
-def test_arms_of_a_v_are_those_it_has():
-    v = 3 * np.sin(np.arange(4000) / 37)[None]
-    up, down = (orders.filtered(np.maximum(s * v, 0), 0.1, orders.FILTER_S)[0] for s in (1, -1))
-    rates = np.stack([1 + 0.5 * up + 0.2 * down, 1 + 0.3 * down])
-    arms = recorded.arms(rates, v[0], 0.1)
-    np.testing.assert_allclose(arms * rates.mean(1, keepdims=True), [[0.5, 0.2], [0, 0.3]], atol=1e-9)
-
-
-def test_curve_is_the_mean_rate_by_velocity():
-    v = np.tile(np.linspace(-2.9, 2.9, 59), 20)
-    found = np.array(recorded.curve(1 + np.abs(v), v))
-    middle = (recorded.SPEEDS[1:] + recorded.SPEEDS[:-1]) / 2
-    np.testing.assert_allclose(found * (1 + np.abs(v)).mean(), 1 + np.abs(middle), atol=0.1)
-    assert np.isnan(recorded.curve(np.ones(5), np.zeros(5))).all()
-
-
-def test_bridge_is_read_with_one_time_step():
-    folder = ROOT.parent / "shared" / "fly" / "PEN1-PB"
-    if not folder.exists():
-        pytest.skip("the recordings of the bridge are not here (../shared/fly)")
-    trials = recorded.bridge(folder / "20160907")
-    assert len(trials) == 5
-    assert all(t["sides"].shape == (2, len(t["size"])) and len(t["velocity"]) == len(t["size"]) for t in trials)
-    turned = [np.abs(np.cumsum(t["velocity"]) * recorded.STEP_S).max() for t in trials]
-    assert min(turned) > 1  # rad
 
 
 def test_order_two_predicts_a_bump_that_speed_raises_and_nothing_else_does():
