@@ -22,7 +22,6 @@ LITTLE = (
     ("nsi/simulation/circuits.py", r"\bshifters=50\b", "shifters=15"),
     ("experiments/benchmark/tasks.py", r"\b84, 42\b", "30, 15"),
     ("nsi/hidden/units.py", r"POPULATION = 100", "POPULATION = 30"),
-    ("experiments/limits/__main__.py", r"\b100(?=\)\),|  # compass)", "30"),
 )
 
 

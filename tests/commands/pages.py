@@ -23,7 +23,6 @@ SMALL = {
     "experiments.design": f"--most 10 --disturbance 4 {CIRCUIT}",
     "experiments.unrecorded": f"--recorded 'shifters: constrained' {CIRCUIT}",
     "experiments.findings": CIRCUIT,
-    "experiments.limits": f"--factors speed recorded {CIRCUIT}",
     "experiments.orders": f"--circuits quadratic --flies none {CIRCUIT}",
     "experiments.speed.estimate": "--most 2500 --steps 100",
     "experiments.speed.stages": "--small",

@@ -76,7 +76,6 @@ TABLES = {
     "findings": {"made": "made", "table": "table"},
     "flies": {"answer": "answer", "made": "made", "table": "table"},
     "grid": {"made": "made", "table": "table"},
-    "limits": {"made": "made", "table": "table"},
     "mouse": {"answer": "answer", "made": "made", "table": "table"},
     "orders": {"made": "made", "present": "present"},
     "reproduction": {"made": "made", "table": "table"},
@@ -85,7 +84,7 @@ TABLES = {
     "worm": {"auc": "table"},
 }
 SHORT = (
-    "benchmark", "design", "estimator", "findings", "flies", "grid", "limits", "mouse", "orders", "reproduction",
+    "benchmark", "design", "estimator", "findings", "flies", "grid", "mouse", "orders", "reproduction",
     "speed", "unrecorded",
 )  # fmt: skip
 MAX_WORDS = 400  # of a page, without its table and its code
@@ -157,7 +156,6 @@ def test_results_are_of_as_many_seeds_as_the_page_says():
         "design",
         "flies",
         "grid",
-        "limits",
         "mouse",
         "orders",
         "speed",
