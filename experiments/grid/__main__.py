@@ -28,6 +28,7 @@ from nsi.geometry import rate_maps
 from nsi.network import Network
 from nsi.simulation import circuits
 from nsi.simulation.heterogeneity import vary_weights
+from nsi.simulation.observation import select_neurons
 from nsi.sums import correlation
 
 FOLDER = runs.folder_of(__file__)
@@ -55,20 +56,11 @@ def recording(case, seed, side, trials, steps):
     if not half:
         return {k: v for k, v in data.items() if k != "heading"}
     rng, n = np.random.default_rng(2000 + seed), side**2
-    order = rng.permutation(n)
-    some, rest = order[: n // 2], order[n // 2 :]
-    units = np.concatenate([some, rest, np.arange(n, len(data["true_b"]))])
-    rates = data["rates"][..., some]
+    some = rng.permutation(n)[: n // 2]
+    data = {k: v for k, v in select_neurons(data, some).items() if k not in ("heading", "position")}
     if spikes:
-        rates = rng.poisson(rates * PEAK_HZ * data["dt"])
-    hidden = np.concatenate([data["rates"][..., rest], data["hidden_rates"]], -1)
-    unordered = {k: v for k, v in data.items() if k not in ("rates", "heading", "position", "true_orders")}
-    return unordered | {
-        "spikes" if spikes else "rates": rates.astype(np.float32), "hidden_rates": hidden,
-        "true_W": data["true_W"][np.ix_(units, units)], "true_W_in": data["true_W_in"][:, units],
-        "true_b": data["true_b"][units], "true_gate": data["true_gate"][:, some][:, :, some],
-        "phases": circuit.geometry.places(n)[some],
-    }  # fmt: skip
+        data["spikes"] = rng.poisson(data.pop("rates") * PEAK_HZ * data["dt"]).astype(np.float32)
+    return data | {"phases": circuit.geometry.places(n)[some]}
 
 
 def default():

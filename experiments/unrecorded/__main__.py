@@ -22,7 +22,7 @@ from nsi.evaluation import metrics, prediction
 from nsi.hidden import diagnostics, matching
 from nsi.run import connections, setup
 from nsi.simulation import circuits, simulate_recording
-from nsi.simulation.observation import record_neurons
+from nsi.simulation.observation import record_neurons, select_neurons
 
 FOLDER = runs.folder_of(__file__)
 FIRST_SEED = 100
@@ -79,14 +79,7 @@ def estimate_less(name, seed, sizes):
     if every == 0:
         del data["velocity"]
     else:
-        n, size = data["rates"].shape[-1], len(data["true_b"])
-        recorded = np.arange(0, n, every)
-        order = np.concatenate([recorded, np.setdiff1d(np.arange(size), recorded)])
-        rates = np.concatenate([data["rates"], data["hidden_rates"]], -1)[..., order]
-        data |= {"rates": rates[..., : len(recorded)], "hidden_rates": rates[..., len(recorded) :],
-                 "true_W": data["true_W"][np.ix_(order, order)], "true_W_in": data["true_W_in"][:, order],
-                 "true_b": data["true_b"][order],
-                 "true_gate": data["true_gate"][:, recorded][:, :, recorded]}  # fmt: skip
+        data = select_neurons(data, np.arange(0, data["rates"].shape[-1], every))
     rec, truth = loaded({k: v for k, v in data.items() if k != "true_orders"})
     e = nsi.estimate(recordings.split(rec)[0], calibrated=False)
     found = runs.score_estimate(e, rec, truth)

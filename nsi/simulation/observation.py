@@ -30,16 +30,23 @@ def record_neurons(data, neurons, seed=0):
         recorded = np.sort(np.concatenate([some(0, n, n // 2), some(n, size, hidden // 2)]))
     else:
         recorded = np.sort(np.concatenate([np.arange(n), some(n, size, neurons)]))
-    hidden_neurons = np.setdiff1d(np.arange(size), recorded)
-    if "stimulus" in data and (hidden_neurons < n).any():
+    if "stimulus" in data and not np.isin(np.arange(n), recorded).all():
         raise BadInput("argument --record: expected compass neurons, which the pulses reach, to be recorded")
-    order, rates = np.concatenate([recorded, hidden_neurons]), np.concatenate([data["rates"], data["hidden_rates"]], -1)
-    W, W_in, b = data["true_W"][np.ix_(order, order)], data["true_W_in"][:, order], data["true_b"][order]
-    observed = {k: v for k, v in data.items() if k != "true_orders"} | {
-        "rates": rates[..., recorded], "hidden_rates": rates[..., hidden_neurons],
-        "driven": (W_in[:, : len(recorded)] != 0).any(0),
-        "true_W": W, "true_W_in": W_in, "true_b": b, "true_gate": Network(W, W_in, b, 1.0, len(recorded)).gate(),
-    }  # fmt: skip
+    observed = select_neurons(data, recorded)
+    observed["driven"] = (observed["true_W_in"][:, : len(recorded)] != 0).any(0)
     if "stimulus" in data:
         observed["stimulus"] = np.pad(data["stimulus"], [(0, 0), (0, 0), (0, len(recorded) - n)])
     return observed
+
+
+def select_neurons(data, recorded):
+    """The arrays of a simulated recording with some neurons recorded, in this order, and all others hidden, but its
+    orders. data: dict of simulate_recording; recorded: indices among all neurons. Returns: dict."""
+    n = len(recorded)
+    order = np.concatenate([recorded, np.setdiff1d(np.arange(len(data["true_b"])), recorded)])
+    rates = np.concatenate([data["rates"], data["hidden_rates"]], -1)[..., order]
+    W, W_in, b = data["true_W"][np.ix_(order, order)], data["true_W_in"][:, order], data["true_b"][order]
+    return {k: v for k, v in data.items() if k != "true_orders"} | {
+        "rates": rates[..., :n], "hidden_rates": rates[..., n:], "true_W": W, "true_W_in": W_in, "true_b": b,
+        "true_gate": Network(W, W_in, b, 1.0, n).gate(),
+    }  # fmt: skip
