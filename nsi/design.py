@@ -2,18 +2,17 @@
 
     python -m nsi.design runs/pilot --trials 20
 
-A weight from i to j shows only where i's state varies on its own while j is active, so that far pairs need both to be
-driven; but pulses also throw the bump. The network that was fitted to a pilot recording is run under candidate pulses
-on random velocities, and without. The information matrix of nsi/estimation's regression, which depends on the states
-alone, gives the standard errors to expect; the two runs' headings give how far the bump is thrown. Of the candidates
-that throw it no further than asked, and not much further if the pulses were stronger than meant, the one with the least
-standard errors is written as the `stimulus` that `cann.py --stimulus FILE` plays.
-
-The neurons of one candidate pulse are *spread*, one of each few neighbours, so that their effects on the bump's place
-cancel, and none of them is too weak to have an effect. Random pulses, as of `cann.py --stimulus 4`, are compared.
+A weight from i to j shows only where i's state varies on its own while j is active; but pulses also throw the bump. The
+network that was fitted to a pilot recording is run under candidate pulses on random velocities, and without. The
+information matrix of nsi/estimation's regression, which depends on the states alone, gives the standard errors to
+expect; the two runs' headings give how far the bump is thrown. Of the candidates that throw it no further than asked,
+and not much further if the pulses were stronger than meant, the one with the least standard errors is written as the
+`stimulus` that `cann.py --stimulus FILE` plays. Pulses of a candidate reach one of each few neighbours, so that their
+effects on the bump's place cancel; random ones, as of `cann.py --stimulus 4`, are compared.
 """
 
 import sys
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,8 +40,6 @@ DISPLACEMENT_S = 5.0  # s after which the bump's displacement counts
 POOR_ERROR = 0.7, 0.3  # share of the error of a bump that stays, and rad, beyond both of which a fit is refused
 MIN_RUNS = 40  # trials from which the displacement is measured, at least
 MAX_TRIALS = 20  # from which the information matrix is measured, at most
-
-
 RANDOM = Pulses(4.0)  # what `cann.py --stimulus 4` plays
 
 
@@ -80,8 +77,8 @@ class PilotExperiment:
         self.seeds = rng.integers(2**32, size=2)
         runs = max(trials, MIN_RUNS)
         sd = rec.velocity[rec.valid].std(0)
-        each = [random_velocity(rng, runs, steps, rec.dt, one) for one in sd]
-        self.velocity = np.concatenate(each, -1).astype(np.float32)
+        velocity = [random_velocity(rng, runs, steps, rec.dt, one) for one in sd]
+        self.velocity = np.concatenate(velocity, -1).astype(np.float32)
         u = synaptic_state(rec.rates, net.alpha)[rec.valid]
         self.start = np.zeros((runs, len(net.b)), np.float32)
         self.start[:, : net.n] = u[rng.integers(len(u), size=runs)]
@@ -114,10 +111,7 @@ class PilotExperiment:
         return plan.draw(rng, len(self.start), self.steps, self.order, self.dt).astype(np.float32)
 
     def expect(self, plan, limit=np.inf):
-        """Expected disturbance of a plan, and standard errors where it moves the bump by no more than `limit` rad.
-
-        Returns: Expected.
-        """
+        """Expected disturbance of a plan, and standard errors where it moves the bump by no more than `limit` rad."""
         stimulus = self.draw(plan)
         rates, stronger = self.run(stimulus), np.nan
         thrown = self.disturbance(rates)
@@ -180,12 +174,8 @@ def describe_currents(fit):
 
 def candidates(depth):
     """Plans to choose from. depth: of `describe_currents`. Returns: list of Pulses."""
-    return [
-        Pulses(depth * a, every, share, MIN_AMPLITUDE, True)
-        for a in DEPTHS
-        for every in PULSE_PERIODS_S
-        for share in NEURON_SHARES
-    ]
+    kinds = product(DEPTHS, PULSE_PERIODS_S, NEURON_SHARES)
+    return [Pulses(depth * a, every, share, MIN_AMPLITUDE, True) for a, every, share in kinds]
 
 
 def choose(pilot, limit=None, plans=None):
@@ -220,16 +210,14 @@ def check_fit(folder, net, rec):
     """Raise BadInput where a fitted network, run freely, does not follow its recording: its plans mean nothing."""
     shape = geometry.of(rec)
     table = prediction.heading_table(net, rec.trials(slice(MIN_RUNS)), shape, geometry.places_of(rec, shape))
-    for seconds, row in reversed(table.items()):
-        if row["error"] is None:
-            continue
-        if row["error"] > POOR_ERROR[0] * row["stay"] and row["error"] > POOR_ERROR[1]:
+    measured = [(seconds, row) for seconds, row in table.items() if row["error"] is not None]
+    for seconds, row in measured[-1:]:
+        if row["error"] > max(POOR_ERROR[0] * row["stay"], POOR_ERROR[1]):
             raise BadInput(
                 f"{folder}: the fitted network's heading is {row['error']:.3g} rad off after {seconds} s, where a bump "
                 f"that stays is {row['stay']:.3g} rad off; expected a fit that follows its recording, since pulses are "
                 "planned by running it"
             )
-        return
 
 
 def read(folder, data=None):
@@ -269,34 +257,28 @@ def main():
     check_fit(args.run, net, rec)
     files.writable(args.out.parent)
     if rec.stimulus is None:
-        said = (
-            "was fitted to a recording without pulses, which leaves open what silent neurons would do: the bump may be "
+        print(
+            f"design: {args.run} was fitted to a recording without pulses, which leaves open what silent neurons would "
+            "do: the bump may be thrown otherwise than expected; a few weak pulses tell",
+            file=sys.stderr,
         )
-        print(f"design: {args.run} {said}thrown otherwise than expected; a few weak pulses tell", file=sys.stderr)
-    pilot = PilotExperiment(net, rec, args.trials, args.steps, args.seed)
-    rms = pilot.rms
+    pilot, evaluated = PilotExperiment(net, rec, args.trials, args.steps, args.seed), []
     print(f"{args.run}: noise {pilot.noise:.3g}, most silent neurons {pilot.depth:.2g} below threshold, "
-          f"r.m.s. weight {rms:.3g}; {args.trials} trials x {args.steps} steps")  # fmt: skip
+          f"r.m.s. weight {pilot.rms:.3g}; {args.trials} trials x {args.steps} steps")  # fmt: skip
     print("amplitude every,s  share  which   s.e. of W  / r.m.s.  thrown, rad  if stronger")
-    evaluated = []
     for plan, expected in choose(pilot, args.disturbance):
         evaluated.append((plan, expected))
-        errors = (
-            "        –         –" if expected.se is None else f"{expected.median:9.4f} {expected.median / rms:9.2f}"
-        )
+        known = expected.se is not None
+        errors = f"{expected.median:9.4f} {expected.median / pilot.rms:9.2f}" if known else "        –         –"
         print(f"{plan.describe()}   {errors} {expected.disturbance:12.3f} {expected.stronger:12.3f}", flush=True)
-    limit = evaluated[0][1].disturbance if args.disturbance is None else args.disturbance
-    plan, expected = best(evaluated, limit)
+    random = evaluated[0][1]
+    plan, expected = best(evaluated, random.disturbance if args.disturbance is None else args.disturbance)
     stimulus = pilot.draw(plan)[: args.trials]
     recordings.save(args.out, stimulus=stimulus, dt=pilot.dt)
     print(
         f"{args.out}: {len(stimulus)} trials x {args.steps} steps of {plan.describe().strip()}, "
-        f"none below {plan.weakest:.0%} of that amplitude; standard errors of W at least {expected.median:.2g}"
-    )
-    print(
-        f"random pulses of amplitude 4 every 0.25 s: {evaluated[0][1].median / expected.median:.1f} times these errors"
-    )
-    print(
+        f"none below {plan.weakest:.0%} of that amplitude; standard errors of W at least {expected.median:.2g}\n"
+        f"random pulses of amplitude 4 every 0.25 s: {random.median / expected.median:.1f} times these errors\n"
         f"to use it: {args.out} holds the current into each neuron, in the order of rates, every {pilot.dt:g} s, in "
         "units of the fit's W @ u; give what was injected as `stimulus` of the next recording. A simulated circuit "
         f"plays it: python cann.py --stimulus {args.out} --trials {args.trials} --steps {args.steps}, with the pilot's "
