@@ -5,25 +5,19 @@ import numpy as np
 
 from nsi import figures
 from nsi.figures import torus as sheets
+from nsi.figures.style import draw_map, draw_zero
 
-COLOURS = {
-    "true": (figures.TRUE, "--"),
-    "estimate": (figures.FITTED, "-"),
-    "trained network": (figures.SIMPLE, "-"),
-}
+COLOURS = {"true": (figures.TRUE, "--"), "estimate": (figures.FITTED, "-"), "trained network": (figures.SIMPLE, "-")}
 
 
 def figure(results):
     """Cells, sheet, connectivity and prediction. results: results.json's."""
     drawn, axes = plt.subplots(2, 4, figsize=(14, 6))
     arrays, found = {k: np.array(v) for k, v in results["drawn"].items()}, results["cases"]["uniform"]
-    shown = lambda x: np.where(np.asarray(x) == -9, np.nan, x).T
-    image = axes[0, 0].imshow(shown(arrays["map"]), origin="lower", cmap="viridis", vmin=0)
-    drawn.colorbar(image, ax=axes[0, 0], fraction=0.046, pad=0.03, label="mean rate")
-    axes[0, 0].set(title="(a) rate map of a cell, box of 1.5 m", xticks=[], yticks=[])
-    image = axes[0, 1].imshow(shown(arrays["repeats"]), origin="lower", cmap=figures.DIVERGING, vmin=-1, vmax=1)
-    drawn.colorbar(image, ax=axes[0, 1], fraction=0.046, pad=0.03, label="correlation")
-    axes[0, 1].set(title="(b) its autocorrelogram", xticks=[], yticks=[])
+    shown = lambda x: np.where(np.asarray(x) == -9, np.nan, x)
+    draw_map(axes[0, 0], shown(arrays["map"]), "(a) rate map of a cell, box of 1.5 m", "mean rate", vmin=0)
+    draw_map(axes[0, 1], shown(arrays["repeats"]), "(b) its autocorrelogram", "correlation", figures.DIVERGING,
+             vmin=-1, vmax=1)  # fmt: skip
     sheets.draw_sheet(axes[0, 2], arrays["bump"], "(c) the bump on the sheet", vmin=0, unit="rate")
     gate = {name: arrays[f"gate, {name}"] for name in COLOURS}
     sheets.draw_sheet(axes[0, 3], gate["estimate"][0], "(d) estimated gate, x", np.abs(gate["estimate"]).max(),
@@ -34,7 +28,7 @@ def figure(results):
     )), strict=False)):  # fmt: skip
         for method, (colour, style) in COLOURS.items():
             ax.plot(*sheets.profile_along(values[method]), style, color=colour, label=method)
-        ax.axhline(0, color="grey", lw=0.5)
+        draw_zero(ax)
         ax.set(title=f"({'efg'[k]}) {name}, mean by phase difference", xlabel="first phase, to minus from (rad)")
         ax.legend(fontsize=7)
     axes[1, 0].set(ylabel="weight")

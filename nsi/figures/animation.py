@@ -23,9 +23,8 @@ def animate(data, path, geometry):
     figure, (left, right) = plt.subplots(1, 2, figsize=(7, 2.8), layout="constrained")
     (line,) = left.plot(degrees, rates[0], color="C3")
     marker = left.axvline(0, color="k", ls=":", label="heading")
-    left.set(
-        xlim=(0, 360), ylim=(0, 1.02), xlabel="preferred heading (deg)", ylabel="firing rate", title="bump of activity"
-    )
+    left.set(xlim=(0, 360), ylim=(0, 1.02), xlabel="preferred heading (deg)", ylabel="firing rate",
+             title="bump of activity")  # fmt: skip
     left.legend(loc="upper right", frameon=False)
     right.plot(time, np.degrees(heading) % 360, "k.", ms=1, label="heading")
     right.plot(time, np.degrees(bump) % 360, "C3.", ms=1, alpha=0.5, label="bump")
@@ -72,11 +71,8 @@ def animate_sheet(data, path, geometry):
         line.set_data(*position[0, : t + 1].T)
         now.set_data(*position[0, t : t + 1].T)
         some = before[: round(len(before) * t / max(1, moments[-1]))]
-        visited = [
-            (position[0, : t + 1], rates[0, : t + 1, cell]),
-            *((position[k], rates[k, :, cell]) for k in some),
-        ]
-        where, fired = (np.concatenate(parts) for parts in zip(*visited, strict=True))
+        shown = [(position[0, : t + 1], rates[0, : t + 1, cell]), *((position[k], rates[k, :, cell]) for k in some)]
+        where, fired = (np.concatenate(parts) for parts in zip(*shown, strict=True))
         visits, *edges = np.histogram2d(*where.T, side + 14, (limits["xlim"], limits["ylim"]))
         sums, *_ = np.histogram2d(*where.T, edges, weights=fired)
         with np.errstate(invalid="ignore"):

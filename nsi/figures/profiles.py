@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nsi.estimation.intervals import NORMAL
-from nsi.figures.style import FITTED
+from nsi.figures.style import draw_band
 
 MAX_BINS = 36  # of distance
 
@@ -53,7 +53,5 @@ def draw_interval(ax, estimated, geometry, places):
 
     estimated: best estimate, centre and standard error of its intervals, (n, n). Returns: Profile."""
     profile = profile_with_interval(*estimated, geometry, places)
-    ax.fill_between(
-        profile.degrees, profile.low, profile.high, color=FITTED, alpha=0.2, lw=0, label="95 % for noise alone"
-    )
+    draw_band(ax, profile.degrees, profile.low, profile.high, "95 % for noise alone")
     return profile

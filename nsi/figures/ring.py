@@ -5,10 +5,12 @@ import numpy as np
 
 from nsi.evaluation.weights import unsigned_product
 from nsi.figures.profiles import draw_interval
-from nsi.figures.style import FITTED, SIMPLE, TRUE, draw_matrix, draw_standard_errors
+from nsi.figures.style import FITTED, OTHER, SIMPLE, TRUE, draw_band, draw_matrix, draw_standard_errors, draw_zero
 from nsi.geometry import RING
 
 SILENT_RATE = 0.005  # mean rate, in the bin where it is highest, below which a unit counts as silent
+SILENT = "#9a9a9a"
+GATE = "gate per rad/s"
 
 
 def draw_tuning(panels):
@@ -20,12 +22,10 @@ def draw_tuning(panels):
     parts = figure.subfigures((len(panels) + 1) // 2, 2, wspace=0.03, hspace=0.04).ravel()
     for part, (title, maps) in zip(parts, panels.items(), strict=False):
         chosen = np.linspace(0, len(maps) - 1, min(rows * columns, len(maps))).round().astype(int)
-        axes = part.subplots(rows, columns).ravel()
-        for ax in axes:
-            ax.set(xticks=[], yticks=[])
+        axes = part.subplots(rows, columns, subplot_kw={"xticks": [], "yticks": []}).ravel()
+        for ax in axes[len(chosen) :]:
             ax.set_axis_off()
         for ax, unit in zip(axes, chosen, strict=False):
-            ax.set_axis_on()
             top = np.nanmax(maps[unit])
             image = ax.imshow(maps[unit] / (top or 1), aspect="auto", origin="lower", cmap="viridis", vmin=0, vmax=1)
             if not top > SILENT_RATE:
@@ -67,16 +67,13 @@ def draw_connectivity(separated, control, truth, order):
 
 
 def draw_trust(W, W_se, determined, gate, gate_se):
-    """Best estimates, their standard errors, and the weights that the data determine, the others grey; the gate.
-
-    All (n, n).
-    """
+    """Best estimates, their standard errors, and the weights that the data determine, the others grey. All (n, n)."""
     figure, axes = plt.subplots(1, 5, figsize=(17, 3.1))
     limit, of = np.quantile(np.abs(W), 0.995), "response"
     draw_matrix(axes[0], W, "(a) W, best estimate", limit, of)
     draw_standard_errors(axes[1], W_se, "(b) standard error of W", W, of)
     draw_matrix(axes[2], np.where(determined, W, np.nan), "(c) W, identifiable pairs", limit, of)
-    draw_matrix(axes[3], gate, "(d) effective gate", np.quantile(np.abs(gate), 0.995), of, "gate per rad/s")
+    draw_matrix(axes[3], gate, "(d) effective gate", None, of, GATE)
     draw_standard_errors(axes[4], gate_se, "(e) standard error of the gate", gate, of)
     return figure
 
@@ -88,31 +85,29 @@ def draw_profiles(arrays, separated, control, truth):
     pair. arrays: of connectivity.npz; separated, control: Network; truth: recordings.load_truth's, with the
     `effective_gate` of the circuit.
     """
-    n, own = separated.n, {"W": separated.W[: separated.n, : separated.n], "gate": separated.gate()[0]}
+    n, around = separated.n, np.arange(separated.n)
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6))
     W, gate = ([arrays[f"{name}{kind}"] for kind in ("", "_unbiased", "_se")] for name in ("W", "gate"))
-    _draw_mean(left, own["W"], "network", SIMPLE)
-    _draw_mean(left, control.W, "control", "#d9a05b")
+    _draw_mean(left, separated.W[:n, :n], "network", SIMPLE)
+    _draw_mean(left, control.W, "control", OTHER)
     _draw_estimate(left, truth["W"][:n, :n], W)
     _draw_estimate(right, truth["effective_gate"][0], [a[0] for a in gate])
     other = right.twinx()  # the network's product is many times larger
-    _draw_mean(other, own["gate"], "network, product of weights", SIMPLE)
+    _draw_mean(other, separated.gate()[0], None, SIMPLE)
     right.plot([], [], color=SIMPLE, label="network, product of weights\n(right axis)")
     other.spines["right"].set_visible(True)
     other.tick_params(axis="y", colors=SIMPLE)
     limit = np.abs(other.get_ylim()).max()
     other.set_ylim(-limit, limit)  # so that both axes have 0 in the middle
-    around = np.arange(n), np.arange(n) - n // 2
-    share = np.array([arrays["identifiable"][around[0], (around[0] + s) % n].mean() for s in around[1]])
-    degrees, _, _ = RING.profile(own["W"])
+    share = np.array([arrays["identifiable"][around, (around + s) % n].mean() for s in around - n // 2])
     left.fill_between(
-        np.degrees(degrees), 0, 1, where=share < 0.5, transform=left.get_xaxis_transform(), color="grey", alpha=0.12,
-        lw=0, label="distances at which fewer than half\nof the pairs are identifiable",
+        np.degrees(around - n // 2) * 2 * np.pi / n, 0, 1, where=share < 0.5, transform=left.get_xaxis_transform(),
+        color="grey", alpha=0.12, lw=0, label="distances at which fewer than half\nof the pairs are identifiable",
     )  # fmt: skip
     left.legend(fontsize=7, ncols=2, loc="lower center")
     right.legend(fontsize=7)
     left.set(ylabel="weight", title="W, mean over the ring by distance")
-    right.set(ylabel="gate per rad/s", title="effective gate, mean over the ring by distance")
+    right.set(ylabel=GATE, title="effective gate, mean over the ring by distance")
     return figure
 
 
@@ -121,9 +116,8 @@ def draw_recovered(true, estimated):
 
     true: {"W", "gate": (n, n)}; estimated: the same, of best estimate, centre and standard error of its intervals."""
     figure, axes = plt.subplots(2, 3, figsize=(10.5, 6), width_ratios=(1, 1, 1.3))
-    for row, name in zip(axes, ("W", "gate"), strict=True):
+    for row, name, unit in zip(axes, ("W", "gate"), ("weight", GATE), strict=True):
         limit = np.abs(true[name]).max()
-        unit = "weight" if name == "W" else "gate per rad/s"
         draw_matrix(row[0], true[name], f"true {name}", limit, unit=unit)
         draw_matrix(row[1], estimated[name][0], f"estimated {name}", limit, unit=unit)
         _draw_estimate(row[2], true[name], estimated[name])
@@ -136,7 +130,7 @@ def _draw_mean(ax, W, label, colour):
     """Mean of a network's weights by distance around the ring, and their s.d. as a band."""
     distance, mean, sd = RING.profile(W)
     ax.plot(np.degrees(distance), mean, color=colour, label=label)
-    ax.fill_between(np.degrees(distance), mean - sd, mean + sd, color=colour, alpha=0.15, lw=0)
+    draw_band(ax, np.degrees(distance), mean - sd, mean + sd, colour=colour, alpha=0.15)
 
 
 def _draw_estimate(ax, true, estimated):
@@ -144,10 +138,10 @@ def _draw_estimate(ax, true, estimated):
     standard error of its intervals."""
     distance, mean, _ = RING.profile(true)
     ax.plot(np.degrees(distance), mean, "--", color=TRUE, label="true", zorder=3)
-    distance, mean, _ = RING.profile(estimated[0])
+    mean = RING.profile(estimated[0])[1]
     ax.plot(np.degrees(distance), mean, color=FITTED, label="estimate")
     draw_interval(ax, estimated, RING, RING.places(len(true)))
-    ax.axhline(0, color="grey", lw=0.5)
+    draw_zero(ax)
     ax.set(xlabel="to minus from, around the ring (deg)", xticks=range(-180, 181, 90), xlim=(-180, 180))
     limit = 2 * np.abs(mean).max()
     ax.set_ylim(-limit, limit)  # which cuts intervals of pairs that are hardly ever active together
@@ -156,8 +150,9 @@ def _draw_estimate(ax, true, estimated):
 def draw_integration(time, recorded, fits, heading, trials):
     """Decoded heading while the networks run freely on velocity. All angles: (trials, steps) rad."""
     figure, axes = plt.subplots(1, len(trials) + 1, figsize=(13, 2.9), width_ratios=[1] * len(trials) + [0.9])
+    colours = dict(zip(fits, (FITTED, SIMPLE), strict=True))
     lines = [("true heading", heading, "#b8b8b8", "-", 3), ("recorded bump", recorded, TRUE, "-", 1.5)]
-    lines += [(*fit, colour, "--", 1.2) for fit, colour in zip(fits.items(), (FITTED, SIMPLE), strict=True)]
+    lines += [(name, angle, colours[name], "--", 1.2) for name, angle in fits.items()]
     for ax, trial in zip(axes, trials, strict=False):
         for name, angle, colour, style, width in lines:
             degrees = np.degrees(_centred(angle[trial], recorded[trial]))
@@ -165,10 +160,10 @@ def draw_integration(time, recorded, fits, heading, trials):
         ax.set(xlabel="time (s)", title=f"held-out trial {trial + 1}")
     axes[0].set_ylabel("heading (deg, unwrapped)")
     axes[0].legend(fontsize=7)
-    for (name, angle), colour in zip(fits.items(), (FITTED, SIMPLE), strict=True):
+    for name, angle in fits.items():
         error = np.degrees(np.abs(RING.difference(angle, recorded)))
-        axes[-1].plot(time, error.mean(0), color=colour, label=name)
-        axes[-1].fill_between(time, error.min(0), error.max(0), color=colour, alpha=0.12, lw=0)
+        axes[-1].plot(time, error.mean(0), color=colours[name], label=name)
+        draw_band(axes[-1], time, error.min(0), error.max(0), colour=colours[name], alpha=0.12)
     axes[-1].set(xlabel="time (s)", ylabel="|error| (deg)", title="error, mean and range over trials")
     axes[-1].legend()
     return figure
@@ -184,11 +179,10 @@ def draw_shifters(fitted, true, correlations, headings, directions):
     parts = figure.subfigures(1, 2, width_ratios=[1.1, 1])
     active = np.nanmax(fitted, (1, 2)) > SILENT_RATE
     chosen = np.argsort(-correlations)[np.linspace(0, len(correlations) - 1, 8).round().astype(int)]
-    axes = parts[0].subplots(2, len(chosen))
+    axes = parts[0].subplots(2, len(chosen), subplot_kw={"xticks": [], "yticks": []})
     for column, pair in zip(axes.T, chosen, strict=True):
         for ax, maps in zip(column, (true, fitted), strict=True):
             ax.imshow(maps[pair], aspect="auto", origin="lower", cmap="viridis", vmin=0)
-            ax.set(xticks=[], yticks=[])
         column[0].set_title(f"r {correlations[pair]:.2f}", fontsize=8)
         if not active[pair]:
             column[1].set_xlabel("silent", fontsize=8)
@@ -197,14 +191,14 @@ def draw_shifters(fitted, true, correlations, headings, directions):
     parts[0].suptitle("velocity × heading maps, best to worst match", fontsize=9)
     left, middle, right = parts[1].subplots(1, 3)
     bins = np.linspace(-0.2, 1, 25)
-    left.hist([correlations[active], correlations[~active]], bins, stacked=True, color=(FITTED, "#9a9a9a"),
+    left.hist([correlations[active], correlations[~active]], bins, stacked=True, color=(FITTED, SILENT),
               label=(f"active ({active.sum()})", f"silent ({(~active).sum()})"))  # fmt: skip
     left.set(xlabel="correlation of rates", ylabel="matched pairs")
     left.margins(y=0.25)
     left.legend(fontsize=7, loc="upper left")
     for ax, pairs in ((middle, np.degrees(headings[::-1]) % 360), (right, directions[::-1])):
         ax.plot(*pairs[:, active], ".", color=FITTED, ms=4)
-    right.plot(*directions[::-1][:, ~active], "x", color="#9a9a9a", ms=4)
+    right.plot(*directions[::-1][:, ~active], "x", color=SILENT, ms=4)
     middle.set(xlabel="preferred heading (deg),\nshifter neuron", ylabel="preferred heading (deg), input unit",
                xlim=(0, 360), ylim=(0, 360))  # fmt: skip
     right.set(xlabel="direction selectivity,\nshifter neuron", ylabel="direction selectivity, input unit",

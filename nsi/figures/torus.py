@@ -5,11 +5,12 @@ import numpy as np
 from matplotlib.collections import PolyCollection
 
 from nsi.estimation.intervals import NORMAL
+from nsi.figures import style
 from nsi.figures.style import DIVERGING, FITTED, SIMPLE, TRUE
 from nsi.geometry import TORUS
 
 LINES = {"network": (FITTED, "-"), "estimate": (FITTED, "-"), "trained network": (SIMPLE, "-"),
-         "the circuit itself": (TRUE, "-"), "ideal integrator": ("#d9a05b", "--"),
+         "the circuit itself": (TRUE, "-"), "ideal integrator": (style.OTHER, "--"),
          "bump that stays": ("grey", ":")}  # fmt: skip
 
 
@@ -27,7 +28,7 @@ def draw_sheet(ax, values, title, size=None, unit="", **colours):
     ax.add_collection(image)
     ax.autoscale_view()
     ax.set(title=title, aspect="equal", xlabel="displacement (rad)")
-    ax.figure.colorbar(image, ax=ax, fraction=0.046, pad=0.03, label=unit)
+    style.add_bar(ax, image, unit)
 
 
 def profile_along(values):
@@ -46,12 +47,9 @@ def draw_cells(bump, position, maps, repeats):
     axes[1].set(title="(b) path in the box", xlabel="x (m)", ylabel="y (m)")
     axes[1].set_aspect("equal", adjustable="datalim")
     for letter, ax, one in zip("cdefgh", axes[2:-1], maps, strict=False):
-        image = ax.imshow(one.T, origin="lower", cmap="viridis", vmin=0)
-        figure.colorbar(image, ax=ax, fraction=0.046, pad=0.03, label="mean rate")
-        ax.set(title=f"({letter}) rate map", xticks=[], yticks=[])
-    image = axes[-1].imshow(repeats.T, origin="lower", cmap=DIVERGING, vmin=-1, vmax=1)
-    figure.colorbar(image, ax=axes[-1], fraction=0.046, pad=0.03, label="correlation")
-    axes[-1].set(title=f"({'cdefgh'[len(maps)]}) autocorrelogram of (c)", xticks=[], yticks=[])
+        style.draw_map(ax, one, f"({letter}) rate map", "mean rate", vmin=0)
+    title = f"({'cdefgh'[len(maps)]}) autocorrelogram of (c)"
+    style.draw_map(axes[-1], repeats, title, "correlation", DIVERGING, vmin=-1, vmax=1)
     return figure
 
 
@@ -75,11 +73,10 @@ def draw_profiles(true, found):
         middle, half = TORUS.profile(centre)[1], NORMAL * np.sqrt(TORUS.profile(se**2)[1] / len(se))
         middle[0] = np.nan  # a cell and itself
         phase, low = profile_along(middle - half)
-        ax.fill_between(phase, low, profile_along(middle + half)[1], color=FITTED, alpha=0.2, lw=0,
-                        label="95 % for noise alone")  # fmt: skip
+        style.draw_band(ax, phase, low, profile_along(middle + half)[1], "95 % for noise alone")
         ax.plot(*profile_along(TORUS.profile(best)[1]), color=FITTED, label="best estimate")
         ax.plot(*profile_along(TORUS.profile(truth)[1]), "--", color=TRUE, label="true")
-        ax.axhline(0, color="grey", lw=0.5)
+        style.draw_zero(ax)
         ax.set(title=name, xlabel="first phase, to minus from (rad)", ylabel=unit)
     axes[0].legend(fontsize=7)
     return figure
@@ -115,16 +112,15 @@ def draw_integration(recorded, predicted, table, own, spacing):
 def draw_errors(ax, lines):
     """Errors of the predicted place by seconds ahead. lines: {name of LINES: (a heading_table or several, key)}."""
     for name, (tables, key) in lines.items():
-        tables, (colour, style) = tables if isinstance(tables, list) else [tables], LINES[name]
+        tables, (colour, line) = tables if isinstance(tables, list) else [tables], LINES[name]
         seconds = [float(s) for s in tables[0]]
         values = [[t[s][key] for t in tables if t[s][key] is not None] for s in tables[0]]
         mean = [np.mean(v) if v else np.nan for v in values]
-        ax.plot(seconds, mean, style, marker="o", ms=3, color=colour, label=name)
-    ax.set(title="error of the predicted place", xlabel="seconds ahead", ylabel="rad", xscale="log")
-    if any(np.isfinite(line.get_ydata()).any() for line in ax.lines):  # else there is no logarithm
-        ax.set_yscale("log")
-    ax.set_xticks(seconds, [f"{s:g}" for s in seconds])
-    ax.minorticks_off()
+        ax.plot(seconds, mean, line, marker="o", ms=3, color=colour, label=name)
+    scale = "log" if any(np.isfinite(line.get_ydata()).any() for line in ax.lines) else "linear"  # nothing has none
+    style.set_log_axis(
+        ax, seconds, title="error of the predicted place", xlabel="seconds ahead", ylabel="rad", yscale=scale
+    )
     ax.legend(fontsize=7)
 
 
@@ -151,11 +147,10 @@ def draw_trust(true, found, name="total"):
     )
     for ax, title, unit, truth, each in panels:
         row, middle_row, row_se, row_true = (a[one].reshape(side, side)[:, middle] for a in (*each, truth))
-        low, high = middle_row - NORMAL * row_se, middle_row + NORMAL * row_se
-        ax.fill_between(phase, low, high, color=FITTED, alpha=0.2, lw=0, label="95 % intervals")
+        style.draw_band(ax, phase, middle_row - NORMAL * row_se, middle_row + NORMAL * row_se, "95 % intervals")
         ax.plot(phase, row, color=FITTED, label="best estimate")
         ax.plot(phase, row_true, "--", color=TRUE, label="true")
-        ax.axhline(0, color="grey", lw=0.5)
+        style.draw_zero(ax)
         ax.set(title=title, xlabel="first phase, to minus from (rad)", ylabel=unit)
     for ax in axes[1:]:
         ax.legend(fontsize=7)
