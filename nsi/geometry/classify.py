@@ -38,10 +38,10 @@ def classify_shape(rec):
 
     rec: Recording, of which rates and velocity are used. Returns: Classification.
     """
-    rng, rates = np.random.default_rng(0), rec.rates[rec.valid]
     if rec.rates.shape[-1] < MIN_NEURONS:
         return Classification("cannot tell", f"{rec.rates.shape[-1]} neurons are too few", {})
-    variances, directions = plane_waves.leading(rates)
+    rng, d = np.random.default_rng(0), rec.velocity.shape[-1]
+    variances, directions = plane_waves.leading(rec.rates[rec.valid])
     ratio = variances[:-1] / np.maximum(variances[1:], 1e-12)
     evidence = {"ring": float(ratio[1]), "two rings": float(ratio[3]), "torus": float(ratio[5])}
 
@@ -52,32 +52,28 @@ def classify_shape(rec):
     if read > MIN_PLACE_R2:
         return Classification("place sheet", f"the place is read linearly off the activity, R^2 {read:.2f}", evidence)
     movements = {"ring": moved(2), "two rings": moved(4), "torus": moved(6)}
+    evidence |= {f"{name} moved": movement.explained for name, movement in movements.items()}
     others = np.roll(rec.velocity, 1, 0)
-    for name, movement in movements.items():
-        evidence[f"{name} moved"] = movement.explained
-    other = max(0.0, *(moved(count, others).explained for count in (2, 6)))
-    trusted = {k: m for k, m in movements.items() if m.explained > max(MIN_EXPLAINED, MIN_EXPLAINED_RATIO * other)}
+    least = max(MIN_EXPLAINED, MIN_EXPLAINED_RATIO * max(moved(count, others).explained for count in (2, 6)))
+    trusted = {name for name, movement in movements.items() if movement.explained > least}
     if not trusted:
         most = max(0.0, *(m.explained for m in movements.values()))
         return Classification("cannot tell", f"the velocity explains {most:.1%} of the activity's changes", evidence)
-    if "torus" in trusted and rec.velocity.shape[-1] == 2 and not Evidence(rec).against:
+    if "torus" in trusted and d == 2 and not Evidence(rec).against:
         return Classification("torus", "three waves of one length, 60 degrees apart, move with the velocity", evidence)
+    waves, vectors, _ = movements["two rings"]
     if "two rings" in trusted and ratio[3] > MIN_VARIANCE_RATIO:
-        movement = movements["two rings"]
-        a, b = movement.vectors if rec.velocity.shape[-1] == 2 else np.zeros((2, 2))
-        lengths = max(np.linalg.norm(a) * np.linalg.norm(b), 1e-12)
-        sine = abs(a[0] * b[1] - a[1] * b[0]) / lengths
-        size = np.sort(np.abs(movement.waves) / np.median(np.abs(movement.waves).max(0)), 1)
+        a, b = vectors if d == 2 else np.zeros((2, 2))
+        sine = abs(a[0] * b[1] - a[1] * b[0]) / max(np.linalg.norm(a) * np.linalg.norm(b), 1e-12)
+        size = np.sort(np.abs(waves) / np.median(np.abs(waves).max(0)), 1)
         other = float(np.median(size[:, 0] / np.maximum(size[:, 1], 1e-12)))
         evidence |= {"sine": float(sine), "other": other}
         if sine > MIN_SINE and other < MAX_SHARED:
             return Classification("two rings", "two waves along different lines, each in neurons of its own", evidence)
     if "ring" in trusted and ratio[1] > MIN_VARIANCE_RATIO:
-        k = movements["two rings"].vectors
-        along = np.linalg.svd(k, compute_uv=False)
-        line = along[1] / along[0] if rec.velocity.shape[-1] > 1 else 0.0
-        evidence["line"] = float(line)
-        if line < MAX_OFF_LINE:
+        along = np.linalg.svd(vectors, compute_uv=False)
+        evidence["line"] = float(along[1] / along[0]) if d > 1 else 0.0
+        if evidence["line"] < MAX_OFF_LINE:
             return Classification("ring", "all waves move along one line of the velocity", evidence)
     return Classification("cannot tell", "what moves with the velocity is none of the shapes", evidence)
 

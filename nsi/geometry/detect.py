@@ -23,12 +23,9 @@ MAX_HEADING_ERROR = 0.8  # rad, of the heading decoded by preferred headings, be
 
 
 def places_of(rec, shape):
-    """The recorded neurons' places: those that the activity spans, unless the given heading places them better.
-
-    `find` takes neurons for evenly spaced, and may turn the ring over. Where a ring's heading is given, and the
-    headings that neurons prefer decode it within MAX_HEADING_ERROR, these are their places; but where evenly spaced
-    ones agree with them, as they are or turned over, these are kept. Returns: (n, D) rad.
-    """
+    """The recorded neurons' places: those that the activity spans, evenly spaced on a ring; but where a ring's heading
+    is given, and the headings that neurons prefer decode it within MAX_HEADING_ERROR, these, unless evenly spaced ones
+    agree with them, as they are or turned over. Returns: (n, D) rad."""
     places = shape.find(rec.rates[rec.valid])
     if shape.dimensions > 1 or rec.heading is None:
         return places
@@ -59,7 +56,7 @@ def decoding_error(rec, shape, places):
 
 def of(rec):
     """The geometry of a recording's attractor: a torus where two velocities move three waves as they should, else a
-    ring. Returns: Torus, which knows the places of the recording's neurons, or Ring; `said` describes it."""
+    ring; `said` describes it. Returns: Torus, which knows the places of the recording's neurons, or Ring."""
     if rec.velocity.shape[-1] != 2 or rec.rates.shape[-1] < 7:
         return RING
     evidence = Evidence(rec)
@@ -106,10 +103,8 @@ class Evidence:
         return Torus(places, (u @ v).T)
 
     def _by_heading(self):
-        """Each neuron's place by the recorded heading, or None where there is none, or the activity does not follow it.
-
-        The mean over all moments does not depend on how evenly the recorded neurons cover the torus.
-        """
+        """Each neuron's place by the recorded heading, however unevenly neurons cover the torus, or None where there is
+        none, or the activity does not follow it."""
         heading = self.rec.heading
         if heading is None or heading.shape[-1] != 2:
             return None

@@ -2,13 +2,10 @@
 
 A bump on a hexagonal torus drives neuron i by functions of three phases, phi1, phi2 and phi3 = phi2 - phi1, so that the
 six leading principal components of the activity are three planes, one wave each: in its own plane, neuron i lies on a
-circle, at the angle of its phase. Two ways to find the planes:
-
-`by_modulus`, from the rates: rotate the six components so that every neuron lies as far from the centre as every other
-in each of three planes. `by_velocity`, from the rates and the velocity that moves them: a velocity v turns the plane
-of the wave with wave vector k at k.v rad/s, so that the planes are eigenvectors of what takes the activity and the
-velocity to the activity's change, and its eigenvalues are the wave vectors: spacing and orientation, and evidence that
-the velocity moves the activity as it should.
+circle, at the angle of its phase. `by_modulus` finds the planes from the rates: each neuron lies as far from the centre
+as every other in each of them. `by_velocity` uses the velocity v, which turns the plane of the wave with wave vector k
+at k.v rad/s: the planes are eigenvectors of the map from activity and velocity to the activity's change, and its
+eigenvalues are the wave vectors.
 """
 
 import itertools

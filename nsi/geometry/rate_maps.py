@@ -1,7 +1,7 @@
 """Where in a box neurons fire: rate maps, how they repeat, and how hexagonally (Sargolini et al. 2006)."""
 
 import numpy as np
-from scipy.ndimage import gaussian_filter, rotate
+from scipy.ndimage import gaussian_filter, maximum_filter, rotate
 
 BINS = 40  # along each side
 SMOOTHING_BINS = 1.0  # s.d. of the smoothing
@@ -72,9 +72,9 @@ def spacing(r):
     """Mean distance, in bins, of the six peaks next to an autocorrelogram's centre, or NaN where there are fewer."""
     distance, inner = _radius(r)
     filled = gaussian_filter(np.nan_to_num(r, nan=-1.0), 1)
-    middle = filled[1:-1, 1:-1]
-    shifts = [(i, j) for i in range(3) for j in range(3) if (i, j) != (1, 1)]
-    size = len(r) - 2
-    peak = np.all([middle >= filled[i : i + size, j : j + size] for i, j in shifts], 0) & (middle > 0.1)
-    far = np.sort(distance[1:-1, 1:-1][peak & (distance[1:-1, 1:-1] > inner)])
+    around = np.ones((3, 3), bool)
+    around[1, 1] = False
+    peak = (filled >= maximum_filter(filled, footprint=around)) & (filled > 0.1)
+    distance, peak = distance[1:-1, 1:-1], peak[1:-1, 1:-1]
+    far = np.sort(distance[peak & (distance > inner)])
     return far[:6].mean() if len(far) >= 6 else np.nan

@@ -1,8 +1,6 @@
-"""The shape of an attractor: where its neurons are, how far apart, and which way the activity points.
-
-Everything that knows it is here, in one class per shape: `Ring`, of heads' directions, and `Torus`, of grid cells.
-Places and angles carry a last axis of as many phases as the attractor has dimensions, D.
-"""
+"""The shape of an attractor: where its neurons are, how far apart, and which way the activity points. `Ring`, of heads'
+directions, and `Torus`, of grid cells; places and angles carry a last axis of as many phases as there are dimensions,
+D."""
 
 import itertools
 
@@ -17,24 +15,23 @@ TURNS = 2 * np.pi * np.array(sorted(itertools.product((-1, 0, 1), repeat=2), key
 
 
 class Shape:
-    """What shapes have in common; places and angles (..., D) in rad, and distances from one neuron to another, to minus
-    from. Each shape has
+    """Places and angles (..., D) in rad, and distances from one neuron to another, to minus from. Each shape has
 
-        dimensions, NEAR, said        D; rad, pairs that one bump can hold; what a recording's activity was found to be
-        defaults(n)                   default settings of train.py for n neurons, a dict
-        movement(velocity)            speed of the activity (..., D) rad/s at a velocity (..., any)
-        displacement(difference)      a difference of places (..., D) in the velocity's own components
-        places(n)                     of n neurons in order: (n, D)
-        find(rates)                   each neuron's place as the activity (..., n) has it, whatever their order: (n, D)
-        decode(rates, places)         population vector (..., D) in (-pi, pi]
-        difference(a, b)              from b to a, the shortest way; distance(a, b): its length (...)
-        bump(places, start)           a first guess at the state (trials, n) of bumps at start (trials, D)
-        order(places)                 indices (n,) of neurons so that neighbours follow each other
-        profile(W)                    of neurons in order: each distance, mean and s.d. (n,) of weights (n, n) there
-        terms(places)                 Fourier terms over distance (m, n, n), of unit mean square, that a profile is a
-                                      sum of, and their frequency (m,)
-        mean_profile(W, places, mask) W's mean at each distance over the pairs of a mask (n, n) bool, put back in the
-                                      place of every pair: (n, n), 0 where no pair is
+    dimensions, NEAR, said        D; rad, pairs that one bump can hold; what a recording's activity was found to be
+    defaults(n)                   default settings of train.py for n neurons, a dict
+    movement(velocity)            speed of the activity (..., D) rad/s at a velocity (..., any)
+    displacement(difference)      a difference of places (..., D) in the velocity's own components
+    places(n)                     of n neurons in order: (n, D)
+    find(rates)                   each neuron's place as the activity (..., n) has it, whatever their order: (n, D)
+    decode(rates, places)         population vector (..., D) in (-pi, pi]
+    difference(a, b)              from b to a, the shortest way; distance(a, b): its length (...)
+    bump(places, start)           a first guess at the state (trials, n) of bumps at start (trials, D)
+    order(places)                 indices (n,) of neurons so that neighbours follow each other
+    profile(W)                    of neurons in order: each distance, mean and s.d. (n,) of weights (n, n) there
+    terms(places)                 Fourier terms over distance (m, n, n), of unit mean square, that a profile is a
+                                  sum of, and their frequency (m,)
+    mean_profile(W, places, mask) W's mean at each distance over the pairs of a mask (n, n) bool, put back in the
+                                  place of every pair: (n, n), 0 where no pair is
     """
 
     def near(self, places):
@@ -81,9 +78,9 @@ class Ring(Shape):
         return (np.arange(n) * 2 * np.pi / n)[:, None]
 
     def find(self, rates):
-        """The two leading principal components of activity that circulates on a ring are its cosine and sine; they
-        order the neurons, which are taken to tile the ring evenly. The angles increase with the neurons' index, and lie
-        as near to `places` as a rotation can bring them: neurons in order around the ring get `places` itself."""
+        """Neurons ordered by the two leading principal components, which are cosine and sine of activity that
+        circulates on a ring, and taken to tile it evenly; turned to lie as near to `places` as a rotation can bring
+        them, so that neurons in order around the ring get `places` itself."""
         n = rates.shape[-1]
         angles = self.places(n)[:, 0]
         if n < 3:
@@ -144,9 +141,8 @@ class Ring(Shape):
 class Torus(Shape):
     """A hexagonal torus of neurons, as of a module of grid cells: D = 2 phases, of which a third is the difference.
 
-    An animal at x (2,) m has phases K x times rad per metre, K the wave vectors: unit vectors 60 degrees apart. So a
-    pair of phases is a place in the plane, but for the lattice of the firing fields, and distances are those of the
-    plane: in rad, a period being 4 pi / sqrt(3) = 7.26.
+    An animal at x (2,) m has phases K x times rad per metre, K the wave vectors: unit vectors 60 degrees apart.
+    Distances are those of the plane, in rad, a period being 4 pi / sqrt(3) = 7.26.
     """
 
     dimensions = 2
@@ -199,8 +195,8 @@ class Torus(Shape):
         return self.on_sheet(plane_waves.refine(rates, plane_waves.phases(planes)[0]))
 
     def on_sheet(self, places, anchored=False):
-        """Phases moved alike so that they lie as near to `places` as that can bring them, and, where each neuron then
-        has one of these places for itself, these. Other numbers of neurons than squares stay as they are.
+        """Phases moved alike to lie as near to `places` as that can bring them, and, where each neuron then has one of
+        these places for itself, these. Other numbers of neurons than squares stay as they are.
 
         places: (n, 2) rad; anchored: move them by no more than to the next place. Returns: (n, 2) rad.
         """
