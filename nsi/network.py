@@ -30,6 +30,11 @@ class Network(NamedTuple):
     products: tuple = ()  # of pairs: powers of v's components, (D,) int, and what their product multiplies, (n, n)
     saturation: float | None = None  # rad/s at which the drive through W_in levels off
 
+    @property
+    def driven_hidden(self):
+        """Which hidden neurons the velocity enters. (M - n,) bool."""
+        return (self.W_in[:, self.n :] != 0).any(0)
+
     def cast(self, dtype):
         """The same network, its weights of another type."""
         W, W_in, b, W_gain = (a if a is None else a.astype(dtype) for a in (self.W, self.W_in, self.b, self.W_gain))

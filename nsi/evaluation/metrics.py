@@ -49,7 +49,7 @@ def of_network(trained, net, hidden, data, settings):
     result["heading_error_5s"] = last["error"] if last["samples"] >= prediction.MIN_SAMPLES else None
     result["turning"] = turning
     result["decoding_error"] = None if rec.heading is None else decoding_error(rec, geometry, places)
-    if trained.W_in[:, trained.n :].any():
+    if trained.driven_hidden.any():
         result |= tuning.shifter_measures(trained, held_out, geometry, places)
     if len(hidden.b) > hidden.n:
         result |= matching.measures(hidden, rec, truth)

@@ -80,29 +80,22 @@ def shifter_tuning(rates, heading, velocity, bins=24):
     rest = x - means[where]
     scale = np.sqrt((rest**2).sum(0) * (v**2).sum(1, keepdims=True)) + 1e-12
     shifts = [len(x) * (k + 1) // (SHUFFLES + 1) for k in range(SHUFFLES)]
-    shuffled_tuning = (
-        np.quantile([explained(np.roll(where, s))[1][active] for s in shifts], TUNED_ABOVE_SHUFFLED)
-        if active.any()
-        else 0
-    )
-    shuffled_modulation = [np.linalg.norm(np.roll(v, s, 1) @ rest / scale, axis=0)[active] for s in shifts]
-    beyond = np.quantile(shuffled_modulation, TUNED_ABOVE_SHUFFLED) if active.any() else 0
+    beyond = lambda shuffled: np.quantile(np.array(shuffled)[:, active], TUNED_ABOVE_SHUFFLED) if active.any() else 0
+    shuffled_tuning = beyond([explained(np.roll(where, s))[1] for s in shifts])
+    shuffled_modulation = beyond([np.linalg.norm(np.roll(v, s, 1) @ rest / scale, axis=0) for s in shifts])
     modulation = v @ rest / scale
-    return {
-        "active": active,
-        "shifter": active & (tuning > shuffled_tuning) & (np.linalg.norm(modulation, axis=0) > beyond),
-        "modulation": modulation,
-    }
+    modulated = np.linalg.norm(modulation, axis=0) > shuffled_modulation
+    return {"active": active, "shifter": active & (tuning > shuffled_tuning) & modulated, "modulation": modulation}
 
 
 def shifter_measures(net, rec, geometry, places):
-    """Shifters among the input units, the response units clamped.
+    """Shifters among the input units, the response units clamped, by as many of the velocity's components as the
+    geometry has dimensions.
 
-    Returns: dict with `shifter_fraction` (of the active input units), `shifter_left` and `shifter_right` (the same
-    for those that prefer either turning direction; None on a torus, which has no left) and `active_input_units` (a
-    count). Of as many of the velocity's components as the geometry has dimensions.
+    Returns: dict with `shifter_fraction` (of the active input units), `shifter_left`, `shifter_right` (of those that
+    prefer either turning direction; None on a torus, which has no left) and `active_input_units` (a count).
     """
-    inputs, d = predict_hidden(net, rec)[..., (net.W_in[:, net.n :] != 0).any(0)], geometry.dimensions
+    inputs, d = predict_hidden(net, rec)[..., net.driven_hidden], geometry.dimensions
     inputs, rates, velocity = (a[rec.valid][None] for a in (inputs, rec.rates, rec.velocity))
     heading = geometry.decode(rates, places)
     known = np.isfinite(heading[0]).all(-1)  # silence has no heading

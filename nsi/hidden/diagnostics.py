@@ -83,10 +83,9 @@ def speed(rec, alpha, geometry):
     if known.sum() < MIN_SAMPLES:
         return {}
     explained = {}
-    for relative in FILTER_SPEEDS:
-        if alpha * relative <= 1:
-            v = synaptic_state(rec.velocity, alpha * relative)[..., 0]  # at a step, of the velocity before it
-            explained[relative] = float(np.corrcoef(v[known], shift[known])[0, 1] ** 2)
+    for relative in (speed for speed in FILTER_SPEEDS if alpha * speed <= 1):
+        v = synaptic_state(rec.velocity, alpha * relative)[..., 0]  # at a step, of the velocity before it
+        explained[relative] = float(np.corrcoef(v[known], shift[known])[0, 1] ** 2)
     return explained
 
 

@@ -1,9 +1,8 @@
 """Hidden units compared with hidden neurons, where a simulation or an experiment kept these.
 
-Hidden units have no names. They are matched one to one with the hidden neurons of their kind, driven or not, so that
-the correlations of their rates on training trials add up to the most, and compared on held-out trials, the recorded
-units clamped. The baseline is a linear map from the recorded activity itself: a hidden neuron that copies recorded ones
-is predicted without any circuit.
+Hidden units are matched one to one with the hidden neurons of their kind, driven or not, so that the correlations of
+their rates on training trials add up to the most, and compared on held-out trials, the recorded units clamped. The
+baseline is a linear map from the recorded activity: a hidden neuron that copies recorded ones needs no circuit.
 """
 
 import numpy as np
@@ -45,38 +44,33 @@ def of_hidden(net, rec, neurons, driven=None):
     and r_match_input, of either kind, where there are both; `pairs`, (units, neurons) indices among the hidden ones.
     """
     hidden = recordings.Recording(neurons, rec.velocity, rec.dt, lengths=rec.lengths)
-    recorded, missing = recordings.split(rec), recordings.split(hidden)
-    parts = zip(recorded[:2], missing[:2], (slice(MAX_TRIALS), slice(None)), strict=True)
-    each = (_samples(net, a.trials(some), b.trials(some)) for a, b, some in parts)
+    parts = zip(recordings.split(rec)[:2], recordings.split(hidden)[:2], (MAX_TRIALS, None), strict=True)
+    each = (_samples(net, a.trials(slice(most)), b.trials(slice(most))) for a, b, most in parts)
     x, observed, y = zip(*each, strict=True)  # each of training and held-out trials
-    units_driven = (net.W_in[:, net.n :] != 0).any(0)
-    kinds = [(np.ones(len(units_driven), bool), np.ones(neurons.shape[-1], bool), "")]
+    kinds = {"": (np.ones(x[0].shape[1], bool), np.ones(neurons.shape[-1], bool))}
     if driven is not None:
-        kinds = [(units_driven == kind, driven == kind, name) for kind, name in ((False, "response"), (True, "input"))]
-    pairs, r, lines, result = [], [], np.zeros_like(y[1]), {}
-    linear = np.full_like(y[1], np.nan)
-    for ours, theirs, name in kinds:
-        ours, theirs = np.flatnonzero(ours), np.flatnonzero(theirs)
+        kinds = {"response": (~net.driven_hidden, ~driven), "input": (net.driven_hidden, driven)}
+    pairs, r, of_kind = [], [], {}
+    predicted = {name: np.full_like(y[1], np.nan) for name in ("r2_hidden", "r2_hidden_linear")}
+    for name, both in kinds.items():
+        ours, theirs = map(np.flatnonzero, both)
         if not (len(ours) and len(theirs)):
             continue
         a, b, _ = match_units(x[0][:, ours], y[0][:, theirs])
         a, b = ours[a], theirs[b]
-        each = np.nan_to_num([correlation(p, q) for p, q in zip(x[1][:, a].T, y[1][:, b].T, strict=True)])
-        for i, j in zip(a, b, strict=True):
-            lines[:, j] = _line(x[0][:, i], y[0][:, j], x[1][:, i])
-        linear[:, theirs] = _map(x[0][:, ours], y[0][:, theirs])(x[1][:, ours])
         pairs.append(np.stack([a, b], 1))
-        r.append(each)
-        result |= {f"r_match_{name}": float(each.mean())} if name else {}
+        r.append(np.nan_to_num([correlation(p, q) for p, q in zip(x[1][:, a].T, y[1][:, b].T, strict=True)]))
+        of_kind[f"r_match_{name}"] = float(r[-1].mean())
+        predicted["r2_hidden"][:, b] = _lines(x[0][:, a], y[0][:, b])(x[1][:, a])
+        predicted["r2_hidden_linear"][:, theirs] = _map(x[0][:, ours], y[0][:, theirs])(x[1][:, ours])
     if not r:
         return {}
-    pairs, known = np.concatenate(pairs), ~np.isnan(linear[0])
-    result = {"r_match": float(np.concatenate(r).mean())} | (result if len(r) > 1 else {})
-    matched = pairs[:, 1]
-    result["r2_hidden"] = explained(lines[:, matched], y[1][:, matched])
-    result["r2_hidden_linear"] = explained(linear[:, known], y[1][:, known])
-    result["r2_hidden_baseline"] = explained(_map(observed[0], y[0])(observed[1]), y[1])
-    return result | {"pairs": pairs}
+    result = {"r_match": float(np.concatenate(r).mean())} | (of_kind if len(r) > 1 else {})
+    for name, rates in predicted.items():
+        known = ~np.isnan(rates[0])
+        result[name] = explained(rates[:, known], y[1][:, known])
+    baseline = explained(_map(observed[0], y[0])(observed[1]), y[1])
+    return result | {"r2_hidden_baseline": baseline, "pairs": np.concatenate(pairs)}
 
 
 def blocks(net, W, pairs):
@@ -107,12 +101,11 @@ def agreement(networks, rec):
     if len(networks) < 2 or len(networks[0].b) == networks[0].n:
         return None
     late = rec.valid & settled(rec)
-    first, *others = [predict_hidden(net, rec)[late] for net in networks]
-    n, r = networks[0].n, []
-    driven = [(net.W_in[:, n:] != 0).any(0) for net in networks]
-    for other, kinds in zip(others, driven[1:], strict=True):
+    first, *others = [(predict_hidden(net, rec)[late], net.driven_hidden) for net in networks]
+    r = []
+    for other in others:
         for kind in (False, True):
-            a, b = (x[:, d == kind] for x, d in ((first, driven[0]), (other, kinds)))
+            a, b = (x[:, driven == kind] for x, driven in (first, other))
             if a.shape[1] and b.shape[1]:
                 r.append(match_units(a, b)[2])
     return float(np.concatenate(r).mean())
@@ -150,10 +143,11 @@ def _map(x, y):
     return lambda z: (z - at) @ B + to
 
 
-def _line(x, y, z):
-    """Predict at z with the least-squares line of y on x. x, y: (samples,); z: (any,)."""
-    slope = np.mean((x - x.mean()) * (y - y.mean())) / max(x.var(), 1e-9)
-    return y.mean() + slope * (z - x.mean())
+def _lines(x, y):
+    """The least-squares line of each column of y on that of x, (samples, k) both. Returns: a function of x."""
+    at, to = x.mean(0), y.mean(0)
+    slope = np.mean((x - at) * (y - to), 0) / np.maximum(x.var(0), 1e-9)
+    return lambda z: to + slope * (z - at)
 
 
 def match_units(rates, neurons):

@@ -1,7 +1,4 @@
-"""Physiology of a simulated bump: gain, drift, diffusion, width, and where it likes to stay.
-
-`report` says it all in words, of a ring or of a torus.
-"""
+"""Physiology of a simulated bump: gain, drift, diffusion, width, and where it likes to stay."""
 
 import numpy as np
 
@@ -14,27 +11,22 @@ RATE_MAPS = 16  # neurons whose firing fields are described
 
 
 def report(circuit, noise, seed=0):
-    """What `physiology` finds, in words. Yields: lines."""
+    """What `physiology` or `torus_physiology` finds, in words. Yields: lines."""
     if circuit.geometry.dimensions > 1:
-        yield from _torus_report(circuit, noise, seed)
-        return
-    check = physiology(circuit, noise, seed)
-    yield f"angular gain   {check['gain']:.3f}, linear within {100 * check['nonlinearity']:.1f} % up to 3 rad/s"
-    yield f"bump width     {np.degrees(check['width']):.0f} deg at half maximum"
-    drift = f"{check['drift']:.4f} rad at most over 5 s, {check['drift_2s']:.4f} over 2 s"
-    yield f"drift at rest  {drift}, 360 headings, without noise"
-    yield f"occupancy      {check['occupancy']:.2f} of the mean where the bump is least, while it turns"
-    yield f"diffusion      {check['diffusion']:.2e} rad^2/s at rest, with noise {noise:g}"
-
-
-def _torus_report(circuit, noise, seed):
-    check = torus_physiology(circuit, noise, seed)
-    yield f"gain           {check['gain']:.3f} of displacement per velocity, {DIRECTIONS} directions"
-    for speed, (mean, least, most) in zip(SPEEDS, check["gains"], strict=True):
-        yield f"  at {speed:g} rad/s   {mean:.3f}, {least:.3f} to {most:.3f} by direction"
-    yield f"bump width     {check['width']:.2f} rad at half maximum, of a period of 7.26"
-    drift = f"{check['drift']:.3f} rad at most over 5 s, {check['drift_mean']:.3f} on average"
-    yield f"drift at rest  {drift}, without noise"
+        check = torus_physiology(circuit, noise, seed)
+        yield f"gain           {check['gain']:.3f} of displacement per velocity, {DIRECTIONS} directions"
+        for speed, (mean, least, most) in zip(SPEEDS, check["gains"], strict=True):
+            yield f"  at {speed:g} rad/s   {mean:.3f}, {least:.3f} to {most:.3f} by direction"
+        yield f"bump width     {check['width']:.2f} rad at half maximum, of a period of 7.26"
+        drift = f"{check['drift']:.3f} rad at most over 5 s, {check['drift_mean']:.3f} on average"
+        yield f"drift at rest  {drift}, without noise"
+    else:
+        check = physiology(circuit, noise, seed)
+        yield f"angular gain   {check['gain']:.3f}, linear within {100 * check['nonlinearity']:.1f} % up to 3 rad/s"
+        yield f"bump width     {np.degrees(check['width']):.0f} deg at half maximum"
+        drift = f"{check['drift']:.4f} rad at most over 5 s, {check['drift_2s']:.4f} over 2 s"
+        yield f"drift at rest  {drift}, 360 headings, without noise"
+        yield f"occupancy      {check['occupancy']:.2f} of the mean where the bump is least, while it turns"
     yield f"diffusion      {check['diffusion']:.2e} rad^2/s at rest, with noise {noise:g}"
 
 
