@@ -4,18 +4,8 @@ import math
 
 import numpy as np
 
-from nsi.evaluation import prediction, tuning
-from nsi.evaluation.scores import (
-    coverage,
-    deviation,
-    gate_scores,
-    has_gate,
-    is_whole,
-    network_scores,
-    true_effective_gate,
-    true_total,
-    weight_scores,
-)
+from nsi.evaluation import prediction, scores, tuning
+from nsi.evaluation.scores import coverage, deviation, has_gate, true_effective_gate
 from nsi.evaluation.weights import effective_gate
 from nsi.geometry import decoding_error
 from nsi.hidden import matching
@@ -34,17 +24,17 @@ def of_network(trained, net, hidden, data, settings):
     """
     rec, held_out, geometry, places, truth = data.rec, data.held_out, data.geometry, data.places, data.truth
     turning = measure_turning(rec, geometry, places)
-    scores = network_scores(trained, truth, geometry, places)
+    own = scores.network_scores(trained, truth, geometry, places)
     if len(trained.b) > trained.n and has_gate(truth):
         effective = effective_gate(trained, rec)
-        scores |= gate_scores(effective, true_effective_gate(truth, rec))
+        own |= scores.gate_scores(effective, true_effective_gate(truth, rec))
     as_products = "r_gate", "r_product"  # of a network only, whose gate is a product of weights
-    result = {k if k in as_products else f"network_{k}": value for k, value in scores.items()}
+    result = {k if k in as_products else f"network_{k}": value for k, value in own.items()}
     result["loss"] = prediction.window_error(net, held_out, settings.warmup, settings.window)
     result["variance"] = float(held_out.rates[held_out.valid].var(0, dtype=float).mean())
     gain = 1.0 if turning["slope"] is None else np.array(turning["slope"])
-    result["heading_error"], differences = prediction.heading_scores(net, held_out, geometry, places, gain)
-    result["heading_error_difference"] = differences
+    scored = prediction.heading_scores(net, held_out, geometry, places, gain)
+    result["heading_error"], result["heading_error_difference"] = scored
     last = result["heading_error"]["5"]
     result["heading_error_5s"] = last["error"] if last["samples"] >= prediction.MIN_SAMPLES else None
     result["turning"] = turning
@@ -62,7 +52,7 @@ def of_connections(arrays, rec, geometry, places, truth):
     n, result, determined = len(arrays["W"]), {}, arrays.get("identifiable")
     if "W" in truth:
         true = truth["W"][:n, :n]
-        result |= weight_scores(arrays["W"], true, geometry, places, determined)
+        result |= scores.weight_scores(arrays["W"], true, geometry, places, determined)
     if determined is None:
         return result
     off = ~np.eye(n, dtype=bool)  # no neuron of the circuits here connects to itself
@@ -74,10 +64,10 @@ def of_connections(arrays, rec, geometry, places, truth):
         result["coverage"] = coverage(arrays["W_unbiased"], arrays["W_se"], true, off)
     if has_gate(truth):
         true = true_effective_gate(truth, rec, float(arrays["alpha"]))
-        result |= gate_scores(arrays["gate"], true)
+        result |= scores.gate_scores(arrays["gate"], true)
         result["coverage_gate"] = coverage(arrays["gate_unbiased"], arrays["gate_se"], true)
-    if is_whole(truth, rec):
-        true = true_total(truth, rec.rates, float(arrays["alpha"]))
+    if scores.is_whole(truth, rec):
+        true = scores.true_total(truth, rec.rates, float(arrays["alpha"]))
         near = geometry.near(places)
         result["r_total"] = float(correlation(arrays["total"][near], true[near]))
         result["frobenius_total"] = float(np.linalg.norm(arrays["total"] - true) / np.linalg.norm(true))

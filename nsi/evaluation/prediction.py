@@ -15,10 +15,10 @@ WARMUP_STEPS = 20  # before a free run, in which the recorded units are clamped
 
 
 def heading_error(net, rec, geometry, places, seconds=5.0):
-    """Distance of the network's bump from the recorded one after running freely on velocity alone.
+    """Distance of the network's bump from the recorded one at the end of free runs on velocity alone, of some seconds,
+    which start a tenth of these apart.
 
-    rec: held-out trials; places: (n, D) rad; seconds: length of the free run, which starts at several moments a tenth
-    of it apart. Returns: angle (starts, trials) rad at its end, NaN where a trial has ended by then.
+    rec: held-out trials; places: (n, D) rad. Returns: (starts, trials) rad, NaN where a trial has ended by then.
     """
     steps = max(1, round(seconds / rec.dt))
     return _errors(net, rec, geometry, places, [steps], max(1, steps // 10))[0]["network"]
@@ -45,11 +45,11 @@ def heading_scores(net, rec, geometry, places, gain=1.0):
     horizons = _errors(net, rec, geometry, places, steps, max(1, round(0.5 / rec.dt)), gain)
     for seconds, errors in zip(HORIZONS_S, horizons, strict=True):
         own, known = errors["network"], np.isfinite(errors["network"])
-        enough = known.sum() >= MIN_SAMPLES
+        enough, key = known.sum() >= MIN_SAMPLES, f"{seconds:g}"
         mean = {name: float(np.nanmean(x)) if enough else None for name, x in errors.items()}
-        table[f"{seconds:g}"] = {"error": mean.pop("network")} | mean | {"samples": int(known.sum())}
+        table[key] = {"error": mean.pop("network")} | mean | {"samples": int(known.sum())}
         intervals = {name: interval_over_trials(own - errors[name]) if enough else None for name in mean}
-        differences[f"{seconds:g}"] = intervals | {"trials": int(known.any(0).sum())}
+        differences[key] = intervals | {"trials": int(known.any(0).sum())}
     return table, differences
 
 
@@ -83,7 +83,8 @@ def _errors(net, rec, geometry, places, ahead, every, gain=1.0):
     warmup = min(WARMUP_STEPS, length // 4)
     heading = geometry.decode(rec.rates, places)  # (trials, steps, D)
     moved = rec.dt * geometry.movement(gain * rec.velocity[..., : geometry.dimensions]).cumsum(1, dtype=float)
-    horizons = [{name: [] for name in ("network", "integrator", "stay")} for _ in ahead]
+    empty = np.empty((0, trials))
+    horizons = [{name: [empty] for name in ("network", "integrator", "stay")} for _ in ahead]
     furthest = lambda start: max(k for k in ahead if start + warmup + k < length)
     starts = range(0, length - warmup - min(ahead), every)
     for start, free in run_in_groups(net, rec, warmup, {start: warmup + furthest(start) + 1 for start in starts}):
@@ -91,22 +92,21 @@ def _errors(net, rec, geometry, places, ahead, every, gain=1.0):
         for k, errors in zip(ahead, horizons, strict=True):
             if k > furthest(start):
                 continue
-            end, ended = now + k, ~rec.valid[:, now + k]
+            end = now + k
             guesses = {
                 "network": np.nan_to_num(geometry.decode(free[:, warmup + k], places)),  # silent: as wrong as by chance
                 "integrator": heading[:, now] + moved[:, end] - moved[:, now],
                 "stay": heading[:, now],
             }
-            unknown = ended | np.isnan(heading[:, now] + heading[:, end]).any(-1)
+            unknown = ~rec.valid[:, end] | np.isnan(heading[:, now] + heading[:, end]).any(-1)
             for name, guess in guesses.items():
-                errors[name].append(np.where(unknown, np.nan, geometry.distance(guess, heading[:, end])))
-    return [{k: np.array(v) if v else np.empty((0, trials)) for k, v in errors.items()} for errors in horizons]
+                errors[name].append(np.where(unknown, np.nan, geometry.distance(guess, heading[:, end]))[None])
+    return [{name: np.concatenate(each) for name, each in errors.items()} for errors in horizons]
 
 
 def window_error(net, rec, warmup, window):
     """Mean squared error of the rates over windows run freely after `warmup` clamped steps, laid end to end."""
-    length = warmup + window
-    errors = []
+    length, errors = warmup + window, []
     starts = range(0, rec.rates.shape[1] - length + 1, length)
     for start, free in run_in_groups(net, rec, warmup, dict.fromkeys(starts, length)):
         wrong = np.mean((free[:, warmup:] - rec.rates[:, start + warmup : start + length]) ** 2, (1, 2))

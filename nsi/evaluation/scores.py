@@ -62,8 +62,8 @@ def weight_scores(fitted, true, geometry, places, determined=None):
     result = {"r_W": correlation(fitted, true), "r_W_near": correlation(fitted[near], true[near])}
     if determined is not None:
         result["r_W_identifiable"] = correlation(fitted[determined], true[determined])
-        deviations = deviation(fitted, true, determined, geometry, places)
-        result |= dict(zip(("r_dev", "dev_slope", "dev_error"), deviations, strict=True))
+        found = deviation(fitted, true, determined, geometry, places)
+        result |= dict(zip(("r_dev", "dev_slope", "dev_error"), found, strict=True))
     result["frobenius_W"] = np.linalg.norm(fitted - true) / np.linalg.norm(true)
     return {name: float(value) for name, value in result.items()}
 
@@ -98,7 +98,7 @@ def true_total(truth, rates, alpha):
 
 
 def _settled(rates):
-    """The steps of a trial after 50, or, of a short one, after a quarter: the guess at the first state is forgotten."""
+    """The steps by which the guess at the first state is forgotten."""
     return slice(min(50, rates.shape[1] // 4), None)
 
 
@@ -119,11 +119,9 @@ def true_effective_gate(truth, rec, alpha=None):
     truth: recordings.load_truth's; alpha: dt / tau, where the recording has no tau. Returns: (D, n, n), or the true
     gate where no neuron is hidden or not all that there is of the circuit is given.
     """
-    if not (is_whole(truth, rec) and "W_in" in truth):
+    if not (is_whole(truth, rec) and "W_in" in truth and truth["hidden_rates"].shape[-1]):
         return truth["gate"]
     W, n, hidden = truth["W"], rec.rates.shape[-1], truth["hidden_rates"]
-    if hidden.shape[-1] == 0:
-        return truth["gate"]
     late = _settled(rec.rates)
     alpha = rec.dt / rec.tau if rec.tau else alpha or 1.0
     u = synaptic_state(rec.rates, alpha)[:, late]
