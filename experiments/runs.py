@@ -202,38 +202,24 @@ def machine():
 
 def source():
     """Commit, machine and date of a run in words."""
-    run = describe_run()
-    return (
-        f"commit {run['commit']}, {run['machine']}, {time.strftime('%d %B %Y', time.gmtime(run['when'])).lstrip('0')}"
-    )
+    return f"commit {commit_of()}, {machine()}, {time.strftime('%d %B %Y').lstrip('0')}"
 
 
-def size(args, share=1.0):
-    """The size of a run in words, from its options: seeds, trials (a share of which it has), steps, and updates where
-    they are not train.py's; and its commit and machine."""
+def size(args):
+    """The size of a run in words, from its options: seeds, trials, steps, and updates where they are not train.py's;
+    and its commit and machine."""
     many = "recording" if args.seeds == 1 else "recordings"
     fits = f", fits of {args.updates} updates only" if args.updates else ""
-    return f"{args.seeds} {many} of {round(share * args.trials)} trials of {args.steps} steps{fits}; {source()}"
+    return f"{args.seeds} {many} of {args.trials} trials of {args.steps} steps{fits}; {source()}"
 
 
 def made(results):
     """What runs the results are of, in words. results: with "made", {name of a row: `size`}, or one for all."""
-    made = results["made"]
-    if isinstance(made, str):
-        return f"{made[0].upper()}{made[1:]}."
-    split = {name: text.partition("; commit ") for name, text in made.items()}
-    sizes = _grouped({name: size for name, (size, _, _) in split.items()}, "Each: ", len(results) - 1)
-    commits = {name: commit for name, (_, _, commit) in split.items() if commit}
-    return sizes + (f" Commit: {_grouped(commits, '', len(results) - 1)}" if commits else "")
-
-
-def _grouped(texts, prefix, count):
-    """{name: text} in words, each text once, with the names that it is of, or the prefix if these are all."""
+    if isinstance(results["made"], str):
+        return f"{results['made'][0].upper()}{results['made'][1:]}."
     names = {}
-    for name, text in texts.items():
+    for name, text in results["made"].items():
         names.setdefault(text, []).append(name)
-    if len(names) == 1 and len(texts) == count:
-        return f"{prefix}{next(iter(names))}."
     return "; ".join(f"*{'*, *'.join(which)}*: {text}" for text, which in names.items()) + "."
 
 
@@ -281,10 +267,11 @@ def publish(folder, results, *slots, tables=None, **pictures):
     for name, draw in pictures.items():
         with files.whole(folder / f"{name}.png") as temporary:
             draw(results).savefig(temporary)
-    page(folder, **{slot.__name__: slot(results) for slot in slots})
+    texts = {slot.__name__: slot(results) for slot in slots}
+    page(folder, **texts)
     if tables:
         (folder / "tables.md").write_text(tables(results), encoding="utf-8")
-    print("\n\n".join(slot(results) for slot in slots))
+    print("\n\n".join(texts.values()))
 
 
 def sections(title, parts):

@@ -151,9 +151,7 @@ def cell(values):
     return runs.spread([np.mean(v) for v in values if np.size(v) and None not in np.ravel(v)])
 
 
-def made(results):
-    """What runs the results are of, as a sentence."""
-    return runs.made({"made": results["made"]} | results["cases"])
+made = runs.made
 
 
 def table(results):

@@ -100,9 +100,7 @@ def table(results):
     return runs.markdown(["", *(f"`{m}`" for m in MAIN)], rows)
 
 
-def made(results):
-    """What runs the results are of, as a sentence."""
-    return runs.made({"made": results["made"]})
+made = runs.made
 
 
 def tables(results):

@@ -8,17 +8,9 @@ import numpy as np
 
 from nsi.evaluation import tuning
 from nsi.evaluation.metrics import tables_of
+from nsi.figures import style
 from nsi.figures.profiles import draw_interval
-from nsi.figures.style import (
-    FITTED,
-    SIMPLE,
-    TRUE,
-    draw_matrix,
-    draw_standard_errors,
-    draw_zero,
-    set_log_axis,
-    set_style,
-)
+from nsi.figures.style import FITTED, SIMPLE, TRUE, draw_matrix, draw_standard_errors
 from nsi.network import predict, predict_hidden
 
 MIN_SHOWN_S = 8.0  # s of a trial that is drawn, at least
@@ -58,7 +50,7 @@ def draw_figures(held_out, geometry, places, networks, arrays, metrics, warmup):
     arrays: the arrays of connectivity.npz, or None; metrics: of metrics.json; warmup: clamped steps of a window.
     Returns: list of name, what to see, matplotlib Figure.
     """
-    set_style()
+    style.set_style()
     # a layout that is computed takes as long as all else
     plt.rcParams.update({"figure.constrained_layout.use": False, **MARGINS})
     net, where, order = networks[0], (geometry, places), geometry.order(places)
@@ -134,9 +126,13 @@ def draw_heading_error(tables):
     figure, ax = plt.subplots(figsize=(5.2, 3.4))
     if len(tables) > 1:
         ax.plot(ahead, get("error").T, color=FITTED, lw=0.6, alpha=0.4)
-    for name, key, style in (("network", "error", "-"), ("integrator", "integrator", "--"), ("stays", "stay", ":")):
-        colour = {"-": FITTED, "--": SIMPLE, ":": TRUE}[style]
-        ax.plot(ahead, get(key).mean(0), style, color=colour, marker="o", ms=4, label=name)
+    lines = {
+        "network": ("error", FITTED, "-"),
+        "integrator": ("integrator", SIMPLE, "--"),
+        "stays": ("stay", TRUE, ":"),
+    }
+    for name, (key, colour, line) in lines.items():
+        ax.plot(ahead, get(key).mean(0), line, color=colour, marker="o", ms=4, label=name)
     ax.axhline(np.pi / 2, color="grey", lw=0.5)
     ax.annotate("chance", (ahead[0], np.pi / 2), fontsize=7, va="bottom")
     if np.isnan(get("error")[0]).all():
@@ -144,7 +140,7 @@ def draw_heading_error(tables):
     for x, row in zip(ahead, tables[0].values(), strict=True):
         if row["samples"]:
             ax.annotate(f"n {row['samples']}", (x, 1.68), fontsize=7, ha="center", color="grey")
-    set_log_axis(ax, ahead, xlabel="seconds ahead", ylabel="error of the heading (rad)", ylim=(0, 1.75),
+    style.set_log_axis(ax, ahead, xlabel="seconds ahead", ylabel="error of the heading (rad)", ylim=(0, 1.75),
                  xlim=(ahead[0] / 1.2, ahead[-1] * 1.2))  # fmt: skip
     ax.legend(fontsize=8, loc="center left")
     figure.subplots_adjust(left=0.12)
@@ -261,7 +257,7 @@ def _draw_activity(ax, rates, dt, places, angles, top=None):
 
 def _draw_profile(ax, estimated, geometry, places):
     """Mean of the best estimate over pairs by distance, with its pairs' s.d., and the interval of the mean."""
-    draw_zero(ax)
+    style.draw_zero(ax)
     ax.set_xlabel("to minus from (deg)")
     profile = draw_interval(ax, estimated, geometry, places)
     if not len(profile.mean):
