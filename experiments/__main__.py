@@ -11,7 +11,7 @@ import sys
 from experiments import runs
 
 ORDER = (
-    "reproduction", "benchmark", "unrecorded", "findings", "orders", "design", "estimator",
+    "reproduction", "benchmark", "unrecorded", "findings", "orders", "design",
     "speed", "grid", "flies", "mouse",
 )  # fmt: skip
 

@@ -169,7 +169,7 @@ def run_seeds(script, function, circuits, args):
     jobs = [(circuit, seed) for circuit in circuits for seed in range(100, 100 + args.seeds)]
     module, rest = f"experiments.{Path(script).parent.name}.__main__", ((args.trials, args.steps), updates(args))
     found = each(lambda job: apart(module, function, *job, *rest), jobs, args.workers)
-    return {"made": f"of each circuit {size(args)}, from seed 100 on"} | gathered(found)
+    return {"made": f"{size(args)}, from seed 100 on"} | gathered(found)
 
 
 def updates(args):

@@ -1,6 +1,7 @@
 """The publication reproduced: networks trained with input separation and without, and the estimate, over seeds.
 
-Each seed simulates its own recording. Writes results.json, tables.md and the page. Run it from the top folder, as
+Each seed simulates its own recording, and trains networks once more with one change to the defaults at a time, on which
+the estimate does not depend. Writes results.json, tables.md and the page. Run it from the top folder, as
 `python -m experiments.reproduction`.
 """
 
@@ -17,11 +18,28 @@ from nsi.simulation import circuits, simulate_recording
 MAIN = "r_W", "r_W_near", "r_gate_effective", "heading_error_5s"
 MEASURES = *MAIN, "frobenius_W", "r_gate", "gate_slope", "gate_error", "selectivity"
 CIRCUITS = "ring", "gain"
+VARIANTS = {  # of the training
+    "no warm-up": "--warmup 0",
+    "no forcing": "--forcing 0",
+    "no drive penalty": "--drive-penalty 0",
+    "mean squared error": "--loss mse",
+    "initial W 1 (Glorot)": "--init-scale 1",
+    "lr 3e-3": "--lr 3e-3",
+    "lr 2e-2": "--lr 2e-2",
+}
+FITS = {"separated": "", "control": "--control"} | VARIANTS
+
+
+def fits(results, variants):
+    """The rows of the fits that vary the training, or of all others. results: {"made", "circuit, fit": {measure:
+    values}}."""
+    rows = {name: row for name, row in results.items() if name != "made"}
+    return {name: row for name, row in rows.items() if (name.split(", ", 1)[1] in VARIANTS) == variants}
 
 
 def table(results):
-    """What the networks and the estimate recover, as Markdown. results: {"made", "circuit, fit": {measure: values}}."""
-    rows = [[name, *(runs.spread(row.get(m, [])) for m in MAIN)] for name, row in results.items() if name != "made"]
+    """What the networks and the estimate recover, as Markdown. results: as for `fits`."""
+    rows = [[name, *(runs.spread(row.get(m, [])) for m in MAIN)] for name, row in fits(results, False).items()]
     return runs.markdown(["", *(f"`{m}`" for m in MAIN)], rows)
 
 
@@ -29,16 +47,20 @@ made = runs.made
 
 
 def tables(results):
-    """All measures, as the text of tables.md. results: as for `table`."""
-    rows = {name: row for name, row in results.items() if name != "made"}
-    columns = {"n": [len(row["r_W"]) for row in rows.values()]}
-    columns |= {f"`{m}`": [runs.spread(row.get(m, [])) for row in rows.values()] for m in MEASURES}
-    caption = (
-        "Mean ± s.d. over n seeds, each with its own recording. `r_gate`: of the gate as a product of weights; "
-        "`selectivity`: mean absolute (R − L) / (R + L) of the response units' rates in turns to the right and left. "
-        "*The circuit itself*: the network that made the recording, run like a fit."
-    )
-    return runs.sections("the reproduction", {"All fits": (caption, runs.turned(list(rows), columns))})
+    """All measures, as the text of tables.md. results: as for `fits`."""
+    turned = lambda rows: runs.turned(list(rows), {
+        f"`{m}`": [runs.spread(row.get(m, [])) for row in rows.values()] for m in MEASURES})  # fmt: skip
+    return runs.sections("the reproduction", {
+        "All fits": (
+            "Mean ± s.d. over seeds, each with its own recording. `r_gate`: of the gate as a product of weights; "
+            "`selectivity`: mean absolute (R − L) / (R + L) of the response units' rates in turns to the right and "
+            "left. *The circuit itself*: the network that made the recording, run like a fit.",
+            turned(fits(results, False)),
+        ),
+        "One change to the training": (
+            "; ".join(f"{name}: `{option}`" for name, option in VARIANTS.items()) + ".", turned(fits(results, True)),
+        ),
+    })  # fmt: skip
 
 
 def one_seed(circuit, seed, sizes, updates):
@@ -49,8 +71,8 @@ def one_seed(circuit, seed, sizes, updates):
     shape = geometry.of(rec)
     heading = shape.decode(rec.rates, geometry.places_of(rec, shape))[..., 0]
     rows = {}
-    for name, *options in ("separated",), ("control", "--control"):
-        net = runs.train_network(train, "--seed", seed, *options, *updates)
+    for name, options in FITS.items():
+        net = runs.train_network(train, "--seed", seed, *options.split(), *updates)
         free = predict(net, rec, warmup=20)[..., : net.n]
         maps = tuning.tuning_maps(free, heading, rec.velocity[..., 0])
         rows[name] = runs.score_network(net, rec, held_out, truth)

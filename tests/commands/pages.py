@@ -27,7 +27,6 @@ SMALL = {
     "experiments.speed.estimate": "--most 2500 --steps 100",
     "experiments.speed.stages": "--small",
     "experiments.benchmark": "--tasks ring 'ring, own velocity' flies --seeds 1 --updates 5 --trials 20 --steps 300",
-    "experiments.estimator": CIRCUIT,
     "experiments.speed": "--small --seconds 0.1",
     "experiments.grid.read": "",
     "experiments.grid": f"--cases uniform --side 10 --shapes 1 {CIRCUIT}",

@@ -72,7 +72,6 @@ def test_named_modules_and_files_are_there(page):
 TABLES = {
     "benchmark": {name: name for name in ("made", "need", "intervals", "main_table")},
     "design": {"made": "made", "kinds": "kinds"},
-    "estimator": {"made": "made", "table": "table"},
     "findings": {"made": "made", "table": "table"},
     "flies": {"answer": "answer", "made": "made", "table": "table"},
     "grid": {"made": "made", "table": "table"},
@@ -84,7 +83,7 @@ TABLES = {
     "worm": {"auc": "table"},
 }
 SHORT = (
-    "benchmark", "design", "estimator", "findings", "flies", "grid", "mouse", "orders", "reproduction",
+    "benchmark", "design", "findings", "flies", "grid", "mouse", "orders", "reproduction",
     "speed", "unrecorded",
 )  # fmt: skip
 MAX_WORDS = 400  # of a page, without its table and its code
