@@ -69,7 +69,8 @@ def make_units(n, response=0, inputs=0, driven=None, constraints=(), W=None):
     if driven is None:
         driven = np.full(n, size == n)
     driven = np.concatenate([driven, np.zeros(response, bool), np.ones(inputs, bool)])
-    low, high = np.full((size, size), -np.inf, np.float32), np.full((size, size), np.inf, np.float32)
+    low = np.full((size, size), -np.inf, np.float32)
+    high = -low
     if "excited" in constraints:
         low[np.ix_(~driven, driven)] = 0
     if "apart" in constraints:
@@ -84,8 +85,7 @@ def make_units(n, response=0, inputs=0, driven=None, constraints=(), W=None):
 
 
 def parse_constraints(text):
-    """Parse names of CONSTRAINTS with commas between, or none. Returns: them in their order, as a text. Raises:
-    ValueError."""
+    """Names of CONSTRAINTS in a text with commas between, or none, in their order. Returns: str. Raises: ValueError."""
     names = [] if text == "none" else [name.strip() for name in text.split(",")]
     if set(names) - set(CONSTRAINTS):
         raise ValueError(text)

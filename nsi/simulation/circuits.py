@@ -52,8 +52,8 @@ class Circuit(NamedTuple):
 def ring(n=100, shifters=50, cosine=0.12, displacement=np.pi / 2, amplitude=0.179, threshold=0.4, drive=0.04):
     """n compass neurons, then `shifters` left and as many right shifter neurons: the default circuit.
 
-    At rest left and right cancel, and the compass ring alone holds the bump. Weights scale as 1 / n. The defaults give
-    an angular gain of 1 within 3 % at every speed up to 3 rad/s.
+    At rest left and right cancel, and the compass ring alone holds the bump. Weights scale as 1 / n. The angular gain
+    is 1 within 3 % at every speed up to 3 rad/s.
 
     cosine: of the ring's weights; displacement (rad) and amplitude: of what shifters send; threshold: above any
     velocity's drive (five s.d.), so that shifters are silent away from the bump; drive: velocity weight, per rad/s.
@@ -124,7 +124,6 @@ def grid(n=16, shifters=None, cosine=0.2, inhibition=-0.02, amplitude=None, thre
     """n x n grid cells on a hexagonal torus, then four sheets of shifters: conjunctive grid x direction cells.
 
     Each sheet is driven by the velocity along -x, +x, -y or +y, copies the bump and sends it back displaced that way.
-    At rest they cancel, and the grid cells alone hold the bump. Weights scale as 1 / n^2.
 
     shifters: along each side of a sheet (default: half of n; below 5 they are silent); cosine, inhibition: of the grid
     cells' weights; amplitude: of what shifters send (default: that of a gain of 1); threshold, drive: as of `ring`.

@@ -1,8 +1,5 @@
-"""Circuits whose connections are not alike from pair to pair, with the behaviour of those that are.
-
-On a symmetric ring any smooth estimate resembles the connectivity. To test whether single connections are found needs a
-circuit where they differ.
-"""
+"""Circuits whose connections are not alike from pair to pair, with the behaviour of those that are: on a symmetric ring
+any smooth estimate resembles the connectivity."""
 
 import numpy as np
 

@@ -43,10 +43,10 @@ def simulate_recording(circuit, seed=0, trials=100, steps=1000, noise=0.02, ampl
     noise: as for `simulate`; amplitude: of stimulation.Pulses, or these, or a whole stimulus (trials, steps, N);
     motion: stimulation.Velocity, or, of an animal with grid cells, the path (trials, steps + 1, 2) m that it walks.
     """
-    rng, (net, geometry, dt, _) = np.random.default_rng(seed), circuit
+    rng, (net, geometry, dt, _), path = np.random.default_rng(seed), circuit, None
     n = net.n
     if geometry.dimensions == 1:
-        start, path = rng.uniform(-np.pi, np.pi, (trials, 1)), None
+        start = rng.uniform(-np.pi, np.pi, (trials, 1))
         velocity = circuit.inputs(rng, stimulation.random_velocity(rng, trials, steps, dt, *motion))
     else:
         path = motion
@@ -61,17 +61,11 @@ def simulate_recording(circuit, seed=0, trials=100, steps=1000, noise=0.02, ampl
     rates = simulate(circuit, velocity, start, rng, noise, stimulus)
     heading = start[:, None] + dt * circuit.turning(velocity).cumsum(1)
     data = {
-        "rates": rates[..., :n],
-        "velocity": velocity.astype(np.float32),
-        "dt": dt,
+        "rates": rates[..., :n], "hidden_rates": rates[..., n:], "velocity": velocity.astype(np.float32), "dt": dt,
         "heading": ((heading + np.pi) % (2 * np.pi) - np.pi).astype(np.float32),
-        "true_W": net.W,
-        "true_W_in": net.W_in,
-        "true_b": net.b,
-        "true_gate": net.gate(),
+        "true_W": net.W, "true_W_in": net.W_in, "true_b": net.b, "true_gate": net.gate(),
         "true_orders": expansion.of_circuit(net, rates[..., :n], velocity),
-        "hidden_rates": rates[..., n:],
-    }
+    }  # fmt: skip
     if net.alpha < 1:  # the published fit takes the gain network, alpha 1, for one of alpha 0.2
         data["tau"] = circuit.tau
     if stimulus is not None:

@@ -62,11 +62,8 @@ def choose_spread(rng, trials, order, share):
 
 
 def from_file(path, shape, dt):
-    """A stimulus to play. path: .npz with `stimulus`, and `dt` or none.
-
-    shape: (trials, steps, N) that it must have; dt: s, of the circuit, likewise.
-
-    Returns: float32. Raises: BadInput, naming what was expected.
+    """A stimulus to play. path: .npz with `stimulus`, of the shape (trials, steps, N), and `dt` (s, the circuit's) or
+    none. Returns: float32. Raises: BadInput, naming what was expected.
     """
     with files.Archive(path) as file:
         if "stimulus" not in file:
