@@ -43,25 +43,32 @@ FITS = {
     "windows of 5 steps": ("moving", ["--window", 5, "--batch", 200]),
     "windows of 1 step": ("moving", ["--window", 1, "--batch", 270]),
 }
-# finding: rows, and columns
-TABLES = {
+TABLES = {  # finding: rows, columns, and caption
     "With input separation the connectivity is recovered": (
-        ["separated", "control"],
-        ["r_W", "r_W_near", "r_W_identifiable", "r_gate"],
+        ["separated", "control"], ["r_W", "r_W_near", "r_W_identifiable", "r_gate"],
+        "Mean ± s.d. over recordings of the default circuit, each with its own fits.",
     ),
     "Without it response units mix compass and shifter neurons": (
         ["separated", "control", "true compass neurons", "true shifter neurons"],
         ["mixture", "mixture_blind", "selectivity"],
+        "`mixture`: share of a response unit's tuning map that maps of true shifter neurons explain, by non-negative "
+        "least squares; `mixture_blind`: the same of the map averaged over velocity.",
     ),
     "Shifter neurons emerge among the input units": (
         ["separated", "shuffled velocity"],
         ["r_match", "r_match_median", "r_turning", "left", "right", "same_direction", "pushes", "r_gate"],
+        "Input units are matched one to one with true shifter neurons by their rates. `r_match`: correlation of "
+        "matches; `r_turning`: the same without the mean at each heading; `pushes`: share that send to the side they "
+        "should, units without a direction counting as failures; `same_direction`: high by chance, since the matching "
+        "causes it.",
     ),
     "Two constraints do it": (
         ["separated", "at rest", "shuffled velocity", "windows of 5 steps", "windows of 1 step", "true circuit"],
         ["r_W", "r_W_near", "r_W_identifiable", "r_gate", "gate_size", "gate_slope", "persistence", "drift"],
+        "`persistence`: share of bumps that outlast 5 s at rest; `drift`: rad, how far they move; `gate_slope`: "
+        "against the true effective gate.",
     ),
-}
+}  # fmt: skip
 COUNTS = "left", "right"
 
 
@@ -93,22 +100,10 @@ def table(results):
 made = runs.made
 
 
-CAPTIONS = (
-    "Mean ± s.d. over recordings of the default circuit, each with its own fits.",
-    "`mixture`: share of a response unit's tuning map that maps of true shifter neurons explain, by non-negative least "
-    "squares; `mixture_blind`: the same of the map averaged over velocity.",
-    "Input units are matched one to one with true shifter neurons by their rates. `r_match`: correlation of matches; "
-    "`r_turning`: the same without the mean at each heading; `pushes`: share that send to the side they should, units "
-    "without a direction counting as failures; `same_direction`: high by chance, since the matching causes it.",
-    "`persistence`: share of bumps that outlast 5 s at rest; `drift`: rad, how far they move; `gate_slope`: against "
-    "the true effective gate.",
-)
-
-
 def tables(results):
     """All measures by finding, as the text of tables.md. results: as for `table`."""
     parts = {}
-    for (finding, (rows, measures)), caption in zip(TABLES.items(), CAPTIONS, strict=True):
+    for finding, (rows, measures, caption) in TABLES.items():
         columns = {f"`{m}`": [cell(results[row], m) for row in rows] for m in measures}
         parts[finding] = caption, runs.turned(rows, columns)
     return runs.sections("the four published findings", parts)

@@ -86,18 +86,16 @@ def leave_one_out(rec, *extra):
     fly, options = rec.animal[trial], {"network": [], "network, control": ["--control"]}
     bumps = {name: np.empty((len(fly), len(HORIZONS)), complex) for name in options}
     for k in np.unique(fly):
-        for name in options:
-            one = recordings.Recording(cut.rates[fly == k], cut.velocity[fly == k], cut.dt)
-            bumps[name][fly == k] = predict_bump(
-                train_on_flies(rec.trials(rec.animal != k), *extra, *options[name]), one
-            )
+        one = recordings.Recording(cut.rates[fly == k], cut.velocity[fly == k], cut.dt)
+        for name, control in options.items():
+            fits = train_on_flies(rec.trials(rec.animal != k), *extra, *control)
+            bumps[name][fly == k] = predict_bump(fits, one)
         print(f"  left out fly {k + 1} of {fly.max() + 1}", flush=True)
     size = np.abs(vector(cut.rates[:, CLAMPED_STEPS, None]))
     bumps["bump that stays"] = size * np.exp(1j * integrated(cut, 0.0))
     for name, smoothing, lags in (("integrator", (1.0,), (0,)), ("integrator, filtered", SMOOTHING, LAGS)):
-        bumps[name] = np.exp(
-            1j * integrators(cut, fly, [(g, s, lag) for g in GAINS for s in smoothing for lag in lags])
-        )
+        choices = [(g, s, lag) for g in GAINS for s in smoothing for lag in lags]
+        bumps[name] = np.exp(1j * integrators(cut, fly, choices))
     return bumps
 
 
@@ -108,10 +106,8 @@ def scores(bumps, rec):
     correlation of predicted and recorded size of the bump}.
     """
     cut, trial = pieces(rec)
-    recorded, chosen = (
-        np.abs(vector(cut.rates[:, CLAMPED_STEPS + ahead(cut.dt)])),
-        (clearness(rec) > np.median(clearness(rec)))[trial],
-    )
+    recorded = np.abs(vector(cut.rates[:, CLAMPED_STEPS + ahead(cut.dt)]))
+    chosen = (clearness(rec) > np.median(clearness(rec)))[trial]
     flies = [rec.animal[trial] == k for k in np.unique(rec.animal)]
     found = {"error": {}, "error, clear bump": {}, "amplitude": {}}
     for name, bump in bumps.items():

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+from scipy.stats import rankdata
 
 from experiments import runs
 from nsi.estimation import exchangeable
@@ -28,12 +29,9 @@ REFERENCES = "chemical", "gap", "stimulation"
 
 def auc(score, positive):
     """Probability that a positive scores higher than another, ties half. score, positive: (pairs,)."""
-    _, rank, count = np.unique(score, return_inverse=True, return_counts=True)
-    mean_rank = (np.cumsum(count) - (count - 1) / 2)[rank]
-    n = positive.sum()
-    return (
-        (mean_rank[positive].sum() - n * (n + 1) / 2) / (n * (len(positive) - n)) if 0 < n < len(positive) else np.nan
-    )
+    n, rank = positive.sum(), rankdata(score)
+    several = 0 < n < len(positive)
+    return (rank[positive].sum() - n * (n + 1) / 2) / (n * (len(positive) - n)) if several else np.nan
 
 
 def estimate(trace, dt):
@@ -50,10 +48,9 @@ def methods(trace, dt):
     found = estimate(trace, dt)
     scale = trace.std(0)[:, None] / np.maximum(trace.std(0), 1e-9)  # weights between neurons of equal variance
     said = {k: found["verdicts"][k] for k in ("response", "description")} | {
-        "alpha": found["alpha"],
-        "connected": found["prior"]["connected"],
+        "alpha": found["alpha"], "connected": found["prior"]["connected"],
         "excludes_0": float(np.mean(np.abs(found["W_unbiased"]) > 1.96 * found["W_se"])),
-    }
+    }  # fmt: skip
     return {"estimate": np.abs(found["W"] * scale), "probability": found["probability"],
             "one-step ridge": np.abs(one_step), "correlation": np.abs(np.corrcoef(z.T))}, said  # fmt: skip
 
@@ -90,17 +87,13 @@ def compare(data, draws):
     together = recorded[:, :, None] & recorded[:, None]
     by_method["random"] = np.where(together, np.abs(rng.standard_normal(together.shape)), np.nan)
     index, rows = rng.integers(len(recorded), size=(draws, len(recorded))), {}
-    for name, scores in by_method.items():
-        scores = np.stack(list(scores))
-        drawn = [agreement(average(scores[k]), data) for k in index]
-        rows[name] = {"auc": agreement(average(scores), data).tolist(),
-                      "interval": np.percentile(drawn, PERCENTILES, axis=0).T.tolist()}  # fmt: skip
-    count = [together[k].sum(0).astype(float) for k in (np.arange(len(recorded)), *index)]
-    values = [agreement(np.where(c > 0, c, np.nan), data) for c in count]
-    rows["worms with the pair"] = {
-        "auc": values[0].tolist(),
-        "interval": np.percentile(values[1:], PERCENTILES, axis=0).T.tolist(),
-    }
+    mean = lambda scores: lambda k: agreement(average(scores[k]), data)
+    count = lambda k: np.where(together[k].any(0), together[k].sum(0), np.nan)
+    measured = {name: mean(np.stack(list(scores))) for name, scores in by_method.items()}
+    measured["worms with the pair"] = lambda k: agreement(count(k), data)
+    for name, measure in measured.items():
+        interval = np.percentile([measure(k) for k in index], PERCENTILES, axis=0).T
+        rows[name] = {"auc": measure(slice(None)).tolist(), "interval": interval.tolist()}
     return {"auc": rows, "worms": said, "draws": draws}
 
 
