@@ -10,8 +10,12 @@ import resource
 import time
 from pathlib import Path
 
+import nsi
 from experiments import runs
 from nsi import files
+from nsi.recordings import Recording
+from nsi.simulation import simulate_recording
+from nsi.simulation.circuits import ring
 
 FOLDER = runs.folder_of(__file__)
 SIZES = (25, 100), (50, 100), (100, 25), (100, 100), (100, 300), (100, 600), (250, 30), (500, 30), (1000, 30)
@@ -21,12 +25,8 @@ STEPS = 1000
 def measure(neurons, trials, steps, calibrated):
     """Estimate a ring without stimulus. Returns: dict of `seconds` of the CPU, `memory` (GiB, at most), `start` (GiB,
     before the estimate) and the sizes."""
-    import nsi
-    from nsi.simulation.circuits import ring
-    from nsi.simulation.simulator import simulate_recording
-
     data = simulate_recording(ring(neurons, neurons // 2), 0, trials, steps)
-    rec = nsi.recordings.Recording(data["rates"], data["velocity"], data["dt"], None, data["tau"])
+    rec = Recording(data["rates"], data["velocity"], data["dt"], None, data["tau"])
     del data
     start, began = used_memory(), time.process_time()
     nsi.estimate(rec, calibrated=calibrated)

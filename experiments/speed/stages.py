@@ -11,13 +11,14 @@ the tables of stages.md.
 import argparse
 import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 from experiments import runs
+from nsi import recordings
+from nsi.simulation import simulate_recording
+from nsi.simulation.circuits import ring
 
 FOLDER = runs.folder_of(__file__)
 HERE = "experiments.speed.stages"
@@ -26,15 +27,6 @@ DEFAULT = {"neurons": 100, "trials": 100, "window": 50}
 GROWING = {"neurons": (50, 200), "trials": (25, 300), "window": (25, 100)}
 STEPS = 1000  # of a trial
 STAGES = "start", "checks", "training", "estimate", "hidden units", "measures", "report"
-
-
-def simulate(path, neurons, trials, steps):
-    """Simulate a ring and write its recording."""
-    from nsi import recordings
-    from nsi.simulation.circuits import ring
-    from nsi.simulation.simulator import simulate_recording
-
-    recordings.save(path, **simulate_recording(ring(neurons, neurons // 2), 0, trials, steps))
 
 
 def time_updates(count=UPDATES):
@@ -58,14 +50,10 @@ def fit(sizes, steps, options=()):
     s) and `load` (processes that wanted to run, over a minute), with the sizes."""
     with tempfile.TemporaryDirectory() as folder:
         data, out = Path(folder) / "ring.npz", Path(folder) / "run"
-        runs.apart(HERE, "simulate", data, sizes["neurons"], sizes["trials"], steps)
+        circuit = ring(sizes["neurons"], sizes["neurons"] // 2)
+        recordings.save(data, **simulate_recording(circuit, 0, sizes["trials"], steps))
         updates = [runs.apart(HERE, "time_updates")]
-        arguments = ["--data", data, "--out", out, "--window", sizes["window"], *options]
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        subprocess.run(
-            [sys.executable, "train.py", *map(str, arguments)], cwd=runs.ROOT, env=environment, check=True,
-            capture_output=True,
-        )  # fmt: skip
+        runs.script("train.py", "--data", data, "--out", out, "--window", sizes["window"], *options)
         updates.append(runs.apart(HERE, "time_updates"))
         stages = json.loads((out / "metrics.json").read_text())["stage_seconds"]
     return sizes | {"stages": stages, "update": sum(updates) / 2, "load": os.getloadavg()[0]}
