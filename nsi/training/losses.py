@@ -21,11 +21,6 @@ def slope(s, out):
     return torch.ops.aten.threshold_backward.grad_input(out, s, 0.5, grad_input=out)
 
 
-def inverse(r):
-    """Input current of an active neuron from its rate 0 < r < 1."""
-    return torch.arctanh(r.clamp(max=0.9999))
-
-
 def matching(a, r):
     """log cosh(max(a, 0)) - a * r: its derivative with respect to the current a is phi(a) - r."""
     positive = a.clamp(min=0)
