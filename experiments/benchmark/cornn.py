@@ -24,11 +24,11 @@ SAMPLE_STRIDE = 4  # samples, of which one is used to choose the ridge
 MAX_RATE = 0.9999  # rates beyond are saturated, their current unknown
 
 
-def cornn(rec, alpha, steps=30, ridges=RIDGES):
+def cornn(rec, alpha):
     """Fit all weights; velocity and stimulus are inputs, the latter of known weight.
 
-    rec: Recording; steps: of Newton's method at most; ridges: tried on the last tenth of the trials, of which the best
-    is then used on all. Returns: Network without input units.
+    rec: Recording. RIDGES are tried on the last tenth of the trials, and the best is then used on all. Returns: Network
+    without input units.
     """
     trials, _, n = rec.rates.shape
     late = slice(min(round(3 / alpha), rec.rates.shape[1] // 4), None)
@@ -39,8 +39,8 @@ def cornn(rec, alpha, steps=30, ridges=RIDGES):
     parts = [(a[first], a[~first]) for a in (x, rec.rates[:, late], known[:, late], valid)]
     train, test = ([a[part[3]].astype(np.float64) for a in part[:3]] for part in zip(*parts, strict=True))
     quick = [a[::SAMPLE_STRIDE] for a in train]
-    best = min(ridges, key=lambda ridge: loss(weights(*quick, ridge, steps), *test).sum())
-    w = weights(*(np.concatenate(pair) for pair in zip(train, test, strict=True)), best, steps)
+    best = min(RIDGES, key=lambda ridge: loss(weights(*quick, ridge), *test).sum())
+    w = weights(*(np.concatenate(pair) for pair in zip(train, test, strict=True)), best)
     return Network(w[:n], w[n:-1], w[-1], alpha, n)
 
 

@@ -212,18 +212,18 @@ def beyond_heading(rates, heading, bins=36):
     return rates - (sums / np.maximum(count, 1)[:, None])[where]
 
 
-def free_running_error(net, rec, places, seconds=5, warmup=20, moments=10):
-    """Whether a network holds a bump at rest, put on recorded states for `warmup` steps and then left to itself.
+def free_running_error(net, rec, places):
+    """Whether a network holds a bump at rest for 5 s, clamped to recorded states for 20 steps and then left to itself.
 
-    rec: the trials that the states are taken from, at `moments` of each; places: (n, 1) rad, of the response units.
+    rec: the trials that the states are taken from, at 10 moments of each; places: (n, 1) rad, of the response units.
     Returns: dict with `persistence`, the share of bumps whose population vector is in the end at least half as long as
     that of the recorded state, and `drift`, rad, the mean |angle| between the two (pi / 2 if nothing is left of them).
     """
     u = network.synaptic_state(rec.rates, net.alpha)
-    start = u[:, np.linspace(0, u.shape[1] - 1, moments).astype(int)].reshape(-1, u.shape[-1])  # (starts, n)
-    state = np.repeat(start[:, None], warmup + 1 + round(seconds / rec.dt), 1)
+    start = u[:, np.linspace(0, u.shape[1] - 1, 10).astype(int)].reshape(-1, u.shape[-1])  # (starts, n)
+    state = np.repeat(start[:, None], 21 + round(5 / rec.dt), 1)
     still = recordings.Recording(state, np.zeros((*state.shape[:2], rec.velocity.shape[-1]), np.float32), rec.dt)
-    end = predict(net, still, warmup)[:, -1, : net.n]
+    end = predict(net, still, 20)[:, -1, : net.n]
     before, after = (rates @ np.exp(1j * places[:, 0]) for rates in (start, end))
     return {
         "persistence": np.mean(np.abs(after) >= np.abs(before) / 2),

@@ -40,8 +40,8 @@ CONTROL = {"seeds": range(100, 105), "trials": 8, "steps": 750, "wedges": 16, "n
 class Selected(Likelihood):
     """Likelihoods on samples of a selection."""
 
-    def __init__(self, rec, selection, alphas=ALPHAS):
-        super().__init__(rec, alphas)
+    def __init__(self, rec, selection):
+        super().__init__(rec, ALPHAS)
         self.selection = selection
 
     def used(self):
@@ -197,9 +197,9 @@ def closest(each, kind, name):
     return min(leads(each, kind, name).items(), key=lambda item: item[1].mean())
 
 
-def likeliest(each, kind="responses"):
-    """The name of the highest mean log likelihood."""
-    return max(common(each, kind), key=lambda name: np.mean([one[kind][name] for one in each]))
+def likeliest(each):
+    """The response function of the highest mean log likelihood."""
+    return max(common(each, "responses"), key=lambda name: np.mean([one["responses"][name] for one in each]))
 
 
 def likeliest_in(each, name):

@@ -51,7 +51,7 @@ def fly_amplitude(ax, results, horizons):
     ax.legend(fontsize=7)
 
 
-def kinetics(ax, found, letter="c"):
+def kinetics(ax, found):
     """By how much an animal's log likelihood per sample is higher with F(v u) than with each rival, on samples by the
     rate one step before, and the same of simulated circuits that have v u."""
     each, x = next(iter(found["kinetics"].values())), 0
@@ -66,7 +66,7 @@ def kinetics(ax, found, letter="c"):
     ax.axhline(0, color=TRUE, lw=0.8)
     ax.set_xticks(range(len(labels)), labels, fontsize=6, rotation=20, ha="right")
     ax.set(ylabel="log likelihood per sample, lead")
-    ax.set_title(f"({letter}) velocity one synapse later over rivals", fontsize=8)
+    ax.set_title("(c) velocity one synapse later over rivals", fontsize=8)
 
 
 def fly_wiring(ax, results):

@@ -20,9 +20,9 @@ def set_style():
     })  # fmt: skip
 
 
-def set_log_axis(ax, ticks, xscale="log", **settings):
-    """An axis of x with these ticks alone. settings: of ax.set."""
-    ax.set(xscale=xscale, **settings)
+def set_log_axis(ax, ticks, **settings):
+    """A logarithmic axis of x with these ticks alone. settings: of ax.set."""
+    ax.set(xscale="log", **settings)
     ax.set_xticks(ticks, [f"{x:g}" for x in ticks])
     ax.minorticks_off()
 
