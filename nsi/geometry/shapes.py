@@ -24,7 +24,8 @@ class Shape:
     places(n)                     of n neurons in order: (n, D)
     find(rates)                   each neuron's place as the activity (..., n) has it, whatever their order: (n, D)
     decode(rates, places)         population vector (..., D) in (-pi, pi]
-    difference(a, b)              from b to a, the shortest way; distance(a, b): its length (...)
+    PLANE                         (D, any), takes a difference of places to the plane in which distances are measured
+    difference(a, b)              from b to a, the shortest way
     bump(places, start)           a first guess at the state (trials, n) of bumps at start (trials, D)
     order(places)                 indices (n,) of neurons so that neighbours follow each other
     profile(W)                    of neurons in order: each distance, mean and s.d. (n,) of weights (n, n) there
@@ -33,6 +34,10 @@ class Shape:
     mean_profile(W, places, mask) W's mean at each distance over the pairs of a mask (n, n) bool, put back in the
                                   place of every pair: (n, n), 0 where no pair is
     """
+
+    def distance(self, a, b):
+        """Length of `difference`. Returns: (...)."""
+        return np.linalg.norm(self.difference(a, b) @ self.PLANE, axis=-1)
 
     def near(self, places):
         """Pairs of neurons at most NEAR apart. places: (n, D) rad. Returns: (n, n) bool."""
@@ -58,7 +63,7 @@ def fourier_series(apart, orders):
 class Ring(Shape):
     """A ring of neurons, each with a preferred heading: D = 1."""
 
-    dimensions = 1
+    dimensions, PLANE = 1, np.eye(1)
     NEAR = 0.6 * np.pi  # rad, pairs that one bump can hold
 
     def __init__(self, said="a ring"):
@@ -103,9 +108,6 @@ class Ring(Shape):
     def difference(self, a, b):
         return np.angle(np.exp(1j * (np.asarray(a) - b)))
 
-    def distance(self, a, b):
-        return np.linalg.norm(self.difference(a, b), axis=-1)
-
     def bump(self, places, start):
         return np.maximum(0, np.cos(places[:, 0] - start))
 
@@ -115,8 +117,8 @@ class Ring(Shape):
     def profile(self, W):
         """Distances are signed, from -pi on."""
         n = len(W)
-        steps = np.arange(n) - n // 2
-        entries = np.stack([W[np.arange(n), (np.arange(n) + s) % n] for s in steps])  # (distance, i)
+        steps, i = np.arange(n) - n // 2, np.arange(n)
+        entries = W[i, (i + steps[:, None]) % n]  # (distance, i)
         return steps * 2 * np.pi / n, entries.mean(1), entries.std(1)
 
     def terms(self, places):
@@ -148,6 +150,7 @@ class Torus(Shape):
     dimensions = 2
     NEAR = 2.2  # rad, pairs that one bump can hold
     K = np.array([[1, 0], [0.5, np.sqrt(0.75)]])
+    PLANE = np.linalg.inv(K).T
     ALL = np.array([[1, 0], [0.5, np.sqrt(0.75)], [-0.5, np.sqrt(0.75)]])  # the third is the second minus the first
 
     def __init__(self, known=None, axes=None, spacing=0.5, said="a torus"):
@@ -174,7 +177,7 @@ class Torus(Shape):
         return self.movement(self.per_metre * position)
 
     def displacement(self, difference):
-        return difference @ np.linalg.inv(self.K).T @ self.axes.T
+        return difference @ self.PLANE @ self.axes.T
 
     def places(self, n):
         """On a rhombic sheet of equal sides, row by row. Raises: ValueError where n is no square."""
@@ -217,14 +220,8 @@ class Torus(Shape):
         """Of all that differ by whole turns the one nearest in the plane."""
         difference = np.angle(np.exp(1j * (np.asarray(a) - b)))
         images = difference[..., None, :] + TURNS  # (..., 9, 2)
-        nearest = np.round(self._size(images), 9).argmin(-1)  # of those as near, the first
+        nearest = np.round(np.linalg.norm(images @ self.PLANE, axis=-1), 9).argmin(-1)  # of those as near, the first
         return np.take_along_axis(images, nearest[..., None, None], -2)[..., 0, :]
-
-    def distance(self, a, b):
-        return self._size(self.difference(a, b))
-
-    def _size(self, difference):
-        return np.linalg.norm(difference @ np.linalg.inv(self.K).T, axis=-1)
 
     def bump(self, places, start):
         apart = plane_waves.third(places) - plane_waves.third(np.asarray(start))[:, None]
