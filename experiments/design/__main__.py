@@ -1,11 +1,10 @@
 """Which experiment next? Pulses proposed from a pilot against random ones, by the trials that they need.
 
-A circuit whose weights differ from pair to pair is recorded under weak random pulses and fitted; `python -m nsi.design`
-proposes pulses from the fit, and the circuit is recorded under these and under random pulses of amplitude 4 every
-0.25 s. From growing numbers of trials nsi.estimate estimates the connections. How far the circuit's own bump is thrown
-is measured on runs with the same velocity and noise, with and without pulses.
-
-Writes results.json, design.png and the page's tables. Run it from the top folder, as `python -m experiments.design`.
+A circuit whose weights differ from pair to pair is recorded under weak random pulses and fitted, and again under pulses
+that nsi.design proposes from the fit and under random ones of amplitude 4 every 0.25 s; nsi.estimate estimates the
+connections from growing numbers of trials. How far the circuit's own bump is thrown is measured on runs with the same
+velocity and noise, with and without pulses. Writes results.json, design.png and the page's tables. Run it from the top
+folder, as `python -m experiments.design`.
 """
 
 import tempfile

@@ -1,16 +1,9 @@
-"""The four published findings, each as numbers over seeds, on the default circuit.
+"""The four published findings, each as numbers over seeds, on the default circuit; TABLES has the measures of each.
 
-1. *With input separation the connectivity is recovered*: the separated fit against the control.
-2. *Without it response units mix compass and shifter neurons*: `mixture`, the share of a unit's tuning map that maps
-   of true shifter neurons explain, and the selectivity for the direction of turning.
-3. *Shifter neurons emerge among the input units*: these matched one to one with the true ones, against a fit to the
-   same recording with the velocities of other trials.
-4. *Two constraints do it*: a fit to a fly at rest, where no velocity moves the activity, and fits to windows too short
-   for the network to sustain its activity. `persistence` says which of them hold a bump; `gate_size` is the gate's
-   Frobenius norm relative to the separated fit's, and `gate_slope`, of train.py, how much of the true gate acts.
-
-The truth is read for scoring only. Each seed simulates its own recordings and starts its own fits. Writes
-results.json, tables.md and the page. Run it from the top folder, as `python -m experiments.findings`.
+The fourth compares a fit to a fly at rest, where no velocity moves the activity, and fits to windows too short for the
+network to sustain its activity. The truth is read for scoring only. Each seed simulates its own recordings and starts
+its own fits. Writes results.json, tables.md and the page. Run it from the top folder, as
+`python -m experiments.findings`.
 """
 
 import tempfile
@@ -176,11 +169,10 @@ def tuned(maps, compass, shifter):
 def matched(net, rec, places, hidden, W_in):
     """The measures of finding 3: input units matched one to one with the shifter neurons, by their rates.
 
-    `r_match` and its median are the correlations of matched rates; `r_turning`, of what is left of them when the mean
-    at each heading is taken away, for any unit tuned to heading resembles some shifter; `left` and `right`, how many
-    matched units prefer which direction of turning; `same_direction`, the share that prefer their shifter's, which
-    is high by chance, since the matching sees to it; `pushes`, the share of matched units whose weights onto the
-    response units lie to that side of the heading they prefer, as every shifter's do and by chance one half.
+    `r_turning`: correlation of what is left of matched rates when the mean at each heading is taken away, since any
+    unit tuned to heading resembles some shifter; `left`, `right`: how many matched units prefer which direction of
+    turning; `pushes`: share of matched units whose weights onto the response units lie to that side of the heading they
+    prefer, as every shifter's do and by chance one half.
 
     rec: held-out trials, at whose states the response units are held; places: (n, 1) rad; hidden: (trials, steps,
     shifters) their rates; W_in: (shifters,) their velocity weights.

@@ -1,22 +1,12 @@
 """Real flies: what the estimate and trained networks say of E-PG activity and walking velocity.
 
-*Estimate*: response function, time constant, mechanism and gate of each fly by itself (estimate.py).
-*Prediction*, leaving one fly out: the network is clamped to the recording up to a moment, then runs freely on velocity
-alone; its error is the mean |angle| between its bump and the recorded one. Rivals: a bump that stays; an integrator,
-whose one gain is fitted on the same flies as the network, for each horizon; the same with a start filtered over the
-last frames and a delayed velocity, both chosen on these flies too; and the control without separation.
-*Clear bump*, the rule of selection, on E-PG activity alone: trials whose mean |sum of r exp(i angle)| / sum
-of r is above the median of all trials. It selects what is scored; no fit selects.
-*Wiring*: mean E-PG to E-PG weight by distance around the ring, against the connectome's E-PG to E-PG synapses minus
-its path through Delta7, times one free ratio.
-*Neurons that no fit reads*: the drive that the input units send to the wedges, against the P-EN1 neurons recorded there
-(held_out_rates).
-*Null models*: velocity of other trials, reversed rates, wedges with randomised phases, and these blurred by the optics.
+*Estimate*: estimate.py. *Prediction*, leaving one fly out, beside a bump that stays and integrators: prediction.py.
+*Wiring* against the connectome, and null models: wiring.py. *Neurons that no fit reads*, P-EN1: neurons.py.
+*Clear bump*, of E-PG activity alone, selects what is scored; no fit selects.
 
 `--parts networks` does all but the first, `--parts estimate` the first. All networks have the settings of fit.py, and
-predict by the mean of their replicas' bumps. Each replica draws flies with replacement; ranges are over replicas.
-Writes results.json, fly.png, tables.md and the page.
-Run it from the top folder, as `python -m experiments.flies`.
+predict by the mean of their replicas' bumps; each replica draws flies with replacement, and ranges are over replicas.
+Writes results.json, fly.png, tables.md and the page. Run it from the top folder, as `python -m experiments.flies`.
 """
 
 from pathlib import Path

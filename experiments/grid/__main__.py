@@ -1,13 +1,10 @@
 """Grid cells: is the two-dimensional attractor identified, and what is needed for it?
 
-Simulates sheets of grid cells (cann.py --circuit grid) whose animal walks in a box, and puts each to the estimate, with
-nothing but the recording: connected alike all around, recorded passively; with connections that differ by 20 %,
-passively and with known current pulses; and half of the cells in no order, as rates and as Poisson spikes. Beside it,
-of the first: a trained network, the correlation of the rates, and the circuit itself. Includes the fit of the default
-sheet in runs/grid, if it is there, as the page's commands make it. Then classifies recordings of a ring, a torus, two
-rings, place cells and noise (nsi/geometry/classify.py). No recording has the bump's phases.
-
-Writes results.json, grid.png, tables.md and the page. Run it from the top folder, as `python -m experiments.grid`.
+Simulates sheets of grid cells (CASES) whose animal walks in a box, and puts each to the estimate, with nothing but the
+recording; the first also to a trained network, beside the correlation of the rates and the circuit itself. Includes the
+fit of the default sheet in runs/grid, if it is there, as the page's commands make it. Then classifies recordings
+(shapes.py). Writes results.json, grid.png, tables.md and the page. Run it from the top folder, as
+`python -m experiments.grid`.
 """
 
 import argparse

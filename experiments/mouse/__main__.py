@@ -1,13 +1,11 @@
 """A second species: what the estimate says of a mouse's head-direction cells, and what networks predict.
 
-*Estimate*: as of the flies, of five pieces of the session; `--parts estimate` does this alone.
-*Prediction*: on held-out stretches, as metrics.json has it: clamped, then running on velocity alone, beside
-an integrator with the recording's own gain and a bump that stays.
-*Null models*: velocity of other stretches; rates reversed in time; each cell's rates of another stretch.
-*Asleep*: the network fitted awake runs without velocity from states in which no two cells agree (each cell's state is
-drawn from its own awake states, independently), until its bump has formed. Which pairs are active together there,
-against the pairs' correlations in REM and slow-wave sleep, which no fit reads. The baseline is the pairs' correlations
-awake. Writes results.json, mouse.png and the tables. Run it from the top folder, as `python -m experiments.mouse`.
+*Estimate*: as of the flies, of five pieces of the session; `--parts estimate` does this alone. *Prediction*: on
+held-out stretches, as metrics.json has it. *Null models*: velocity of other stretches; rates reversed in time; each
+cell's rates of another stretch. *Asleep*: the network fitted awake runs without velocity from states in which no two
+cells agree, until its bump has formed; correlations of its pairs, and of pairs awake, with those in REM and slow-wave
+sleep, which no fit reads. Writes results.json, mouse.png and the tables. Run it from the top folder, as
+`python -m experiments.mouse`.
 """
 
 import tempfile

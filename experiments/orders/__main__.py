@@ -1,9 +1,9 @@
 """Orders of effective connectivity: are they estimated, and distinguished from those that are not there?
 
-Circuits whose effective connectivity J(v) = W + v G1 + v^2 G2 + ... has orders beyond the first (nsi/simulation), a
-recording for each seed, and nsi.estimation.estimate with orders, to which nothing else is given. For real flies see
-flies.py beside this file. Writes results.json, orders.png and the page's tables. Run it from the top folder, as
-`python -m experiments.orders`; with `--circuits`, the other circuits' results of the last run are kept.
+Circuits whose effective connectivity J(v) = W + v G1 + v^2 G2 + ... has orders beyond the first, a recording for each
+seed, and nsi.estimation.estimate with orders. For real flies see flies.py. Writes results.json, orders.png and the
+page's tables. Run it from the top folder, as `python -m experiments.orders`; with `--circuits`, the other circuits'
+results of the last run are kept.
 """
 
 import tempfile

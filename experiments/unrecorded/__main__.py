@@ -1,14 +1,11 @@
 """Neurons that were not recorded: how well hidden units stand for them, and what is assumed for that.
 
-The same kind of circuit is recorded in several ways: its compass alone, its shifters alone, half of each. As train.py
-does, a network with the estimate's weights among recorded neurons is trained under its constraints, and once under
-none. Its hidden units are matched one to one with the hidden neurons of their kind on training trials and compared on
-held-out ones; the baseline is a linear map from the recorded activity. Circuits that break a constraint are recorded
-too: whether the recording speaks against it is what is asked there. Of a compass with missing neurons, and of one
-without its velocity, only the estimate is asked.
-
-Writes results.json, unrecorded.png, tables.md and the page. Run it from the top folder, as
-`python -m experiments.unrecorded`.
+The same kind of circuit is recorded in several ways (HIDDEN), and as train.py does, a network with the estimate's
+weights among recorded neurons is trained under its constraints, and once under none. Its hidden units are matched one
+to one with the hidden neurons of their kind on training trials and compared on held-out ones. Of circuits that break a
+constraint (BROKEN) it is asked whether the recording speaks against it; of recordings with missing neurons, or without
+velocity (LESS), what is estimated. Writes results.json, unrecorded.png, tables.md and the page. Run it from the top
+folder, as `python -m experiments.unrecorded`.
 """
 
 import matplotlib.pyplot as plt
