@@ -77,25 +77,26 @@ def made(results):
     return f"{runs.made(results)} Estimate: {results['estimate']['made']}."
 
 
-def by_horizon(rows):
-    """{name: (flies, horizons)} as Markdown, mean ± s.d. over flies."""
-    rows = [[name, *(runs.spread(x) for x in np.array(values).T)] for name, values in rows.items()]
+def by_horizon(rows, cell=runs.spread):
+    """{name: (flies, horizons)} as Markdown. cell: of the flies' values at a horizon (default: mean ± s.d.)."""
+    rows = [[name, *(cell(x) for x in np.array(values).T)] for name, values in rows.items()]
     return runs.markdown(["", *(f"{h:g} s" for h in HORIZONS)], rows)
 
 
 def table(results):
     """What the estimate answers, as Markdown. results: of results.json."""
     found = results["estimate"]
-    main, own = estimate.main_of(found), list(found["kinetics"].values())[-1]
-    best, usual = estimate.likeliest(main), estimate.likeliest(own)
+    main, usual = estimate.main_of(found), estimate.likeliest(list(found["kinetics"].values())[-1])
+    best = estimate.likeliest(main)
     rival, lead = estimate.closest(main, "responses", best)
     over = estimate.leads(main, "mechanisms", estimate.HIDDEN)
     later = over[estimate.FILTERED]
     alphas = np.array([one["alpha"] for one in main])
     each = [one["alpha"] for one in found["each"]]
-    at = HORIZONS.index(1.0)
-    better = [np.array(results["error"][name])[:, at] - np.array(found["error"]["estimate"])[:, at]
-              for name in ("integrator", "network")]  # fmt: skip
+    network, own, integrator = (
+        np.array(error)[:, HORIZONS.index(1.0)]
+        for error in (results["error"]["network"], found["error"]["estimate"], results["error"]["integrator"])
+    )
     rows = [
         ["response", f"{best}, over {rival} by {estimate.interval(lead, 3, True)}", estimate.likeliest_in(main, best),
          f"samples by the rate itself: {usual}"],
@@ -106,58 +107,53 @@ def table(results):
          f"over a filtered velocity, at once: {estimate.interval(later, 4, True)}, {estimate.count(later)}"],
         ["gate", "found", estimate.found_in(found["gate"]["recording"]),
          "; ".join(f"{name} {estimate.found_in(found['gate'][name])}" for name in NULLS)],
-        ["error after 1 s, rad", runs.spread(np.array(found["error"]["estimate"])[:, at]), "–",
-         f"integrator's minus it: {estimate.interval(better[0], 3, True)}, network's: "
-         f"{estimate.interval(better[1], 3, True)}"],
+        ["error after 1 s, rad", runs.spread(own), "–", f"integrator's minus it: "
+         f"{estimate.interval(integrator - own, 3, True)}, network's: {estimate.interval(network - own, 3, True)}"],
     ]  # fmt: skip
     return runs.markdown(["question", "estimate (95 % over flies)", "flies", "null model, or rival"], rows)
 
 
 def tables(results):
     """All numbers, as the text of tables.md."""
-    parts, found = {}, results["estimate"]
-    parts["Estimate by samples"] = (
-        "Log likelihood per sample that one description is better by, mean (95 % interval over flies). Samples: by the "
-        "neuron's rate one step before, or by the rate itself, as shares of the highest; response and alpha: with a "
-        "velocity that acts one synapse later.",
-        estimate.kinetics_table(found),
-    )
-    parts["What nsi.estimate says"] = "Fly by fly.", estimate.verdict_table(found)
-    network = np.array(results["error"]["network"])
+    found, network = results["estimate"], np.array(results["error"]["network"])
+    better = {name: np.array(results["error"][name]) - network for name in RIVALS}
     captions = {
         "error": "Mean |angle| in rad between predicted and recorded bump, mean ± s.d. over flies.",
         "error, clear bump": "The same in trials whose bump is clearer than the median trial's.",
         "amplitude": "Correlation of predicted and recorded size of the bump.",
     }
-    for kind, caption in captions.items():
-        parts[kind.capitalize()] = caption, by_horizon(results[kind] | found[kind])
-    rows = []
-    for name in RIVALS:
-        better = np.array(results["error"][name]) - network
-        rows.append([name, *(f"{runs.spread(x)} ({(x > 0).sum()}/{len(x)})" for x in better.T)])
-    table_of = runs.markdown(["", *(f"{h:g} s" for h in HORIZONS)], rows)
-    parts["Error of an integrator minus the network's"] = (
-        "In brackets: on how many flies the network is better.",
-        table_of,
-    )
-    rows = [[name, *(interval(row[k], d) for k, d in READ.items())] for name, row in results["read"].items()]
-    rows.append(["correlations of the rates", interval(results["correlation"]["r_connectome"], 3), "–", "–", "–"])
-    parts["Wiring and gate"] = (
-        "Median (lowest to highest) over networks fitted to flies drawn with replacement. `r_connectome`: of W's "
-        "profile with E-PG to E-PG synapses minus their path through Delta7, times one free ratio; `displacement`: "
-        "from where input units receive to where they send, degrees (connectome: 55); `gate`: odd first harmonic of "
-        "the effective gate; `turning_gain`: turning of the free bump within 1 s against the fly's.",
-        runs.markdown(["", *(f"`{name}`" for name in READ)], rows),
-    )
-    rows = [[name, runs.spread(row["right"], 1), runs.spread(row["left"], 1)] for name, row in results["lead"].items()]
-    parts["Lead of the bump"] = (
-        "Degrees ahead of E-PG's bump in turns above 1 rad/s.",
-        runs.markdown(["", "right", "left"], rows),
-    )
-    rows = [[name, runs.spread(row)] for name, row in results["share"].items()]
-    caption = "By one linear map, fitted on every second trial and scored on the others, for each fly."
-    parts["Share of P-EN1's variance explained"] = caption, runs.markdown(["map from", "share"], rows)
-    return runs.sections("real flies", parts)
+    read = [[name, *(interval(row[k], d) for k, d in READ.items())] for name, row in results["read"].items()]
+    read.append(["correlations of the rates", interval(results["correlation"]["r_connectome"], 3), "–", "–", "–"])
+    lead = [[name, *(runs.spread(row[side], 1) for side in ("right", "left"))] for name, row in results["lead"].items()]
+    shares = [[name, runs.spread(row)] for name, row in results["share"].items()]
+    return runs.sections("real flies", {
+        "Estimate by samples": (
+            "Log likelihood per sample that one description is better by, mean (95 % interval over flies). Samples: by "
+            "the neuron's rate one step before, or by the rate itself, as shares of the highest; response and alpha: "
+            "with a velocity that acts one synapse later.",
+            estimate.kinetics_table(found),
+        ),
+        "What nsi.estimate says": ("Fly by fly.", estimate.verdict_table(found)),
+        **{kind.capitalize(): (say, by_horizon(results[kind] | found[kind])) for kind, say in captions.items()},
+        "Error of an integrator minus the network's": (
+            "In brackets: on how many flies the network is better.",
+            by_horizon(better, lambda x: f"{runs.spread(x)} ({(x > 0).sum()}/{len(x)})"),
+        ),
+        "Wiring and gate": (
+            "Median (lowest to highest) over networks fitted to flies drawn with replacement. `r_connectome`: of W's "
+            "profile with E-PG to E-PG synapses minus their path through Delta7, times one free ratio; `displacement`: "
+            "from where input units receive to where they send, degrees (connectome: 55); `gate`: odd first harmonic "
+            "of the effective gate; `turning_gain`: turning of the free bump within 1 s against the fly's.",
+            runs.markdown(["", *(f"`{name}`" for name in READ)], read),
+        ),
+        "Lead of the bump": (
+            "Degrees ahead of E-PG's bump in turns above 1 rad/s.", runs.markdown(["", "right", "left"], lead),
+        ),
+        "Share of P-EN1's variance explained": (
+            "By one linear map, fitted on every second trial and scored on the others, for each fly.",
+            runs.markdown(["map from", "share"], shares),
+        ),
+    })  # fmt: skip
 
 
 def main():
