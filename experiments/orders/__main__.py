@@ -6,7 +6,6 @@ page's tables. Run it from the top folder, as `python -m experiments.orders`; wi
 results of the last run are kept.
 """
 
-import tempfile
 import time
 from pathlib import Path
 
@@ -15,10 +14,11 @@ import numpy as np
 
 import cann
 from experiments import runs
+from experiments.benchmark.tasks import loaded
 from experiments.orders import flies
 from experiments.orders.figures import draw_orders
 from experiments.orders.figures import fly as draw_flies
-from nsi import geometry, recordings
+from nsi import geometry
 from nsi.estimation import estimate
 from nsi.estimation.estimator import find_places
 from nsi.estimation.orders import profiles, sizes
@@ -35,14 +35,10 @@ FLIES = """![Flies: rise with speed, prediction of the bump's size](flies.png)
 predicted better on flies left out (b).* The rows are of an earlier run with `data/fly.npz`."""
 
 
-def measured(name, seed, folder, sizes_of):
+def measured(name, seed, sizes_of):
     """Simulate one circuit and estimate its orders. sizes_of: trials, steps. Returns: {measure: value}, with profiles
     for the figure."""
-    data = folder / f"{name}-{seed}.npz"
-    recordings.save(data, **cann.simulate_recording(circuits.CIRCUITS[name](), seed, *sizes_of))
-    rec = recordings.load(data)
-    truth = recordings.load_truth(data, rec)
-    data.unlink()
+    rec, truth = loaded(cann.simulate_recording(circuits.CIRCUITS[name](), seed, *sizes_of))
     began, shape = time.perf_counter(), geometry.of(rec)
     estimated = estimate(rec, geometry=shape, orders=True)
     seconds, arrays, places = time.perf_counter() - began, estimated.arrays(), find_places(rec, shape)
@@ -57,10 +53,10 @@ def measured(name, seed, folder, sizes_of):
     best, centre, se = profiles(arrays, shape, places)
     every = np.ones(best.shape[1:], bool)
     true = np.stack([shape.mean_profile(G.astype(np.float64), places, every) for G in truth["orders"]])
-    kept = {"profile": best, "centre": centre, "se": se, "true": true}
     order = np.argsort(places[:, 0])
+    profile = lambda orders: np.round([shape.profile(G[np.ix_(order, order)])[1] for G in orders], 7)
     result["profiles"] = {
-        k: np.round([shape.profile(G[np.ix_(order, order)])[1] for G in v], 7) for k, v in kept.items()
+        k: profile(v) for k, v in zip(("profile", "centre", "se", "true"), (best, centre, se, true), strict=True)
     }
     return valid_json(result)  # an interval may be infinite
 
@@ -122,8 +118,7 @@ def tables(results):
              "How far 95 % intervals of single pairs reach to either side, relative to the r.m.s. of the true order:",
              widths(results)]  # fmt: skip
     if "flies" in results:
-        parts += ["## Real flies", FLIES, "95 % intervals over flies:",
-                  flies.table(results)]  # fmt: skip
+        parts += ["## Real flies", FLIES, "95 % intervals over flies:", flies.table(results)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -156,8 +151,7 @@ def main():
     p.add_argument("--flies", type=Path, default="data/fly.npz", help="left out where there is no such file")
     args = p.parse_args()
     items = [(name, FIRST_SEED + seed) for name in args.circuits for seed in range(args.seeds)]
-    with tempfile.TemporaryDirectory() as folder:
-        each = runs.each(lambda item: measured(*item, Path(folder), (args.trials, args.steps)), items, 1)
+    each = runs.each(lambda item: measured(*item, (args.trials, args.steps)), items, 1)
     results = runs.read(FOLDER)
     for name in args.circuits:
         results[name] = [row for row, (of, _) in zip(each, items, strict=True) if of == name]
