@@ -18,6 +18,7 @@ import numpy as np
 from nsi import figures, files, geometry
 from nsi.evaluation import metrics, prediction, scores
 from nsi.evaluation.weights import effective_gate
+from nsi.network import Network
 
 ROOT = Path(__file__).parent.parent
 MEASURED = "nsi", "cann.py", "train.py", "model.py"  # the code that experiments measure
@@ -68,6 +69,12 @@ def train_networks(rec, *options):
 def train_network(rec, *options):
     """A network as train.py trains it first, and nothing else, with the recording's alpha. Returns: Network."""
     return train_networks(rec, *(["--alpha", rec.dt / rec.tau] if rec.tau else []), *options)[0]
+
+
+def circuit_of(rec, truth):
+    """The simulated circuit of a recording as a network. Returns: Network."""
+    weights = (truth[k].astype(np.float32) for k in ("W", "W_in", "b"))
+    return Network(*weights, rec.dt / rec.tau, rec.rates.shape[-1])
 
 
 def score_network(net, rec, held_out, truth):

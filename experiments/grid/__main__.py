@@ -22,7 +22,6 @@ from nsi.evaluation import metrics, prediction
 from nsi.evaluation.scores import per_component, true_effective_gate
 from nsi.evaluation.weights import effective_gate
 from nsi.geometry import rate_maps
-from nsi.network import Network
 from nsi.simulation import circuits
 from nsi.simulation.heterogeneity import vary_weights
 from nsi.simulation.observation import select_neurons
@@ -69,15 +68,9 @@ def default():
     rec = recordings.load(path)
     trials, steps, n = rec.rates.shape
     ahead, held_out = found["heading_error"], rec.trials(found["held_out_trials"])
-    own = tables_ahead(itself(rec, recordings.load_truth(path, rec)), rec, held_out)
+    own = tables_ahead(runs.circuit_of(rec, recordings.load_truth(path, rec)), rec, held_out)
     sizes = {"cells": n, "trials": trials, "steps": steps, "commit": runs.source()}
     return {m: found.get(m) for m in OF_SHEET} | sizes | {"ahead": ahead, "own": own}
-
-
-def itself(rec, truth):
-    """The simulated circuit as a network. Returns: Network."""
-    weights = (truth[k].astype(np.float32) for k in ("W", "W_in", "b"))
-    return Network(*weights, rec.dt / rec.tau, rec.rates.shape[-1])
 
 
 def tables_ahead(net, rec, held_out):
@@ -110,12 +103,13 @@ def measured(case, seed, sizes, updates):
     if case != "uniform":
         return results, None
     net = runs.train_network(train, "--seed", seed, *updates)
-    trained, own = (runs.score_network(a, rec, held_out, truth) for a in (net, itself(rec, truth)))
+    circuit = runs.circuit_of(rec, truth)
+    trained, own = (runs.score_network(a, rec, held_out, truth) for a in (net, circuit))
     results["trained network"] = trained | {"ahead": tables_ahead(net, rec, held_out)}
     correlated = np.corrcoef(rec.rates[rec.valid], rowvar=False)
     results["correlation of the rates"] = {"r_W": float(correlation(correlated, truth["W"][:n, :n]))}
-    ahead = tables_ahead(itself(rec, truth), rec, held_out)
-    results["the circuit itself"] = {m: own[m] for m in ("r_W", "heading_error_5s")} | {"ahead": ahead}
+    own = {m: own[m] for m in ("r_W", "heading_error_5s")}
+    results["the circuit itself"] = own | {"ahead": tables_ahead(circuit, rec, held_out)}
     gates = {"true": true, "estimate": e.gate, "trained network": effective_gate(net, rec)}
     return results, drawn_arrays(data, {"true": truth["W"][:n, :n], "estimate": e.W, "trained network": net.W[:n, :n]},
                                  gates)  # fmt: skip

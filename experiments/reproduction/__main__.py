@@ -12,7 +12,7 @@ from experiments import runs
 from experiments.benchmark.tasks import loaded
 from nsi import geometry, recordings
 from nsi.evaluation import tuning
-from nsi.network import Network, predict
+from nsi.network import predict
 from nsi.simulation import circuits, simulate_recording
 
 MAIN = "r_W", "r_W_near", "r_gate_effective", "heading_error_5s"
@@ -80,8 +80,7 @@ def one_seed(circuit, seed, sizes, updates):
     found = runs.score_estimate(nsi.estimate(train, calibrated=False), rec, truth)
     rows["estimate"] = {m: found[m] for m in MEASURES if m in found}
     if "W_in" in truth and len(truth["b"]) > rec.rates.shape[-1]:  # its error is what noise leaves
-        itself = Network(*(np.float32(truth[k]) for k in ("W", "W_in", "b")), rec.dt / rec.tau, rec.rates.shape[-1])
-        own = runs.score_network(itself, rec, held_out, truth)
+        own = runs.score_network(runs.circuit_of(rec, truth), rec, held_out, truth)
         rows["the circuit itself"] = {m: own[m] for m in MAIN}
     return {f"{circuit}, {name}": row for name, row in rows.items()}
 
