@@ -2,9 +2,7 @@
 
 *Estimate*: as of the flies, of five pieces of the session; `--parts estimate` does this alone. *Prediction*: on
 held-out stretches, as metrics.json has it. *Null models*: velocity of other stretches; rates reversed in time; each
-cell's rates of another stretch. *Asleep*: the network fitted awake runs without velocity from states in which no two
-cells agree, until its bump has formed; correlations of its pairs, and of pairs awake, with those in REM and slow-wave
-sleep, which no fit reads. Writes results.json, mouse.png and the tables. Run it from the top folder, as
+cell's rates of another stretch. Writes results.json, mouse.png and the tables. Run it from the top folder, as
 `python -m experiments.mouse`.
 """
 
@@ -17,16 +15,13 @@ import numpy as np
 
 from experiments import runs
 from experiments.flies import estimate
-from nsi import figures, geometry, network, recordings
+from nsi import figures, geometry, recordings
 from nsi.evaluation.weights import effective_gate
 from nsi.run import checkpoint, cli
 
 NULLS = "velocity of other stretches", "rates reversed in time"  # of the gate's test
 COARSE = 5  # steps of 20 ms: beyond the s.d. of the smoothing
 AHEAD = "0.25", "0.5", "1", "2"
-START_COUNT = 1500  # random states
-RUN_S = 4.0  # s that the network runs
-KEPT_S = 1.0  # s, the last, that are kept
 
 
 def nulls(rec, rng):
@@ -41,23 +36,6 @@ def nulls(rec, rng):
     return {"velocity of other stretches": recordings.shuffled(rec, 0)} | {
         name: recordings.Recording(**vars(rec) | {"rates": rates, "heading": None}) for name, rates in changed.items()
     }
-
-
-def pairs(rates):
-    """Correlations of all pairs of cells. rates: (..., cells). Returns: (pairs,)."""
-    C = np.corrcoef(rates.reshape(-1, rates.shape[-1]), rowvar=False)
-    return np.nan_to_num(C[np.triu_indices(len(C), 1)])
-
-
-def alone(net, rec, rng):
-    """Rates of a network that runs without velocity from states in which no two cells agree. (starts, steps, n)."""
-    u = network.synaptic_state(rec.rates, net.alpha)[rec.valid]
-    start = np.zeros((START_COUNT, len(net.b)), np.float32)
-    start[:, : net.n] = np.stack([rng.choice(u[:, cell], START_COUNT) for cell in range(net.n)], -1)
-    steps = round(RUN_S / rec.dt)
-    velocity = np.zeros((START_COUNT, steps, rec.velocity.shape[-1]), np.float32)
-    rates = [r[:, : net.n] for _, r in network.run(net, velocity, start)]
-    return np.stack(rates[-round(KEPT_S / rec.dt) :], 1)
 
 
 def profile(found, places):
@@ -107,13 +85,8 @@ def made(results):
 
 
 def tables(results):
-    """Pairs asleep, as the text of tables.md."""
-    asleep = {name: results["asleep"][name] for name in ("awake", *NAMES) if name in results["asleep"]}
-    rows = [[name, *(runs.spread(r[sleep]) for sleep in ("REM", "SWS"))] for name, r in asleep.items()]
-    found = runs.markdown(["", "REM", "slow-wave sleep"], rows)
-    caption = "r of the pairs' correlations with those asleep; mean ± s.d. over seeds of the fit."
+    """What the estimate says of the pieces, as the text of tables.md."""
     return runs.sections("the mouse", {
-        "Pairs asleep": (caption, found),
         "Estimate by samples": (
             "Log likelihood per sample that one description is better by, mean (95 % interval over five pieces of the "
             "session). Samples: by the neuron's rate one step before, or by the rate itself, as shares of the highest.",
@@ -131,19 +104,17 @@ def _row(one, key):
 
 
 def draw(results):
-    """Prediction, what is read off, and the pairs asleep."""
-    figure, axes = plt.subplots(1, 4, figsize=(13.5, 3.1))
-    ahead = [float(s) for s in AHEAD]
-    each = results["recording"]
-    for one in each:
-        axes[0].plot(ahead, _row(one, "error"), color=figures.FITTED, lw=1)
-    for name in NAMES[1:]:
-        for one in results[name]:
-            axes[0].plot(ahead, _row(one, "error"), color="#c9c9c9", lw=1, zorder=0)
-    axes[0].plot([], [], color="#c9c9c9", label="null models")
+    """Prediction, and what is read off."""
+    figure, axes = plt.subplots(1, 2, figsize=(8, 3.1))
+    ahead, each = [float(s) for s in AHEAD], results["recording"]
+    for names, colour, label in (
+        (NAMES[1:], "#c9c9c9", "null models"),
+        (NAMES[:1], figures.FITTED, "network, each seed"),
+    ):
+        for k, one in enumerate(one for name in names for one in results[name]):
+            axes[0].plot(ahead, _row(one, "error"), color=colour, lw=1, label=None if k else label)
     for key, colour, style in (("integrator", figures.SIMPLE, "--"), ("stay", figures.TRUE, ":")):
         axes[0].plot(ahead, _row(each[0], key), style, color=colour, label=key)
-    axes[0].plot([], [], color=figures.FITTED, label="network, each seed")
     axes[0].set(xlabel="seconds ahead", ylabel="error (rad)", ylim=(0, None), title="(a) held-out stretches")
     axes[0].legend(fontsize=7)
     distance = np.arange(-165, 180, 30)
@@ -153,17 +124,11 @@ def draw(results):
     axes[1].axhline(0, color="grey", lw=0.5)
     axes[1].set(xlabel="to minus from (deg)", xticks=range(-180, 181, 90), title="(b) W and gate by distance, one fit")
     axes[1].legend(fontsize=7)
-    for ax, sleep, letter in zip(axes[2:], ("REM", "SWS"), "cd", strict=True):
-        for name, colour in (("awake", figures.SIMPLE), ("network", figures.FITTED)):
-            ax.plot(results["pairs"][name], results["pairs"][sleep], ".", ms=3, color=colour, label=name, alpha=0.7)
-        ax.set(xlabel="correlation of a pair, awake or network", ylabel=f"correlation of a pair in {sleep}",
-               title=f"({letter}) pairs in {sleep}")  # fmt: skip
-        ax.legend(fontsize=7, markerscale=3)
     return figure
 
 
 def main():
-    p = cli.Parser("Fit a mouse's head-direction cells, and test the fit awake and asleep.")
+    p = cli.Parser("Fit a mouse's head-direction cells, and test the fit.")
     p.add_argument("--data", type=Path, default="data/mouse.npz", help="as experiments.mouse.read writes")
     p.add_argument("--seeds", type=int, default=3, help="fits of the recording; null models are fitted once")
     p.add_argument("--updates", type=int, default=1100, help="of every fit")
@@ -188,35 +153,23 @@ def coarse(rec):
 
 
 def fit_networks(rec, args):
-    """What networks predict awake and asleep, of the recording and of null models. Returns: dict, JSON."""
-    rng = np.random.default_rng(0)
-    with np.load(args.data.with_name("asleep.npz")) as file:
-        slept = {name: pairs(file[name]) for name in ("REM", "SWS")}
-    awake = pairs(rec.rates[rec.valid])
-    match = lambda found: {name: [float(np.corrcoef(found, x)[0, 1])] for name, x in slept.items()}
-    results = {"asleep": {"awake": match(awake)}}
+    """What networks predict, of the recording and of null models. Returns: dict, JSON."""
+    results = {}
     with tempfile.TemporaryDirectory() as temporary:
-        for name, one in {"recording": rec, **nulls(rec, rng)}.items():
+        for name, one in {"recording": rec, **nulls(rec, np.random.default_rng(0))}.items():
             path = Path(temporary) / "mouse.npz"
-            arrays = {k: v for k, v in vars(one).items() if v is not None}
-            recordings.save(path, **arrays)
-            results[name], results["asleep"][name] = [], {"REM": [], "SWS": []}
+            recordings.save(path, **{k: v for k, v in vars(one).items() if v is not None})
+            results[name] = []
             for seed in range(args.seeds if one is rec else 1):
                 out = Path(temporary) / f"{name} {seed}"
-                extra = () if one is rec and seed == 0 else ("--set", "calibrated=no")
-                metrics = runs.fit(path, out, "--seed", seed, "--updates", args.updates, *extra)
+                found = runs.fit(path, out, "--seed", seed, "--updates", args.updates, "--set", "calibrated=no")
                 keys = ("heading_error", "loss", "variance", "turning", "decoding_error", "identifiable_fraction")
-                results[name].append({k: metrics[k] for k in keys if k in metrics})
-                (net,), _ = checkpoint.networks(out / "model.pt")
-                found = pairs(alone(net, one, rng))
-                for sleep, r in match(found).items():
-                    results["asleep"][name][sleep] += r
+                results[name].append({k: found[k] for k in keys if k in found})
                 if one is rec and seed == 0:
+                    (net,), _ = checkpoint.networks(out / "model.pt")
+                    weights = {"W": net.W[: net.n, : net.n], "gate": effective_gate(net, rec)[0]}
                     places = geometry.places_of(rec, geometry.RING)
-                    gate = effective_gate(net, rec)[0]
-                    results["profiles"] = {"W": profile(net.W[: net.n, : net.n], places), "gate": profile(gate, places)}
-                    results["pairs"] = {k: np.round(v, 4).tolist() for k, v in
-                                        {"awake": awake, "network": found, **slept}.items()}  # fmt: skip
+                    results["profiles"] = {name: profile(W, places) for name, W in weights.items()}
                 print(f"  {name}, seed {seed}", flush=True)
     results["made"] = f"{args.seeds} fits of {args.updates} updates, 1 of each null model; {runs.source()}"
     return results

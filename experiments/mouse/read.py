@@ -1,4 +1,4 @@
-"""A mouse's head-direction cells: spikes of Peyrache et al. 2015, awake and asleep, as a data file.
+"""A mouse's head-direction cells: spikes of Peyrache et al. 2015, awake, as a data file.
 
     python -m experiments.mouse.read dataHD.mat      # writes data/mouse.npz
 
@@ -6,20 +6,19 @@ Nineteen cells of the anterodorsal thalamic nucleus, recorded at once. Publicati
 10.1038/nn.3968; recordings: CRCNS th-1; this reduced file was released as `PeyracheLab/Class-Decoding` on GitHub. It
 holds
 
-    Qrun, Qrem, Qsws   (bins, cells)   spikes in bins of 10 ms while it forages, in REM and in slow-wave sleep
-    angRun             (bins, 2)       s and rad: heading, tracked every 25.6 ms and held in between, with gaps
+    Qrun     (bins, cells)   spikes in bins of 10 ms while it forages
+    angRun   (bins, 2)       s and rad: heading, tracked every 25.6 ms and held in between, with gaps
 
 *Time.* Bins follow each other by 10 ms between gaps of the tracking, where nsi/recordings/sessions.py cuts the session.
 The heading of each bin is interpolated between the moments at which it was tracked, unwrapped.
 *Rates.* Counts are smoothed with a Gaussian, taken every STEP_BINS bins, and scaled cell by cell, so that the 99th
-percentile awake comes to 0.8; asleep by the same factors. *Velocity* is the derivative of the heading smoothed by the
-same Gaussian. *Trials* are stretches of at most MAX_TRIAL_S.
+percentile comes to 0.8. *Velocity* is the derivative of the heading smoothed by the same Gaussian. *Trials* are
+stretches of at most MAX_TRIAL_S.
 """
 
 from pathlib import Path
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
 
 from experiments import matlab
 from nsi import files, recordings
@@ -36,51 +35,38 @@ MIN_TRIAL_S = 2.0
 
 def read_file(path):
     """The arrays of the file. Raises: BadInput where it is another."""
-    names = "Qrun", "Qrem", "Qsws", "angRun"
+    names = "Qrun", "angRun"
     file = matlab.read_variables(path, names)
     try:
         arrays = {k: np.asarray(file[k], float) for k in names}
-        cells = {arrays[k].shape[1] for k in names[:3]}
-        whole = len(cells) == 1 and arrays["angRun"].shape == (len(arrays["Qrun"]), 2)
+        whole = arrays["Qrun"].ndim == 2 and arrays["angRun"].shape == (len(arrays["Qrun"]), 2)
     except (KeyError, IndexError, TypeError, ValueError):
         whole = False
     if not whole or not all(np.isfinite(a).all() for a in arrays.values()):
-        raise BadInput(f"{path}: expected {', '.join(names)} in it, of the same cells, as in dataHD.mat")
+        raise BadInput(f"{path}: expected {', '.join(names)} in it, of as many bins, as in dataHD.mat")
     return arrays
 
 
-def smoothed(x, smooth=SMOOTHING_S):
-    """An array (bins, any) or (bins,) smoothed over time, at every STEP-th bin."""
-    return gaussian_filter1d(np.asarray(x, float), smooth / BIN_S, axis=0, mode="nearest")[STEP_BINS // 2 :: STEP_BINS]
-
-
 def read(path, smooth=SMOOTHING_S):
-    """The mouse awake as a data file, and asleep. smooth: s.d. of the Gaussian, s.
-
-    Returns: dict of arrays (see data/README.md), and {"REM", "SWS": rates (steps, cells)} scaled alike.
-    Raises: BadInput.
-    """
+    """The mouse as a data file. smooth: s.d. of the Gaussian, s. Returns: dict of arrays (see data/README.md). Raises:
+    BadInput."""
     file, options = read_file(path), (smooth, MAX_TRIAL_S, MIN_TRIAL_S)
     time, angle = file["angRun"].T
     with files.naming(path):
-        data, scale = sessions.cut_heading(time, file["Qrun"], angle, options, BIN_S, STEP_BINS)
-    return data, {name: smoothed(file[key], smooth) * scale for name, key in (("REM", "Qrem"), ("SWS", "Qsws"))}
+        return sessions.cut_heading(time, file["Qrun"], angle, options, BIN_S, STEP_BINS)[0]
 
 
 def main():
     p = cli.Parser(__doc__.splitlines()[0])
     p.add_argument("file", type=Path, help="dataHD.mat, as released as PeyracheLab/Class-Decoding")
-    p.add_argument("--out", type=Path, default="data/mouse.npz", help="the data file; asleep.npz goes beside it")
+    p.add_argument("--out", type=Path, default="data/mouse.npz", help="the data file")
     p.add_argument("--smooth", type=cli.number(float, 0, above=True), default=SMOOTHING_S,
                    help="s.d. of the Gaussian that counts and heading are smoothed with, s")  # fmt: skip
     args = p.parse_args()
-    data, asleep = read(args.file, args.smooth)
+    data = read(args.file, args.smooth)
     recordings.save(args.out, **data)
-    recordings.save(args.out.with_name("asleep.npz"), **asleep)
     lengths = data["lengths"]
     print(f"{args.out}: {data['rates'].shape[-1]} cells, {len(lengths)} stretches, {lengths.sum() * data['dt']:.0f} s")
-    for name, rates in asleep.items():
-        print(f"  {name}: {len(rates) * data['dt']:.0f} s, mean rate {np.mean(rates):.3f}")
 
 
 if __name__ == "__main__":

@@ -390,7 +390,7 @@ def test_no_warning_about_a_mouse():
     path = ROOT.parent / "shared" / "mouse" / "dataHD.mat"
     if not path.exists():
         pytest.skip("the mouse's recording is not here (../shared/mouse)")
-    data = read.read(path)[0]
+    data = read.read(path)
     rec = recordings.Recording(**{k: data[k] for k in ("rates", "velocity", "dt", "heading", "lengths")})
     assert list(quality.find_warnings(rec, path, 0.2, LENGTH)) == []
 
