@@ -136,10 +136,10 @@ def test_seconds_by_stage_are_the_measured_ones():
 
     results = json.loads((stages.FOLDER / "stages.json").read_text())
     page = (stages.FOLDER / "stages.md").read_text()
-    tables = {"stages": stages.stage_table, "growth": stages.growth_table, "made": stages.made}
+    tables = {"stages": stages.stage_table, "made": stages.made}
     for mark, table in tables.items():
         assert f"<!-- {mark} -->\n\n{table(results)}\n\n<!-- end -->" in page
-    assert results["fits"][0]["stages"].keys() == {*stages.STAGES}
+    assert results["stages"].keys() == {*stages.STAGES}
 
 
 def test_results_are_of_as_many_seeds_as_the_page_says():
