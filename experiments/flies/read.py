@@ -23,10 +23,6 @@ differences). All trials get the same time step: those of another than the most 
 network's rates, and clipped at 0 and 0.96: baseline and gain of each wedge are not known otherwise.
 *Trials* differ in length by a few volumes: `lengths` says by how many, and no data are lost. `animal` names the flies.
 P-EN1, scaled alike, goes to `held_out_rates`, which no fit reads.
-*The bridge.* Files of the protocerebral bridge have 18 rows, its glomeruli from L9 to L1 and R1 to R9, where the left
-and the right P-EN1 neurons lie apart. E-PG neurons are in L8 to R8, P-EN1 in all but L1 and R1. A glomerulus' angle is
-that of the wedge whose E-PG neurons go there: 45 (g - 1) degrees of R g, 22.5 + 45 (8 - g) of L g. The 16 rows of
-either kind are put in the order of these angles: right and left ones take turns, a right one first.
 """
 
 import re
@@ -44,10 +40,6 @@ from nsi.run import cli
 
 NAME = re.compile(r"(Fly\d+)_.*?6fx([A-Za-z0-9]+)_jRG(?:C|ECO)1ax([A-Za-z0-9]+)_([A-Za-z0-9.]+?)(?:_\d+)?\.mat")
 COMPASS, SHIFTERS = "60D05", "37F06"
-IN_BRIDGE = {  # rows of the bridge's 18 by angle, every 22.5 degrees from 0: R1, L8, R2, ... and R9, L8, R2, ..., L9
-    COMPASS: np.stack([9 + np.arange(8), 1 + np.arange(8)], 1).ravel(),
-    SHIFTERS: np.stack([[17, *range(10, 17)], [*range(1, 8), 0]], 1).ravel(),
-}
 STEP_TOLERANCE = 0.01  # share by which trials' time steps may differ and still be one
 LOW_PERCENTILE = 5  # that becomes a rate of 0
 HIGH_PERCENTILE = 99  # that becomes HIGH_RATE
@@ -57,7 +49,7 @@ BALL = "t", "OffsetRot", "tVR", "tFrameGrab"  # of positionDat
 
 
 def read_file(path):
-    """Read a .mat file. Returns: green, red (16, or in the bridge 18, volumes), and the ball's arrays, a dict.
+    """Read a .mat file. Returns: green, red (16, volumes), and the ball's arrays, a dict.
 
     Raises: BadInput where it is not such a recording.
     """
@@ -68,11 +60,10 @@ def read_file(path):
     except (KeyError, IndexError, TypeError, ValueError, AttributeError):
         raise BadInput(f"{path}: expected {', '.join(('GROIaveMax', 'RROIaveMax', *BALL))} in it") from None
     frames, sizes = len(ball["tFrameGrab"]), {x.shape for x in (green, red)}
-    rows = 18 if green.shape[0] == 18 else 16
-    if sizes != {(rows, green.shape[-1])} or frames == 0 or frames % green.shape[-1]:
+    if sizes != {(16, green.shape[-1])} or frames == 0 or frames % green.shape[-1]:
         raise BadInput(
             f"{path}: GROIaveMax {green.shape}, RROIaveMax {red.shape} and {frames} frames do not agree; "
-            "expected (16, volumes), or of the bridge 18, twice and the same number of frames for each volume"
+            "expected (16, volumes) twice and the same number of frames for each volume"
         )
     if len(ball["t"]) != len(ball["OffsetRot"]) or len(ball["tVR"]) == 0:
         raise BadInput(f"{path}: t, OffsetRot and tVR do not agree; expected one heading for each time")
@@ -101,8 +92,6 @@ def read_trial(path):
     if tracked.sum() < 2:
         raise BadInput(f"{path}: was imaged while the ball was not recorded; expected them at the same time")
     channel = {name[2]: green, name[3]: red}
-    if len(green) == 18:
-        channel = {line: rows[IN_BRIDGE[line]] for line, rows in channel.items()}
     return {
         "fly": f"{path.parent.name}_{name[1]}",
         "time": time[tracked],

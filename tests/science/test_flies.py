@@ -5,7 +5,6 @@ import pytest
 
 from experiments.flies import __main__ as flies
 from experiments.flies import estimate, neurons
-from experiments.flies.read import COMPASS, IN_BRIDGE, SHIFTERS
 from experiments.orders import flies as orders
 from nsi.geometry import RING
 from nsi.network import Network
@@ -59,15 +58,6 @@ def test_share_on_a_fly_left_out_is_of_a_map_fitted_on_the_others(bumps):
     assert neurons.mapped(bumps.rates, twice, bumps, other, fly) > 0.99
     turned = np.where(fly[:, None, None], -twice, twice)  # a map that holds for the others alone
     assert neurons.mapped(bumps.rates, turned, bumps, other, fly) < 0
-
-
-def test_rows_of_the_bridge_are_put_in_the_order_of_their_angles():
-    names = [f"L{g}" for g in range(9, 0, -1)] + [f"R{g}" for g in range(1, 10)]
-    angle = lambda name: (45 * (int(name[1]) - 1) if name[0] == "R" else 22.5 + 45 * (8 - int(name[1]))) % 360
-    for line, missing in ((COMPASS, {"L9", "R9"}), (SHIFTERS, {"L1", "R1"})):
-        rows = [names[row] for row in IN_BRIDGE[line]]
-        assert set(rows) == set(names) - missing
-        np.testing.assert_allclose([angle(row) for row in rows], np.arange(16) * 22.5)
 
 
 def test_null_models_keep_what_they_should(bumps):
