@@ -1,9 +1,8 @@
 """Grid cells: is the two-dimensional attractor identified, and what is needed for it?
 
 Simulates sheets of grid cells (CASES) whose animal walks in a box, and puts each to the estimate, with nothing but the
-recording; the first also to a trained network, beside the correlation of the rates and the circuit itself. Includes the
-fit of the default sheet in runs/grid, if it is there, as the page's commands make it. Then classifies recordings
-(shapes.py). Writes results.json, grid.png, tables.md and the page. Run it from the top folder, as
+recording; the first also to a trained network, beside the correlation of the rates and the circuit itself. Then
+classifies recordings (shapes.py). Writes results.json, grid.png, tables.md and the page. Run it from the top folder, as
 `python -m experiments.grid`.
 """
 
@@ -17,7 +16,7 @@ from experiments import runs
 from experiments.benchmark.tasks import loaded
 from experiments.grid import figures as pictures
 from experiments.grid import shapes
-from nsi import files, geometry, recordings
+from nsi import geometry, recordings
 from nsi.evaluation import metrics, prediction
 from nsi.evaluation.scores import per_component, true_effective_gate
 from nsi.evaluation.weights import effective_gate
@@ -40,8 +39,6 @@ PEAK_HZ = 30.0  # at rate 1
 MAIN = "r_W", "frobenius_W", "r_gate_effective", "heading_error_5s"
 SCORES = ("r_W", "r_W_near", "frobenius_W", "r_dev", "r_gate_effective", "r_gate_profile", "phase_error",
           "heading_error_5s")  # fmt: skip
-OF_SHEET = ("r_W", "r_W_near", "r_gate_effective", "coverage", "coverage_total", "coverage_gate", "network_r_W",
-            "heading_error_5s")  # fmt: skip
 
 
 def recording(case, seed, side, trials, steps):
@@ -57,20 +54,6 @@ def recording(case, seed, side, trials, steps):
     if spikes:
         data["spikes"] = rng.poisson(data.pop("rates") * PEAK_HZ * data["dt"]).astype(np.float32)
     return data | {"phases": circuit.geometry.places(n)[some]}
-
-
-def default():
-    """The fit of the default sheet, as measured by the page's own commands. Returns: {measure: value}, or None."""
-    path, run = runs.ROOT / "data" / "grid.npz", runs.ROOT / "runs" / "grid"
-    found = files.read_json(run / "metrics.json")
-    if not path.exists() or found is None or not found.get("finished", True):
-        return None
-    rec = recordings.load(path)
-    trials, steps, n = rec.rates.shape
-    ahead, held_out = found["heading_error"], rec.trials(found["held_out_trials"])
-    own = tables_ahead(runs.circuit_of(rec, recordings.load_truth(path, rec)), rec, held_out)
-    sizes = {"cells": n, "trials": trials, "steps": steps, "commit": runs.source()}
-    return {m: found.get(m) for m in OF_SHEET} | sizes | {"ahead": ahead, "own": own}
 
 
 def tables_ahead(net, rec, held_out):
@@ -161,37 +144,19 @@ def named(results):
 
 def tables(results):
     """All measures, as the text of tables.md."""
+    rows = named(results)
     return runs.sections("grid cells", {
         "All": (
             "Means over both components of the velocity; `r_gate_profile` compares effective gates as functions of "
             "phase difference; `phase_error`: mean distance of found from true phases of cells in no order. "
             "`heading_error_5s`: rad of displacement, a period being 7.26.",
-            part(results, SCORES),
+            runs.turned(list(rows), {f"`{m}`": [cell(row.get(m, [])) for row in rows.values()] for m in SCORES}),
         ),
         "Error of the predicted phase by seconds ahead": ("rad, sheet *uniform*.", ahead(results)),
-        "The default sheet": ("By the page's commands; of the gate, x and y.", sheet(results)),
         "Which shape made a recording": (
-            "Verdicts of nsi/geometry/classify.py, counted; of commit ef66d0c.",
-            verdicts(results),
+            "Verdicts of nsi/geometry/classify.py, counted; of commit ef66d0c.", verdicts(results),
         ),
     })  # fmt: skip
-
-
-def part(results, measures):
-    """A table as Markdown."""
-    rows = named(results)
-    return runs.turned(list(rows), {f"`{m}`": [cell(row.get(m, [])) for row in rows.values()] for m in measures})
-
-
-def sheet(results):
-    """The default sheet's fit against what is aimed at, as Markdown."""
-    one = results["default"]
-    size = f"{one['cells']} cells, {one['trials']} trials of {one['steps']} steps, n = 1; {one['commit']}"
-    rows = [(f"`{m}`", ", ".join(f"{x:.3f}" for x in np.atleast_1d(one[m]).astype(float))) for m in OF_SHEET]
-    last = [(name, f"{one[of]['5'][key]:.3f}") for name, of, key in (
-        ("the same of the circuit itself", "own", "error"), ("of an ideal integrator", "ahead", "integrator"),
-    ) if one[of]["5"][key] is not None]  # fmt: skip
-    return runs.markdown([size, ""], rows + last)
 
 
 def ahead(results):
@@ -220,19 +185,17 @@ def main():
     p.add_argument("--shapes", type=int, default=3, help="recordings of each shape that a verdict is asked of")
     args = p.parse_args()
     sizes, results = (args.side, args.trials, args.steps), runs.read(FOLDER)
-    several = lambda case: args.seeds if case == "uniform" else 1
-    items = [(case, FIRST_SEED + k) for case in args.cases if case in CASES for k in range(several(case))]
+    counts = {case: args.seeds if case == "uniform" else 1 for case in args.cases if case in CASES}
+    items = [(case, FIRST_SEED + k) for case, count in counts.items() for k in range(count)]
     one = lambda item: runs.apart("experiments.grid.__main__", "measured", *item, sizes, runs.updates(args))
     each = dict(zip(items, runs.each(one, items, args.workers), strict=True))
     cases = results.setdefault("cases", {})
-    for case in {case for case, _ in items}:
+    for case, count in counts.items():
         cases[case] = runs.gathered([found for (of, _), (found, _) in each.items() if of == case])
+        size = runs.size(argparse.Namespace(**vars(args) | {"seeds": count}))
+        results.setdefault("made", {})[case] = f"{args.side} × {args.side} cells, {size}"
     results["drawn"] = next((arrays for _, arrays in each.values() if arrays), results.get("drawn"))
     results["cases"] = {case: cases[case] for case in CASES if case in cases}
-    for case in {case for case, _ in items}:
-        size = runs.size(argparse.Namespace(**vars(args) | {"seeds": several(case)}))
-        results.setdefault("made", {})[case] = f"{args.side} × {args.side} cells, {size}"
-    results["default"] = default() or results.get("default")
     if args.shapes:
         results["verdicts"] = {
             name: [shapes.called(name, seed) for seed in range(args.shapes)] for name in shapes.CASES

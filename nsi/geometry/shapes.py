@@ -15,24 +15,26 @@ TURNS = 2 * np.pi * np.array(sorted(itertools.product((-1, 0, 1), repeat=2), key
 
 
 class Shape:
-    """Places and angles (..., D) in rad, and distances from one neuron to another, to minus from. Each shape has
+    """Places and angles (..., D) are in rad, and distances from one neuron to another, to minus from.
 
-    dimensions, NEAR, said        D; rad, pairs that one bump can hold; what a recording's activity was found to be
-    defaults(n)                   default settings of train.py for n neurons, a dict
-    movement(velocity)            speed of the activity (..., D) rad/s at a velocity (..., any)
-    displacement(difference)      a difference of places (..., D) in the velocity's own components
-    places(n)                     of n neurons in order: (n, D)
-    find(rates)                   each neuron's place as the activity (..., n) has it, whatever their order: (n, D)
-    decode(rates, places)         population vector (..., D) in (-pi, pi]
-    PLANE                         (D, any), takes a difference of places to the plane in which distances are measured
-    difference(a, b)              from b to a, the shortest way
-    bump(places, start)           a first guess at the state (trials, n) of bumps at start (trials, D)
-    order(places)                 indices (n,) of neurons so that neighbours follow each other
-    profile(W)                    of neurons in order: each distance, mean and s.d. (n,) of weights (n, n) there
-    terms(places)                 Fourier terms over distance (m, n, n), of unit mean square, that a profile is a
-                                  sum of, and their frequency (m,)
-    mean_profile(W, places, mask) W's mean at each distance over the pairs of a mask (n, n) bool, put back in the
-                                  place of every pair: (n, n), 0 where no pair is
+    Each shape has
+
+        dimensions, NEAR, said        D; rad, pairs that one bump can hold; what a recording's activity was found to be
+        defaults(n)                   default settings of train.py for n neurons, a dict
+        movement(velocity)            speed of the activity (..., D) rad/s at a velocity (..., any)
+        displacement(difference)      a difference of places (..., D) in the velocity's own components
+        places(n)                     of n neurons in order: (n, D)
+        find(rates)                   each neuron's place as the activity (..., n) has it, whatever their order: (n, D)
+        decode(rates, places)         population vector (..., D) in (-pi, pi]
+        PLANE                         (D, any), takes differences of places to the plane in which distances are taken
+        difference(a, b)              from b to a, the shortest way
+        bump(places, start)           a first guess at the state (trials, n) of bumps at start (trials, D)
+        order(places)                 indices (n,) of neurons so that neighbours follow each other
+        profile(W)                    of neurons in order: each distance, mean and s.d. (n,) of weights (n, n) there
+        terms(places)                 Fourier terms over distance (m, n, n), of unit mean square, that a profile is a
+                                      sum of, and their frequency (m,)
+        mean_profile(W, places, mask) W's mean at each distance over the pairs of a mask (n, n) bool, put back in the
+                                      place of every pair: (n, n), 0 where no pair is
     """
 
     def distance(self, a, b):
