@@ -1,9 +1,7 @@
 """What an update costs: against its matrix products alone, against plain autograd, and as the problem grows.
 
-    floor        6 * batch * window * units^2 operations (the forward, the backward and the weights' product of every
-                 step that counts in the loss) at the rate of this machine's own matrix product, measured alongside
-    its own      all products that an update makes, with the warm-up's and the penalty's, alone
-    autograd     the same loss of the same windows, as a loop that records every step
+    its products    all matrix products that an update makes, alone
+    autograd        the same loss of the same windows, as a loop that records every step
 
 Run from the top folder, as `python -m experiments.speed`; nothing else should run beside it. Writes results.json,
 speed.png, tables.md and the page.
@@ -59,13 +57,8 @@ def autograd_update(model, windows, optimiser):
     optimiser.step(torch.autograd.grad(loss, model.weights))
 
 
-def floor(units, window, batch, replicas):
-    """Three products of (batch, units) by (units, units) for every step and replica: rows, inner, columns, how many."""
-    return [(batch, units, units, 3 * window * replicas)]
-
-
-def own(units, window, batch, replicas, warmup):
-    """The products that an update makes, half of the units being recorded: shapes and numbers likewise."""
+def shapes_of(units, window, batch, replicas, warmup):
+    """The products that an update makes, half of the units being recorded: rows, inner, columns, how many."""
     n, clamped_steps, steps = units // 2, warmup + 1, warmup + window
     return [
         (batch, units, units, 2 * (steps - clamped_steps) * replicas),  # each step, and each back
@@ -90,9 +83,7 @@ def products(shapes):
 
 def measure_seconds(functions, seconds=3.0):
     """Run functions in turn until the time is up. Returns: for each the shortest time of one call, ms."""
-    best = dict.fromkeys(functions, np.inf)
-    ends = time.perf_counter() + seconds
-    rounds = 0
+    best, ends, rounds = dict.fromkeys(functions, np.inf), time.perf_counter() + seconds, 0
     while rounds < 3 or time.perf_counter() < ends:
         for name, function in functions.items():
             began = time.perf_counter()
@@ -105,7 +96,7 @@ def measure_seconds(functions, seconds=3.0):
 def compared(sizes, threads=1, rival=True, seconds=3.0):
     """One configuration, side by side in one process of its own.
 
-    Returns: {"threads", the sizes, "floor", "own", "update" and "autograd" (ms), "memory" (MiB that updating added)}.
+    Returns: {"threads", the sizes, "own", "update" and "autograd" (ms), "memory" (MiB that updating added)}.
     """
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
@@ -115,7 +106,7 @@ def compared(sizes, threads=1, rival=True, seconds=3.0):
     follow = Gradient([p.detach() for p in model.weights], objective, windows)
     update(follow, windows, optimiser)
     memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    functions = {"floor": products(floor(**sizes)), "own": products(own(**sizes, warmup=windows.warmup))}
+    functions = {"own": products(shapes_of(**sizes, warmup=windows.warmup))}
     functions["update"] = lambda: update(follow, windows, optimiser)
     if rival:
         functions["autograd"] = lambda: autograd_update(model, windows, optimiser)
@@ -141,22 +132,21 @@ def made(results):
 
 def tables(results):
     """What an update costs as it grows, as the text of tables.md."""
-    rows = [[", ".join(f"{row[k]} {k}" for k in DEFAULTS), f"{row['floor']:.1f}", f"{row['update']:.1f}",
-             f"{row['update'] / row['floor']:.2f}", f"{row['memory']:.0f}"] for row in results["growing"]]  # fmt: skip
-    growing = runs.markdown(["", "floor, ms", "update, ms", "× floor", "memory, MiB"], rows)
-    caption = "Floor: the matrix products of the steps that count in the loss, at this machine's rate. One thread."
-    return runs.sections("speed", {"An update": (caption, growing)})
+    rows = [[", ".join(f"{row[k]} {k}" for k in DEFAULTS), f"{row['own']:.1f}", f"{row['update']:.1f}",
+             f"{row['update'] / row['own']:.2f}", f"{row['memory']:.0f}"] for row in results["growing"]]  # fmt: skip
+    growing = runs.markdown(["", "its products, ms", "update, ms", "update / products", "memory, MiB"], rows)
+    return runs.sections("speed", {"An update": ("One thread.", growing)})
 
 
 def figure(results):
-    """Time of an update as one size grows, beside the floor."""
+    """Time of an update as one size grows, beside its products."""
     drawn, axes = plt.subplots(1, len(GROWING), figsize=(10, 2.6))
     for (name, values), ax in zip(GROWING.items(), axes, strict=True):
         others = {k: v for k, v in DEFAULTS.items() if k != name}
         rows = [row for row in results["growing"] if all(row[k] == v for k, v in others.items())]
         rows = sorted((row for row in rows if row[name] in values), key=lambda row: row[name])
         x = [row[name] for row in rows]
-        ax.loglog(x, [row["floor"] for row in rows], "o--", ms=3.5, color="grey", label="matrix products alone")
+        ax.loglog(x, [row["own"] for row in rows], "o--", ms=3.5, color="grey", label="its matrix products alone")
         ax.loglog(x, [row["update"] for row in rows], "o-", ms=3.5, color=figures.FITTED, label="update")
         ax.set(xlabel=name, ylim=(1, 20_000) if name == "units" else (3, 400))
         ax.set_xticks(x, x, fontsize=7)
@@ -168,23 +158,17 @@ def figure(results):
 
 def measure(args):
     """Everything, each configuration alone. Returns: what the tables and the figure take."""
-    cores = os.cpu_count() or 1
-    configurations = [(DEFAULTS | {"batch": batch}, threads) for threads in (1, cores) for batch in (25, 50, 100)]
-    configurations.append((DEFAULTS | {"units": 392}, 1))
-    growing = {tuple((DEFAULTS | {name: v}).values()) for name, values in GROWING.items() for v in values}
+    one = lambda sizes, threads=1, rival=False: runs.apart(HERE, "compared", sizes, threads, rival, args.seconds)
+    sizes = [(DEFAULTS | {"batch": batch}, threads) for threads in (1, os.cpu_count() or 1) for batch in (25, 50, 100)]
+    sizes.append((DEFAULTS | {"units": 392}, 1))
+    growing = sorted({tuple((DEFAULTS | {name: v}).values()) for name, values in GROWING.items() for v in values})
     if args.small:
-        configurations, growing = [({k: min(v, 20) for k, v in DEFAULTS.items()}, 1)], {(20, 5, 4, 2)}
+        sizes, growing = [({k: min(v, 20) for k, v in DEFAULTS.items()}, 1)], [(20, 5, 4, 2)]
     return {
-        "machine": f"torch {torch.__version__}",
-        "made": runs.source(),
-        "compared": [
-            runs.apart(HERE, "compared", sizes, threads, True, args.seconds) for sizes, threads in configurations
-        ],
-        "growing": [
-            runs.apart(HERE, "compared", dict(zip(DEFAULTS, sizes, strict=True)), 1, False, args.seconds)
-            for sizes in sorted(growing)
-        ],
-    }
+        "machine": f"torch {torch.__version__}", "made": runs.source(),
+        "compared": [one(*size, True) for size in sizes],
+        "growing": [one(dict(zip(DEFAULTS, size, strict=True))) for size in growing],
+    }  # fmt: skip
 
 
 def main():
