@@ -144,6 +144,11 @@ def turned(names, columns, width=4):
     )
 
 
+def tabulate(rows, measures, cell=spread):
+    """Measures of some fits as such tables. rows: {name: {measure: values over seeds}}; cell: of the values."""
+    return turned(list(rows), {f"`{m}`": [cell(row.get(m, [])) for row in rows.values()] for m in measures})
+
+
 def options(doc, seeds, circuits=(), trials=100):
     """A parser of the options that experiments share. doc: what it says of itself; seeds, trials: how many; circuits:
     names to choose from. Returns: argparse.ArgumentParser."""

@@ -130,8 +130,7 @@ made = runs.made
 
 def table(results):
     """What is found of each sheet, as Markdown."""
-    rows = [[name, *(cell(row.get(m, [])) for m in MAIN)] for name, row in named(results).items()]
-    return runs.markdown(["", *(f"`{m}`" for m in MAIN)], rows)
+    return runs.tabulate(named(results), MAIN, cell)
 
 
 def named(results):
@@ -144,13 +143,12 @@ def named(results):
 
 def tables(results):
     """All measures, as the text of tables.md."""
-    rows = named(results)
     return runs.sections("grid cells", {
         "All": (
             "Means over both components of the velocity; `r_gate_profile` compares effective gates as functions of "
             "phase difference; `phase_error`: mean distance of found from true phases of cells in no order. "
             "`heading_error_5s`: rad of displacement, a period being 7.26.",
-            runs.turned(list(rows), {f"`{m}`": [cell(row.get(m, [])) for row in rows.values()] for m in SCORES}),
+            runs.tabulate(named(results), SCORES, cell),
         ),
         "Error of the predicted phase by seconds ahead": ("rad, sheet *uniform*.", ahead(results)),
         "Which shape made a recording": (

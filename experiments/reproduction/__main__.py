@@ -39,8 +39,7 @@ def fits(results, variants):
 
 def table(results):
     """What the networks and the estimate recover, as Markdown. results: as for `fits`."""
-    rows = [[name, *(runs.spread(row.get(m, [])) for m in MAIN)] for name, row in fits(results, False).items()]
-    return runs.markdown(["", *(f"`{m}`" for m in MAIN)], rows)
+    return runs.tabulate(fits(results, False), MAIN)
 
 
 made = runs.made
@@ -48,17 +47,16 @@ made = runs.made
 
 def tables(results):
     """All measures, as the text of tables.md. results: as for `fits`."""
-    turned = lambda rows: runs.turned(list(rows), {
-        f"`{m}`": [runs.spread(row.get(m, [])) for row in rows.values()] for m in MEASURES})  # fmt: skip
     return runs.sections("the reproduction", {
         "All fits": (
             "Mean ± s.d. over seeds, each with its own recording. `r_gate`: of the gate as a product of weights; "
             "`selectivity`: mean absolute (R − L) / (R + L) of the response units' rates in turns to the right and "
             "left. *The circuit itself*: the network that made the recording, run like a fit.",
-            turned(fits(results, False)),
+            runs.tabulate(fits(results, False), MEASURES),
         ),
         "One change to the training": (
-            "; ".join(f"{name}: `{option}`" for name, option in VARIANTS.items()) + ".", turned(fits(results, True)),
+            "; ".join(f"{name}: `{option}`" for name, option in VARIANTS.items()) + ".",
+            runs.tabulate(fits(results, True), MEASURES),
         ),
     })  # fmt: skip
 

@@ -86,15 +86,9 @@ def estimate_less(name, seed, sizes):
     return found | {"verdict": e.verdicts["description"]}
 
 
-def part(rows, measures):
-    """A table as Markdown. rows: {name: {measure: values}}."""
-    return runs.turned(list(rows), {f"`{m}`": [runs.spread(row.get(m, [])) for row in rows.values()] for m in measures})
-
-
 def table(results):
     """Hidden units against hidden neurons, as Markdown. results: {"hidden", "warned", "less": {row: values}}."""
-    rows = [[name, *(runs.spread(row[m]) for m in MAIN)] for name, row in results["hidden"].items()]
-    return runs.markdown(["", *(f"`{m}`" for m in MAIN)], rows)
+    return runs.tabulate(results["hidden"], MAIN)
 
 
 made = runs.made
@@ -108,20 +102,20 @@ def tables(results):
             "trials (`r_match_response` undriven, `r_match_input` driven ones); `r2_hidden`: variance explained one to "
             "one; `r2_hidden_linear`: by a linear map from all hidden units of the kind; `r2_hidden_baseline`: by one "
             "from the recording (u, v, v·u).",
-            part(results["hidden"], OF_HIDDEN),
+            runs.tabulate(results["hidden"], OF_HIDDEN),
         ),
         "Blocks of W after the match": (
             "Each hidden unit's column, or row, is correlated on its own, since its scale is free.",
-            part(results["hidden"], BLOCKS),
+            runs.tabulate(results["hidden"], BLOCKS),
         ),
         "Is a constraint right?": (
             "Three circuits violate one each, the last none. `warned`: share of recordings that speak against one.",
-            part(results["warned"], ("warned",)),
+            runs.tabulate(results["warned"], ("warned",)),
         ),
         "Neurons or velocity missing from the recording": (
             "Of the estimate. `W_size`: slope of estimated on true direct weights. Without velocity the activity's own "
             "turning stands for it.",
-            part(results["less"], (*OF_ESTIMATE, "verdict")),
+            runs.tabulate(results["less"], (*OF_ESTIMATE, "verdict")),
         ),
     })  # fmt: skip
 
