@@ -93,14 +93,6 @@ def score_estimate(found, rec, truth):
     return metrics.of_connections(found.arrays(), rec, shape, geometry.places_of(rec, shape), truth)
 
 
-def fit_network(data, out, *options):
-    """As `fit`, but r_W, r_gate_effective and the like are of the trained network, and not of connectivity.npz."""
-    found = fit(data, out, "--set", "calibrated=no", *options)
-    own = {k.removeprefix("network_"): value for k, value in found.items() if k.startswith("network_")}
-    of_estimate = "coverage", "identifiable", "resolved", "r_dev", "dev_", "r_total", "r_W_identifiable"
-    return {k: v for k, v in found.items() if not k.startswith(of_estimate)} | own
-
-
 def each(function, items, workers=None):
     """[function(item) for item in items], `workers` (default: one per core) at a time, with a line for each."""
     items = list(items)

@@ -70,7 +70,7 @@ def measured(seed, folder, args):
     """
     pilot, sizes = folder / "pilot.npz", ["--seed", seed, *CIRCUIT, "--steps", args.steps]
     runs.simulate(pilot, *sizes, "--trials", args.trials, "--stimulus", args.pilot)
-    runs.fit_network(pilot, folder / "pilot", "--seed", seed, *runs.updates(args))
+    runs.fit(pilot, folder / "pilot", "--seed", seed, "--set", "calibrated=no", *runs.updates(args))
     counts, results = [t for t in TRIALS if t <= args.most], {}
     planner = design.PilotExperiment(*design.read(folder / "pilot", pilot), args.most, args.steps, seed)
     plans = list(design.choose(planner, args.disturbance))

@@ -6,20 +6,17 @@ its own fits. Writes results.json, tables.md and the page. Run it from the top f
 `python -m experiments.findings`.
 """
 
-import tempfile
-from pathlib import Path
-
 import numpy as np
 from scipy.optimize import nnls
 
 from experiments import runs
+from experiments.benchmark.tasks import loaded
 from nsi import network, recordings
 from nsi.evaluation import tuning
 from nsi.geometry import RING
 from nsi.hidden.matching import match_units
-from nsi.network import Network, predict, predict_hidden
-from nsi.run import checkpoint
-from nsi.simulation import simulator
+from nsi.network import predict, predict_hidden
+from nsi.simulation import simulate_recording, simulator
 from nsi.simulation.circuits import ring
 from nsi.sums import correlation, sum_products
 
@@ -38,7 +35,7 @@ FITS = {
 }
 TABLES = {  # finding: rows, columns, and caption
     "With input separation the connectivity is recovered": (
-        ["separated", "control"], ["r_W", "r_W_near", "r_W_identifiable", "r_gate"],
+        ["separated", "control"], ["r_W", "r_W_near", "r_gate"],
         "Mean ± s.d. over recordings of the default circuit, each with its own fits.",
     ),
     "Without it response units mix compass and shifter neurons": (
@@ -57,7 +54,7 @@ TABLES = {  # finding: rows, columns, and caption
     ),
     "Two constraints do it": (
         ["separated", "at rest", "shuffled velocity", "windows of 5 steps", "windows of 1 step", "true circuit"],
-        ["r_W", "r_W_near", "r_W_identifiable", "r_gate", "gate_size", "gate_slope", "persistence", "drift"],
+        ["r_W", "r_W_near", "r_gate", "gate_size", "gate_slope", "persistence", "drift"],
         "`persistence`: share of bumps that outlast 5 s at rest; `drift`: rad, how far they move; `gate_slope`: "
         "against the true effective gate.",
     ),
@@ -105,23 +102,16 @@ def tables(results):
 # ---- recordings -------------------------------------------------------------------------------------------------
 
 
-def simulate(folder, seed, args):
-    """Write moving.npz, and from it shuffled.npz, each trial with the velocity of the one before, and rest.npz.
-
-    At rest the circuit is the same; the bumps start evenly around the ring, also those of the held-out trials.
-    """
-    sizes = ["--trials", args.trials, "--steps", args.steps]
-    runs.simulate(folder / "moving.npz", "--seed", seed, "--noise", NOISE, *sizes)
-    with np.load(folder / "moving.npz") as file:
-        data = dict(file)
-    recordings.save(folder / "shuffled.npz", **data | {"velocity": np.roll(data["velocity"], 1, axis=0)})
-    rng, n = np.random.default_rng(seed), data["rates"].shape[-1]
-    start = RING.places(args.trials) + rng.uniform(0, 2 * np.pi)
-    rest = np.zeros_like(data["velocity"])
-    rates = simulator.simulate(ring(n), rest, start, rng, NOISE)
+def simulate(seed, trials, steps):
+    """Arrays of a moving recording, of the same with the velocity of the trial before in each, and at rest, where bumps
+    start evenly around the ring, also those of the held-out trials. Returns: {name: dict}."""
+    data, rng = simulate_recording(ring(), seed, trials, steps, NOISE), np.random.default_rng(seed)
+    n, rest = data["rates"].shape[-1], np.zeros_like(data["velocity"])
+    start = RING.places(trials) + rng.uniform(0, 2 * np.pi)
+    rates = simulator.simulate(ring(), rest, start, rng, NOISE)
     heading = rest + RING.difference(start, 0)[:, None].astype(np.float32)
-    data |= {"rates": rates[..., :n], "hidden_rates": rates[..., n:], "velocity": rest, "heading": heading}
-    recordings.save(folder / "rest.npz", **data)
+    still = {"rates": rates[..., :n], "hidden_rates": rates[..., n:], "velocity": rest, "heading": heading}
+    return {"moving": data, "shuffled": data | {"velocity": np.roll(data["velocity"], 1, 0)}, "rest": data | still}
 
 
 # ---- measures ---------------------------------------------------------------------------------------------------
@@ -226,30 +216,21 @@ def free_running_error(net, rec, places):
 # ---- one seed ---------------------------------------------------------------------------------------------------
 
 
-def one_seed(seed, args, folder):
-    """Simulate, fit and score. Returns: {row: {measure: value}}."""
-    simulate(folder, seed, args)
-    common = ["--seed", seed, *runs.updates(args)]
-
-    def run(name):
-        data, options = FITS[name]
-        return runs.fit_network(folder / f"{data}.npz", folder / name, *options, *common)
-
-    metrics = dict(zip(FITS, runs.each(run, FITS), strict=True))
-    fits = {name: checkpoint.networks(folder / name / "model.pt", trained=True)[0][0] for name in FITS}
-    rec = recordings.load(folder / "moving.npz")
-    truth = recordings.load_truth(folder / "moving.npz", rec)
-    places, n = RING.find(rec.rates), rec.rates.shape[-1]
-    held_out = metrics["separated"]["held_out_trials"]
-    test_trials, hidden = rec.trials(held_out), truth["hidden_rates"]
-    gate_size = {name: np.linalg.norm(net.gate()) for name, net in fits.items() if len(net.b) > n}
-
-    results = {}
-    for name, net in fits.items():
-        results[name] = {k: metrics[name][k] for k in TABLES["Two constraints do it"][1] if k in metrics[name]}
-        results[name] |= free_running_error(net, test_trials, places)
-        if name in gate_size:
-            results[name]["gate_size"] = gate_size[name] / gate_size["separated"]
+def one_seed(_, seed, sizes, updates):
+    """Simulate, train and score. Returns: {row: {measure: value}}."""
+    simulated = {name: loaded(arrays) for name, arrays in simulate(seed, *sizes).items()}
+    rec, truth = simulated["moving"]
+    _, test_trials, held_out = recordings.split(rec)
+    places, n, hidden = RING.find(rec.rates), rec.rates.shape[-1], truth["hidden_rates"]
+    fits, results, measures = {}, {}, TABLES["Two constraints do it"][1]
+    for name, (data, options) in FITS.items():
+        own, own_truth = simulated[data]
+        train, test, _ = recordings.split(own)
+        fits[name] = net = runs.train_network(train, "--seed", seed, *options, *updates)
+        found = runs.score_network(net, own, test, own_truth) | free_running_error(net, test_trials, places)
+        if len(net.b) > n:
+            found["gate_size"] = np.linalg.norm(net.gate()) / np.linalg.norm(fits["separated"].gate())
+        results[name] = {m: found[m] for m in measures if m in found}
     for name in ("separated", "shuffled velocity"):
         results[name] |= matched(fits[name], test_trials, places, hidden[held_out], truth["W_in"][0, n:])
 
@@ -264,21 +245,13 @@ def one_seed(seed, args, folder):
         results[name] |= tuned(maps(free, odd), *neurons)
     results["true compass neurons"] = tuned(maps(rec.rates, odd), *neurons)
     results["true shifter neurons"] = tuned(maps(hidden, odd, rec.rates), *neurons)
-    circuit = Network(truth["W"], truth["W_in"], truth["b"], fits["separated"].alpha, n)
-    results["true circuit"] = free_running_error(circuit, test_trials, places)
-    return results
+    results["true circuit"] = free_running_error(runs.circuit_of(rec, truth), test_trials, places)
+    return {row: {m: float(value) for m, value in measured.items()} for row, measured in results.items()}
 
 
 def main():
-    args, each = runs.options(__doc__, 5).parse_args(), []
-    for seed in range(args.seeds):
-        print(f"seed {seed}", flush=True)
-        with tempfile.TemporaryDirectory() as folder:
-            rows = one_seed(seed, args, Path(folder))
-        number = lambda value: np.nan if value is None else float(value)  # as metrics.json has it
-        each.append({row: {m: number(value) for m, value in measured.items()} for row, measured in rows.items()})
-    results = {"made": runs.size(args)} | runs.gathered(each)
-    folder = runs.folder_of(__file__)
+    args = runs.options(__doc__, 5).parse_args()
+    results, folder = runs.run_seeds(__file__, "one_seed", ["ring"], args), runs.folder_of(__file__)
     runs.write(folder, results)
     runs.publish(folder, results, table, made, tables=tables)
 
