@@ -3,7 +3,9 @@
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.animation import FuncAnimation, PillowWriter
+from matplotlib.animation import FuncAnimation
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from PIL import Image
 
 from nsi.figures.style import FITTED
 from nsi.files import whole
@@ -36,6 +38,7 @@ def animate(data, path, geometry):
         line.set_ydata(rates[t])
         marker.set_xdata([np.degrees(heading[t]) % 360] * 2)
         now.set_xdata([time[t]] * 2)
+        return line, marker, now
 
     write(figure, draw, range(0, min(len(rates), MAX_FRAMES * EVERY), EVERY), path, 20)
 
@@ -77,18 +80,33 @@ def animate_sheet(data, path, geometry):
         sums, *_ = np.histogram2d(*where.T, edges, weights=fired)
         with np.errstate(invalid="ignore"):
             picture.set_data((sums / visits).T)
+        return drawn, heading, line, now, picture
 
-    draw(moments[-1])
     write(figure, draw, moments, path, 10)
 
 
 def write(figure, draw, steps, path, per_second):
-    """Write an animation as a GIF, and open it in a window where there is a display. draw: called with each step."""
+    """Write an animation as a GIF, and open it in a window where there is a display.
+
+    draw: changes what moves to how it is at a step, and returns these artists; all else is drawn once."""
     figure.canvas.draw()
     figure.set_layout_engine("none")  # the layout would be found anew for every frame
-    movie = FuncAnimation(figure, draw, steps, interval=1000 / per_second)
+    figure.set_dpi(80)
+    shown, canvas, frames = figure.canvas, FigureCanvasAgg(figure), []
+    moving = draw(steps[0])
+    plt.setp(moving, animated=True)
+    canvas.draw()
+    still = canvas.copy_from_bbox(figure.bbox)
+    for t in steps:
+        canvas.restore_region(still)
+        for artist in draw(t):
+            figure.draw_artist(artist)
+        frames.append(Image.fromarray(np.array(canvas.buffer_rgba())).convert("RGB"))
     with whole(path) as temporary:
-        movie.save(temporary, writer=PillowWriter(fps=per_second), dpi=80)
+        frames[0].save(temporary, save_all=True, append_images=frames[1:], duration=1000 // per_second, loop=0)
+    figure.set_canvas(shown)
+    plt.setp(moving, animated=False)
     if matplotlib.get_backend().lower() != "agg":  # matplotlib itself falls back to agg without a display
+        movie = FuncAnimation(figure, draw, steps, interval=1000 / per_second)  # noqa: F841 (it moves while it is kept)
         plt.show()
     plt.close(figure)
