@@ -1,8 +1,10 @@
 """Small circuits, recordings and fits."""
 
-import copy
 import functools
+import hashlib
+import os
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ import torch
 import cann
 import train
 from model import RNN
+from nsi import files
 from nsi.estimation import estimate
 from nsi.geometry import RING, TORUS
 from nsi.geometry.plane_waves import third
@@ -82,16 +85,25 @@ def fit(windows):
 
 
 @pytest.fixture(scope="session")
-def estimate_once():
+def shared(tmp_path_factory):
+    """A folder of all processes of pytest."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def estimate_once(shared):
     """The estimate, made once of the same signals, for tests of what is done with it; headings are not among them."""
-    made = {}
 
     def run(rec, *settings, **more):
         signals = {name: array for name, array in vars(rec).items() if name != "heading"}
-        key = pickle.dumps((signals, settings, more))
-        if key not in made:
-            made[key] = estimate(rec, *settings, **more)
-        return copy.deepcopy(made[key])
+        key = hashlib.sha256(pickle.dumps((signals, settings, more))).hexdigest()
+        path = shared / f"{key}.estimate"
+        if not path.exists():
+            found = estimate(rec, *settings, **more)
+            with files.whole(path) as temporary:
+                Path(temporary).write_bytes(pickle.dumps(found))
+        return pickle.loads(path.read_bytes())
 
     return run
 

@@ -53,13 +53,6 @@ def run(python):
     return command
 
 
-@pytest.fixture(scope="session")
-def shared(tmp_path_factory):
-    """A folder of all processes of pytest."""
-    base = tmp_path_factory.getbasetemp()
-    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-
-
 @contextlib.contextmanager
 def locked(path, wait=True):
     """Take a lock of all processes. Yields: whether it was taken, as it always is if one waits for it."""

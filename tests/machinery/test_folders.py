@@ -39,11 +39,6 @@ def ring(tmp_path_factory):
     return path
 
 
-@pytest.fixture(autouse=True)
-def _estimate_once(estimate_once, monkeypatch):
-    monkeypatch.setattr(session, "estimate", estimate_once)
-
-
 @pytest.fixture
 def out(ring, tmp_path):
     """A copy of the finished run's folder."""

@@ -26,7 +26,7 @@ from nsi.figures.profiles import profile_with_interval
 from nsi.geometry import RING
 from nsi.hidden import diagnostics, units
 from nsi.network import Network
-from nsi.run import connections, session
+from nsi.run import connections
 from nsi.simulation import circuits
 from tests.tools import GOOD, TINY, call
 
@@ -41,11 +41,6 @@ BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "
 def data(small):
     """A recording smaller than other tests', since most of these fit it."""
     return small
-
-
-@pytest.fixture(autouse=True)
-def _estimate_once(estimate_once, monkeypatch):
-    monkeypatch.setattr(session, "estimate", estimate_once)
 
 
 @pytest.fixture

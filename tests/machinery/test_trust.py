@@ -26,6 +26,7 @@ from PIL import Image
 import cann
 import train
 from nsi import files, recordings
+from nsi.estimation import estimate
 from nsi.evaluation import metrics
 from nsi.recordings import quality
 from nsi.run import checkpoint, connections, folder, session, tracking, watch
@@ -279,7 +280,8 @@ def test_outliers_are_reported_before_the_fit(small, save, tmp_path, monkeypatch
 # ---- repetition -------------------------------------------------------------------------------------------------
 
 
-def test_same_seed_same_bytes_of_every_file(fitted, circuit, tmp_path):
+def test_same_seed_same_bytes_of_every_file(fitted, circuit, tmp_path, monkeypatch):
+    monkeypatch.setattr(session, "estimate", estimate)  # anew each time
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         recordings.save(
             tmp_path / f"{name}.npz", **cann.simulate_recording(circuit, seed, trials=3, steps=30, amplitude=1.0)
