@@ -31,6 +31,7 @@ MAX_ALIGNMENTS = 5  # how often late neurons are moved earlier, at most
 MIN_DRIVEN_R = 0.15  # correlation of a neuron's deviation with the velocity, from which it receives it
 MAX_SAMPLES = 30_000  # samples of the activity that are compared: neighbouring steps say nearly the same
 MAX_DELAY_VALUES = 4_000_000  # values of the rates that delays are estimated from
+NEURONS_AT_ONCE = 8  # whose delays are estimated together
 MIN_EXPLAINED = 0.35  # share of the rates' variance that the place explains, from which parts are compared by it
 
 
@@ -114,19 +115,20 @@ class Activity:
         part = np.arange(len(rec.rates))[:: max(1, rec.rates.size // MAX_DELAY_VALUES)]
         halves = (part[::2], part[1::2]) if len(part) > 1 else (part, part)
         delays, tuning, mean = [], self.tuning - self.expected.mean(0), self.rates.mean(0)
-        transform = lambda x: rfft(x, size)
+        transform = lambda x: rfft(x, size, axis=1)
         # the sum over trials and steps t of x[t] y[t + lag], lags from -furthest to furthest, between which x is 0
-        lagged = lambda x, y: np.roll(irfft((x.conj() * y).sum(0), size), furthest)[: 2 * furthest + 1]
+        lagged = lambda x, y: np.roll(irfft((x.conj() * y).sum(0), size, axis=0), furthest, 0)[: 2 * furthest + 1]
         for half in halves:
-            known, bins, score = self.known[half], self.bins[half], []
-            middle = known & (np.arange(steps) >= furthest) & (np.arange(steps) < steps - furthest)
+            known, bins, score = self.known[half, :, None], self.bins[half], []
+            at = np.arange(steps)[:, None]
+            middle = known & (at >= furthest) & (at < steps - furthest)
             all_known, all_middle = transform(known), transform(middle)
-            for k in range(n):
-                E = np.where(middle, tuning[bins, k], 0.0)
-                r = np.where(known, rec.rates[half, :, k] / self.peak[k] - mean[k], 0.0)
+            for some in np.array_split(np.arange(n), -(-n // NEURONS_AT_ONCE)):
+                E = np.where(middle, tuning[:, some][bins], 0.0)
+                r = np.where(known, rec.rates[half][..., some] / self.peak[some] - mean[some], 0.0)
                 square = lagged(transform(E**2), all_known) * lagged(all_middle, transform(r**2))
                 score.append(lagged(transform(E), transform(r)) / np.sqrt(np.maximum(square, 1e-12)))
-            delays.append(locate_peaks(np.stack(score, 1), lags, 0.5) * dt)
+            delays.append(locate_peaks(np.concatenate(score, 1), lags, 0.5) * dt)
         return np.array(delays)
 
     def shift_neurons_earlier(self, late, steps):
@@ -191,10 +193,12 @@ def _split_once(mean):
         return None
     order = known[np.argsort(mean[known])]
     least, late = max(2, len(order) // 10), np.zeros(len(mean), bool)
-    square = lambda part: ((mean[part] - mean[part].mean()) ** 2).sum()
-    squares = [square(order[:k]) + square(order[k:]) for k in range(least, len(order) - least + 1)]
+    x = mean[order] - mean[order].mean()
+    count, each, square = np.arange(least, len(x) - least + 1), np.cumsum(x), np.sum(x**2)
+    below, above = each[count - 1], each[-1] - each[count - 1]  # sums of either group, for each number of early ones
+    squares = square - below**2 / count - above**2 / (len(x) - count)
     late[order[least + np.argmin(squares) :]] = True
-    return late, np.sqrt(min(squares) / len(order))
+    return late, np.sqrt(max(squares.min(), 0.0) / len(order))
 
 
 def _measure_shared(a, b):
