@@ -17,7 +17,7 @@ from nsi.recordings import activity, quality
 from nsi.simulation import circuits, simulate, stimulation
 from nsi.simulation.heterogeneity import vary_weights
 from nsi.simulation.stimulation import Velocity
-from tests.tools import GOOD, QUICK, ROOT, TINY, call
+from tests.tools import GOOD, ROOT, TINY, call
 
 LENGTH = 60  # steps of a window with its warm-up
 
@@ -356,7 +356,7 @@ def test_missing_frames_are_refused_with_their_place(lost, save):
 
 def test_findings_go_to_stderr_and_into_the_measures(data, save, tmp_path, monkeypatch, capsys):
     path = save(data, velocity=np.rad2deg(data["velocity"]))
-    status, error = call(train, monkeypatch, capsys, "--data", path, "--out", tmp_path / "run", *TINY, *QUICK)
+    status, error = call(train, monkeypatch, capsys, "--data", path, "--out", tmp_path / "run", *TINY, "--control")
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert status == 0
     (warning,) = (sentence for sentence in metrics["warnings"] if sentence not in metrics["fit_warnings"])

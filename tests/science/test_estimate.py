@@ -201,7 +201,7 @@ def test_nothing_is_claimed_of_hidden_neurons_that_excite_each_other_without_pul
 
 
 def test_alpha_is_found_where_tau_is_missing():
-    rec, _ = simulate(circuits.ring(24, 12), trials=30, steps=400)
+    rec, _ = simulate(circuits.ring(20, 10))
     found = estimation.estimate(replace(rec, tau=None), calibrated=False)
     assert found.alpha == pytest.approx(0.2, abs=0.04)
     assert found.alpha_se > 0
