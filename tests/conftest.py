@@ -166,16 +166,16 @@ def mouse_session():
 
 @pytest.fixture(scope="session")
 def module_session():
-    """A day in the layout of the released modules of grid cells: eighty cells of a rat in a box of 1.5 m, and one of a
+    """A day in the layout of the released modules of grid cells: cells of a rat in a box of 1.5 m, and one of a
     second module, with ten seconds in which the tracker lost the rat.
 
-    Returns: a function that gives the file's arrays, and the cells' phases (80, 2) rad.
+    Returns: a function that gives the file's arrays, and the cells' phases (cells, 2) rad.
     """
 
     @functools.cache
-    def make(seconds=500, seed=0):
+    def make(seconds=500, seed=0, cells=80):
         rng, steps = np.random.default_rng(seed), seconds * 100
-        t, phases = 1000 + np.arange(steps) * 0.01, rng.uniform(0, 2 * np.pi, (80, 2))
+        t, phases = 1000 + np.arange(steps) * 0.01, rng.uniform(0, 2 * np.pi, (cells, 2))
         place = random_walk(rng, 1, steps - 1, 0.01, 0.3, tau=0.5, box=1.5)[0]
         apart = third(TORUS.phases(place))[:, None] - third(phases)
         rate = 25 * np.maximum(0, np.cos(apart).mean(-1))

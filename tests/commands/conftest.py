@@ -129,7 +129,7 @@ def little(once, made, run, fly_trial, mouse_session, module_session):
         shutil.copytree(made, folder, dirs_exist_ok=True)
         write_flies(folder, fly_trial)
         savemat(folder / "dataHD.mat", mouse_session()[0])
-        np.savez(folder / "rat_q_grid_modules_1_2.npz", **module_session(seconds=150)[0])
+        np.savez(folder / "rat_q_grid_modules_1_2.npz", **module_session(seconds=150, cells=40)[0])
         write_worms(folder)
         arrays = "import numpy as np\nr = np.random.default_rng(0).random((3, 80, 16))\nv = r[..., 0] - 0.5\n"
         arrays += "session = np.arange(800) / 50, r[0, :1].repeat(800, 0), np.linspace(0, 9, 800)\n"

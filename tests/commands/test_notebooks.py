@@ -44,7 +44,7 @@ def test_torus_notebook_runs_from_top_to_bottom(tmp_path, run, monkeypatch):
         shutil.copy(ROOT / name, tmp_path / name)
     shutil.copytree(ROOT / "nsi", tmp_path / "nsi")
     (tmp_path / "data").mkdir()
-    data = cann.simulate_recording(circuits.grid(10), trials=40, steps=400)
+    data = cann.simulate_recording(circuits.grid(8), trials=30, steps=300)
     recordings.save(tmp_path / "data" / "grid.npz", **data)
     small = "--updates 20 --batch 4 --window 20 --input-units 12 --wandb disabled"
     run(tmp_path, f"python train.py --data data/grid.npz --out runs/grid {small}", OMP_NUM_THREADS="1")
