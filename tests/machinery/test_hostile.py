@@ -1,5 +1,6 @@
 """Files that nobody vouches for: each is read correctly or refused in a sentence, in little time and memory."""
 
+import functools
 import io
 import math
 import pickle
@@ -44,6 +45,7 @@ def archive(path, members, compression=zipfile.ZIP_STORED):
     return path
 
 
+@functools.cache
 def good_file(compressed=False):
     """The bytes of a sound recording."""
     content = io.BytesIO()

@@ -4,7 +4,6 @@ import itertools
 from pathlib import Path
 
 import yaml
-from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
 import train
 from nsi.run import tracking
@@ -17,6 +16,8 @@ def sweeps():
 
 
 def test_every_combination_of_the_sweep_is_a_command_that_train_accepts(monkeypatch):
+    from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args  # slow to import
+
     (path,) = sweeps()
     sweep = yaml.safe_load(path.read_text())
     choices = {k: v.get("values", [v.get("value")]) for k, v in sweep["parameters"].items()}
