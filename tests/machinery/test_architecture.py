@@ -1,6 +1,7 @@
 """The house: arrows that point down only, and files that can be read in a sitting."""
 
 import ast
+import functools
 import importlib
 import re
 
@@ -27,18 +28,25 @@ MORE_PARAMETERS = {  # functions that have more, to be shortened: none may be ad
 }  # fmt: skip
 
 
+@functools.cache
+def parse(module):
+    """The syntax tree of a module."""
+    return ast.parse(MODULES[module].read_text())
+
+
+@functools.cache
 def imports(module):
     """The modules of this project that a module imports, inside its functions too."""
     package = module if MODULES[module].name == "__init__.py" else module.rpartition(".")[0]
     named = []
-    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+    for node in ast.walk(parse(module)):
         if isinstance(node, ast.Import):
             named += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
             base = ".".join([*above, *([node.module] if node.module else [])])
             named += [base, *(f"{base}.{alias.name}" for alias in node.names)]
-    return {name for name in named if name in MODULES} - {module}
+    return frozenset(name for name in named if name in MODULES) - {module}
 
 
 def test_imports_are_found():
@@ -78,7 +86,7 @@ def count_parameters(function):
 
 @pytest.mark.parametrize("module", MODULES)
 def test_functions_have_at_most_seven_parameters(module):
-    found = functions(ast.parse(MODULES[module].read_text()), module)
+    found = functions(parse(module), module)
     assert not {name for name, node in found if count_parameters(node) > MAX_PARAMETERS} - MORE_PARAMETERS
 
 
@@ -94,7 +102,7 @@ def test_only_runs_and_commands_import_the_machinery_of_a_run(module):
 @pytest.mark.parametrize("module", MODULES)
 def test_names_of_other_modules_exist(module):
     """What a module takes from another as `other.name` exists, so that a renamed class is found at once."""
-    tree = ast.parse(MODULES[module].read_text())
+    tree = parse(module)
     package = module if MODULES[module].name == "__init__.py" else module.rpartition(".")[0]
     called = {}  # name in this module: module that it stands for
     for node in ast.walk(tree):
@@ -140,7 +148,7 @@ def test_scripts_can_be_read_in_a_sitting(name):
 
 
 def test_every_module_says_what_it_is():
-    assert all(ast.get_docstring(ast.parse(path.read_text())) for path in MODULES.values() if path.read_text().strip())
+    assert all(ast.get_docstring(parse(name)) for name, path in MODULES.items() if path.read_text().strip())
 
 
 def test_top_holds_what_a_newcomer_sees_and_nothing_else():
