@@ -35,10 +35,9 @@ check: lint .venv/pynapple
 # numpy's OpenBLAS has one kernel for processors with AVX-512 and another; for the latter torch does without AVX-512 too
 SKYLAKEX := OPENBLAS_CORETYPE=SkylakeX
 HASWELL := OPENBLAS_CORETYPE=Haswell MKL_ENABLE_INSTRUCTIONS=AVX2 ATEN_CPU_CAPABILITY=avx2
-SCIENCE := $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" tests/science
-ONE := OMP_NUM_THREADS=1 $(SCIENCE)
-# threads that wait sleep, since those of two workers share two cores
-TWO := OMP_NUM_THREADS=2 OMP_WAIT_POLICY=passive OPENBLAS_THREAD_TIMEOUT=10 $(SCIENCE)
+SCIENCE := $(BIN)/python -m pytest -m "not slow" tests/science
+ONE := OMP_NUM_THREADS=1 $(SCIENCE) -n 2 --dist worksteal
+TWO := OMP_NUM_THREADS=2 $(SCIENCE)
 OWN = $$($(BIN)/python -c "import numpy, threadpoolctl as t; print(t.threadpool_info()[0]['architecture'])")
 
 # one thread with the processor's own kernel is how `make check` runs them
