@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from experiments.flies.prediction import HORIZONS
-from nsi.estimation.intervals import NORMAL
+from nsi.estimation.regression import NORMAL
 from nsi.figures import FITTED, SIMPLE, TRUE
 from nsi.figures.style import draw_band, draw_zero, set_log_axis
 

@@ -8,7 +8,7 @@ from nsi import recordings
 from nsi.estimation import exchangeable, regression
 from nsi.estimation.fitting import Fit, Pilot, compare_residuals, shorten
 from nsi.estimation.gate import gate_test
-from nsi.estimation.intervals import NORMAL, calibrate, find_hidden_noise
+from nsi.estimation.intervals import calibrate, find_hidden_noise
 from nsi.estimation.kinetics import choose_kinetics, parabola
 from nsi.estimation.orders import extend, read_orders, simulated_errors
 from nsi.estimation.refinement import refine
@@ -93,7 +93,7 @@ class Estimate:
 
 def identifiable(W, se):
     """Weights whose 95 % interval has a half-width below the r.m.s. weight. (N, N) bool"""
-    return NORMAL * se < np.sqrt(np.mean(W**2))
+    return regression.NORMAL * se < np.sqrt(np.mean(W**2))
 
 
 def resolved(W, se, known, geometry, places):
@@ -241,7 +241,7 @@ def build_network(fit, weights):
     if fit.kinetics.mechanism != "hidden neurons":
         unit = np.eye(D, dtype=int)
         terms = [((*unit[d],), V @ w) for (d, _), w in of("gate")]
-        terms += [((*(unit[d] + unit[e]),), V @ w) for (d, e), w in of("products")]
+        terms += [((*(unit[d] + unit[e]),), V[:, : len(w)] @ w) for (d, e), w in of("products")]
         return Network(W, W_in, b, fit.kinetics.alpha, n, None, tuple(terms))
     kernel = None if fit.copies is None else fit.copies.kernel(fit.geometry, fit.places)
     coupling = None if fit.copies is None else fit.copies.coupling(fit.geometry, fit.places)

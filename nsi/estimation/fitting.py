@@ -37,7 +37,7 @@ PILOT_TRIALS, PILOT_SAMPLES = 30, 30_000  # of a pilot, at least where the recor
 FIRST_STRIDE = 2  # steps, of which the first fit takes one
 FIRST_RATES = 0.15, 0.96  # scaled rates that the first fit takes
 SCALE_NEURONS = 8  # that the scale is chosen on
-INNOVATION_NEURONS = 24  # of which it is measured what innovations predict
+SOME_NEURONS = 24  # of which it is measured what innovations predict, and whether gates are identifiable
 SCALE_STRIDE = 3  # steps, of which one is used for it
 SAME_SCALE = 1e-3  # relative difference of scales below which no further pilot is needed
 RESCALINGS = 2  # further pilots with another scale, at most
@@ -130,10 +130,13 @@ class Pilot:
         self.kinetics, self.geometry, self.places = kinetics, geometry, places
         rates, u, currents, known, usable = prepare(rec, kinetics)
         self.first = first = settled(kinetics.alpha, steps)
-        self.directions, self.copies, self.has_products = leading_directions(u, rec.valid, LEADING), None, False
+        count = original.directions.shape[1] if isinstance(original, Pilot) else LEADING
+        self.directions, self.copies, self.has_products = leading_directions(u, rec.valid, count), None, False
         if not refit:
             self.copies, self.has_products = original.copies, original.has_products
         late, v = [a[:, first:] for a in (currents, known, usable)], rec.velocity
+        if not self.has_hidden and not isinstance(original, Pilot):
+            self._choose_directions(u, late, rates[:, first:])
         if self.has_hidden and refit and self._is_like(original):
             signals, self.samples = original.choose_samples(original.describe(u, v), late)
         else:
@@ -250,6 +253,27 @@ class Pilot:
         needed = surely_better(likelihoods[True], likelihoods[False])
         return needed, *each[needed]
 
+    def _choose_directions(self, u, late, rates):
+        """Take all directions of the states, in the place of the leading ones, where most weights that the velocity
+        multiplies are identifiable in all of them, as with pulses: no assumption is made then of those left out."""
+        leading = self.directions
+        self.directions = V = leading_directions(u, self.rec.valid, min(u.shape[-1], MAX_DIRECT))
+        signals = self.describe(u, self.rec.velocity)
+        weights, self._noise = self._first_weights(signals, late, rates)
+        samples, _ = self._residuals(signals, late, weights)
+        order = regression.neighbours(samples.used)
+        sums = regression.moments([samples], order[:: max(1, len(order) // SOME_NEURONS)])
+        weights, variance, factors = regression.solve(sums)
+        gates = [block.columns for block in signals.blocks if block.name == "gate"]
+        square, gate = np.zeros((2, len(factors), len(gates), len(V)))
+        for k, (j, factor) in enumerate(factors.items()):
+            root = regression.invert_root(factor[0])
+            for d, columns in enumerate(gates):
+                square[k, d] = variance[j] * np.square(V @ root[:, columns].T).sum(1)
+                gate[k, d] = V @ weights[columns, j]
+        if not factors or not regression.NORMAL**2 * np.median(square) < np.mean(gate**2 - square):
+            self.directions = leading
+
     def residuals(self):
         """Residuals and which samples are used, from the first step of each trial, and the step from which on they are.
         Returns: (trials, steps, n) float32 and bool, int."""
@@ -261,7 +285,7 @@ class Pilot:
     def measure_innovations(self):
         """The share of the residual's variance that innovations predict, less what as many random signals would."""
         block, shares = self.blocks[-1], []
-        samples = self.samples.only(self.order[:: max(1, len(self.order) // INNOVATION_NEURONS)])
+        samples = self.samples.only(self.order[:: max(1, len(self.order) // SOME_NEURONS)])
         weights, _ = regression.ordinary(samples)
         for j in np.flatnonzero(weights.any(0)):
             used = np.flatnonzero(samples.used[:, j])

@@ -20,9 +20,9 @@ import numpy as np
 
 from nsi import response
 from nsi.estimation.fitting import Pilot, projected_samples
+from nsi.estimation.regression import NORMAL
 from nsi.estimation.signals import NEGLIGIBLE
 
-NORMAL = 1.96  # 97.5th percentile of the normal distribution
 PERCENTILE = 95
 CALIBRATION_NEURONS = 100  # at most, whose weights the percentile is taken of
 MOST_JITTER = 1.0  # relative
@@ -92,7 +92,7 @@ class Simulated:
                 for c, w in gates.items():
                     x += (v[:, c[0], None] * z) @ w
                 for (d, e), w in products.items():
-                    x += (v[:, d, None] * v[:, e, None] * z) @ w
+                    x += (v[:, d, None] * v[:, e, None] * z[:, : len(w)]) @ w
             if self.sheets:
                 x += sum(of @ w for of, (_, w) in zip(s, self.sheets, strict=True))
                 received, driving = u @ kernels - np.float32(fit.copies.threshold), fit.copies.saturated(v)

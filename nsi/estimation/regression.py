@@ -22,6 +22,7 @@ from scipy.linalg.lapack import dpotri, dtrtri
 
 from nsi.sums import ROWS, sum_products
 
+NORMAL = 1.96  # 97.5th percentile of the normal distribution
 SAMPLES_PER_REGRESSOR = 2  # that a neuron needs, else nothing is said of its incoming weights
 MIN_CLUSTERS, MAX_CLUSTERS = 20, 100  # fewer trials are cut, more are put together
 STRUCTURE_LAGS = range(5, 20, 2)  # steps, at which residuals of a right description are not correlated

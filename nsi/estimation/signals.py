@@ -184,14 +184,17 @@ def hidden_signals(u, v, alpha, directions, rates=(), driven=False, products=Fal
 
 
 def multiplied_signals(u, v, alpha, directions, driven=False):
-    """All blocks of the description with connections that the velocity multiplies. Arguments as `hidden_signals`."""
+    """All blocks of the description with connections that the velocity multiplies, products of its components in the
+    first LEADING directions. Arguments as `hidden_signals`."""
     z, components = u @ directions, range(v.shape[-1])
+    few = directions[:, :LEADING]
     parts = [("direct", u, None, "direct", ())]
     if driven:
         parts.append(("driven", v, None, "driven", ()))
     parts += [("gate", v[..., d : d + 1] * z, directions, "gate", (d, 1)) for d in components]
     for d, e in pairs(v.shape[-1]):
-        parts.append(("products", v[..., d : d + 1] * v[..., e : e + 1] * z, directions, "products", (d, e)))
+        product = v[..., d : d + 1] * v[..., e : e + 1] * z[..., :LEADING]
+        parts.append(("products", product, few, "products", (d, e)))
     return _assemble(parts, alpha)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from nsi import response
-from nsi.estimation.intervals import NORMAL
+from nsi.estimation.regression import NORMAL
 from nsi.evaluation.weights import regress_on_state, unsigned_product
 from nsi.network import synaptic_state
 from nsi.sums import correlation

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nsi.estimation.intervals import NORMAL
+from nsi.estimation.regression import NORMAL
 from nsi.figures.style import draw_band
 
 MAX_BINS = 36  # of distance

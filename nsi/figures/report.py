@@ -16,7 +16,7 @@ import matplotlib
 import numpy as np
 
 from nsi import files
-from nsi.estimation.intervals import NORMAL
+from nsi.estimation.regression import NORMAL
 from nsi.evaluation import prediction, tuning
 from nsi.evaluation.metrics import replicas, tables_of, values_of
 from nsi.figures import run as portrait

@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.collections import PolyCollection
 
-from nsi.estimation.intervals import NORMAL
+from nsi.estimation.regression import NORMAL
 from nsi.figures import style
 from nsi.figures.style import DIVERGING, FITTED, SIMPLE, TRUE
 from nsi.geometry import TORUS

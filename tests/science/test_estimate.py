@@ -310,6 +310,17 @@ def test_intervals_hold_the_truth(kind):
         assert 0.9 < np.mean(np.concatenate(covered)) < 0.992, name
 
 
+def test_single_gates_are_found_where_pulses_show_all_directions():
+    """Connections that the velocity multiplies by pairs' own factors: they lie in no few directions of the states."""
+    circuit, rng = circuits.gain(40), np.random.default_rng(0)
+    factors = 1 + 0.5 * rng.standard_normal((40, 40))
+    circuit = circuit._replace(network=circuit.network._replace(W_gain=factors * circuit.network.W_gain))
+    rec, truth = simulate(circuit, trials=30, steps=400, amplitude=4.0)
+    found = estimation.estimate(rec, alpha=1.0, calibrated=False)
+    assert 0.92 < coverage(found, truth, "gate").mean() < 0.98
+    assert agree(found.gate, truth.gate) == (pytest.approx(1, abs=0.05),) * 2
+
+
 def test_calibration_widens_intervals_by_its_factors():
     found = copy(estimate_ring())
     before = {name: getattr(found, f"{name}_se").copy() for name in NAMES}
