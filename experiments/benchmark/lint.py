@@ -21,9 +21,10 @@ from nsi.training import losses
 
 RANKS = 2, 4, 8
 START, ACTIVE = 0.5, 0.1  # initial weights are small and thresholds low: a silent unit has no gradient
+LEARNING_RATE = 1e-2
 
 
-def lint(rec, alpha, ranks=RANKS, updates=400, batch=25, window=50, lr=1e-2, seed=0):
+def lint(rec, alpha, ranks=RANKS, updates=400, batch=25, window=50, seed=0):
     """Fit a network of each rank. rec: Recording; the last tenth of its trials decides on the rank.
 
     Returns: Network without input units, W of the best rank.
@@ -31,7 +32,7 @@ def lint(rec, alpha, ranks=RANKS, updates=400, batch=25, window=50, lr=1e-2, see
     first = np.arange(len(rec.rates)) < len(rec.rates) - max(1, len(rec.rates) // 10)
     train, test = (_tensors(rec.trials(part), alpha) for part in (first, ~first))
     window = min(window, rec.rates.shape[1] - 1)
-    tried = [_trained(train, rank, alpha, updates, batch, window, lr, seed) for rank in ranks]
+    tried = [_trained(train, rank, alpha, updates, batch, window, seed) for rank in ranks]
     starts = np.arange(0, rec.rates.shape[1] - window, window)
     trial, start = (a.ravel() for a in np.meshgrid(np.arange(int((~first).sum())), starts))
     with torch.no_grad():
@@ -64,14 +65,14 @@ def _error(weights, u, r, v, known, alpha):
     return error / len(r)
 
 
-def _trained(data, rank, alpha, updates, batch, window, lr, seed):
+def _trained(data, rank, alpha, updates, batch, window, seed):
     """Returns: m, n (N, rank), W_in (D, N), b (N,)."""
     rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
     trials, steps, size = data[1].shape
     m, n = (START * torch.randn(size, rank, generator=generator) / np.sqrt(size) for _ in range(2))
     b = torch.arctanh(data[1].mean((0, 1)).clamp(max=0.9)) + ACTIVE
     weights = [a.requires_grad_() for a in (m, n, torch.zeros(data[2].shape[-1], size), b)]
-    optimiser = torch.optim.Adam(weights, lr)
+    optimiser = torch.optim.Adam(weights, LEARNING_RATE)
     fading = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, updates)
     for _ in range(updates):
         trial, start = rng.integers(trials, size=batch), rng.integers(steps - window, size=batch)

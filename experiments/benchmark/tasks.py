@@ -77,10 +77,9 @@ class Task(NamedTuple):
     seeds: int = 1000  # at most: real animals have one recording
 
 
-def simulate(seed, trials, steps, circuit, changes=None, amplitude=0.0, factor=1.0, tau=True, velocity="own"):
+def simulate(seed, trials, steps, circuit, changes=None, amplitude=0.0):
     """Simulate one of the project's circuits. circuit: called without arguments, gives circuits.Circuit; changes: of
-    heterogeneity.vary_weights, balanced; amplitude: of pulses; factor: of the rates; tau: whether the recording has it;
-    velocity: "others" for that of another trial in each. Returns: Data."""
+    heterogeneity.vary_weights, balanced; amplitude: of pulses. Returns: Data."""
     circuit = circuit()
     if changes:
         circuit = vary_weights(circuit, np.random.default_rng(CIRCUIT_SEED + seed), **changes, balance=True)
@@ -93,15 +92,24 @@ def simulate(seed, trials, steps, circuit, changes=None, amplitude=0.0, factor=1
         "total": true_total(truth, rec.rates, alpha),
         "gate": true_effective_gate(truth, rec),
     }
-    rec, test = (
-        replace(a, rates=np.float32(factor) * a.rates, heading=None, tau=a.tau if tau else None) for a in (rec, test)
-    )
-    if velocity == "others":
-        shift = np.random.default_rng(seed).integers(1, len(rec.rates))
-        rec, true = replace(rec, velocity=np.roll(rec.velocity, shift, 0)), {}
     mechanism, shape = "hidden neurons" if hidden else "multiplied connections", circuit.geometry
-    known = Known(alpha, mechanism, Response(scale=1 / factor), shape, shape.places(n), truth)
+    known = Known(alpha, mechanism, Response(), shape, shape.places(n), truth)
+    rec, test = (replace(a, heading=None) for a in (rec, test))
     return Data(rec, test, known, true, np.ones((n, n), bool))
+
+
+def rescale(seed, trials, steps, circuit, factor):
+    """`simulate`, the rates multiplied by a factor, and tau not given. Returns: Data."""
+    data = simulate(seed, trials, steps, circuit)
+    rec, test = (replace(a, rates=np.float32(factor) * a.rates, tau=None) for a in (data.rec, data.test))
+    return data._replace(rec=rec, test=test, known=data.known._replace(response=Response(scale=1 / factor)))
+
+
+def take_others_velocity(seed, *sizes_and_circuit):
+    """`simulate`, each trial with another one's velocity. Returns: Data, of which no truth is known."""
+    data = simulate(seed, *sizes_and_circuit)
+    shift = np.random.default_rng(seed).integers(1, len(data.rec.rates))
+    return data._replace(rec=replace(data.rec, velocity=np.roll(data.rec.velocity, shift, 0)), true={})
 
 
 def loaded(arrays):
@@ -146,10 +154,9 @@ def real(seed, trials, steps, name):
     return Data(rec, test, known, {}, np.ones((rec.rates.shape[-1],) * 2, bool))
 
 
-def simulated(*circuit, asks=("weights",), share=1.0, gate=True, **options):
-    """A task of `simulate`."""
-    names = "circuit", "changes", "amplitude"
-    return Task(partial(simulate, **dict(zip(names, circuit, strict=False)), **options), asks, share, gate)
+def simulated(*circuit, asks=("weights",), share=1.0, gate=True, make=simulate):
+    """A task of `simulate`, or of another function that takes the same after the sizes."""
+    return Task(lambda seed, trials, steps: make(seed, trials, steps, *circuit), asks, share, gate)
 
 
 def half_recorded(seed, trials, steps, *circuit, sessions=10):
@@ -210,7 +217,7 @@ TASKS = {
     "ring, spikes 10 Hz": observed(RING, hz=10.0),
     "ring, calcium 0.2 s": observed(RING, noise=0.03, decay=0.2),
     "gain": simulated(circuits.gain),
-    "ring, rates x 0.82, no tau": simulated(RING, factor=0.82, tau=False),
+    "ring, rates x 0.82, no tau": simulated(RING, 0.82, make=rescale),
     "torus": simulated(TORUS, share=0.5),
     "zebrafish, linear": of_others("zebrafish", "neurons=120", "phi=linear"),
     "zebrafish, tanh": of_others("zebrafish", "neurons=120", "phi=tanh"),
@@ -243,12 +250,12 @@ TASKS = {
     "sparse 0.3, jitter 0.4, pulses": further(circuits.ring, OTHER_UNEVEN, PULSES),
     "no shifters": absent(partial(RING, drive=0.0)),
 } | {
-    f"{name}, {velocity} velocity": kind(circuit, changes, amplitude, velocity=velocity.removesuffix("'"))
+    f"{name}, {velocity} velocity": kind(circuit, changes, amplitude)
     for name, circuit, changes, amplitude in (
         ("ring", RING, None, 0.0), ("holding", HOLDING, None, 0.0), ("sparse", RING, SPARSE, 0.0),
         ("jitter, pulses", RING, JITTER, PULSES), ("gain", circuits.gain, None, 0.0),
     )
-    for velocity, kind in (("own", short), ("others'", absent))
+    for velocity, kind in (("own", short), ("others'", partial(absent, make=take_others_velocity)))
 } | {
     "flies": Task(partial(real, name="fly.npz"), ("prediction",), seeds=1),
     "mouse": Task(partial(real, name="mouse.npz"), ("prediction",), seeds=1),

@@ -61,7 +61,7 @@ def test_scores_are_those_by_hand(data):
 
 
 def test_truth_of_a_task_with_other_trials_velocity_is_unknown():
-    found = tasks.simulate(100, *SIZE, SMALL, velocity="others")
+    found = tasks.take_others_velocity(100, *SIZE, SMALL)
     own = tasks.simulate(100, *SIZE, SMALL)
     assert found.true == {}
     assert not np.array_equal(found.rec.velocity, own.rec.velocity)
