@@ -31,10 +31,12 @@ def profile_with_interval(best, centre, se, geometry, places):
     """
     n, flat = len(best), geometry.dimensions == 1
     known = np.isfinite(se) & ~np.eye(n, dtype=bool)
-    apart = geometry.difference(places[None], places[:, None])  # (from, to, D)
-    signed = apart[..., 0] if flat else np.linalg.norm(apart, axis=-1)
     count = min(n, MAX_BINS)
-    low, width = (-np.pi, 2 * np.pi / count) if flat else (0.0, np.pi / count)
+    if flat:
+        signed, low, width = geometry.difference(places[None], places[:, None])[..., 0], -np.pi, 2 * np.pi / count
+    else:
+        signed = geometry.distance(places[None], places[:, None])
+        low, width = 0.0, signed.max() / count
     if flat:  # bins are centred on the distances of neurons that lie evenly, half a turn counting as minus half a turn
         low -= width / 2
         signed = (signed - low) % (2 * np.pi) + low

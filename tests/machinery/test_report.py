@@ -23,7 +23,7 @@ from nsi.evaluation import metrics
 from nsi.figures import report
 from nsi.figures import run as portrait
 from nsi.figures.profiles import profile_with_interval
-from nsi.geometry import RING
+from nsi.geometry import RING, TORUS
 from nsi.hidden import diagnostics, units
 from nsi.network import Network
 from nsi.run import connections
@@ -121,6 +121,14 @@ def test_profile_is_of_the_best_estimate_and_its_interval_of_the_centre():
     found = profile_with_interval(best, best, se, RING, places)
     np.testing.assert_allclose(found.high - found.low, 2 * 1.96 * 0.1 / np.sqrt(11))
     assert len(profile_with_interval(best, best, np.full((12, 12), np.inf), RING, places).mean) == 0
+
+
+def test_profile_of_a_torus_is_over_distances_in_the_plane():
+    places = TORUS.places(64)
+    distance = TORUS.distance(places[:, None], places)
+    found = profile_with_interval(distance, distance, np.ones((64, 64)), TORUS, places)
+    np.testing.assert_allclose(found.mean, np.radians(found.degrees))
+    assert np.degrees(found.sd).max() < 240 / 36
 
 
 @pytest.mark.parametrize("draw", ["profiles", "recovered"])
