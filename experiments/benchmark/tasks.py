@@ -2,7 +2,8 @@
 
     rings, torus         84 neurons and 42 shifters a side with strengths of their own, 13 x 13 cells, the published
                          network: no setting of the estimate was chosen on the first two
-    further circuits     of nsi/simulation at other lengths, of which intervals are asked
+    further circuits     of nsi/simulation at other lengths, of which intervals are asked, and what breaks them:
+                         noise, few neurons, neurons that were not recorded, a wrong tau
     circuits of others   a zebrafish's and a larva's published connectivities, simulated by a script make_circuits.py of
                          yours in the folder OTHERS, called with a path, a circuit, a seed and NAME=VALUE
     gate or none         short recordings, with their own velocity, without shifters, or with other trials' velocity
@@ -30,6 +31,7 @@ from nsi.network import PUBLISHED_ALPHA, synaptic_state
 from nsi.response import TANH, Response
 from nsi.simulation import circuits
 from nsi.simulation.heterogeneity import vary_weights
+from nsi.simulation.observation import select_neurons
 
 OTHERS = runs.ROOT / "data" / "others"  # make_circuits.py, which simulates published matrices that lie beside it
 RING = partial(circuits.ring, 84, 42, cosine=0.115, displacement=1.6, amplitude=0.145, threshold=0.36, drive=0.045)
@@ -77,25 +79,50 @@ class Task(NamedTuple):
     seeds: int = 1000  # at most: real animals have one recording
 
 
-def simulate(seed, trials, steps, circuit, changes=None, amplitude=0.0):
+def simulate(seed, trials, steps, circuit, changes=None, amplitude=0.0, noise=0.02):
     """Simulate one of the project's circuits. circuit: called without arguments, gives circuits.Circuit; changes: of
-    heterogeneity.vary_weights, balanced; amplitude: of pulses. Returns: Data."""
+    heterogeneity.vary_weights, balanced; amplitude: of pulses; noise: s.d. of the currents'. Returns: Data."""
     circuit = circuit()
     if changes:
         circuit = vary_weights(circuit, np.random.default_rng(CIRCUIT_SEED + seed), **changes, balance=True)
-    make = partial(cann.simulate_recording, circuit, steps=steps, amplitude=amplitude)
-    rec, truth = loaded(make(seed, trials=trials))
-    test = loaded(make(TEST_SEED + seed, trials=max(2, min(TEST_TRIALS, trials))))[0]
-    n, alpha, hidden = rec.rates.shape[-1], circuit.network.alpha, len(truth["b"]) > rec.rates.shape[-1]
+    arrays = simulate_both(circuit, seed, trials, steps, amplitude=amplitude, noise=noise)
+    return record(circuit, arrays, np.arange(circuit.network.n))
+
+
+def simulate_both(circuit, seed, trials, steps, **options):
+    """The arrays of a recording and of one that no method has. options: of simulate_recording. Returns: two dicts."""
+    make = partial(cann.simulate_recording, circuit, steps=steps, **options)
+    return make(seed, trials=trials), make(TEST_SEED + seed, trials=max(2, min(TEST_TRIALS, trials)))
+
+
+def record(circuit, both, neurons):
+    """The recording of some neurons of a circuit, and what is true of it. both: `simulate_both`'s; neurons: ascending
+    indices. Returns: Data."""
+    select = lambda data: data if len(neurons) == circuit.network.n else select_neurons(data, neurons)
+    (rec, truth), (test, _) = (loaded(select(data)) for data in both)
+    n, alpha, hidden = len(neurons), circuit.network.alpha, len(truth["b"]) > len(neurons)
     true = {
         "W": truth["W"][:n, :n],
         "total": true_total(truth, rec.rates, alpha),
         "gate": true_effective_gate(truth, rec),
     }
     mechanism, shape = "hidden neurons" if hidden else "multiplied connections", circuit.geometry
-    known = Known(alpha, mechanism, Response(), shape, shape.places(n), truth)
+    known = Known(alpha, mechanism, Response(), shape, shape.places(circuit.network.n)[neurons], truth)
     rec, test = (replace(a, heading=None) for a in (rec, test))
     return Data(rec, test, known, true, np.ones((n, n), bool))
+
+
+def record_half(seed, trials, steps, circuit):
+    """A random half of a circuit's neurons, of which nothing says that it is a half. Returns: Data."""
+    circuit = circuit()
+    n, rng = circuit.network.n, np.random.default_rng(seed)
+    return record(circuit, simulate_both(circuit, seed, trials, steps), np.sort(rng.choice(n, n // 2, False)))
+
+
+def misstate_tau(seed, trials, steps, circuit, factor):
+    """`simulate`, with a tau that is wrong by a factor. Returns: Data."""
+    data = simulate(seed, trials, steps, circuit)
+    return data._replace(rec=replace(data.rec, tau=factor * data.rec.tau))
 
 
 def rescale(seed, trials, steps, circuit, factor):
@@ -248,6 +275,12 @@ TASKS = {
     "other ring, pulses": further(OTHER_RING, None, PULSES),
     "sparse 0.3, jitter 0.4, passive": further(circuits.ring, OTHER_UNEVEN),
     "sparse 0.3, jitter 0.4, pulses": further(circuits.ring, OTHER_UNEVEN, PULSES),
+    "uniform, 10 x the noise": further(circuits.ring, None, 0.0, 0.2),
+    "uniform, 48 neurons": further(partial(circuits.ring, 48, 24)),
+    "uniform, 32 neurons": further(partial(circuits.ring, 32, 16)),
+    "uniform, half of the neurons": further(circuits.ring, make=record_half),
+    "uniform, twice tau": further(circuits.ring, 2.0, make=misstate_tau),
+    "uniform, half of tau": further(circuits.ring, 0.5, make=misstate_tau),
     "no shifters": absent(partial(RING, drive=0.0)),
 } | {
     f"{name}, {velocity} velocity": kind(circuit, changes, amplitude)

@@ -60,6 +60,19 @@ def test_scores_are_those_by_hand(data):
     assert gate["slope_gate"] == pytest.approx(2)
 
 
+def test_of_a_half_the_truth_is_that_of_its_neurons():
+    """The others are hidden neurons, through which the total effect goes; tau is as stated."""
+    whole, half = tasks.simulate(100, *SIZE, SMALL), tasks.record_half(100, *SIZE, SMALL)
+    n = whole.rec.rates.shape[-1]
+    neurons = np.flatnonzero([(whole.rec.rates[..., j, None] == half.rec.rates).all((0, 1)).any() for j in range(n)])
+    assert len(neurons) == n // 2
+    np.testing.assert_array_equal(half.rec.rates, whole.rec.rates[..., neurons])
+    np.testing.assert_array_equal(half.true["W"], whole.true["W"][np.ix_(neurons, neurons)])
+    np.testing.assert_array_equal(half.known.places, whole.known.places[neurons])
+    assert len(half.known.truth["b"]) == len(whole.known.truth["b"])
+    assert tasks.misstate_tau(100, *SIZE, SMALL, 0.5).rec.tau == 0.5 * whole.rec.tau
+
+
 def test_truth_of_a_task_with_other_trials_velocity_is_unknown():
     found = tasks.take_others_velocity(100, *SIZE, SMALL)
     own = tasks.simulate(100, *SIZE, SMALL)
