@@ -41,7 +41,7 @@ from nsi.estimation.smoothing import (
     Noise,
     Smoothed,
     UntunedError,
-    guess_phase,
+    population_vector,
     smooth,
     smoothed_rate,
     track,
@@ -199,11 +199,12 @@ def find_noise(rec):
 
 def count_tuning(rec, places):
     """Mean counts of a step at the top of the tuning curve that all neurons share, over a first guess of the bump's
-    phase, and the s.d. over neurons of their numbers of spikes relative to what this curve expects."""
-    counts = rec.spikes[rec.valid]
-    phase = guess_phase(rec.spikes, places, rec.dt)[rec.valid]
-    angle = (phase[:, None] - places[:, 0]) % (2 * np.pi)
-    bins = (angle * (PHASE_BINS / (2 * np.pi))).astype(int) % PHASE_BINS
+    phase, and the s.d. over neurons of their numbers of spikes relative to what this curve expects. The phase is that
+    of the other neurons: a neuron's own spikes would pull it to its place, and the top would be too high."""
+    counts, z = rec.spikes[rec.valid], population_vector(rec.spikes, places, rec.dt)
+    others = lambda j: z - population_vector(rec.spikes[..., [j]], places[[j]], rec.dt)
+    phase = np.stack([np.angle(others(j)[rec.valid]) for j in range(len(places))], -1)
+    bins = ((phase - places[:, 0]) % (2 * np.pi) * (PHASE_BINS / (2 * np.pi))).astype(int) % PHASE_BINS
     total = np.bincount(bins.ravel(), counts.ravel(), PHASE_BINS)
     curve = total / np.maximum(np.bincount(bins.ravel(), minlength=PHASE_BINS), 1)
     relative = counts.sum(0, dtype=np.float64) / np.maximum(curve[bins].sum(0), 1e-9)

@@ -93,7 +93,7 @@ def smooth(observed, velocity, places, alpha, dt, noise, valid):
     component moves the bump; places: (n, 1) rad; valid: (trials, steps) bool. Returns: Smoothed."""
     moved = np.concatenate([velocity, state_of(velocity, alpha), state_of(state_of(velocity, alpha), alpha)], -1)
     z = observed @ np.exp(1j * places[:, 0]).astype(np.complex64)
-    phase = guess_phase(observed, places, dt)
+    phase = np.unwrap(np.angle(population_vector(observed, places, dt)), axis=1)
     turned = z * np.exp(-1j * phase)
     amplitude = turned.real[valid].mean()
     innovation = lambda theta, t: (z[:, t] * np.exp(-1j * theta)).imag / amplitude
@@ -121,12 +121,11 @@ def smooth(observed, velocity, places, alpha, dt, noise, valid):
     return Smoothed(x, rates, phase, float(np.sqrt(variance[valid].mean())), diffusion)
 
 
-def guess_phase(observed, places, dt):
-    """Population-vector angle of the observations, blurred over time. Returns: (trials, steps) rad, unwrapped."""
+def population_vector(observed, places, dt):
+    """That of some neurons' observations, blurred over time. Returns: (trials, steps) complex."""
     z = observed @ np.exp(1j * places[:, 0]).astype(np.complex64)
     window = max(1.0, PHASE_WINDOW / dt)
-    blurred = gaussian_filter1d(z.real, window, axis=1) + 1j * gaussian_filter1d(z.imag, window, axis=1)
-    return np.unwrap(np.angle(blurred), axis=1)
+    return gaussian_filter1d(z.real, window, axis=1) + 1j * gaussian_filter1d(z.imag, window, axis=1)
 
 
 def track(guess, innovation, error, moved, dt, valid):
