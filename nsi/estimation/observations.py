@@ -41,13 +41,15 @@ from nsi.estimation.smoothing import (
     Noise,
     Smoothed,
     UntunedError,
-    population_vector,
+    blur,
+    drives,
+    guess_phase,
     smooth,
     smoothed_rate,
     track,
 )
 from nsi.network import PUBLISHED_ALPHA
-from nsi.recordings.turning import measure_turning
+from nsi.recordings.turning import first_component, measure_turning
 from nsi.sums import correlation
 
 MIN_NOISE, MIN_SILENT = 0.04, 0.1  # s.d. relative to the highest rates; that of silent neurons relative to it
@@ -62,7 +64,7 @@ SETTLED = 0.998  # correlation of the last two estimates, above which they have 
 CONVERGED = 0.98  # the same, below which no estimate is given
 MAX_SAMPLES, MAX_HOT_SAMPLES = 60_000, 20_000  # means over blocks of steps, of all trials; at the higher temperatures
 FLUORESCENCE_BLOCK, MIN_BLOCKS = 0.1, 2000  # s, of steps whose noise cancels; means that are left, at least
-PHASE_BINS = 40
+PHASE_BINS = {1: 40, 2: 10}  # of each phase, by their number
 MAX_UNEVENNESS = 0.15  # s.d. of neurons' numbers of spikes over their mean: one scale of the counts is taken for all
 PEAK_RATE = 0.97  # that the mean counts at the top of the tuning curve are taken for: near saturation
 TRIAL_PROCESS_NOISE = 0.02  # s.d. of the currents in a first simulation, from whose diffusion it is scaled
@@ -197,16 +199,21 @@ def find_noise(rec):
     return Noise("clipped" if clipped else "gaussian", sd=float(active))
 
 
-def count_tuning(rec, places):
-    """Mean counts of a step at the top of the tuning curve that all neurons share, over a first guess of the bump's
-    phase, and the s.d. over neurons of their numbers of spikes relative to what this curve expects. The phase is that
-    of the other neurons: a neuron's own spikes would pull it to its place, and the top would be too high."""
-    counts, z = rec.spikes[rec.valid], population_vector(rec.spikes, places, rec.dt)
-    others = lambda j: z - population_vector(rec.spikes[..., [j]], places[[j]], rec.dt)
-    phase = np.stack([np.angle(others(j)[rec.valid]) for j in range(len(places))], -1)
-    bins = ((phase - places[:, 0]) % (2 * np.pi) * (PHASE_BINS / (2 * np.pi))).astype(int) % PHASE_BINS
-    total = np.bincount(bins.ravel(), counts.ravel(), PHASE_BINS)
-    curve = total / np.maximum(np.bincount(bins.ravel(), minlength=PHASE_BINS), 1)
+def count_tuning(rec, geometry, places, phase=None):
+    """Mean counts of a step at the top of the tuning curve that all neurons share, and the s.d. over neurons of their
+    numbers of spikes relative to what this curve expects. phase: (trials, steps, D) rad of the bump; by default a first
+    guess for each neuron by all others: its own spikes would pull it to its place, and the top would be too high."""
+    counts, many = rec.spikes[rec.valid], PHASE_BINS[geometry.dimensions]
+    waves = np.exp(1j * places @ geometry.PLANE @ geometry.ALL.T).astype(np.complex64)
+    z, bins = blur(rec.spikes @ waves, rec.dt), np.empty(counts.shape, int)
+    by_others = lambda j: geometry.phase(z - blur(rec.spikes[..., [j]], rec.dt) * waves[j])
+    for j, place in enumerate(places):
+        apart = (by_others(j) if phase is None else phase)[rec.valid] - place
+        index = (apart % (2 * np.pi) * (many / (2 * np.pi))).astype(int) % many
+        bins[:, j] = index @ many ** np.arange(len(place))
+    size = many ** places.shape[1]
+    total = np.bincount(bins.ravel(), counts.ravel(), size)
+    curve = total / np.maximum(np.bincount(bins.ravel(), minlength=size), 1)
     relative = counts.sum(0, dtype=np.float64) / np.maximum(curve[bins].sum(0), 1e-9)
     return float(curve.max()), float(relative.std())
 
@@ -214,20 +221,21 @@ def count_tuning(rec, places):
 class Smoother:
     """Smooths a recording, and recordings simulated from its estimate, in the same way."""
 
-    def __init__(self, rec, alpha, places, noise):
-        self.rec, self.alpha, self.places, self.noise, self.unevenness = rec, alpha, places, noise, 0.0
+    def __init__(self, rec, alpha, geometry, places, noise):
+        self.rec, self.alpha, self.geometry, self.places = rec, alpha, geometry, places
+        self.noise, self.unevenness = noise, 0.0
         if rec.spikes is not None:
-            peak, self.unevenness = count_tuning(rec, places)
-            self.noise = noise._replace(scale=peak / PEAK_RATE)
+            self.noise = noise._replace(scale=count_tuning(rec, geometry, places)[0] / PEAK_RATE)
             self.observed = rec.spikes / np.float32(self.noise.scale)
             self.smoothed = self(self.observed)
+            self.unevenness = count_tuning(rec, geometry, places, self.smoothed.phase)[1]
             return
         self.observed = rec.rates
         self.smoothed = self(self.observed)
         self.noise = noise._replace(sd=self._left(self.observed))
 
     def __call__(self, observed):
-        return smooth(observed, self.rec.velocity, self.places, self.alpha, self.rec.dt, self.noise, self.rec.valid)
+        return smooth(observed, self.rec, self.geometry, self.places, self.alpha, self.noise)
 
     def _left(self, observed):
         """S.d. of what smoothing leaves of samples that noise did not cut off."""
@@ -275,18 +283,19 @@ def choose(smoother, alpha_given, geometry):
     """Mechanism, and alpha where it is not given, by the likelihood of the observations on some trials, without
     copies. Returns: Kinetics."""
     some = slice(None, None, max(1, len(smoother.rec.rates) // ALPHA_TRIALS))
-    kinetics, fits = (
-        Kinetics(response.TANH, alpha_given or PUBLISHED_ALPHA, 0.0, MECHANISMS[0], {"response": "cannot tell"}),
-        {},
-    )
+    kinetics = Kinetics(response.TANH, alpha_given or PUBLISHED_ALPHA, 0.0, MECHANISMS[0], {"response": "cannot tell"})
+    fits, columns = {}, {}
     for a in COARSE_ALPHAS if alpha_given is None else (alpha_given,):
         for mechanism in MECHANISMS:
             candidate = kinetics._replace(alpha=a, mechanism=mechanism)
             fit = Observed(smoother.observations().trials(some), candidate, geometry, smoother.places, None)
-            fits[a, mechanism] = fit.residuals()
+            fits[a, mechanism], columns[a, mechanism] = fit.residuals(), fit.q * len(fit.order)
     likelihoods = compare_residuals(fits)
-    a, mechanism = max(likelihoods, key=lambda key: likelihoods[key].sum())
-    other = max((key for key in likelihoods if key[1] != mechanism), key=lambda key: likelihoods[key].sum())
+    for key, each in likelihoods.items():  # a useless column raises the log likelihood by a half
+        each -= (columns[key] - min(columns.values())) / 2 / len(each)
+    on_others = lambda key: likelihoods[key].sum() - columns[key] / 2  # and lowers that of other trials by as much
+    a, mechanism = max(likelihoods, key=on_others)
+    other = max((key for key in likelihoods if key[1] != mechanism), key=on_others)
     clear = surely_better(likelihoods[a, mechanism], likelihoods[other])
     se = 0.0
     if alpha_given is None:
@@ -297,8 +306,8 @@ def choose(smoother, alpha_given, geometry):
 
 @threadpool_limits.wrap(limits=THREADS)
 def estimate(rec, alpha=None, geometry=None, calibrated=True, seed=0, mask=None, orders=False):
-    """Estimate the connections that made a recording. Measurement noise on a torus, with a stimulus, or where neurons
-    are missing, is not described: then nothing is claimed.
+    """Estimate the connections that made a recording. Measurement noise with a stimulus, or where neurons are missing,
+    is not described: then nothing is claimed.
 
     rec: Recording; alpha: dt / tau (default: the recording's, else estimated); geometry: of nsi.geometry (default:
     found from the activity); calibrated: widen intervals by what a recording simulated from the estimate needs, which
@@ -319,7 +328,8 @@ def estimate(rec, alpha=None, geometry=None, calibrated=True, seed=0, mask=None,
     geometry = shapes.of(rec) if geometry is None else geometry
     alpha_given, decay = alpha or (rec.dt / rec.tau if rec.tau else None), None
     lag = 0.0 if rec.decay else measure_lag(rec, geometry)
-    if lag > _synapse(alpha_given or 1.0, rec) and rec.spikes is None and rec.measured is None:
+    late = lag > _synapse(alpha_given or 1.0, rec) and geometry.dimensions == 1
+    if late and rec.spikes is None and rec.measured is None:
         decay = find_decay(rec, find_places(rec, geometry))
     if decay is not None:
         rec = deconvolved(replace(rec, decay=decay.value))
@@ -343,11 +353,11 @@ def _synapse(alpha, rec):
 
 
 def measure_lag(rec, geometry):
-    """By how much the activity of a ring turns later than the velocity, s; 0 where the velocity hardly turns it."""
-    if geometry.dimensions > 1 or rec.driven is not None:
+    """By how much the activity turns later than the velocity, s; 0 where the velocity hardly turns it."""
+    if rec.driven is not None:
         return 0.0
     some = rec.trials(slice(None, None, max(1, len(rec.rates) // ALPHA_TRIALS)))
-    turning = measure_turning(replace(some, heading=None), geometry, find_places(rec, geometry))
+    turning = first_component(measure_turning(replace(some, heading=None), geometry, find_places(rec, geometry)))
     return turning["lag"] if turning["r"] is not None and turning["r"] ** 2 > TURNS else 0.0
 
 
@@ -356,7 +366,7 @@ def estimate_rates(rec, alpha, geometry, calibrated=True, seed=0, orders=False):
     Returns: as `estimate`."""
     noise, known = find_noise(rec), (rec.stimulus, rec.driven, rec.measured)
     clean = estimator.estimate_clean if rec.measured is None else missing.estimate
-    if noise is not None and (geometry.dimensions > 1 or any(a is not None for a in known)):
+    if noise is not None and any(a is not None for a in known):
         return withdraw_for_noise(clean(rec, alpha, geometry, False, seed), rec, noise)
     found = None
     if noise is not None:
@@ -386,10 +396,10 @@ def _withdraw(found):
 
 
 def estimate_observed(rec, noise, alpha_given, geometry, calibrated=True, seed=0):
-    """Estimate from noisy observations of a ring. noise: Noise, a first guess; alpha_given: or None; the rest as
-    `estimate`. Returns: Estimate, or None where what smoothing leaves is no measurement noise."""
+    """Estimate from noisy observations. noise: Noise, a first guess; alpha_given: or None; the rest as `estimate`.
+    Returns: Estimate, or None where what smoothing leaves is no measurement noise."""
     places = find_places(rec, geometry)
-    smoother = Smoother(rec, alpha_given or PUBLISHED_ALPHA, places, noise)
+    smoother = Smoother(rec, alpha_given or PUBLISHED_ALPHA, geometry, places, noise)
     if smoother.autocorrelation() > WHITE:
         return None
     kinetics = choose(smoother, alpha_given, geometry)
@@ -438,9 +448,9 @@ def process_noise(fit, best, smoother, seed):
     if not np.isfinite(rates).all():
         return TRIAL_PROCESS_NOISE
     part = smoother.rec.trials(some)
-    phase = np.unwrap(np.angle(rates @ np.exp(1j * smoother.places[:, 0])), axis=1)
-    alpha, v = smoother.alpha, part.velocity
-    moved = np.concatenate([v, state_of(v, alpha), state_of(state_of(v, alpha), alpha)], -1)
-    exact = lambda theta, t: phase[:, t] - theta
-    diffusion = track(phase, exact, np.full(phase.shape, 1e-6), moved, part.dt, part.valid)[2]
+    geometry, places = smoother.geometry, smoother.places @ smoother.geometry.PLANE
+    phase = guess_phase(rates @ np.exp(1j * places @ geometry.ALL.T), geometry)
+    exact, error = lambda theta, t: phase[:, t] - theta, 1e-6 * np.eye(phase.shape[-1])
+    error = np.broadcast_to(error, (*part.valid.shape, *error.shape))
+    diffusion = track(phase, exact, error, drives(part.velocity, smoother.alpha), part)[1]
     return TRIAL_PROCESS_NOISE * float(np.clip(np.sqrt(smoother.smoothed.diffusion / diffusion), 0.1, 3.0))

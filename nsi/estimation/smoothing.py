@@ -1,4 +1,5 @@
-"""Smooth a noisy recording of a ring: the bump's phase, and each neuron's current as a function of phase and velocity.
+"""Smooth a noisy recording of an attractor: the bump's phases, and each neuron's current as a function of phases and
+velocity.
 
     phase:    theta[t+1] = theta[t] + dt c @ (v, F v, F F v)[t] + N(0, q)         Kalman smoother (Rauch et al. 1965)
     tuning:   r_j[t] = phi(x_j[t]),   x_j[t] = sum_k (a_k @ h[t]) f_k(theta[t] - place_j)
@@ -16,8 +17,12 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.special import ndtr
 
 from nsi.estimation.signals import state_of
+from nsi.geometry import RING, TORUS
 
-HARMONICS, OWN_HARMONICS = 5, 4  # Fourier terms of the current over phase, shared by all neurons and of each one
+# waves of the current over phase, by the number of phases: shared by all neurons, those of them that depend on the
+# velocity, and of each neuron
+HARMONICS, OWN_HARMONICS = {1: RING.waves(5), 2: TORUS.waves(2)}, {1: RING.waves(4), 2: TORUS.waves(1)}
+MOVED_HARMONICS = {1: 5, 2: 3}
 SOFTNESS = 0.03  # of the threshold, in units of the current: noise of the current blurs it
 FIRST_SAMPLES, BATCH, BATCHES = 150_000, 200_000, 6  # of all neurons and steps, until Gauss-Newton converges; after
 STEPS, HALVINGS, FIRST_STEPS = 20, 6, 4  # of Gauss-Newton; the first ones fit constant and cosine alone
@@ -83,86 +88,97 @@ class Smoothed(NamedTuple):
 
     current: np.ndarray  # (trials, steps, n)
     rates: np.ndarray  # (trials, steps, n), phi of it
-    phase: np.ndarray  # (trials, steps) rad
-    phase_sd: float  # rad, its posterior s.d.
+    phase: np.ndarray  # (trials, steps, D) rad
     diffusion: float  # rad^2 a step
 
 
-def smooth(observed, velocity, places, alpha, dt, noise, valid):
-    """Smooth noisy rates of a ring. observed: (trials, steps, n); velocity: (trials, steps, D), of which the first
-    component moves the bump; places: (n, 1) rad; valid: (trials, steps) bool. Returns: Smoothed."""
-    moved = np.concatenate([velocity, state_of(velocity, alpha), state_of(state_of(velocity, alpha), alpha)], -1)
-    z = observed @ np.exp(1j * places[:, 0]).astype(np.complex64)
-    phase = np.unwrap(np.angle(population_vector(observed, places, dt)), axis=1)
-    turned = z * np.exp(-1j * phase)
+def smooth(observed, rec, geometry, places, alpha, noise):
+    """Smooth noisy rates. observed: (trials, steps, n); rec: Recording, of their velocity; geometry: of nsi.geometry;
+    places: (n, D) rad. Returns: Smoothed."""
+    valid, moved, places = rec.valid, drives(rec.velocity, alpha), places @ geometry.PLANE
+    z = observed @ np.exp(1j * places @ geometry.ALL.T).astype(np.complex64)
+    phase = guess_phase(blur(z, rec.dt), geometry)
+    turned, onto = z * np.exp(-1j * phase @ geometry.ALL.T), np.linalg.pinv(geometry.ALL).T
     amplitude = turned.real[valid].mean()
-    innovation = lambda theta, t: (z[:, t] * np.exp(-1j * theta)).imag / amplitude
-    error = np.full(phase.shape, max(float(np.var(turned.imag[valid])) / amplitude**2, 1e-9))
-    phase, _, _ = track(phase, innovation, error, moved, dt, valid)
-    h = features(velocity, alpha)
+    innovation = lambda theta, t: (z[:, t] * np.exp(-1j * theta @ geometry.ALL.T)).imag / amplitude @ onto
+    error = max(float(np.var(turned.imag[valid])) / amplitude**2, 1e-9) * onto.T @ onto
+    phase, _ = track(phase, innovation, np.broadcast_to(error, (*valid.shape, *error.shape)), moved, rec)
+    h = features(rec.velocity, alpha)
     shared = tune(observed, phase, h, places, noise, valid)
     # once more, each neuron weighted by what it says of the phase
-    shift = 1e-3
-    ahead, behind = (currents(shared, phase + s, h, places) for s in (shift, -shift))
-    r = smoothed_rate((ahead + behind) / 2)
-    by_phase = noise.slope(r) * (smoothed_rate(ahead) - smoothed_rate(behind)) / (2 * shift)
-    weight = by_phase / noise.variance(r)
-    information = np.maximum((weight * by_phase).sum(-1), 1e-9)
-    correction = (weight * (observed - noise.mean(r))).sum(-1) / information
-    target = phase + correction
-    again = lambda theta, t: target[:, t] - theta
-    phase, variance, diffusion = track(phase, again, 1 / information, moved, dt, valid)
-    del ahead, behind, r, by_phase, weight
+    shift = 1e-3 * np.eye(phase.shape[-1])
+    sides = [[currents(shared, phase + s, h, places) for s in (one, -one)] for one in shift]
+    r = smoothed_rate(sum(sides[0]) / 2)
+    by_phase = np.stack([smoothed_rate(ahead) - smoothed_rate(behind) for ahead, behind in sides], -1) / 2e-3
+    by_phase *= noise.slope(r)[..., None]
+    weight = np.swapaxes(by_phase / noise.variance(r)[..., None], -1, -2)
+    error = np.linalg.inv((weight @ by_phase).astype(np.float64) + 1e-9 * np.eye(len(shift)))
+    target = phase + np.einsum("ktde,kte->ktd", error, (weight @ (observed - noise.mean(r))[..., None])[..., 0])
+    phase, diffusion = track(phase, lambda theta, t: target[:, t] - theta, error, moved, rec)
+    del sides, r, by_phase, weight
     shared = tune(observed, phase, h, places, noise, valid, shared)
     x = currents(shared, phase, h, places)
     x += deviations(observed, x, phase, h, places, noise, valid)
     rates = smoothed_rate(x).astype(np.float32)
     rates[~valid] = 0
-    return Smoothed(x, rates, phase, float(np.sqrt(variance[valid].mean())), diffusion)
+    return Smoothed(x, rates, phase @ np.linalg.inv(geometry.PLANE), diffusion)
 
 
-def population_vector(observed, places, dt):
-    """That of some neurons' observations, blurred over time. Returns: (trials, steps) complex."""
-    z = observed @ np.exp(1j * places[:, 0]).astype(np.complex64)
+def drives(velocity, alpha):
+    """What moves the bump: the velocity, behind no synapse, one and two. Returns: (trials, steps, 3 D)."""
+    once = state_of(velocity, alpha)
+    return np.concatenate([velocity, once, state_of(once, alpha)], -1)
+
+
+def blur(z, dt):
+    """Complex numbers (trials, steps, m) over time."""
     window = max(1.0, PHASE_WINDOW / dt)
     return gaussian_filter1d(z.real, window, axis=1) + 1j * gaussian_filter1d(z.imag, window, axis=1)
 
 
-def track(guess, innovation, error, moved, dt, valid):
-    """Kalman smoother of the phase. guess: (trials, steps), a first one, unwrapped; innovation: called with a predicted
-    phase (trials,) and the step, gives the observed one less it; error: (trials, steps), its variance; moved: (trials,
-    steps, k), what moves the bump.
+def guess_phase(z, geometry):
+    """Phases of population vectors (trials, steps, m) of the longest waves. Returns: (trials, steps, D) rad, in the
+    geometry's plane, unwrapped."""
+    return np.unwrap(geometry.phase(z), axis=1) @ geometry.PLANE
+
+
+def track(guess, innovation, error, moved, rec):
+    """Kalman smoother of the phases. guess: (trials, steps, D), first ones, unwrapped; innovation: called with
+    predicted phases (..., trials, D) and the step, gives the observed ones less these; error: (trials, steps, D, D),
+    the observed ones' covariance; moved: (trials, steps, k), what moves the bump; rec: Recording.
 
     The weights of `moved` are least squares on increments of the guess, the diffusion is the likeliest of DIFFUSIONS.
-    Returns: phase, variance (trials, steps), diffusion in rad^2 a step."""
-    path = dt * (np.cumsum(moved, 1, dtype=np.float64) - moved)
-    span = max(1, min(round(INCREMENT / dt), guess.shape[1] // 4))
-    both = valid[:, span:]
+    Returns: phases, diffusion in rad^2 a step."""
+    path = rec.dt * (np.cumsum(moved, 1, dtype=np.float64) - moved)
+    span = max(1, min(round(INCREMENT / rec.dt), guess.shape[1] // 4))
+    both = rec.valid[:, span:]
     by = np.linalg.lstsq((path[:, span:] - path[:, :-span])[both], (guess[:, span:] - guess[:, :-span])[both])[0]
     path = path @ by
-    runs = [_kalman(path, innovation, guess[:, 0], error, q, valid) for q in DIFFUSIONS]
-    k = int(np.argmax([run[-1] for run in runs]))
-    x, variance, _ = runs[k]
-    return path + x, variance, float(DIFFUSIONS[k])
+    x, likelihood = _kalman(path, innovation, guess[:, 0], error, rec.valid)
+    k = int(np.argmax(likelihood))
+    return path + x[k], float(DIFFUSIONS[k])
 
 
-def _kalman(path, innovation, start, error, q, valid):
-    trials, steps = path.shape
-    x, P, before, prior = (np.zeros((trials, steps)) for _ in range(4))
-    m, p, likelihood = start - path[:, 0], np.full(trials, 0.1), 0.0
+def _kalman(path, innovation, start, error, valid):
+    """For each of DIFFUSIONS: deviations from a path (trials, steps, D), and their log likelihood."""
+    trials, steps, D = path.shape
+    x, before = np.zeros((2, len(DIFFUSIONS), trials, steps, D))
+    P, prior = np.zeros((2, len(DIFFUSIONS), trials, steps, D, D))
+    m, p, likelihood = start - path[:, 0], 0.1 * np.eye(D), 0.0
+    q, multiply = DIFFUSIONS[:, None, None, None] * np.eye(D), lambda a, b: np.einsum("...ij,...j->...i", a, b)
     for t in range(steps):
         p = p + q
-        before[:, t], prior[:, t] = m, p
-        o, total = innovation(path[:, t] + m, t), p + error[:, t]
-        k = np.where(valid[:, t], p / total, 0.0)
-        likelihood -= 0.5 * np.sum(np.where(valid[:, t], o * o / total + np.log(total), 0.0))
-        m, p = m + k * o, (1 - k) * p
-        x[:, t], P[:, t] = m, p
+        before[:, :, t], prior[:, :, t] = m, p
+        o, inverse = innovation(path[:, t] + m, t), np.linalg.inv(p + error[:, t])
+        each = (o * multiply(inverse, o)).sum(-1) - np.linalg.slogdet(inverse)[1]
+        likelihood -= 0.5 * np.where(valid[:, t], each, 0.0).sum(1)
+        k = np.where(valid[:, t, None, None], p @ inverse, 0.0)
+        m, p = m + multiply(k, o), p - k @ p
+        x[:, :, t], P[:, :, t] = m, p
     for t in range(steps - 2, -1, -1):
-        C = P[:, t] / prior[:, t + 1]
-        x[:, t] += C * (x[:, t + 1] - before[:, t + 1])
-        P[:, t] += C**2 * (P[:, t + 1] - prior[:, t + 1])
-    return x, P, likelihood
+        C = P[:, :, t] @ np.linalg.inv(prior[:, :, t + 1])
+        x[:, :, t] += multiply(C, x[:, :, t + 1] - before[:, :, t + 1])
+    return x, likelihood
 
 
 def features(velocity, alpha):
@@ -175,8 +191,8 @@ def features(velocity, alpha):
 
 
 def basis(apart, harmonics):
-    """Fourier terms of a phase. apart: (...) rad. Returns: (..., 1 + 2 harmonics) float32."""
-    angle = np.asarray(apart, np.float32)[..., None] * np.arange(1, harmonics + 1, dtype=np.float32)
+    """Fourier terms of phases. apart: (..., D) rad; harmonics: HARMONICS or such. Returns: (..., terms) float32."""
+    angle = np.asarray(apart, np.float32) @ harmonics[apart.shape[-1]].T.astype(np.float32)
     return np.concatenate([np.ones_like(angle[..., :1]), np.cos(angle), np.sin(angle)], -1)
 
 
@@ -191,10 +207,11 @@ def _with_slope(x):
 
 
 def currents(shared, phase, h, places):
-    """Tuned currents (trials, steps, n). shared: (1 + 2 HARMONICS, m); phase: (trials, steps); h: of `features`."""
+    """Tuned currents (trials, steps, n). shared: (terms, m); phase: (trials, steps, D); h: of `features`; places:
+    (n, D) rad, in the plane as the phases are."""
     by_phase = h @ shared.T.astype(np.float32)
-    x = np.empty((*phase.shape, len(places)), np.float32)
-    for j, place in enumerate(places[:, 0]):
+    x = np.empty((*h.shape[:2], len(places)), np.float32)
+    for j, place in enumerate(places):
         x[..., j] = np.einsum("ktb,ktb->kt", basis(phase - place, HARMONICS), by_phase)
     return x
 
@@ -202,22 +219,26 @@ def currents(shared, phase, h, places):
 def tune(observed, phase, h, places, noise, valid, start=None):
     """Coefficients of the currents that all neurons share: damped Gauss-Newton on the weighted squares of some samples
     drawn at random, then normal equations of BATCHES more, each linearised at what those before gave. start: where to
-    begin. Returns: (1 + 2 HARMONICS, m). Raises: UntunedError."""
-    rng, n, m = np.random.default_rng(0), len(places), h.shape[-1]
-    trials, steps = np.nonzero(valid)
+    begin. Returns: (terms, m). Raises: UntunedError."""
+    (n, D), rng, m = places.shape, np.random.default_rng(0), h.shape[-1]
+    (trials, steps), waves = np.nonzero(valid), len(HARMONICS[D])
+    kept = (np.arange(-1, 2 * waves) % waves < MOVED_HARMONICS[D])[:, None] | (np.arange(m) == 0)
+    kept[0], shared = True, np.zeros(kept.shape)
+    rows, columns = np.nonzero(kept)
 
     def draw(count):
         at, neuron = rng.integers(0, len(trials), count), rng.integers(0, n, count)
         trial, step = trials[at], steps[at]
-        by_phase = basis(phase[trial, step] - places[neuron, 0], HARMONICS)
-        X = (by_phase[:, :, None] * h[trial, step][:, None, :]).reshape(count, -1)
+        by_phase = basis(phase[trial, step] - places[neuron], HARMONICS)
+        X = np.take(by_phase, rows, 1) * np.take(h[trial, step], columns, 1)
         return X, observed[trial, step, neuron].astype(np.float32)
 
-    w = np.zeros((1 + 2 * HARMONICS) * m) if start is None else start.ravel()
+    w = np.zeros(len(rows)) if start is None else start[rows, columns]
     some = draw(min(FIRST_SAMPLES, len(trials) * n))
     if start is None:
-        few = np.array([0, m])  # the constant, and the cosine
-        w[few] = -0.3, 1.0
+        few = m * np.arange({1: 2, 2: 4}[D])  # the constant, and the cosines of the longest waves
+        w[few] = 1.0 / (len(few) - 1)
+        w[0] = -0.3
         w = minimise(*some, w, noise, few, FIRST_STEPS)
     w = minimise(*some, w, noise, np.arange(len(w)), STEPS)
     first, A, right = w, 0.0, 0.0
@@ -232,7 +253,8 @@ def tune(observed, phase, h, places, noise, valid, start=None):
         before, after = (np.mean(linearise(*some, w, noise)[1] ** 2) for w in (first, w))
     if not after < WORSE * before:
         raise UntunedError
-    return w.reshape(-1, m)
+    shared[rows, columns] = w
+    return shared
 
 
 def linearise(X, y, w, noise):
@@ -272,11 +294,12 @@ def deviations(observed, x, phase, h, places, noise, valid):
     """What each neuron's current adds to the shared one: a Fourier series of the phase, constant and linear in the
     filtered velocity, by one Gauss-Newton step with a Gaussian prior. Its variance, one for all coefficients, is
     estimated by moments, 0 where neurons do not differ by more than noise. Returns: (trials, steps, n)."""
-    own = h[..., [0, 2 if h.shape[-1] > 2 else 0]]
+    D = (h.shape[-1] - 1) // 6
+    own = h[..., [0, *range(D + 1, 2 * D + 1)]]
     scores, informations = [], []
     thin = slice(None, None, OWN_EVERY)
     some = valid[:, thin]
-    for j, place in enumerate(places[:, 0]):
+    for j, place in enumerate(places):
         B = basis(phase[:, thin] - place, OWN_HARMONICS)[some]
         X = (B[:, :, None] * own[:, thin][some][:, None, :]).reshape(len(B), -1)
         r, slope = _with_slope(x[:, thin, j][some])
@@ -295,7 +318,7 @@ def deviations(observed, x, phase, h, places, noise, valid):
     added = np.zeros_like(x)
     if variance <= 2 * spread:
         return added
-    for j, place in enumerate(places[:, 0]):
+    for j, place in enumerate(places):
         c = np.linalg.solve(G[j] + np.eye(G.shape[-1]) / variance, g[j]).reshape(-1, own.shape[-1]).astype(np.float32)
         added[..., j] = np.einsum("ktb,ktb->kt", basis(phase - place, OWN_HARMONICS), own @ c.T)
     return added

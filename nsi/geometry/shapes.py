@@ -26,6 +26,9 @@ class Shape:
         places(n)                     of n neurons in order: (n, D)
         find(rates)                   each neuron's place as the activity (..., n) has it, whatever their order: (n, D)
         decode(rates, places)         population vector (..., D) in (-pi, pi]
+        ALL                           wave vectors (m, D), in the plane, of the longest waves
+        waves(largest)                those up to a size, the longest waves first, one of each two opposite ones
+        phase(z)                      phases (..., D) in (-pi, pi] of population vectors (..., m), complex, by ALL
         PLANE                         (D, any), takes differences of places to the plane in which distances are taken
         difference(a, b)              from b to a, the shortest way
         bump(places, start)           a first guess at the state (trials, n) of bumps at start (trials, D)
@@ -65,7 +68,7 @@ def fourier_series(apart, orders):
 class Ring(Shape):
     """A ring of neurons, each with a preferred heading: D = 1."""
 
-    dimensions, PLANE = 1, np.eye(1)
+    dimensions, PLANE, ALL = 1, np.eye(1), np.eye(1)
     NEAR = 0.6 * np.pi  # rad, pairs that one bump can hold
 
     def __init__(self, said="a ring"):
@@ -106,6 +109,12 @@ class Ring(Shape):
         """NaN where no neuron fires: silence has no angle."""
         x, y = (rates @ a.astype(np.result_type(rates, np.float32)) for a in (np.cos(places), np.sin(places)))
         return np.where(np.any(rates, -1)[..., None], np.arctan2(y, x), np.nan)
+
+    def waves(self, largest):
+        return np.arange(1.0, largest + 1)[:, None]
+
+    def phase(self, z):
+        return np.angle(z)
 
     def difference(self, a, b):
         return np.angle(np.exp(1j * (np.asarray(a) - b)))
@@ -216,7 +225,13 @@ class Torus(Shape):
         return sheet[index] if len(np.unique(index)) == len(places) else places
 
     def decode(self, rates, places):
-        return plane_waves.shared(np.angle(rates @ np.exp(1j * plane_waves.third(places))))
+        return self.phase(rates @ np.exp(1j * plane_waves.third(places)))
+
+    def waves(self, largest):
+        return self._orders(largest) @ self.K
+
+    def phase(self, z):
+        return plane_waves.shared(np.angle(z))
 
     def difference(self, a, b):
         """Of all that differ by whole turns the one nearest in the plane."""
@@ -244,13 +259,17 @@ class Torus(Shape):
 
     def terms(self, places):
         """The frequency of the longest waves is 1."""
-        n, apart, most = len(places), places - places[:, None], range(-SHEET_WAVES, SHEET_WAVES + 1)
-        orders = [(a, b) for a, b in itertools.product(most, repeat=2) if (a, b) > (0, 0)]
-        length = {(a, b): np.linalg.norm(np.array([a, b]) @ self.K) for a, b in orders}
-        orders = sorted((k for k in orders if length[k] <= SHEET_WAVES + 1e-9), key=length.get)[: (n - 1) // 2]
+        n, apart = len(places), places - places[:, None]
+        orders = self._orders(SHEET_WAVES)[: (n - 1) // 2]
         terms = fourier_series(apart, orders) / np.sqrt(n)
         terms[1:] *= np.sqrt(2)
-        return terms, np.concatenate([[0], np.repeat([length[k] for k in orders], 2)])
+        return terms, np.concatenate([[0], np.repeat(np.linalg.norm(orders @ self.K, axis=1), 2)])
+
+    def _orders(self, largest):
+        """Orders (m, 2) of phases, of waves."""
+        pairs = itertools.product(range(-largest, largest + 1), repeat=2)
+        length = {k: np.linalg.norm(np.array(k) @ self.K) for k in pairs if k > (0, 0)}
+        return np.array(sorted((k for k in length if length[k] <= largest + 1e-9), key=length.get))
 
     def mean_profile(self, W, places, mask):
         """Of neurons that are not on a sheet, the Fourier series of second order that is nearest to W over the mask."""

@@ -84,10 +84,10 @@ def find_doubts(found, net):
         )
     elif description == "cannot tell" and found.measurement_noise:
         yield (
-            "the rates' own noise, on a torus or with a stimulus, is not described; or the recording is too noisy, or "
-            "too short, to tell the best estimate; or its neurons differ in their numbers of spikes, which the "
-            "estimate takes to be alike; or it is fluorescence without `tau`, which its noise hides: trust the "
-            "intervals alone, where there are any"
+            "the rates' own noise, with a stimulus, is not described; or the recording is too noisy, or too short, to "
+            "tell the best estimate; or its neurons differ in their numbers of spikes, which the estimate takes to be "
+            "alike; or it is fluorescence without `tau`, which its noise hides: trust the intervals alone, where there "
+            "are any"
         )
     elif description == "cannot tell":
         yield (

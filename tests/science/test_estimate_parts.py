@@ -245,7 +245,7 @@ def test_weights_of_noisy_observations_are_the_inverse_variance_of_what_they_reg
     y = noise.draw(r, rng)
     rec = Recording(y, rng.normal(size=(trials, steps, 1)).astype(np.float32), 0.01, tau=0.05)
     kinetics = Kinetics(response.TANH, 0.2, 0.0, "multiplied connections", {})
-    smoothed = Smoothed(x, r, phase, 0.01, 1e-3)
+    smoothed = Smoothed(x, r, phase, 1e-3)
     fit = observations.Observed(observations.Observations(rec, y, smoothed, noise), kinetics, RING, RING.places(n))
     (samples,) = fit.pieces
     late = slice(fit.first, None)
