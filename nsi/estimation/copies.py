@@ -7,7 +7,7 @@ are fitted, by Gauss-Newton steps on the residual after that regression (variabl
 """
 
 from contextlib import suppress
-from functools import partial
+from copy import copy
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +25,7 @@ FIRST_ITERATIONS = 4  # of the first fit from each start
 HALVINGS = 3  # of one of its steps, at most
 DIRECTIONS = 16  # of the recorded states in which the copies' signals are regressed on
 MAX_COPIES = 256  # evenly chosen ones, that stand for all
+COPY_STRIDE = 2  # places around the attractor, on one of which a copy is centred, where that explains more
 NUMBERS = range(7)  # log gain, log width, threshold, log drive, saturation * variance, excitation, log reach
 USUAL, SATURATION, EXCITATION = (0, 1, 2, 3), (4,), (5, 6)  # of these: always fitted, and by evidence
 MIN_EVIDENCE = 10.0  # log likelihood gained, from which on the drive is taken to level off, copies to excite each other
@@ -54,7 +55,13 @@ class Setting(NamedTuple):
     alpha: float
     geometry: object  # of nsi.geometry
     places: np.ndarray  # (n, D) rad
-    centres: np.ndarray | None = None  # as Copies.centres
+    senders: np.ndarray | None = None  # as Copies.senders, and the neurons on which copies may be centred
+
+    def centres(self, stride):
+        """Copies.centres on every so-many-th sender around the attractor."""
+        order = self.geometry.order(self.places)
+        order = order if self.senders is None else order[self.senders[order]]
+        return np.isin(np.arange(len(self.places)), order[::stride])
 
 
 class Known(NamedTuple):
@@ -68,14 +75,21 @@ class Known(NamedTuple):
 class Inputs:
     """What copies receive, and the directions in which their signals are wanted."""
 
-    def __init__(self, u, v, alpha, geometry, places, directions, stride=1):
-        """u: (trials, steps, n); v: (trials, steps, D); directions: (n, k); stride: steps, of which one is used."""
-        self.u, self.v, self.alpha, self.geometry, self.places = u, v, alpha, geometry, places
+    def __init__(self, u, v, setting, centres, directions, stride=1):
+        """u: (trials, steps, n); v: (trials, steps, D); setting: Setting; centres: as Copies.centres; directions:
+        (n, k); stride: steps, of which one is used."""
+        self.u, self.v, (self.alpha, self.geometry, self.places, _) = u, v, setting
         self.directions, self.stride = directions, stride
         self.variance = max(float(v.var()), 1e-18)
-        self.first = settled(alpha, u.shape[1])
-        n, most = len(places), min(len(places), MAX_COPIES)
-        self.chosen = np.sort(geometry.order(places)[np.arange(most) * n // most])
+        self.first = settled(self.alpha, u.shape[1])
+        self.chosen = self.choose(centres)
+
+    def choose(self, centres):
+        """At most MAX_COPIES of some places, evenly. Returns: indices."""
+        order = self.geometry.order(self.places)
+        order = order if centres is None else order[centres[order]]
+        most = min(len(order), MAX_COPIES)
+        return np.sort(order[np.arange(most) * len(order) // max(1, most)])
 
     def kernel(self, copies):
         """Weights from recorded neurons to the chosen copies. Returns: (n, chosen)."""
@@ -83,8 +97,7 @@ class Inputs:
 
     def coupling(self, copies):
         """Weights among the chosen copies of a sheet. Returns: (chosen, chosen), None where there are none."""
-        centres = None if copies.centres is None else copies.centres[self.chosen]
-        return copies._replace(centres=centres).coupling(self.geometry, self.places[self.chosen])
+        return copies._replace(centres=None).coupling(self.geometry, self.places[self.chosen])
 
     def late(self, a):
         """The samples of a signal (trials, steps, k) after the first steps. Returns: (samples, k)."""
@@ -99,14 +112,14 @@ class Inputs:
 class Problem(Inputs):
     """Some neurons' currents, the samples that show them, and their sums with the other regressors, [u, 1, noise]."""
 
-    def __init__(self, currents, setting, size):
-        """currents: Currents; setting: Setting; size: trials and neurons to use, at most."""
+    def __init__(self, currents, setting, centres, size):
+        """currents: Currents; setting: Setting; centres: as Copies.centres; size: trials and neurons, at most."""
         trials, neurons = size
         some = slice(None, None, max(1, len(currents.u) // trials)), slice(MAX_STEPS)
         values, used, u, v, noise = (None if a is None else a[some] for a in currents)
         everywhere = np.ones(u.shape[:2], bool)
         directions = leading_directions(u, everywhere, DIRECTIONS)
-        super().__init__(u, v, setting.alpha, setting.geometry, setting.places, directions, STEP_STRIDE)
+        super().__init__(u, v, setting, centres, directions, STEP_STRIDE)
         direct = describe_states(u, everywhere)
         known = [direct, np.ones_like(direct[..., :1])] + ([] if noise is None else [noise])
         plain = np.concatenate([self.late(a) for a in known], -1)
@@ -122,6 +135,12 @@ class Problem(Inputs):
             basis = solve_triangular(L, x.T, lower=True, check_finite=False).T
             self.data.append(Known(at, basis, y - basis @ (basis.T @ y)))
 
+    def point_with(self, copies, centres):
+        """The Point of the same copies on other centres."""
+        other = copy(self)
+        other.chosen = self.choose(centres)
+        return Point(other, copies._replace(centres=centres))
+
 
 class Sheets:
     """Some copies' signals, and their derivatives by the numbers that describe them."""
@@ -132,7 +151,6 @@ class Sheets:
         kernel, components = inputs.kernel(copies), range(inputs.v.shape[-1])
         self.sheets = [(d, np.float32(sign * copies.drive)) for d in components for sign in (1, -1)]
         self.driving = copies.saturated(inputs.v)
-        centres = None if copies.centres is None else copies.centres[inputs.chosen]
         self.received = np.empty((*inputs.u.shape[:2], len(V)), np.float32)
         self.rates = np.empty((len(self.sheets), *self.received.shape), np.float32)
         projected = np.empty((len(self.sheets), *inputs.u.shape[:2], V.shape[1]), np.float32)
@@ -144,7 +162,7 @@ class Sheets:
             for (d, signed), rates, sent in zip(self.sheets, self.rates, projected, strict=True):
                 current = received + (signed * self.driving[some, :, d : d + 1] - np.float32(copies.threshold))
                 r = response.phi(current) if coupling is None else excite(current, coupling, inputs.alpha)
-                rates[some] = r if centres is None else r * centres
+                rates[some] = r
                 np.matmul(rates[some], V, out=sent[some])
         self.values = inputs.filter(projected)
 
@@ -182,10 +200,12 @@ class Sheets:
         copies, full = self.copies, np.zeros(len(NUMBERS))
         full[list(which)] = step
         gain, width, threshold, drive, saturation, excitation, reach = full.tolist()
-        return Copies(copies.gain * np.exp(gain), copies.width * np.exp(width), copies.threshold + threshold,
-                      copies.drive * np.exp(drive), copies.centres,
-                      max(0.0, copies.saturation + saturation / self.inputs.variance),
-                      max(0.0, copies.excitation + excitation), copies.reach * np.exp(reach))  # fmt: skip
+        return copies._replace(
+            gain=copies.gain * np.exp(gain), width=copies.width * np.exp(width), threshold=copies.threshold + threshold,
+            drive=copies.drive * np.exp(drive), reach=copies.reach * np.exp(reach),
+            saturation=max(0.0, copies.saturation + saturation / self.inputs.variance),
+            excitation=max(0.0, copies.excitation + excitation),
+        )  # fmt: skip
 
 
 class Point:
@@ -254,15 +274,15 @@ def numbers_of(copies):
     return USUAL + (SATURATION if copies.saturation else ()) + (EXCITATION if copies.excitation else ())
 
 
-def starts(u, v, setting):
+def starts(u, v, setting, centres):
     """Initial copies: ones that the recorded activity excites, and ones that it inhibits and that fire without it.
-    u: (trials, steps, n); v: (trials, steps, D); setting: Setting."""
+    u: (trials, steps, n); v: (trials, steps, D); setting: Setting; centres: as Copies.centres."""
     high = float(np.quantile(u, 0.98))
     spread = max(float(v.std()), 1e-9)
     distance = setting.geometry.distance(setting.places[:, None], setting.places)
     near = float(np.median(np.sort(distance + 1e9 * np.eye(len(distance)), 1)[:, 0]))
     for sign in (1.0, -1.0):
-        yield Copies(sign, 2 * near, sign * high / 2, high / 6 / spread, setting.centres)
+        yield Copies(sign, 2 * near, sign * high / 2, high / 6 / spread, centres, senders=setting.senders)
 
 
 def fit_copies(currents, setting, near=None, coupled=False):
@@ -272,17 +292,17 @@ def fit_copies(currents, setting, near=None, coupled=False):
     Setting; near: Copies close to the best ones, where they are known; coupled: whether they may excite each other.
     Returns: Copies, or None where too few neurons have samples or the velocity is 0 throughout.
     """
-    if not currents.v.any() or (setting.centres is not None and not setting.centres.any()):
+    if not currents.v.any() or (setting.senders is not None and not setting.senders.any()):
         return None
-    problem = partial(Problem, currents, setting)
     if near is not None:
-        last = problem(LAST_SIZE)
+        last = Problem(currents, setting, near.centres, LAST_SIZE)
         return descend(Point(last, near), numbers_of(near)).copies if last.data else None
-    first = problem(FIRST_SIZE)
+    centres = setting.senders
+    first = Problem(currents, setting, centres, FIRST_SIZE)
     if len(first.data) < 2:
         return None
-    last = problem(LAST_SIZE)
-    each = [Point(first, start) for start in starts(first.u, first.v, setting)]
+    last = Problem(currents, setting, centres, LAST_SIZE)
+    each = [Point(first, start) for start in starts(first.u, first.v, setting, centres)]
 
     def best(which):
         points = (Point(last, descend(start, which, FIRST_ITERATIONS).copies) for start in each)
@@ -307,7 +327,8 @@ def fit_copies(currents, setting, near=None, coupled=False):
         start = Point(last, usual.copies._replace(reach=FIRST_REACH * usual.copies.width))
         exciting = descend(start, USUAL + EXCITATION, EXCITED_ITERATIONS)
         found = exciting if np.log(found.residual / exciting.residual) > needed else found
-    return found.copies
+    fewer = descend(last.point_with(found.copies, setting.centres(COPY_STRIDE)), numbers_of(found.copies))
+    return (fewer if np.log(found.residual / fewer.residual) > needed else found).copies
 
 
 def residual_of(point):

@@ -252,6 +252,8 @@ def build_network(fit, weights):
     for k, ((d, sign), w) in enumerate(sheets, 1):
         part = slice(k * n, (k + 1) * n)
         whole[:n, part], whole[part, :n] = kernel, V @ w
+        if fit.copies.centres is not None:
+            whole[part, :n] *= fit.copies.centres[:, None]
         whole[part, part] = 0.0 if coupling is None else coupling
         drive[d, part], thresholds[part] = sign * fit.copies.drive, -fit.copies.threshold
     saturation = fit.copies.saturation**-0.5 if sheets and fit.copies.saturation else None

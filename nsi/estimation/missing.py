@@ -69,7 +69,7 @@ def impute(rec, alpha, geometry):
     tried = []
     u = state_of(np.float32(kinetics.response.scale) * rec.rates, kinetics.alpha)
     setting = Setting(kinetics.alpha, geometry, places, None if rec.driven is None else ~rec.driven)
-    for near in map(Start, starts(u, rec.velocity, setting)):
+    for near in map(Start, starts(u, rec.velocity, setting, setting.senders)):
         tried.append(settle(rec, kinetics, geometry, places, near, START_ROUNDS))
     rec, near, *_ = min(tried, key=lambda one: one[2])
     kinetics = choose()

@@ -15,7 +15,7 @@ from copy import copy
 import numpy as np
 
 from nsi.estimation import regression
-from nsi.estimation.copies import MAX_COPIES, Inputs, Sheets, numbers_of
+from nsi.estimation.copies import MAX_COPIES, Inputs, Setting, Sheets, numbers_of
 from nsi.estimation.fitting import Pilot, prepare
 from nsi.estimation.prior import Evidence, Model, Scales
 from nsi.sums import sum_products
@@ -105,7 +105,8 @@ def refine(pilot, steps=2):
     if pilot.copies is None or len(pilot.places) > MAX_COPIES:
         return pilot
     _, u, *_ = prepare(pilot.rec, pilot.kinetics)
-    inputs = Inputs(u, pilot.rec.velocity, pilot.kinetics.alpha, pilot.geometry, pilot.places, pilot.directions)
+    setting = Setting(pilot.kinetics.alpha, pilot.geometry, pilot.places)
+    inputs = Inputs(u, pilot.rec.velocity, setting, pilot.copies.centres, pilot.directions)
     moved, best = copy(pilot), Candidate(pilot, inputs, pilot.copies)
     moved.copies, sd = best.step()
     if sd > DETERMINED_SD:

@@ -39,19 +39,18 @@ def state_of(rates, alpha):
 
 
 class Copies(NamedTuple):
-    """Hidden neurons that copy the recorded activity: one at each recorded neuron's place, for each sign of the
+    """Hidden neurons that copy the recorded activity: one at each place of some recorded neurons, for each sign of the
     velocity's components."""
 
     gain: float  # of what they receive
     width: float  # rad, s.d. of the recorded activity around a place that they receive
     threshold: float
     drive: float  # per rad/s
-    centres: np.ndarray | None = (
-        None  # (n,) bool, recorded neurons that the copies are centred on and receive from (None: all)
-    )
+    centres: np.ndarray | None = None  # (n,) bool, recorded neurons that copies are centred on (None: all)
     saturation: float = 0.0  # c, (s/rad)^2: the drive levels off at drive / sqrt(c)
     excitation: float = 0.0  # sum of the weights that each receives from its own sheet
     reach: float = 0.0  # rad, s.d. of the places around its own from which it receives these
+    senders: np.ndarray | None = None  # (n,) bool, recorded neurons that they receive from (None: all)
 
     def saturated(self, v):
         """The velocity as it drives them, s(v). v: any shape. Returns: the same."""
@@ -65,16 +64,17 @@ class Copies(NamedTuple):
         distance = geometry.distance(places[:, None], places)
         near = np.exp(-0.5 * (distance / max(self.width, 1e-6)) ** 2)
         near[near < NEGLIGIBLE] = 0.0
+        if self.senders is not None:
+            near *= self.senders[:, None]
         if self.centres is not None:
-            near *= self.centres[:, None] & self.centres
-            return (self.gain * near / np.maximum(near.sum(0), NEGLIGIBLE)).astype(np.float32)
-        return (self.gain * near / near.sum(0)).astype(np.float32)
+            near *= self.centres
+        return (self.gain * near / np.maximum(near.sum(0), NEGLIGIBLE)).astype(np.float32)
 
     def coupling(self, geometry, places):
         """Weights among a sheet's copies, which sum to the excitation. Returns: (n, n), or None without."""
         if not self.excitation:
             return None
-        return self._replace(gain=self.excitation, width=self.reach).kernel(geometry, places)
+        return self._replace(gain=self.excitation, width=self.reach, senders=self.centres).kernel(geometry, places)
 
     def rates(self, u, v, geometry, places, alpha=None, states=None):
         """Their rates, for each component of the velocity driven and inhibited.

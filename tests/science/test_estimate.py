@@ -310,6 +310,18 @@ def test_intervals_hold_the_truth(kind):
         assert 0.9 < np.mean(np.concatenate(covered)) < 0.992, name
 
 
+@pytest.mark.parametrize("shifters", [12, 24])
+def test_copies_are_as_many_as_explain_the_currents_best(shifters):
+    """Of few neurons it matters: with one copy on each of 24 places, 12 shifters' gate is found at r 0.7."""
+    rec, truth = simulate(circuits.ring(24, shifters), trials=40, steps=500)
+    found = fit(rec)
+    centres = found.copies.centres
+    assert (24 if centres is None else centres.sum()) == shifters
+    best = found.estimates()[1]
+    for L, name in zip(found.maps, NAMES, strict=True):
+        assert agree(L @ best.weights, np.reshape(getattr(truth, name), (24, 24))) == (pytest.approx(1, abs=0.1),) * 2
+
+
 def test_single_gates_are_found_where_pulses_show_all_directions():
     """Connections that the velocity multiplies by pairs' own factors: they lie in no few directions of the states."""
     circuit, rng = circuits.gain(40), np.random.default_rng(0)

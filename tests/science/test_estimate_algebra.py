@@ -253,7 +253,7 @@ def test_copies_that_excite_each_other_are_a_recurrent_network():
     known = [expected[sign][1][:, 5:] for sign in (1, -1)]
     for (_, sign), r in copies.rates(u[:, 5:], v[:, 5:], RING, places, states=known):
         np.testing.assert_allclose(r, expected[sign][0][:, 5:], atol=1e-5)
-    sheets = Sheets(Inputs(u.astype(np.float32), v, alpha, RING, places, np.eye(n, dtype=np.float32)), copies)
+    sheets = Sheets(Inputs(u.astype(np.float32), v, Setting(alpha, RING, places), None, np.eye(n, dtype=np.float32)), copies)
     late = np.concatenate([expected[sign][1][:, sheets.inputs.first :] for sign in (1, -1)], -1)
     np.testing.assert_allclose(sheets.values, late.reshape(len(sheets.values), -1), atol=1e-5)
 
@@ -283,13 +283,32 @@ def test_blocks_are_the_signals_of_the_equation():
     assert [b.component for b in hidden.blocks if b.name == "copies"] == [(0, 1), (0, -1), (1, 1), (1, -1)]
 
 
+def test_copies_on_some_places_are_silent_elsewhere():
+    """They receive from all senders; of a fit the others' signals are not even made."""
+    rng, n, places = np.random.default_rng(0), 10, RING.places(10)
+    centres, senders = np.arange(n) % 2 == 0, np.arange(n) != 3
+    copies = signals.Copies(-1.0, 0.5, -0.3, 0.2, centres, excitation=0.4, reach=0.8, senders=senders)
+    kernel, coupling = copies.kernel(RING, places), copies.coupling(RING, places)
+    np.testing.assert_allclose(kernel.sum(0), -1.0 * centres, rtol=1e-5)
+    np.testing.assert_array_equal(kernel.any(1), senders)
+    np.testing.assert_array_equal(coupling.any(0) | coupling.any(1), centres)
+    u, v = rng.random((2, 40, n)).astype(np.float32), rng.normal(size=(2, 40, 1)).astype(np.float32)
+    sheets = Sheets(Inputs(u, v, Setting(0.3, RING, places), centres, np.eye(n, dtype=np.float32)), copies)
+    rates = [r for _, r in copies.rates(u, v, RING, places, 0.3)]
+    assert not any(r[..., ~centres].any() for r in rates)
+    np.testing.assert_allclose(sheets.values, sheets.inputs.filter(rates), atol=1e-5)
+    assert sheets.rates.shape[-1] == centres.sum()
+    setting = Setting(0.3, RING, places, senders)
+    np.testing.assert_array_equal(np.flatnonzero(setting.centres(2)), [0, 2, 5, 7, 9])
+
+
 @pytest.mark.parametrize("excitation", [0.0, 0.4])
 def test_derivatives_of_copies_signals(excitation):
     """By log gain, log width, threshold, log drive, saturation, excitation and log reach, against differences."""
     rng, n = np.random.default_rng(0), 12
     u, v = rng.random((4, 80, n)), rng.normal(size=(4, 80, 1))
     currents, used = rng.random((4, 80, n)), np.ones((4, 80, n), bool)
-    problem = Problem(Currents(currents, used, u, v), Setting(0.3, RING, RING.places(n)), (4, n))
+    problem = Problem(Currents(currents, used, u, v), Setting(0.3, RING, RING.places(n)), None, (4, n))
     reach = FIRST_REACH * 0.6
     copies = signals.Copies(1.2, 0.6, 0.1, 0.2, saturation=0.3, excitation=excitation, reach=reach)
     point = Point(problem, copies)
@@ -312,7 +331,7 @@ def test_gauss_newton_step_is_the_one_of_a_whole_regression():
     rng, n = np.random.default_rng(1), 8
     u, v = rng.random((6, 200, n)), rng.normal(size=(6, 200, 1))
     currents, used, noise = rng.random((6, 200, n)), rng.random((6, 200, n)) < 0.8, rng.normal(size=(6, 200, 2))
-    problem = Problem(Currents(currents, used, u, v, noise), Setting(0.3, RING, RING.places(n)), (6, n))
+    problem = Problem(Currents(currents, used, u, v, noise), Setting(0.3, RING, RING.places(n)), None, (6, n))
     point = Point(problem, signals.Copies(1.2, 0.6, 0.1, 0.2))
     late = lambda a: a[:, problem.first :: 2].reshape(-1, a.shape[-1])
     slopes, normal, right, residual = np.stack(point.sheets.slopes(USUAL), -1), 0.0, 0.0, 0.0
@@ -338,7 +357,7 @@ def test_curvature_of_the_residual_is_the_normal_matrix_less_what_noise_of_the_w
     phase = rng.normal(0, 0.2, (6, 300, 1)).cumsum(1)
     u, v = 0.6 + 0.4 * np.cos(phase - RING.places(n)[:, 0]), rng.normal(size=(6, 300, 1))
     used, h, found = np.ones(u.shape, bool), 0.01, []
-    of = lambda currents: Problem(Currents(currents, used, u, v), Setting(0.3, RING, RING.places(n)), (6, n))
+    of = lambda currents: Problem(Currents(currents, used, u, v), Setting(0.3, RING, RING.places(n)), None, (6, n))
     start = Point(of(u), true)
     path = start.values @ rng.normal(0, 0.02, (start.values.shape[1], n))
     for _ in range(4):
@@ -372,7 +391,7 @@ def test_copies_that_made_the_currents_are_found_under_the_prior():
     rates = response.phi(0.9 * np.cos(phase - places[:, 0]) + noise)
     u = signals.state_of(rates, 0.3)
     V = signals.leading_directions(u, np.ones(u.shape[:2], bool), 7)
-    inputs, true = Inputs(u, v.astype(np.float32), 0.3, RING, places, V), signals.Copies(1.0, 0.5, 0.3, 0.1)
+    inputs, true = Inputs(u, v.astype(np.float32), Setting(0.3, RING, places), None, V), signals.Copies(1.0, 0.5, 0.3, 0.1)
     signed = Sheets(inputs, true).values
     apart = places[:, 0] - places
     W, out = 0.3 * np.cos(apart), V.T @ np.sin(apart)
