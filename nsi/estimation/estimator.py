@@ -45,7 +45,7 @@ class Estimate:
     alpha_known: bool
     scale: float  # of the rates, in the response function's own units
     noise: float  # s.d. of the current that the signals leave
-    verdicts: dict  # gate, mechanism, response, geometry: in words, "cannot tell" where the data do not
+    verdicts: dict  # gate, mechanism, response, geometry, description: in words, or "cannot tell"
     gate_p: float  # p value of the gate's test
     prior: dict  # size, smoothness and deviation of each group's profile, and deviations relative to it
     calibration: dict  # what a recording simulated from the estimate needed (intervals.py), {} if none was made

@@ -7,8 +7,8 @@ linearised at the smoothed current x,
 
     y = m(phi(x)) + m' phi'(x) (X w - x) + noise,      weight (m' phi')^2 / V
 
-so that each neuron's regression is a weighted one of x + (y - m) / m' phi'. States and weights are estimated in turn,
-ALTERNATIONS times: the weights predict currents, whose rates make the next states.
+so that each neuron's regression is a weighted one of x + (y - m) / (m' phi'). States and weights are estimated in turn,
+at most ALTERNATIONS times: the weights predict currents, whose rates make the next states.
 """
 
 import os
@@ -306,8 +306,8 @@ def choose(smoother, alpha_given, geometry):
 
 @threadpool_limits.wrap(limits=THREADS)
 def estimate(rec, alpha=None, geometry=None, calibrated=True, seed=0, mask=None, orders=False):
-    """Estimate the connections that made a recording. Measurement noise with a stimulus, or where neurons are missing,
-    is not described: then nothing is claimed.
+    """Estimate the connections that made a recording. Measurement noise with a stimulus, or where neurons are driven
+    or missing, is not described: then nothing is claimed.
 
     rec: Recording; alpha: dt / tau (default: the recording's, else estimated); geometry: of nsi.geometry (default:
     found from the activity); calibrated: widen intervals by what a recording simulated from the estimate needs, which

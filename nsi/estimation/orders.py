@@ -2,7 +2,7 @@
 
 nsi/expansion.py defines the orders of a circuit; here each is a linear map of the regression's weights. At each of some
 recorded states s, and at each velocity v of a grid, the columns of a block take a value x(s, v) once the synapse
-has settled: s V for `path`, v_d s V for `gate`, phi(s K - threshold +- drive v_d) V for `copies`. Then
+has settled: s V for `path`, v_d s V for `gate`, phi(s K - threshold +- drive s(v_d)) V for `copies`. Then
 
     G_k = onto sum_v fit[k, v] x(s, v) w      onto: from currents at the states to the map from states to currents
 

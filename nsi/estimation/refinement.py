@@ -99,9 +99,9 @@ class Candidate:
 
 
 def refine(pilot, steps=2):
-    """A pilot whose copies have a higher evidence. pilot: Pilot; steps: at most. Returns: Pilot, with `scales` of the
-    prior; the same one, without, where the evidence does not determine its copies, or it has more than MAX_COPIES
-    neurons and a step would take long."""
+    """A pilot whose copies have a higher evidence, but for the last step. pilot: Pilot; steps: at most. Returns:
+    Pilot, with `scales` of the prior; the same one, without, where the evidence does not determine its copies, or it
+    has more than MAX_COPIES neurons and a step would take long."""
     if pilot.copies is None or len(pilot.places) > MAX_COPIES:
         return pilot
     _, u, *_ = prepare(pilot.rec, pilot.kinetics)

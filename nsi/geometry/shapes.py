@@ -34,8 +34,8 @@ class Shape:
         bump(places, start)           a first guess at the state (trials, n) of bumps at start (trials, D)
         order(places)                 indices (n,) of neurons so that neighbours follow each other
         profile(W)                    of neurons in order: each distance, mean and s.d. (n,) of weights (n, n) there
-        terms(places)                 Fourier terms over distance (m, n, n), of unit mean square, that a profile is a
-                                      sum of, and their frequency (m,)
+        terms(places)                 Fourier terms over distance (m, n, n), whose squares add up to 1 over evenly
+                                      placed neurons, that a profile is a sum of, and their frequency (m,)
         mean_profile(W, places, mask) W's mean at each distance over the pairs of a mask (n, n) bool, put back in the
                                       place of every pair: (n, n), 0 where no pair is
     """

@@ -32,7 +32,7 @@ class Recording:
     rates: np.ndarray  # (trials, steps, N) float32, firing rates of the observed neurons, >= 0, about 1 at most
     velocity: np.ndarray  # (trials, steps, D) float32, rad/s, the input that moves the activity
     dt: float  # s, one time step
-    heading: np.ndarray | None = None  # (trials, steps, D or 1) float32, rad: places neurons, no fit reads it
+    heading: np.ndarray | None = None  # (trials, steps, D or 1) float32, rad: places neurons (estimates: of a torus)
     tau: float | None = None  # s, synaptic time constant: the fit's alpha is dt / tau
     stimulus: np.ndarray | None = None  # (trials, steps, N) float32, a known current into the observed neurons
     lengths: np.ndarray | None = None  # (trials,) int, steps before the padding, which is zero
