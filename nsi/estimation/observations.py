@@ -412,12 +412,13 @@ def estimate_observed(rec, noise, alpha_given, geometry, calibrated=True, seed=0
     if calibrated and np.isfinite(plain.variance).any():
         found.calibrate(_calibrate(fit, smoother, best, seed))
     fits = dispersion < MISFIT and all(np.isfinite(f) for f in found.calibration.get("factors", {}).values())
+    comparable = smoother.unevenness <= MAX_UNEVENNESS and (alpha_given is not None or not smoother.noise.g)
     if not fits:
         found.withdraw_intervals("does not fit")
-    elif smoother.unevenness > MAX_UNEVENNESS or (alpha_given is None and smoother.noise.g):
+    elif not (comparable and agreement > CONVERGED):  # NaN where nothing is estimated
         found.withdraw_intervals("cannot tell")
-    else:  # agreement is NaN where nothing is estimated
-        found.verdicts["description"] = "fits" if agreement > CONVERGED else "cannot tell"
+    else:
+        found.verdicts["description"] = "fits"
     found.identifiable, found.resolved = read_certainty(found.W, found.W_unbiased, found.W_se, geometry, places)
     return found
 

@@ -86,13 +86,13 @@ def find_doubts(found, net):
         yield (
             "the rates' own noise, with a stimulus, is not described; or the recording is too noisy, or too short, to "
             "tell the best estimate; or its neurons differ in their numbers of spikes, which the estimate takes to be "
-            "alike; or it is fluorescence without `tau`, which its noise hides: trust the intervals alone, where there "
-            "are any"
+            "alike; or it is fluorescence without `tau`, which its noise hides: no interval is claimed"
         )
     elif description == "cannot tell":
         yield (
-            "neurons that the velocity drives were recorded, and hidden neurons that it does not drive may act on "
-            "them, which the estimate does not describe: no interval is claimed"
+            "no interval is claimed: neurons that the velocity drives were recorded, on which hidden neurons that it "
+            "does not drive may act; or missing rates could not be told well enough; or hidden neurons excite each "
+            "other, whose lasting noise only known pulses (`stimulus`) separate"
         )
     if found.measurement_noise:
         yield (

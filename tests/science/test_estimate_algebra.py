@@ -253,7 +253,8 @@ def test_copies_that_excite_each_other_are_a_recurrent_network():
     known = [expected[sign][1][:, 5:] for sign in (1, -1)]
     for (_, sign), r in copies.rates(u[:, 5:], v[:, 5:], RING, places, states=known):
         np.testing.assert_allclose(r, expected[sign][0][:, 5:], atol=1e-5)
-    sheets = Sheets(Inputs(u.astype(np.float32), v, Setting(alpha, RING, places), None, np.eye(n, dtype=np.float32)), copies)
+    inputs = Inputs(u.astype(np.float32), v, Setting(alpha, RING, places), None, np.eye(n, dtype=np.float32))
+    sheets = Sheets(inputs, copies)
     late = np.concatenate([expected[sign][1][:, sheets.inputs.first :] for sign in (1, -1)], -1)
     np.testing.assert_allclose(sheets.values, late.reshape(len(sheets.values), -1), atol=1e-5)
 
@@ -391,7 +392,8 @@ def test_copies_that_made_the_currents_are_found_under_the_prior():
     rates = response.phi(0.9 * np.cos(phase - places[:, 0]) + noise)
     u = signals.state_of(rates, 0.3)
     V = signals.leading_directions(u, np.ones(u.shape[:2], bool), 7)
-    inputs, true = Inputs(u, v.astype(np.float32), Setting(0.3, RING, places), None, V), signals.Copies(1.0, 0.5, 0.3, 0.1)
+    inputs = Inputs(u, v.astype(np.float32), Setting(0.3, RING, places), None, V)
+    true = signals.Copies(1.0, 0.5, 0.3, 0.1)
     signed = Sheets(inputs, true).values
     apart = places[:, 0] - places
     W, out = 0.3 * np.cos(apart), V.T @ np.sin(apart)
