@@ -58,7 +58,7 @@ class Setting(NamedTuple):
     senders: np.ndarray | None = None  # as Copies.senders, and the neurons on which copies may be centred
 
     def centres(self, stride):
-        """Copies.centres on every so-many-th sender around the attractor."""
+        """Copies.centres on one sender of `stride` around the attractor."""
         order = self.geometry.order(self.places)
         order = order if self.senders is None else order[self.senders[order]]
         return np.isin(np.arange(len(self.places)), order[::stride])

@@ -91,7 +91,7 @@ def find_doubts(found, net):
     elif description == "cannot tell":
         yield (
             "no interval is claimed: neurons that the velocity drives were recorded, on which hidden neurons that it "
-            "does not drive may act; or missing rates could not be told well enough; or hidden neurons excite each "
+            "does not drive may act; or missing rates are not determined well enough; or hidden neurons excite each "
             "other, whose lasting noise only known pulses (`stimulus`) separate"
         )
     if found.measurement_noise:
