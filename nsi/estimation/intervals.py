@@ -5,7 +5,7 @@ recorded neurons and copies, noise in all of them, is simulated with the recordi
 estimated as the recording was. There the truth is known: the 95th percentile of |estimate - truth| / standard error, in
 the place of 1.96, is what intervals are multiplied by.
 
-Copies are as many as recorded neurons. Of fewer real ones each sends more, and more of its noise; so the copies' noise
+Copies are as many as recorded neurons, or half. Of fewer real ones each sends more, and more of its noise; so their noise
 is scaled to what the innovations of the recording predict of its currents, relative to those of a simulation.
 
 Real hidden neurons differ from each other, copies do not. What the evidence finds of it, deviations of the copies'
