@@ -5,8 +5,8 @@ recorded neurons and copies, noise in all of them, is simulated with the recordi
 estimated as the recording was. There the truth is known: the 95th percentile of |estimate - truth| / standard error, in
 the place of 1.96, is what intervals are multiplied by.
 
-Copies are as many as recorded neurons, or half. Of fewer real ones each sends more, and more of its noise; so their noise
-is scaled to what the innovations of the recording predict of its currents, relative to those of a simulation.
+Copies are as many as recorded neurons, or half. Of fewer real ones each sends more, and more of its noise; so theirs is
+scaled to what the innovations of the recording predict of its currents, relative to those of a simulation.
 
 Real hidden neurons differ from each other, copies do not. What the evidence finds of it, deviations of the copies'
 outgoing weights relative to their profile, stands for the deviations of incoming and outgoing weights together; half of
@@ -137,9 +137,11 @@ class Simulated:
         return [self.W, total, *gates]
 
 
-def jitter_of(best):
-    """Relative s.d. of the simulated copies' incoming weights. best: prior.Posterior."""
-    return best.heterogeneity.get("copies", 0.0) / np.sqrt(2)
+def jitter_of(best, copies):
+    """Relative s.d. of the simulated copies' incoming weights: of fewer copies, which average less, the same deviations
+    in the directions V are those of smaller ones. best: prior.Posterior; copies: Copies or None."""
+    share = 1.0 if copies is None or copies.centres is None else np.mean(copies.centres)
+    return best.heterogeneity.get("copies", 0.0) * np.sqrt(share / 2)
 
 
 def find_hidden_noise(fit, best, noise, seed=0):
@@ -151,7 +153,7 @@ def find_hidden_noise(fit, best, noise, seed=0):
         return noise
     few.rec = pilot.rec
     with np.errstate(all="ignore"):
-        rec = Simulated(few, best.weights, noise, seed + 1, min(jitter_of(best), MOST_JITTER)).recording
+        rec = Simulated(few, best.weights, noise, seed + 1, min(jitter_of(best, fit.copies), MOST_JITTER)).recording
     if not np.isfinite(rec.rates).all():
         return noise
     again = Pilot(rec, pilot.kinetics, pilot.geometry, pilot.places, pilot, refit=False)
@@ -171,7 +173,8 @@ def calibrate(fit, refit, best, variance, seed=0, extra_errors=None, hidden_nois
     recordings' `residuals`. Factors are infinite where the simulated circuit does not stay active, or too active, for
     its currents to show."""
     noise = float(np.sqrt(np.nanmedian(variance)))
-    jitter, ratio = jitter_of(best), {"hidden_noise": 1.0 if hidden_noise is None else float(hidden_noise / noise)}
+    jitter = jitter_of(best, fit.copies)
+    ratio = {"hidden_noise": 1.0 if hidden_noise is None else float(hidden_noise / noise)}
     with np.errstate(all="ignore"):  # a simulation from the estimate of a real recording need not stay bounded
         simulated = Simulated(fit, best.weights, noise, seed, min(jitter, MOST_JITTER), hidden_noise)
     rates = simulated.recording.rates

@@ -59,7 +59,8 @@ def calibrated(monkeypatch):
     plain = regression.LeastSquares(weights, variance, list(se))
     again = part_of(Fit, order=np.arange(n), q=q, unbiased=lambda neurons: plain, maps=maps)
     best = SimpleNamespace(weights=weights, heterogeneity={"copies": 0.4, "path": 3.0})
-    result = intervals.calibrate(part_of(Fit, rec=rec, first=0), lambda rec: again, best, variance, 7, None, 0.1)
+    fit = part_of(Fit, rec=rec, first=0, copies=None)
+    result = intervals.calibrate(fit, lambda rec: again, best, variance, 7, None, 0.1)
     return result, np.delete(z, 4, -1), passed
 
 
@@ -78,6 +79,8 @@ def test_simulation_has_the_noise_and_the_heterogeneity_that_were_found(calibrat
     result, _, (_, _, noise, seed, jitter, hidden) = calibrated
     assert noise == pytest.approx(np.sqrt(0.05))
     assert (seed, hidden) == (7, 0.1)
+    on_half = Copies(1.0, 0.5, 0.3, 0.2, np.arange(6) % 2 == 0)
+    assert intervals.jitter_of(SimpleNamespace(heterogeneity={"copies": 0.4}), on_half) == pytest.approx(0.2)
     assert jitter == result["jitter"] == pytest.approx(0.4 / np.sqrt(2))
     assert result["hidden_noise"] == pytest.approx(0.1 / np.sqrt(0.05))
 
