@@ -137,8 +137,6 @@ def need(rows):
     results = Results(rows)
     ran = results.having("trained", "loss")
     hidden, known = results.having("trained", "r_match"), [t for t in results.tasks if "no tau" not in t]
-    both = [(m, k) for m in ("estimate", "trained") for k in ("r_W_near", "r_gate")]
-    saturated = [results.span(m, k, ["ring, saturated"]) for m, k in both]
     return (
         f"*For connections*, no: the estimate's r of weights exceeds the trained network's, by more than its s.d., on "
         f"{results.better('estimate', ['trained'], main_measure)} tasks, every rival's on "
@@ -149,9 +147,7 @@ def need(rows):
         f"by {results.span('estimate', 'heading_error_5s', ran)} (less on "
         f"{results.better('estimate', ['trained'], lambda _: 'heading_error_5s', -1)}). *For hidden neurons* that copy "
         f"activity, no: r {results.span('estimate', 'r_match', hidden)}, trained units "
-        f"{results.span('trained', 'r_match', hidden)}. *Saturated neurons* hide their currents: with a "
-        f"tenth of the rates above 0.99, near weights have r {saturated[0]}, the gate {saturated[1]}, the network's "
-        f"{saturated[2]} and {saturated[3]}."
+        f"{results.span('trained', 'r_match', hidden)}."
     )
 
 
