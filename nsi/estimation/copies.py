@@ -25,7 +25,7 @@ FIRST_ITERATIONS = 4  # of the first fit from each start
 HALVINGS = 3  # of one of its steps, at most
 DIRECTIONS = 16  # of the recorded states in which the copies' signals are regressed on
 MAX_COPIES = 256  # evenly chosen ones, that stand for all
-COPY_STRIDE = 2  # places around the attractor, on one of which a copy is centred, where that explains more
+COPY_STRIDE = 2  # places around the attractor, on the first of which a copy is centred, where that explains more
 NUMBERS = range(7)  # log gain, log width, threshold, log drive, saturation * variance, excitation, log reach
 USUAL, SATURATION, EXCITATION = (0, 1, 2, 3), (4,), (5, 6)  # of these: always fitted, and by evidence
 MIN_EVIDENCE = 10.0  # log likelihood gained, from which on the drive is taken to level off, copies to excite each other
@@ -57,11 +57,14 @@ class Setting(NamedTuple):
     places: np.ndarray  # (n, D) rad
     senders: np.ndarray | None = None  # as Copies.senders, and the neurons on which copies may be centred
 
-    def centres(self, stride):
-        """Copies.centres on one sender of `stride` around the attractor."""
+    def order(self, some):
+        """Some neurons, neighbours following each other. some: (n,) bool, or None for all. Returns: indices."""
         order = self.geometry.order(self.places)
-        order = order if self.senders is None else order[self.senders[order]]
-        return np.isin(np.arange(len(self.places)), order[::stride])
+        return order if some is None else order[some[order]]
+
+    def centres(self, stride):
+        """Copies.centres on each `stride`-th sender around the attractor."""
+        return np.isin(np.arange(len(self.places)), self.order(self.senders)[::stride])
 
 
 class Known(NamedTuple):
@@ -78,7 +81,7 @@ class Inputs:
     def __init__(self, u, v, setting, centres, directions, stride=1):
         """u: (trials, steps, n); v: (trials, steps, D); setting: Setting; centres: as Copies.centres; directions:
         (n, k); stride: steps, of which one is used."""
-        self.u, self.v, (self.alpha, self.geometry, self.places, _) = u, v, setting
+        self.u, self.v, self.setting, (self.alpha, self.geometry, self.places, _) = u, v, setting, setting
         self.directions, self.stride = directions, stride
         self.variance = max(float(v.var()), 1e-18)
         self.first = settled(self.alpha, u.shape[1])
@@ -86,8 +89,7 @@ class Inputs:
 
     def choose(self, centres):
         """At most MAX_COPIES of some places, evenly. Returns: indices."""
-        order = self.geometry.order(self.places)
-        order = order if centres is None else order[centres[order]]
+        order = self.setting.order(centres)
         most = min(len(order), MAX_COPIES)
         return np.sort(order[np.arange(most) * len(order) // max(1, most)])
 
@@ -161,8 +163,7 @@ class Sheets:
             received = np.matmul(inputs.u[some], kernel, out=self.received[some])
             for (d, signed), rates, sent in zip(self.sheets, self.rates, projected, strict=True):
                 current = received + (signed * self.driving[some, :, d : d + 1] - np.float32(copies.threshold))
-                r = response.phi(current) if coupling is None else excite(current, coupling, inputs.alpha)
-                rates[some] = r
+                rates[some] = response.phi(current) if coupling is None else excite(current, coupling, inputs.alpha)
                 np.matmul(rates[some], V, out=sent[some])
         self.values = inputs.filter(projected)
 

@@ -37,7 +37,7 @@ PILOT_TRIALS, PILOT_SAMPLES = 30, 30_000  # of a pilot, at least where the recor
 FIRST_STRIDE = 2  # steps, of which the first fit takes one
 FIRST_RATES = 0.15, 0.96  # scaled rates that the first fit takes
 SCALE_NEURONS = 8  # that the scale is chosen on
-SOME_NEURONS = 24  # of which it is measured what innovations predict, and whether gates are identifiable
+PILOT_NEURONS = 24  # of which it is measured what innovations predict, and whether gates are identifiable
 SCALE_STRIDE = 3  # steps, of which one is used for it
 SAME_SCALE = 1e-3  # relative difference of scales below which no further pilot is needed
 RESCALINGS = 2  # further pilots with another scale, at most
@@ -262,7 +262,7 @@ class Pilot:
         weights, self._noise = self._first_weights(signals, late, rates)
         samples, _ = self._residuals(signals, late, weights)
         order = regression.neighbours(samples.used)
-        sums = regression.moments([samples], order[:: max(1, len(order) // SOME_NEURONS)])
+        sums = regression.moments([samples], order[:: max(1, len(order) // PILOT_NEURONS)])
         weights, variance, factors = regression.solve(sums)
         gates = [block.columns for block in signals.blocks if block.name == "gate"]
         square, gate = np.zeros((2, len(factors), len(gates), len(V)))
@@ -285,7 +285,7 @@ class Pilot:
     def measure_innovations(self):
         """The share of the residual's variance that innovations predict, less what as many random signals would."""
         block, shares = self.blocks[-1], []
-        samples = self.samples.only(self.order[:: max(1, len(self.order) // SOME_NEURONS)])
+        samples = self.samples.only(self.order[:: max(1, len(self.order) // PILOT_NEURONS)])
         weights, _ = regression.ordinary(samples)
         for j in np.flatnonzero(weights.any(0)):
             used = np.flatnonzero(samples.used[:, j])

@@ -32,14 +32,13 @@ def profile_with_interval(best, centre, se, geometry, places):
     n, flat = len(best), geometry.dimensions == 1
     known = np.isfinite(se) & ~np.eye(n, dtype=bool)
     count = min(n, MAX_BINS)
-    if flat:
-        signed, low, width = geometry.difference(places[None], places[:, None])[..., 0], -np.pi, 2 * np.pi / count
+    if flat:  # bins are centred on the distances of neurons that lie evenly, half a turn counting as minus half a turn
+        width = 2 * np.pi / count
+        low = -np.pi - width / 2
+        signed = (geometry.difference(places[None], places[:, None])[..., 0] - low) % (2 * np.pi) + low
     else:
         signed = geometry.distance(places[None], places[:, None])
         low, width = 0.0, signed.max() / count
-    if flat:  # bins are centred on the distances of neurons that lie evenly, half a turn counting as minus half a turn
-        low -= width / 2
-        signed = (signed - low) % (2 * np.pi) + low
     which = np.clip((signed - low) // width, 0, count - 1)
     rows = []
     for here in (known & (which == k) for k in range(count)):

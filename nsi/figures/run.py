@@ -258,7 +258,7 @@ def _draw_activity(ax, rates, dt, places, angles, top=None):
 def _draw_profile(ax, estimated, geometry, places):
     """Mean of the best estimate over pairs by distance, with its pairs' s.d., and the interval of the mean."""
     style.draw_zero(ax)
-    ax.set_xlabel("to minus from (deg)" if geometry.dimensions == 1 else "distance (deg; a period: 416)")
+    ax.set_xlabel("to minus from (deg)" if geometry.dimensions == 1 else "distance (deg)")
     profile = draw_interval(ax, estimated, geometry, places)
     if not len(profile.mean):
         ax.text(0.5, 0.5, "none is determined", ha="center", transform=ax.transAxes)
@@ -267,6 +267,7 @@ def _draw_profile(ax, estimated, geometry, places):
     sides = profile.mean - profile.sd, profile.mean + profile.sd
     for side in sides:
         ax.plot(profile.degrees, side, color=FITTED, lw=0.5, ls=":")
-    ax.set_xticks(range(-180, 181, 90) if geometry.dimensions == 1 else range(0, 241, 60))
+    if geometry.dimensions == 1:
+        ax.set_xticks(range(-180, 181, 90))
     span = np.abs(sides).max() * 1.6 or 1.0
     ax.set_ylim(-span, span)

@@ -61,7 +61,7 @@ def test_scores_are_those_by_hand(data):
 
 
 def test_of_a_half_the_truth_is_that_of_its_neurons():
-    """The others are hidden neurons, through which the total effect goes; tau is as stated."""
+    """The others are hidden neurons. A misstated tau is wrong by the factor."""
     whole, half = tasks.simulate(100, *SIZE, SMALL), tasks.record_half(100, *SIZE, SMALL)
     n = whole.rec.rates.shape[-1]
     neurons = np.flatnonzero([(whole.rec.rates[..., j, None] == half.rec.rates).all((0, 1)).any() for j in range(n)])

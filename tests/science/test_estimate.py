@@ -312,14 +312,16 @@ def test_intervals_hold_the_truth(kind):
 
 @pytest.mark.parametrize("shifters", [12, 24])
 def test_copies_are_as_many_as_explain_the_currents_best(shifters):
-    """Of few neurons it matters: with one copy on each of 24 places, 12 shifters' gate is found at r 0.7."""
+    """Of few neurons it matters: with one copy on each of 24 places, r of 12 shifters' gate is 0.990 here."""
     rec, truth = simulate(circuits.ring(24, shifters), trials=40, steps=500)
     found = fit(rec)
     centres = found.copies.centres
     assert (24 if centres is None else centres.sum()) == shifters
     best = found.estimates()[1]
     for L, name in zip(found.maps, NAMES, strict=True):
-        assert agree(L @ best.weights, np.reshape(getattr(truth, name), (24, 24))) == (pytest.approx(1, abs=0.1),) * 2
+        r, slope = agree(L @ best.weights, np.reshape(getattr(truth, name), (24, 24)))
+        assert r > 0.995
+        assert slope == pytest.approx(1, abs=0.1)
 
 
 def test_single_gates_are_found_where_pulses_show_all_directions():
